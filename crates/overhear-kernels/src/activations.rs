@@ -1,0 +1,271 @@
+//! Activations as dot products of words take them: bfloat16, or bytes with a scale per row, row-major.
+//!
+//! They are packed once for a product, with layer normalisation on the way, or come out of one as bfloat16.
+
+use crate::dot::round_bf16;
+use crate::packed::{max_magnitude, quantised, scale};
+use crate::rows::normalise;
+use crate::simd::{Set, Simd, Vectorized};
+use crate::split::Split;
+use crate::words::{Words, bytes_mut, halves, halves_mut};
+use crate::{Packing, Pool, Rows, scratch};
+
+/// Up to so many elements are packed by the caller alone: a microsecond, what waiting for another thread costs.
+const FEW_ELEMENTS: usize = 8 << 10;
+/// Elements of a task.
+const TASK_ELEMENTS: usize = 16 << 10;
+
+/// Rows of activations, packed. A row takes whole words, the rest of the last one being zero.
+#[derive(Clone, Debug)]
+pub struct Activations {
+    packing: Packing,
+    n_rows: usize,
+    n_cols: usize,
+    words: Words,
+    /// Bytes only: per row.
+    scales: Vec<f32>,
+}
+
+/// What is packed.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// f32 rows.
+    F32(Rows<'a>),
+    /// bfloat16 rows, all of them.
+    Bf16(&'a Activations),
+}
+
+/// Packed rows as a product reads them. Rows of bfloat16 may overlap, as a convolution's do.
+#[derive(Clone, Copy, Debug)]
+pub struct PackedRows<'a> {
+    pub(crate) packing: Packing,
+    pub(crate) n_cols: usize,
+    pub(crate) words: &'a [u32],
+    /// Words from row to row.
+    pub(crate) stride: usize,
+    pub(crate) scales: &'a [f32],
+}
+
+impl PackedRows<'_> {
+    /// The rows from `first` on.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[must_use]
+    pub fn skip(self, first: usize) -> Self {
+        Self {
+            words: &self.words[first * self.stride..],
+            scales: &self.scales[first.min(self.scales.len())..],
+            ..self
+        }
+    }
+}
+
+impl Activations {
+    /// `[n_rows, n_cols]` of zeros; that is also the room there is before a larger shape allocates.
+    #[must_use]
+    pub fn new(packing: Packing, n_rows: usize, n_cols: usize) -> Self {
+        let mut this = Self {
+            packing,
+            n_rows: 0,
+            n_cols: 0,
+            words: Words::default(),
+            scales: Vec::new(),
+        };
+        this.reset(n_rows, n_cols);
+        this
+    }
+
+    /// Makes it `[n_rows, n_cols]`; what the rows hold is then unsaid, zeros if it is new.
+    pub fn reset(&mut self, n_rows: usize, n_cols: usize) {
+        (self.n_rows, self.n_cols) = (n_rows, n_cols);
+        self.words.grow(n_rows * self.stride());
+        if self.packing == Packing::Int8 && self.scales.len() < n_rows {
+            self.scales.resize(n_rows, 0.0);
+        }
+    }
+
+    /// How it is packed.
+    #[must_use]
+    pub fn packing(&self) -> Packing {
+        self.packing
+    }
+
+    /// Words of a row.
+    fn stride(&self) -> usize {
+        self.n_cols.div_ceil(self.packing.per_word())
+    }
+
+    /// All rows.
+    #[must_use]
+    pub fn rows(&self) -> PackedRows<'_> {
+        PackedRows {
+            packing: self.packing,
+            n_cols: self.n_cols,
+            words: &self.words.as_slice()[..self.n_rows * self.stride()],
+            stride: self.stride(),
+            scales: &self.scales,
+        }
+    }
+
+    /// Columns from `first` on of all rows, bfloat16.
+    ///
+    /// # Panics
+    /// If they do not begin with a word.
+    #[must_use]
+    pub fn columns(&self, first: usize, n_cols: usize) -> PackedRows<'_> {
+        assert!(self.packing == Packing::Bf16 && first.is_multiple_of(2));
+        assert!(first + n_cols <= self.n_cols);
+        let rows = self.rows();
+        PackedRows {
+            n_cols,
+            words: &rows.words[(first / 2).min(rows.words.len())..],
+            ..rows
+        }
+    }
+
+    /// Rows of `n_taps` of these rows each, `step` rows apart: what a convolution multiplies. bfloat16.
+    ///
+    /// # Panics
+    /// If rows do not fill words.
+    #[must_use]
+    pub fn taps(&self, n_taps: usize, step: usize) -> PackedRows<'_> {
+        assert!(self.packing == Packing::Bf16 && self.n_cols.is_multiple_of(2));
+        let rows = self.rows();
+        PackedRows {
+            n_cols: n_taps * self.n_cols,
+            stride: step * rows.stride,
+            ..rows
+        }
+    }
+
+    /// The bfloat16 of all rows, to be written `[n_rows, n_cols]`.
+    ///
+    /// # Panics
+    /// If rows do not fill words.
+    pub(crate) fn bf16_mut(&mut self) -> &mut [u16] {
+        assert!(self.packing == Packing::Bf16 && self.n_cols.is_multiple_of(2));
+        let len = self.n_rows * self.n_cols;
+        &mut halves_mut(self.words.as_mut_slice())[..len]
+    }
+
+    /// Rows and columns.
+    #[must_use]
+    pub fn shape(&self) -> (usize, usize) {
+        (self.n_rows, self.n_cols)
+    }
+
+    pub(crate) fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    pub(crate) fn n_cols(&self) -> usize {
+        self.n_cols
+    }
+
+    /// Makes it `[n_rows, n_cols]` of `from`, normalised by `norm` (gamma, beta) if there is one.
+    pub(crate) fn pack(
+        &mut self,
+        set: Set,
+        pool: &Pool,
+        from: Source<'_>,
+        (n_rows, n_cols): (usize, usize),
+        norm: Option<(&[f32], &[f32])>,
+    ) {
+        self.reset(n_rows, n_cols);
+        let (packing, stride) = (self.packing, self.stride());
+        let words = Split::new(self.words.as_mut_slice());
+        let scales = Split::new(&mut self.scales);
+        let n_elements = n_rows * n_cols;
+        let rows = if n_elements <= FEW_ELEMENTS {
+            n_rows.max(1)
+        } else {
+            TASK_ELEMENTS.div_ceil(n_cols.max(1))
+        };
+        pool.run(n_rows.div_ceil(rows), &|task| {
+            let first = task * rows;
+            let n = rows.min(n_rows - first);
+            // SAFETY: the tasks' rows are disjoint.
+            let (words, scales) = unsafe {
+                let n_scales = if packing == Packing::Int8 { n } else { 0 };
+                (
+                    words.take(first * stride, n * stride),
+                    scales.take(first.min(scales.len()), n_scales),
+                )
+            };
+            scratch::with(2 * n_cols, |row| {
+                let task = PackRows {
+                    packing,
+                    from,
+                    first,
+                    n_cols,
+                    stride,
+                    norm,
+                    words,
+                    scales,
+                    row,
+                };
+                set.run_any(task);
+            });
+        });
+    }
+}
+
+/// Some rows to be packed.
+struct PackRows<'a> {
+    packing: Packing,
+    from: Source<'a>,
+    first: usize,
+    n_cols: usize,
+    stride: usize,
+    norm: Option<(&'a [f32], &'a [f32])>,
+    words: &'a mut [u32],
+    scales: &'a mut [f32],
+    /// Room for two rows.
+    row: &'a mut [f32],
+}
+
+impl Vectorized for PackRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (widened, normal) = self.row.split_at_mut(self.n_cols);
+        for (i, words) in self.words.chunks_exact_mut(self.stride.max(1)).enumerate() {
+            let row = self.first + i;
+            let mut x: &[f32] = match self.from {
+                Source::F32(rows) => &rows.data[row * rows.stride..][..self.n_cols],
+                Source::Bf16(from) => {
+                    let from = &halves(from.rows().words)[row * 2 * from.stride()..];
+                    for (to, from) in widened.iter_mut().zip(from) {
+                        *to = f32::from_bits(u32::from(*from) << 16);
+                    }
+                    widened
+                }
+            };
+            if let Some((gamma, beta)) = self.norm {
+                normalise(s, normal, x, gamma, beta);
+                x = normal;
+            }
+            match self.packing {
+                Packing::Bf16 => {
+                    let to = halves_mut(words);
+                    to.iter_mut()
+                        .zip(x)
+                        .for_each(|(to, x)| *to = round_bf16(*x));
+                    to[x.len()..].fill(0);
+                }
+                Packing::Int8 => {
+                    let (scale, inverse) = scale(max_magnitude(x));
+                    self.scales[i] = scale;
+                    let to = bytes_mut(words);
+                    // Unsigned, 128 above: the sign bit is turned over.
+                    to.iter_mut()
+                        .zip(x)
+                        .for_each(|(to, x)| *to = quantised(*x, inverse) ^ 0x80);
+                    to[x.len()..].fill(0);
+                }
+            }
+        }
+    }
+}

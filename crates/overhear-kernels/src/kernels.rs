@@ -1,0 +1,460 @@
+//! The kernels as the forward pass calls them: shapes are checked here, work is split here, and the chosen
+//! instruction set does the rest.
+
+use crate::attention::{MAX_HEAD_DIM, attention};
+use crate::flash::flash_attention;
+use crate::linear::linear;
+use crate::product::product;
+use crate::rows::{Argmax, LogSumExp, TopK, layer_norm};
+use crate::simd::Set;
+use crate::spectrum::LogSpectrogram;
+use crate::weights::attention_weights;
+use crate::{
+    Activations, Isa, IsaError, KeysValues, Matrix, Output, PackedMatrix, PackedRows, Packing,
+    Pool, Source, Spectrogram, scalar, scratch,
+};
+
+/// What [`Kernels::linear`] does with `x * w^T + bias`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Epilogue {
+    /// `y = ..`
+    Store,
+    /// `y = gelu(..)`, the exact erf form.
+    Gelu,
+    /// `y += ..`: the residual connection.
+    Add,
+}
+
+/// Rows of activations inside a larger buffer: row `i` starts at `i * stride`.
+///
+/// Rows may overlap (`stride` below the row length): that is how a convolution is one matrix product over a
+/// time-major buffer, without an im2col copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// The buffer, from the first element of row 0.
+    pub data: &'a [f32],
+    /// Elements from the start of one row to the start of the next.
+    pub stride: usize,
+}
+
+/// The shape of one [`Kernels::attention`] call.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionShape {
+    /// Heads.
+    pub n_head: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// Query rows.
+    pub n_query: usize,
+    /// Key and value rows.
+    pub n_key: usize,
+    /// Query `i` sees keys `0..=n_key - n_query + i` only.
+    pub causal: bool,
+    /// Queries that share one pass over the keys; 0 chooses.
+    pub block: usize,
+}
+
+/// The kernels of one instruction set.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernels {
+    isa: Isa,
+    set: Set,
+}
+
+impl Kernels {
+    /// The most queries of one attention call that do not depend on each other, to the bit.
+    pub const FEW_QUERIES: usize = crate::attention::FEW_QUERIES;
+
+    /// The kernels of `isa`, or `None` if this machine cannot run it.
+    #[must_use]
+    pub fn new(isa: Isa) -> Option<Self> {
+        Set::new(isa).map(|set| Self { isa, set })
+    }
+
+    /// The fastest kernels of this machine.
+    ///
+    /// # Panics
+    /// Never: the scalar set is always there.
+    #[must_use]
+    pub fn detect() -> Self {
+        Self::new(Isa::detect()).expect("detected sets are available")
+    }
+
+    /// The kernels that `OVERHEAR_ISA` names, or the fastest of this machine if it is unset or empty.
+    ///
+    /// # Errors
+    /// If the name is unknown or the machine lacks the set.
+    pub fn from_env() -> Result<Self, IsaError> {
+        let isa = Isa::from_env()?;
+        Self::new(isa).ok_or(IsaError::Unavailable(isa))
+    }
+
+    /// Four lanes in plain Rust.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self {
+            isa: Isa::Scalar,
+            set: Set::Plain(crate::simd::plain::Plain),
+        }
+    }
+
+    /// The instruction set in use.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// `y = epilogue(x * w^T + bias)`.
+    ///
+    /// `x`: `n` rows of `w.n_cols()`; `w`: `[n_out, n_in]`; `bias`: `[n_out]`; `y`: `[n, n_out]`, contiguous,
+    /// whose length says `n`. A row's result does not depend on the other rows or on the number of threads.
+    /// Up to 24 rows allocate nothing; more use memory that each thread keeps.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn linear(
+        &self,
+        pool: &Pool,
+        y: &mut [f32],
+        x: Rows<'_>,
+        w: &Matrix,
+        bias: Option<&[f32]>,
+        epilogue: Epilogue,
+    ) {
+        let (n_out, n_in) = (w.n_rows(), w.n_cols());
+        let n_rows = y.len().checked_div(n_out).unwrap_or(0);
+        assert_eq!(y.len(), n_rows * n_out, "y is not rows of {n_out}");
+        assert!(
+            bias.is_none_or(|bias| bias.len() == n_out),
+            "the bias is not {n_out} long"
+        );
+        assert_rows("x", x, n_rows, n_in);
+        match self.set {
+            Set::Scalar => scalar::linear(y, x, w, bias, epilogue),
+            set => linear(set, pool, y, x, (w.data(), n_out, n_in), bias, epilogue),
+        }
+    }
+
+    /// `w` as [`Kernels::product`] takes it, rounded or quantised; panels in parallel.
+    #[must_use]
+    pub fn pack_weights(&self, pool: &Pool, w: &Matrix, packing: Packing) -> PackedMatrix {
+        PackedMatrix::new(self.set, pool, w, packing)
+    }
+
+    /// Makes `to` the first `n_rows` rows of `from`, `[n_rows, n_cols]`, as [`Kernels::product`] takes them; with
+    /// `norm` (gamma and beta, `[n_cols]` each), their layer normalisation. Allocates only if `to` is too small.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn pack_rows(
+        &self,
+        pool: &Pool,
+        to: &mut Activations,
+        from: Source<'_>,
+        (n_rows, n_cols): (usize, usize),
+        norm: Option<(&[f32], &[f32])>,
+    ) {
+        match from {
+            Source::F32(rows) => assert_rows("from", rows, n_rows, n_cols),
+            Source::Bf16(rows) => assert!(
+                rows.packing() == Packing::Bf16
+                    && rows.n_rows() >= n_rows
+                    && rows.n_cols() == n_cols,
+                "not {n_rows} bfloat16 rows of {n_cols}"
+            ),
+        }
+        assert!(
+            norm.is_none_or(|(gamma, beta)| gamma.len() == n_cols && beta.len() == n_cols),
+            "gamma or beta is not {n_cols} long"
+        );
+        to.pack(self.set, pool, from, (n_rows, n_cols), norm);
+    }
+
+    /// `y = epilogue(x * w^T + bias)` on packed operands: the dot products in bfloat16 or in bytes, all else in f32.
+    ///
+    /// `x`: at least `n_rows` rows of `w.n_in()`, packed as `w` is; `bias`: `[n_out]`; `y`: `[n_rows, n_out]`. A
+    /// row's result does not depend on the other rows or on the number of threads. Allocates nothing.
+    ///
+    /// # Panics
+    /// If the shapes or the packings do not fit.
+    pub fn product(
+        &self,
+        pool: &Pool,
+        y: Output<'_>,
+        x: PackedRows<'_>,
+        n_rows: usize,
+        w: &PackedMatrix,
+        bias: Option<&[f32]>,
+        epilogue: Epilogue,
+    ) {
+        let (n_out, n_in) = (w.n_out(), w.n_in());
+        assert_eq!(x.packing, w.packing(), "the packings differ");
+        assert_eq!(x.n_cols, n_in, "x is not rows of {n_in}");
+        assert!(
+            n_rows == 0 || (n_rows - 1) * x.stride + w.n_words() <= x.words.len(),
+            "x is not {n_rows} rows"
+        );
+        assert!(
+            bias.is_none_or(|bias| bias.len() == n_out),
+            "the bias is not {n_out} long"
+        );
+        let fits = match &y {
+            Output::F32(y) => y.len() == n_rows * n_out,
+            Output::Bf16(y, first) => {
+                epilogue != Epilogue::Add && y.n_cols() == n_out && first + n_rows <= y.n_rows()
+            }
+        };
+        assert!(fits, "y is not {n_rows} rows of {n_out}");
+        if n_rows > 0 && n_out > 0 {
+            product(self.set, pool, y, x, n_rows, w, bias, epilogue);
+        }
+    }
+
+    /// Packs keys and values, bfloat16 rows of which head `h` is the `head_dim` elements from `h * head_dim`, for
+    /// [`Kernels::flash_attention`]. Allocates nothing.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn pack_keys_values(
+        &self,
+        pool: &Pool,
+        to: &mut KeysValues,
+        k: PackedRows<'_>,
+        v: PackedRows<'_>,
+    ) {
+        for rows in [k, v] {
+            assert_bf16(rows, to.n_key(), to.n_head() * to.head_dim());
+        }
+        to.pack(pool, k, v);
+    }
+
+    /// `softmax(q * k^T / sqrt(head_dim)) * v` per head: both products in bfloat16, the softmax in f32.
+    ///
+    /// `q`: `n_query` bfloat16 rows; `out`: bfloat16 rows of `n_head * head_dim`, as many from the given one on. A
+    /// query's result does not depend on the others or on the number of threads. Allocates nothing once threads are
+    /// warm.
+    ///
+    /// # Panics
+    /// If the shapes do not fit, or there is no key.
+    pub fn flash_attention(
+        &self,
+        pool: &Pool,
+        (out, first_out): (&mut Activations, usize),
+        (q, n_query): (PackedRows<'_>, usize),
+        keys_values: &KeysValues,
+    ) {
+        let width = keys_values.n_head() * keys_values.head_dim();
+        assert_bf16(q, n_query, width);
+        assert!(keys_values.n_key() > 0, "no keys");
+        assert!(
+            out.n_cols() == width && first_out + n_query <= out.n_rows(),
+            "out is not {n_query} rows of {width}"
+        );
+        if n_query > 0 {
+            let out = (out, first_out);
+            flash_attention(self.set, pool, out, (q, n_query), keys_values);
+        }
+    }
+
+    /// Whether products in `packing` are instructions of the machine (and not emulated).
+    #[must_use]
+    pub fn is_native(&self, packing: Packing) -> bool {
+        match packing {
+            Packing::Bf16 => self.set.has_bf16(),
+            Packing::Int8 => self.set.has_int8(),
+        }
+    }
+
+    /// Layer normalisation over rows of `gamma.len()` elements, epsilon 1e-5, the variance biased.
+    ///
+    /// `x`, `y`: `[n, n_state]`.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn layer_norm(&self, pool: &Pool, y: &mut [f32], x: &[f32], gamma: &[f32], beta: &[f32]) {
+        let n_state = gamma.len();
+        assert!(
+            y.len() == x.len() && beta.len() == n_state,
+            "x and y, or gamma and beta, differ in length"
+        );
+        assert!(
+            x.is_empty() || n_state > 0 && x.len().is_multiple_of(n_state),
+            "x is not rows of {n_state}"
+        );
+        match self.set {
+            _ if x.is_empty() => {}
+            Set::Scalar => scalar::layer_norm(y, x, gamma, beta),
+            set => layer_norm(set, pool, y, x, gamma, beta),
+        }
+    }
+
+    /// `softmax(q * k^T / sqrt(head_dim)) * v` per head, never storing an `n_query x n_key` matrix.
+    ///
+    /// `q`, `k`, `v`: rows of which head `h` is the `head_dim` elements from `h * head_dim`.
+    /// `out`: `[n_query, n_head * head_dim]`, contiguous. Up to [`Kernels::FEW_QUERIES`] queries allocate nothing,
+    /// and each one's result is the same bits alone or among the others; more use memory that each thread keeps.
+    /// The result does not depend on the number of threads.
+    ///
+    /// # Panics
+    /// If the shapes do not fit, there is no key, or a head has more than 256 elements.
+    pub fn attention(
+        &self,
+        pool: &Pool,
+        out: &mut [f32],
+        q: Rows<'_>,
+        k: Rows<'_>,
+        v: Rows<'_>,
+        shape: &AttentionShape,
+    ) {
+        let AttentionShape {
+            n_head,
+            head_dim,
+            n_query,
+            n_key,
+            causal,
+            ..
+        } = *shape;
+        let width = n_head * head_dim;
+        assert_eq!(
+            out.len(),
+            n_query * width,
+            "out is not {n_query} rows of {width}"
+        );
+        assert!(
+            n_key > 0 && (!causal || n_key >= n_query),
+            "{n_key} keys for {n_query} queries"
+        );
+        assert!(
+            (1..=MAX_HEAD_DIM).contains(&head_dim),
+            "a head of {head_dim} elements"
+        );
+        assert_rows("q", q, n_query, width);
+        assert_rows("k", k, n_key, width);
+        assert_rows("v", v, n_key, width);
+        match self.set {
+            _ if n_query == 0 => {}
+            Set::Scalar => scalar::attention(out, q, k, v, shape),
+            set => attention(set, pool, out, q, k, v, shape),
+        }
+    }
+
+    /// `softmax(q * k^T / sqrt(head_dim))` of one head, stored: where each query looks.
+    ///
+    /// `q`, `k`: rows whose first `head_dim` elements are the head. `out`: `[n_query, n_key]`, contiguous, whose
+    /// length says `n_query`. The result does not depend on the number of threads.
+    ///
+    /// # Panics
+    /// If the shapes do not fit, there is no key, or the head has more than 256 elements.
+    pub fn attention_weights(
+        &self,
+        pool: &Pool,
+        out: &mut [f32],
+        q: Rows<'_>,
+        k: Rows<'_>,
+        n_key: usize,
+        head_dim: usize,
+    ) {
+        assert!(
+            n_key > 0 && out.len().is_multiple_of(n_key),
+            "out is not rows of {n_key} keys"
+        );
+        assert!(
+            (1..=MAX_HEAD_DIM).contains(&head_dim),
+            "a head of {head_dim} elements"
+        );
+        assert_rows("q", q, out.len() / n_key, head_dim);
+        assert_rows("k", k, n_key, head_dim);
+        match self.set {
+            Set::Scalar => scalar::attention_weights(out, q, k, n_key, head_dim),
+            set => attention_weights(set, pool, out, q, k, n_key, head_dim),
+        }
+    }
+
+    /// `log10(max(filter energy, floor))` of frames of `samples`, the first at its start, each `plan`'s hop after the
+    /// last.
+    ///
+    /// `out`: `[n_frames, n_filters]`, contiguous, whose length says `n_frames`. A frame's result does not depend on
+    /// the others.
+    ///
+    /// # Panics
+    /// If `out` is not whole frames, or the samples end before the last one does.
+    pub fn log_spectrogram(&self, plan: &Spectrogram, out: &mut [f32], samples: &[f32]) {
+        let n_frames = out.len() / plan.n_filters();
+        assert_eq!(
+            out.len(),
+            n_frames * plan.n_filters(),
+            "out is not rows of {}",
+            plan.n_filters()
+        );
+        let n_samples = match n_frames {
+            0 => return,
+            n => (n - 1) * plan.hop + plan.window.len(),
+        };
+        assert!(
+            samples.len() >= n_samples,
+            "{} samples for {n_frames} frames",
+            samples.len()
+        );
+        match self.set {
+            Set::Scalar => scalar::log_spectrogram(plan, out, samples),
+            set => scratch::with(2 * plan.n_rows() * set.lanes(), |scratch| {
+                let call = LogSpectrogram {
+                    plan,
+                    out,
+                    samples,
+                    scratch,
+                };
+                set.run(call, || unreachable!("the scalar set has no vectors"));
+            }),
+        }
+    }
+
+    /// `ln(sum(exp(x)))`; negative infinity for an empty or all `-inf` row.
+    #[must_use]
+    pub fn log_sum_exp(&self, x: &[f32]) -> f32 {
+        self.set.run(LogSumExp(x), || scalar::log_sum_exp(x))
+    }
+
+    /// The index of the largest element, the first of equals; `None` for an empty row. NaN is never largest.
+    #[must_use]
+    pub fn argmax(&self, x: &[f32]) -> Option<usize> {
+        self.set.run(Argmax(x), || scalar::argmax(x))
+    }
+
+    /// The `k` largest elements with their indices, in descending order, the first of equals first, into `largest`.
+    /// Fewer if the others are NaN or negative infinity. Allocates nothing where `largest` has room for `k`.
+    pub fn top_k(&self, x: &[f32], k: usize, largest: &mut Vec<(usize, f32)>) {
+        let blocks = TopK { x, k, largest };
+        match self.set {
+            Set::Scalar => scalar::top_k(x, k, blocks.largest),
+            set => set.run(blocks, || unreachable!("the scalar set has no vectors")),
+        }
+    }
+}
+
+/// Checks that these are `n_rows` bfloat16 rows of `n_cols`.
+fn assert_bf16(rows: PackedRows<'_>, n_rows: usize, n_cols: usize) {
+    assert_eq!(rows.packing, Packing::Bf16, "rows that are not bfloat16");
+    assert_eq!(rows.n_cols, n_cols, "rows that are not {n_cols} long");
+    assert!(
+        n_rows == 0 || (n_rows - 1) * rows.stride + n_cols.div_ceil(2) <= rows.words.len(),
+        "fewer than {n_rows} rows"
+    );
+}
+
+/// Checks that `n_rows` rows of `len` elements lie within the buffer.
+fn assert_rows(name: &str, rows: Rows<'_>, n_rows: usize, len: usize) {
+    let end = if n_rows == 0 {
+        Some(0)
+    } else {
+        (n_rows - 1)
+            .checked_mul(rows.stride)
+            .and_then(|at| at.checked_add(len))
+    };
+    assert!(
+        end.is_some_and(|end| end <= rows.data.len()),
+        "{name}: {n_rows} rows of {len}, {} apart, in {} elements",
+        rows.stride,
+        rows.data.len()
+    );
+}

@@ -1,0 +1,127 @@
+//! Weights as they stand in the checkpoint: row-major, in their own dtype.
+
+use half::{bf16, f16};
+
+/// The element type of a stored matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    /// IEEE single.
+    F32,
+    /// IEEE half.
+    F16,
+    /// bfloat16.
+    Bf16,
+}
+
+impl Dtype {
+    /// Bytes of one element.
+    #[must_use]
+    pub fn size(self) -> usize {
+        match self {
+            Dtype::F32 => 4,
+            Dtype::F16 | Dtype::Bf16 => 2,
+        }
+    }
+
+    /// The name in messages: `f32`, `f16`, `bf16`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "f32",
+            Dtype::F16 => "f16",
+            Dtype::Bf16 => "bf16",
+        }
+    }
+}
+
+/// The elements of a [`Matrix`], row-major.
+#[derive(Clone, Debug)]
+pub enum MatrixData {
+    /// IEEE single.
+    F32(Vec<f32>),
+    /// IEEE half.
+    F16(Vec<f16>),
+    /// bfloat16.
+    Bf16(Vec<bf16>),
+}
+
+/// A weight matrix `[n_rows, n_cols]`: one row per output, one column per input, as PyTorch stores it.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    n_rows: usize,
+    n_cols: usize,
+    data: MatrixData,
+}
+
+impl Matrix {
+    /// Wraps row-major elements.
+    ///
+    /// # Panics
+    /// If the number of elements is not `n_rows * n_cols`.
+    #[must_use]
+    pub fn new(n_rows: usize, n_cols: usize, data: MatrixData) -> Self {
+        let len = match &data {
+            MatrixData::F32(v) => v.len(),
+            MatrixData::F16(v) => v.len(),
+            MatrixData::Bf16(v) => v.len(),
+        };
+        assert_eq!(
+            len,
+            n_rows * n_cols,
+            "matrix [{n_rows}, {n_cols}] of {len} elements"
+        );
+        Self {
+            n_rows,
+            n_cols,
+            data,
+        }
+    }
+
+    /// Outputs.
+    #[must_use]
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// Inputs.
+    #[must_use]
+    pub fn n_cols(&self) -> usize {
+        self.n_cols
+    }
+
+    /// The elements.
+    #[must_use]
+    pub fn data(&self) -> &MatrixData {
+        &self.data
+    }
+
+    /// The element type.
+    #[must_use]
+    pub fn dtype(&self) -> Dtype {
+        match &self.data {
+            MatrixData::F32(_) => Dtype::F32,
+            MatrixData::F16(_) => Dtype::F16,
+            MatrixData::Bf16(_) => Dtype::Bf16,
+        }
+    }
+
+    /// Writes row `row`, widened to f32, to `out` (`[n_cols]`): the embedding lookup.
+    ///
+    /// # Panics
+    /// If `row` is out of range or `out` is not `n_cols` long.
+    pub fn copy_row(&self, row: usize, out: &mut [f32]) {
+        assert_eq!(out.len(), self.n_cols);
+        let range = row * self.n_cols..(row + 1) * self.n_cols;
+        match &self.data {
+            MatrixData::F32(v) => out.copy_from_slice(&v[range]),
+            MatrixData::F16(v) => out
+                .iter_mut()
+                .zip(&v[range])
+                .for_each(|(o, w)| *o = w.to_f32()),
+            MatrixData::Bf16(v) => out
+                .iter_mut()
+                .zip(&v[range])
+                .for_each(|(o, w)| *o = w.to_f32()),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Weights in the layout that dot products of words want.
+//!
+//! A *word* is a group along K: two bfloat16, or four bytes. A *panel* is 32 outputs; it lies as `[words of K, 32]`,
+//! so that a register block takes two vectors per step, one behind the other in memory, whatever the number of rows.
+//! Outputs beyond the last are zeros.
+//!
+//! Bytes are signed, `weight / scale` rounded, one scale per output: its largest magnitude / 127. Activations come as
+//! `q + 128`, unsigned; the sum is put right by starting from `-128 * (sum of the output's weights)`.
+
+use half::bf16;
+
+use crate::dot::round_bf16;
+use crate::linear::widen;
+use crate::simd::{Element, Set, Simd, Vectorized};
+use crate::split::Split;
+use crate::words::{Words, bytes, halves};
+use crate::{Matrix, MatrixData, Pool, scratch};
+
+/// Outputs of a panel: two vectors of 16 sums.
+pub(crate) const PANEL: usize = 32;
+/// Words of K that are widened at a time.
+const BLOCK_WORDS: usize = 64;
+/// The longest K of bytes: the sum of so many products of 255 and 127 fits 32 bits.
+const MAX_INT8_COLS: usize = 1 << 16;
+
+/// What weights and activations are packed as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// bfloat16, rounded to nearest even.
+    Bf16,
+    /// Bytes: weights with a scale per output, activations with a scale per row.
+    Int8,
+}
+
+impl Packing {
+    /// Elements of a word.
+    pub(crate) fn per_word(self) -> usize {
+        match self {
+            Packing::Bf16 => 2,
+            Packing::Int8 => 4,
+        }
+    }
+}
+
+/// A weight matrix `[n_out, n_in]`, packed.
+#[derive(Clone, Debug)]
+pub struct PackedMatrix {
+    packing: Packing,
+    n_out: usize,
+    n_in: usize,
+    words: Words,
+    /// Bytes only: per output of all panels.
+    scales: Vec<f32>,
+    /// Bytes only: what sums start from, per output of all panels.
+    starts: Vec<i32>,
+}
+
+impl PackedMatrix {
+    /// Packs `w`, panels in parallel.
+    pub(crate) fn new(set: Set, pool: &Pool, w: &Matrix, packing: Packing) -> Self {
+        match w.data() {
+            MatrixData::F32(data) => Self::pack(set, pool, data, w, packing),
+            MatrixData::F16(data) => Self::pack(set, pool, data, w, packing),
+            MatrixData::Bf16(data) => Self::pack(set, pool, data, w, packing),
+        }
+    }
+
+    fn pack<E: Element>(set: Set, pool: &Pool, data: &[E], w: &Matrix, packing: Packing) -> Self {
+        let (n_out, n_in) = (w.n_rows(), w.n_cols());
+        assert!(
+            packing == Packing::Bf16 || n_in <= MAX_INT8_COLS,
+            "{n_in} bytes"
+        );
+        let n_panels = n_out.div_ceil(PANEL);
+        let n_scales = match packing {
+            Packing::Bf16 => 0,
+            Packing::Int8 => n_panels * PANEL,
+        };
+        let mut packed = Self {
+            packing,
+            n_out,
+            n_in,
+            words: Words::new(n_panels * PANEL * n_in.div_ceil(packing.per_word())),
+            scales: vec![0.0; n_scales],
+            starts: vec![0; n_scales],
+        };
+        let panel_words = packed.panel_words();
+        let words = Split::new(packed.words.as_mut_slice());
+        let scales = Split::new(&mut packed.scales);
+        let starts = Split::new(&mut packed.starts);
+        let block = BLOCK_WORDS * packing.per_word();
+        pool.run(n_panels, &|panel| {
+            let of_panel = if n_scales == 0 { 0 } else { PANEL };
+            // SAFETY: the tasks' panels are disjoint.
+            let (words, scales, starts) = unsafe {
+                (
+                    words.take(panel * panel_words, panel_words),
+                    scales.take(panel * of_panel, of_panel),
+                    starts.take(panel * of_panel, of_panel),
+                )
+            };
+            let first = panel * PANEL;
+            let outs = &data[first * n_in..n_out.min(first + PANEL) * n_in];
+            scratch::with(PANEL * block, |widened| {
+                let task = PackPanel {
+                    packing,
+                    outs,
+                    n_in,
+                    words,
+                    scales,
+                    starts,
+                    widened,
+                };
+                set.run_any(task);
+            });
+        });
+        packed
+    }
+
+    /// How it is packed.
+    #[must_use]
+    pub fn packing(&self) -> Packing {
+        self.packing
+    }
+
+    /// Outputs.
+    #[must_use]
+    pub fn n_out(&self) -> usize {
+        self.n_out
+    }
+
+    /// Inputs.
+    #[must_use]
+    pub fn n_in(&self) -> usize {
+        self.n_in
+    }
+
+    /// Bytes that a product reads.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        4 * self.words.as_slice().len() + 8 * self.scales.len()
+    }
+
+    /// Words of K.
+    pub(crate) fn n_words(&self) -> usize {
+        self.n_in.div_ceil(self.packing.per_word())
+    }
+
+    /// Words of a panel.
+    pub(crate) fn panel_words(&self) -> usize {
+        PANEL * self.n_words()
+    }
+
+    pub(crate) fn words(&self) -> &[u32] {
+        self.words.as_slice()
+    }
+
+    pub(crate) fn scales(&self) -> &[f32] {
+        &self.scales
+    }
+
+    pub(crate) fn starts(&self) -> &[i32] {
+        &self.starts
+    }
+
+    /// Writes the weights of output `out`, as they are multiplied, to `to` (`[n_in]`): the embedding lookup.
+    ///
+    /// # Panics
+    /// If `out` is out of range or `to` is not `n_in` long.
+    pub fn copy_row(&self, out: usize, to: &mut [f32]) {
+        assert!(out < self.n_out && to.len() == self.n_in);
+        let panel = &self.words()[out / PANEL * self.panel_words()..][..self.panel_words()];
+        for (k, to) in to.iter_mut().enumerate() {
+            let per_word = self.packing.per_word();
+            let element = (k / per_word * PANEL + out % PANEL) * per_word + k % per_word;
+            *to = match self.packing {
+                Packing::Bf16 => bf16::from_bits(halves(panel)[element]).to_f32(),
+                Packing::Int8 => f32::from(bytes(panel)[element] as i8) * self.scales[out],
+            };
+        }
+    }
+}
+
+/// One panel to be packed.
+struct PackPanel<'a, E> {
+    packing: Packing,
+    /// `[up to 32, n_in]`.
+    outs: &'a [E],
+    n_in: usize,
+    words: &'a mut [u32],
+    scales: &'a mut [f32],
+    starts: &'a mut [i32],
+    /// Room for a block of K of every output.
+    widened: &'a mut [f32],
+}
+
+impl<E: Element> Vectorized for PackPanel<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self {
+            packing,
+            outs,
+            n_in,
+            words,
+            scales,
+            starts,
+            widened,
+        } = self;
+        let per_word = packing.per_word();
+        let block = BLOCK_WORDS * per_word;
+        let n_outs = outs.len().checked_div(n_in).unwrap_or(0);
+        let mut inverse = [0.0; PANEL];
+        if packing == Packing::Int8 {
+            for out in 0..n_outs {
+                let mut largest = 0.0f32;
+                for k in (0..n_in).step_by(block) {
+                    let row = &mut widened[..block.min(n_in - k)];
+                    widen(s, row, &outs[out * n_in + k..][..row.len()]);
+                    largest = largest.max(max_magnitude(row));
+                }
+                (scales[out], inverse[out]) = scale(largest);
+            }
+        }
+        for k in (0..n_in).step_by(block) {
+            let len = block.min(n_in - k);
+            widened.fill(0.0);
+            for out in 0..n_outs {
+                let row = &mut widened[out * block..][..len];
+                widen(s, row, &outs[out * n_in + k..][..len]);
+            }
+            let words = &mut words[k / per_word * PANEL..];
+            for (word, words) in words
+                .chunks_exact_mut(PANEL)
+                .take(len.div_ceil(per_word))
+                .enumerate()
+            {
+                for out in 0..PANEL {
+                    let group = &widened[out * block + word * per_word..][..per_word];
+                    words[out] = match packing {
+                        Packing::Bf16 => {
+                            u32::from(round_bf16(group[0])) | u32::from(round_bf16(group[1])) << 16
+                        }
+                        Packing::Int8 => {
+                            let q = [0, 1, 2, 3].map(|i| quantised(group[i], inverse[out]));
+                            starts[out] -= 128 * q.iter().map(|&q| i32::from(q as i8)).sum::<i32>();
+                            u32::from_le_bytes(q)
+                        }
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// The largest magnitude; on bits, whose order is that of magnitudes, so that the loop becomes vectors.
+#[inline(always)]
+pub(crate) fn max_magnitude(x: &[f32]) -> f32 {
+    f32::from_bits(x.iter().fold(0, |max, x| max.max(x.abs().to_bits())))
+}
+
+/// The scale of numbers up to `largest`, and by what to multiply them for a byte.
+#[inline(always)]
+pub(crate) fn scale(largest: f32) -> (f32, f32) {
+    // Below the smallest normal number the inverse would be infinite.
+    if largest > 127.0 * f32::MIN_POSITIVE {
+        (largest / 127.0, 127.0 / largest)
+    } else {
+        (0.0, 0.0)
+    }
+}
+
+/// `x * inverse`, which is within -127 to 127, to the nearest whole number, ties to even, as a signed byte's bits.
+#[inline(always)]
+pub(crate) fn quantised(x: f32, inverse: f32) -> u8 {
+    /// 1.5 * 2^23: in the sum the number's last 8 bits are the byte's.
+    const MAGIC: f32 = 12_582_912.0;
+    (x * inverse + MAGIC).to_bits() as u8
+}

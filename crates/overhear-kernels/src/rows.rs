@@ -1,0 +1,327 @@
+//! Kernels over rows: layer normalisation, and the reductions that decoding needs.
+
+use crate::math::exp;
+use crate::simd::{Set, Simd, Vectorized};
+use crate::split::Split;
+use crate::{Pool, scalar};
+
+/// Elements of a task: a few microseconds' work.
+const TASK_ELEMENTS: usize = 16 << 10;
+
+/// See [`crate::Kernels::layer_norm`]; shapes have been checked.
+pub(crate) fn layer_norm(
+    set: Set,
+    pool: &Pool,
+    y: &mut [f32],
+    x: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+) {
+    let n_state = gamma.len().max(1);
+    let len = TASK_ELEMENTS.div_ceil(n_state) * n_state;
+    let y = Split::new(y);
+    pool.run(x.len().div_ceil(len), &|task| {
+        let x = &x[task * len..x.len().min((task + 1) * len)];
+        // SAFETY: the tasks' rows are disjoint.
+        let y = unsafe { y.take(task * len, x.len()) };
+        let mut call = LayerNorm { y, x, gamma, beta };
+        set.run(&mut call, || unreachable!("the scalar set has no vectors"));
+    });
+}
+
+struct LayerNorm<'a> {
+    y: &'a mut [f32],
+    x: &'a [f32],
+    gamma: &'a [f32],
+    beta: &'a [f32],
+}
+
+impl Vectorized for &mut LayerNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let n_state = self.gamma.len();
+        for (y, x) in self
+            .y
+            .chunks_exact_mut(n_state)
+            .zip(self.x.chunks_exact(n_state))
+        {
+            normalise(s, y, x, self.gamma, self.beta);
+        }
+    }
+}
+
+/// One row of [`crate::Kernels::layer_norm`].
+///
+/// The variance is taken about the mean in a second pass, as the difference of two sums would cancel.
+#[inline(always)]
+pub(crate) fn normalise<S: Simd>(s: S, y: &mut [f32], x: &[f32], gamma: &[f32], beta: &[f32]) {
+    let n_state = gamma.len();
+    let mean = sum_of_powers::<S, 1>(s, x, 0.0) / n_state as f32;
+    let variance = sum_of_powers::<S, 2>(s, x, mean) / n_state as f32;
+    let scale = s.splat(1.0 / (variance + scalar::LAYER_NORM_EPSILON).sqrt());
+    let mean = s.splat(mean);
+    let parameters = gamma.chunks(S::LANES).zip(beta.chunks(S::LANES));
+    for ((y, x), (gamma, beta)) in y
+        .chunks_mut(S::LANES)
+        .zip(x.chunks(S::LANES))
+        .zip(parameters)
+    {
+        let normal = s.mul(s.sub(s.read(x), mean), scale);
+        s.write(y, s.fma(normal, s.read(gamma), s.read(beta)));
+    }
+}
+
+/// The sum of `(x - mean)^P`, `P` 1 or 2, by lanes.
+#[inline(always)]
+fn sum_of_powers<S: Simd, const P: u32>(s: S, x: &[f32], mean: f32) -> f32 {
+    let mut sums = s.splat(0.0);
+    let whole = x.chunks_exact(S::LANES);
+    let tail: f32 = whole
+        .remainder()
+        .iter()
+        .map(|x| (x - mean).powi(P as i32))
+        .sum();
+    for x in whole {
+        let d = s.sub(s.read(x), s.splat(mean));
+        sums = if P == 2 {
+            s.fma(d, d, sums)
+        } else {
+            s.add(sums, d)
+        };
+    }
+    s.sum(sums) + tail
+}
+
+/// See [`crate::Kernels::log_sum_exp`]; `x` is not empty.
+pub(crate) struct LogSumExp<'a>(pub(crate) &'a [f32]);
+
+impl Vectorized for LogSumExp<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        let max = largest(s, self.0);
+        if max == f32::NEG_INFINITY {
+            return scalar::log_sum_exp(self.0);
+        }
+        // Lanes add up to 64 terms in f32, the blocks add up in f64: the vocabulary has 50,000.
+        let mut sum = 0.0f64;
+        for block in self.0.chunks(64 * S::LANES) {
+            let mut sums = s.splat(0.0);
+            for x in block.chunks(S::LANES) {
+                let x = read_padded(s, x);
+                sums = s.add(sums, exp(s, s.sub(x, s.splat(max))));
+            }
+            sum += f64::from(s.sum(sums));
+        }
+        max + sum.ln() as f32
+    }
+}
+
+/// Elements of a block of [`Argmax`] and [`TopK`]: short enough to search one by one.
+const BLOCK: usize = 256;
+
+/// See [`crate::Kernels::argmax`].
+pub(crate) struct Argmax<'a>(pub(crate) &'a [f32]);
+
+impl Vectorized for Argmax<'_> {
+    type Output = Option<usize>;
+
+    /// Finds the first block that holds the largest element, then looks for it there.
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Option<usize> {
+        let mut best = (f32::NEG_INFINITY, 0);
+        for (i, block) in self.0.chunks(BLOCK).enumerate() {
+            let max = largest(s, block);
+            if max > best.0 {
+                best = (max, i);
+            }
+        }
+        if best.0 == f32::NEG_INFINITY {
+            return scalar::argmax(self.0);
+        }
+        let first = best.1 * BLOCK;
+        self.0[first..]
+            .iter()
+            .position(|&x| x == best.0)
+            .map(|at| first + at)
+    }
+}
+
+/// See [`crate::Kernels::top_k`].
+pub(crate) struct TopK<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) k: usize,
+    pub(crate) largest: &'a mut Vec<(usize, f32)>,
+}
+
+impl Vectorized for TopK<'_> {
+    type Output = ();
+
+    /// Looks at single elements only in blocks whose largest is among the `k` largest so far: a few of hundreds.
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { x, k, largest: top } = self;
+        top.clear();
+        for (i, block) in x.chunks(BLOCK).enumerate() {
+            let is_full = top.len() == k;
+            if top
+                .last()
+                .is_none_or(|least| !is_full || largest(s, block) > least.1)
+            {
+                scalar::insert_largest(i * BLOCK, block, k, top);
+            }
+        }
+    }
+}
+
+/// The largest element that is not NaN, or negative infinity.
+#[inline(always)]
+fn largest<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let mut max = s.splat(f32::NEG_INFINITY);
+    for x in x.chunks(S::LANES) {
+        max = s.max(read_padded(s, x), max);
+    }
+    s.max_lane(max)
+}
+
+/// Up to `LANES` elements; lanes beyond the end of `from` are negative infinity.
+#[inline(always)]
+fn read_padded<S: Simd>(s: S, from: &[f32]) -> S::V {
+    if from.len() >= S::LANES {
+        return s.read(from);
+    }
+    let mut padded = [f32::NEG_INFINITY; 16];
+    padded[..from.len()].copy_from_slice(from);
+    s.read(&padded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::math;
+
+    /// Applies a function of vectors to each element.
+    struct Map<'a, F>(&'a mut [f32], F);
+    trait Function {
+        fn of<S: Simd>(&self, s: S, x: S::V) -> S::V;
+    }
+    #[derive(Clone, Copy)]
+    struct Exp;
+    #[derive(Clone, Copy)]
+    struct Gelu;
+    impl Function for Exp {
+        #[inline(always)]
+        fn of<S: Simd>(&self, s: S, x: S::V) -> S::V {
+            math::exp(s, x)
+        }
+    }
+    impl Function for Gelu {
+        #[inline(always)]
+        fn of<S: Simd>(&self, s: S, x: S::V) -> S::V {
+            math::gelu(s, x)
+        }
+    }
+    impl<F: Function> Vectorized for Map<'_, F> {
+        type Output = bool;
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> bool {
+            for x in self.0.chunks_mut(S::LANES) {
+                let y = self.1.of(s, s.read(x));
+                s.write(x, y);
+            }
+            true
+        }
+    }
+
+    /// `f(x)` for each `x`, on each set of this machine.
+    fn map_on_each_set(x: &[f32], f: impl Function + Copy, check: impl Fn(f32, f32)) {
+        let sets = crate::Isa::ALL.iter().filter_map(|&isa| Set::new(isa));
+        for set in sets.chain([Set::Plain(crate::simd::plain::Plain)]) {
+            let mut y = x.to_vec();
+            if set.run(Map(&mut y, f), || false) {
+                x.iter().zip(&y).for_each(|(&x, &y)| check(x, y));
+            }
+        }
+    }
+
+    #[test]
+    fn exp_is_within_2e_7_of_f64_over_its_range() {
+        let n = if cfg!(miri) { 500 } else { 400_000 };
+        let x: Vec<f32> = (0..=n)
+            .map(|i| -87.3 + 175.0 * i as f32 / n as f32)
+            .collect();
+        map_on_each_set(&x, Exp, |x, y| {
+            let want = f64::from(x).exp();
+            assert!(
+                (f64::from(y) / want - 1.0).abs() < 2e-7,
+                "exp({x}) = {y}, not {want}"
+            );
+        });
+    }
+
+    #[derive(Clone, Copy)]
+    struct GeluShort;
+    #[derive(Clone, Copy)]
+    struct Exp2Short;
+    impl Function for GeluShort {
+        #[inline(always)]
+        fn of<S: Simd>(&self, s: S, x: S::V) -> S::V {
+            math::gelu_short(s, x)
+        }
+    }
+    impl Function for Exp2Short {
+        #[inline(always)]
+        fn of<S: Simd>(&self, s: S, x: S::V) -> S::V {
+            math::exp2_short(s, x)
+        }
+    }
+
+    #[test]
+    fn short_gelu_and_exp2_are_within_their_bounds() {
+        let n = if cfg!(miri) { 500 } else { 400_000 };
+        let x: Vec<f32> = (0..=n)
+            .map(|i| -14.0 + 28.0 * i as f32 / n as f32)
+            .collect();
+        map_on_each_set(&x, GeluShort, |x, y| {
+            assert!((y - scalar::gelu(x)).abs() < 6e-5, "gelu({x}) = {y}");
+        });
+        let x: Vec<f32> = (0..=n).map(|i| -126.0 * i as f32 / n as f32).collect();
+        map_on_each_set(&x, Exp2Short, |x, y| {
+            let want = f64::from(x).exp2();
+            assert!((f64::from(y) / want - 1.0).abs() < 1e-4, "2^{x} = {y}");
+        });
+        map_on_each_set(&[f32::NEG_INFINITY, -1e30], Exp2Short, |_, y| {
+            assert!((0.0..1.3e-38).contains(&y));
+        });
+        map_on_each_set(&[f32::NAN], GeluShort, |_, y| assert!(y.is_nan()));
+    }
+
+    #[test]
+    fn exp_underflows_to_0_and_keeps_nan() {
+        map_on_each_set(&[-87.34, -1e30, f32::NEG_INFINITY], Exp, |_, y| {
+            assert_eq!(y, 0.0)
+        });
+        map_on_each_set(&[f32::NAN], Exp, |_, y| assert!(y.is_nan()));
+        map_on_each_set(&[0.0], Exp, |_, y| assert_eq!(y, 1.0));
+    }
+
+    #[test]
+    fn gelu_is_within_its_bound_of_the_scalar_one() {
+        let n = if cfg!(miri) { 500 } else { 400_000 };
+        let x: Vec<f32> = (0..=n)
+            .map(|i| -14.0 + 28.0 * i as f32 / n as f32)
+            .collect();
+        map_on_each_set(&x, Gelu, |x, y| {
+            let want = scalar::gelu(x);
+            assert!(
+                (y - want).abs() < 5e-7 * (x.abs() / 4.0).max(1.0),
+                "gelu({x}) = {y}, not {want}"
+            );
+        });
+        map_on_each_set(&[f32::INFINITY], Gelu, |x, y| assert_eq!(x, y));
+        map_on_each_set(&[f32::NAN], Gelu, |_, y| assert!(y.is_nan()));
+    }
+}

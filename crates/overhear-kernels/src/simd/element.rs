@@ -1,0 +1,70 @@
+//! Stored element types, widened to f32 as they are read.
+
+use half::{bf16, f16};
+
+use super::Simd;
+
+/// The widest vector there is, in elements.
+const MAX_LANES: usize = 16;
+
+/// An element type of weights. The widening is exact, so a sum does not depend on where it happens.
+pub(crate) trait Element: Copy + Send + Sync + 'static {
+    /// Zero, to pad with.
+    const ZERO: Self;
+
+    /// Widens the `LANES` elements at `from`.
+    ///
+    /// # Safety
+    /// They must be readable.
+    unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V;
+
+    /// Widens the first `n < LANES` elements at `from`; the other lanes are 0.
+    ///
+    /// # Safety
+    /// The `n` elements must be readable.
+    #[inline(always)]
+    unsafe fn load_first<S: Simd>(simd: S, from: *const Self, n: usize) -> S::V {
+        let mut padded = [Self::ZERO; MAX_LANES];
+        assert!(n < S::LANES && S::LANES <= MAX_LANES);
+        // SAFETY: the caller vouches for `n` elements at `from`; `padded` holds more, and is not part of them.
+        unsafe { std::ptr::copy_nonoverlapping(from, padded.as_mut_ptr(), n) };
+        // SAFETY: `padded` holds `LANES` elements, asserted above.
+        unsafe { Self::load(simd, padded.as_ptr()) }
+    }
+}
+
+impl Element for f32 {
+    const ZERO: Self = 0.0;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V {
+        // SAFETY: the caller's.
+        unsafe { simd.load(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first<S: Simd>(simd: S, from: *const Self, n: usize) -> S::V {
+        // SAFETY: the caller's.
+        unsafe { simd.load_first(from, n) }
+    }
+}
+
+impl Element for f16 {
+    const ZERO: Self = f16::ZERO;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V {
+        // SAFETY: the caller's.
+        unsafe { simd.load_f16(from) }
+    }
+}
+
+impl Element for bf16 {
+    const ZERO: Self = bf16::ZERO;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V {
+        // SAFETY: the caller's.
+        unsafe { simd.load_bf16(from) }
+    }
+}

@@ -1,0 +1,52 @@
+//! One output buffer, written by several tasks at once.
+
+use std::marker::PhantomData;
+
+/// A slice of which each task takes parts that no other task takes.
+pub(crate) struct Split<'a, T = f32> {
+    start: *mut T,
+    len: usize,
+    lifetime: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: `Split` is an exclusive borrow that `take` divides; numbers may be written from any thread.
+unsafe impl<T: Send> Send for Split<'_, T> {}
+// SAFETY: as above; shared use is through `take`, whose contract keeps the parts apart.
+unsafe impl<T: Send> Sync for Split<'_, T> {}
+
+impl<T> Clone for Split<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Split<'_, T> {}
+
+impl<'a, T> Split<'a, T> {
+    pub(crate) fn new(slice: &'a mut [T]) -> Self {
+        Self {
+            start: slice.as_mut_ptr(),
+            len: slice.len(),
+            lifetime: PhantomData,
+        }
+    }
+
+    /// Elements in all.
+    pub(crate) fn len(self) -> usize {
+        self.len
+    }
+
+    /// Elements `from..from + len`.
+    ///
+    /// # Safety
+    /// No other part that is alive overlaps them.
+    ///
+    /// # Panics
+    /// If they are out of range.
+    #[inline]
+    pub(crate) unsafe fn take(self, from: usize, len: usize) -> &'a mut [T] {
+        assert!(from <= self.len && len <= self.len - from);
+        // SAFETY: in range, asserted above; exclusive by the caller's word and the borrow of `lifetime`.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(from), len) }
+    }
+}
