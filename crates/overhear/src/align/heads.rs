@@ -1,0 +1,288 @@
+//! Which heads of cross-attention follow the speech: those that the model's own files name, else those published
+//! for its name, else all of the last half of the layers (`whisper/__init__.py::_ALIGNMENT_HEADS`,
+//! `whisper/model.py::set_alignment_heads`).
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::file::read_if_present;
+use crate::{Error, ModelDimensions, Result};
+
+/// A head of cross-attention: layer and head.
+pub(crate) type Head = (usize, usize);
+
+/// The heads of one published set of weights, and the shape of the decoder they belong to.
+struct Published {
+    names: &'static [&'static str],
+    n_layer: usize,
+    n_head: usize,
+    heads: &'static [Head],
+}
+
+/// The alignment heads of the model in `folder`, ascending.
+///
+/// # Errors
+/// [`Error::Model`] if `generation_config.json` is not JSON.
+pub(crate) fn alignment_heads(folder: &Path, dims: &ModelDimensions) -> Result<Vec<Head>> {
+    if let Some(heads) = configured(folder, dims)? {
+        return Ok(heads);
+    }
+    let named = model_name(folder).and_then(|name| published(&name, dims));
+    Ok(named.map_or_else(|| last_half(dims), <[Head]>::to_vec))
+}
+
+/// `alignment_heads` of `generation_config.json`. Some distilled models carry the list of the model they were made
+/// from, whose layers they do not have: such a list is left aside.
+fn configured(folder: &Path, dims: &ModelDimensions) -> Result<Option<Vec<Head>>> {
+    let path = folder.join("generation_config.json");
+    let Some(json) = read_if_present(&path)? else {
+        return Ok(None);
+    };
+    let config: Value = serde_json::from_slice(&json).map_err(|e| Error::Model {
+        path: path.clone(),
+        reason: format!("malformed: {e}"),
+    })?;
+    let list = match config.get("alignment_heads") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(list) => list,
+    };
+    let heads = serde_json::from_value::<Vec<Head>>(list.clone()).ok();
+    let fits = |heads: &Vec<Head>| {
+        !heads.is_empty()
+            && heads
+                .iter()
+                .all(|&(layer, head)| layer < dims.n_text_layer && head < dims.n_text_head)
+    };
+    let heads = heads.filter(fits).map(|mut heads| {
+        heads.sort_unstable();
+        heads.dedup();
+        heads
+    });
+    if heads.is_none() {
+        tracing::warn!(file = %path.display(), "alignment_heads names no heads of this model and is ignored");
+    }
+    Ok(heads)
+}
+
+/// The name in `models--openai--whisper-tiny/snapshots/HASH`, or else of the folder, without `whisper-`.
+fn model_name(folder: &Path) -> Option<String> {
+    let folder = folder.canonicalize().ok()?;
+    let parent = folder.parent();
+    let named = match parent.filter(|parent| parent.ends_with("snapshots")) {
+        Some(snapshots) => snapshots.parent()?,
+        None => &folder,
+    };
+    let name = named.file_name()?.to_str()?;
+    let name = name.strip_prefix("models--openai--").unwrap_or(name);
+    Some(name.strip_prefix("whisper-").unwrap_or(name).to_owned())
+}
+
+/// The published heads of the model of this name, if it has that model's shape.
+fn published(name: &str, dims: &ModelDimensions) -> Option<&'static [Head]> {
+    // openai/whisper calls the third version `large`, its repository on Hugging Face of that name holds the first.
+    let name = match name {
+        "large" if dims.n_mels == 80 => "large-v1",
+        name => name,
+    };
+    PUBLISHED
+        .iter()
+        .find(|set| set.names.contains(&name))
+        .filter(|set| (set.n_layer, set.n_head) == (dims.n_text_layer, dims.n_text_head))
+        .map(|set| set.heads)
+}
+
+fn last_half(dims: &ModelDimensions) -> Vec<Head> {
+    (dims.n_text_layer / 2..dims.n_text_layer)
+        .flat_map(|layer| (0..dims.n_text_head).map(move |head| (layer, head)))
+        .collect()
+}
+
+#[rustfmt::skip]
+const PUBLISHED: &[Published] = &[
+    Published {
+        names: &["tiny.en"],
+        n_layer: 4,
+        n_head: 6,
+        heads: &[(1, 0), (2, 0), (2, 5), (3, 0), (3, 1), (3, 2), (3, 3), (3, 4)],
+    },
+    Published {
+        names: &["tiny"],
+        n_layer: 4,
+        n_head: 6,
+        heads: &[(2, 2), (3, 0), (3, 2), (3, 3), (3, 4), (3, 5)],
+    },
+    Published {
+        names: &["base.en"],
+        n_layer: 6,
+        n_head: 8,
+        heads: &[(3, 3), (4, 7), (5, 1), (5, 5), (5, 7)],
+    },
+    Published {
+        names: &["base"],
+        n_layer: 6,
+        n_head: 8,
+        heads: &[(3, 1), (4, 2), (4, 3), (4, 7), (5, 1), (5, 2), (5, 4), (5, 6)],
+    },
+    Published {
+        names: &["small.en"],
+        n_layer: 12,
+        n_head: 12,
+        heads: &[
+            (6, 6), (7, 0), (7, 3), (7, 8), (8, 2), (8, 5), (8, 7), (9, 0), (9, 4), (9, 8), (9, 10), (10, 0),
+            (10, 1), (10, 2), (10, 3), (10, 6), (10, 11), (11, 2), (11, 4),
+        ],
+    },
+    Published {
+        names: &["small"],
+        n_layer: 12,
+        n_head: 12,
+        heads: &[(5, 3), (5, 9), (8, 0), (8, 4), (8, 7), (8, 8), (9, 0), (9, 7), (9, 9), (10, 5)],
+    },
+    Published {
+        names: &["medium.en"],
+        n_layer: 24,
+        n_head: 16,
+        heads: &[
+            (11, 4), (14, 1), (14, 12), (14, 14), (15, 4), (16, 0), (16, 4), (16, 9), (17, 12), (17, 14),
+            (18, 7), (18, 10), (18, 15), (20, 0), (20, 3), (20, 9), (20, 14), (21, 12),
+        ],
+    },
+    Published {
+        names: &["medium"],
+        n_layer: 24,
+        n_head: 16,
+        heads: &[(13, 15), (15, 4), (15, 15), (16, 1), (20, 0), (23, 4)],
+    },
+    Published {
+        names: &["large-v1"],
+        n_layer: 32,
+        n_head: 20,
+        heads: &[(9, 19), (11, 2), (11, 4), (11, 17), (22, 7), (22, 11), (22, 17), (23, 2), (23, 15)],
+    },
+    Published {
+        names: &["large-v2"],
+        n_layer: 32,
+        n_head: 20,
+        heads: &[
+            (10, 12), (13, 17), (16, 11), (16, 12), (16, 13), (17, 15), (17, 16), (18, 4), (18, 11), (18, 19),
+            (19, 11), (21, 2), (21, 3), (22, 3), (22, 9), (22, 12), (23, 5), (23, 7), (23, 13), (25, 5),
+            (26, 1), (26, 12), (27, 15),
+        ],
+    },
+    Published {
+        names: &["large-v3", "large"],
+        n_layer: 32,
+        n_head: 20,
+        heads: &[(7, 0), (10, 17), (12, 18), (13, 12), (16, 1), (17, 14), (19, 11), (21, 4), (24, 1), (25, 6)],
+    },
+    Published {
+        names: &["large-v3-turbo", "turbo"],
+        n_layer: 4,
+        n_head: 20,
+        heads: &[(2, 4), (2, 11), (3, 3), (3, 6), (3, 11), (3, 14)],
+    },
+];
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn dims(n_text_layer: usize, n_text_head: usize) -> ModelDimensions {
+        ModelDimensions {
+            n_mels: 80,
+            n_audio_ctx: 1500,
+            n_audio_state: 64 * n_text_head,
+            n_audio_head: n_text_head,
+            n_audio_layer: n_text_layer,
+            n_vocab: 51865,
+            n_text_ctx: 448,
+            n_text_state: 64 * n_text_head,
+            n_text_head,
+            n_text_layer,
+        }
+    }
+
+    /// The heads of a folder of this name with this generation_config.json.
+    fn heads(name: &str, config: Option<&str>, dims: &ModelDimensions) -> Result<Vec<Head>> {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        if let Some(config) = config {
+            std::fs::write(folder.join("generation_config.json"), config).unwrap();
+        }
+        alignment_heads(&folder, dims)
+    }
+
+    #[test]
+    fn fourteen_names_have_twelve_sets_of_heads_that_exist() {
+        assert_eq!(PUBLISHED.len(), 12);
+        assert_eq!(
+            PUBLISHED.iter().map(|set| set.names.len()).sum::<usize>(),
+            14
+        );
+        // Their sizes as whisper/__init__.py has them, so that no edit drops a head.
+        let n_heads: Vec<usize> = PUBLISHED.iter().map(|set| set.heads.len()).collect();
+        assert_eq!(n_heads, [8, 6, 5, 8, 19, 10, 18, 6, 9, 23, 10, 6]);
+        for set in PUBLISHED {
+            assert!(set.heads.is_sorted(), "{:?}", set.names);
+            for &(layer, head) in set.heads {
+                assert!(layer < set.n_layer && head < set.n_head, "{:?}", set.names);
+            }
+        }
+    }
+
+    #[test]
+    fn the_models_own_file_wins_over_its_name_and_the_name_over_the_last_half() {
+        let tiny = dims(4, 6);
+        let of_tiny = [(2, 2), (3, 0), (3, 2), (3, 3), (3, 4), (3, 5)];
+        let own = Some(r#"{"alignment_heads": [[3, 1], [2, 0]]}"#);
+        assert_eq!(heads("tiny", own, &tiny).unwrap(), [(2, 0), (3, 1)]);
+        for name in [
+            "tiny",
+            "whisper-tiny",
+            "openai/whisper-tiny",
+            "models--openai--whisper-tiny/snapshots/0123abcd",
+        ] {
+            for config in [None, Some("{}"), Some(r#"{"alignment_heads": null}"#)] {
+                assert_eq!(heads(name, config, &tiny).unwrap(), of_tiny, "{name}");
+            }
+        }
+        let last_half = last_half(&tiny);
+        assert_eq!(last_half.len(), 12);
+        assert_eq!((last_half[0], last_half[11]), ((2, 0), (3, 5)));
+        let mut large = dims(32, 20);
+        assert_eq!(heads("whisper-large", None, &large).unwrap()[0], (9, 19));
+        large.n_mels = 128;
+        assert_eq!(heads("large", None, &large).unwrap()[0], (7, 0));
+        // A fine-tune, and another model that is called tiny.
+        assert_eq!(heads("whisper-tiny-cs", None, &tiny).unwrap(), last_half);
+        assert_eq!(heads("tiny", None, &dims(4, 8)).unwrap().len(), 16);
+    }
+
+    #[test]
+    fn heads_that_the_model_does_not_have_are_left_aside() {
+        let distilled = dims(2, 20);
+        for list in [
+            "[[10, 12]]",
+            "[]",
+            "[[1]]",
+            "[[1, -1]]",
+            "\"all\"",
+            "[[1, 20]]",
+        ] {
+            let config = format!(r#"{{"alignment_heads": {list}}}"#);
+            let heads = heads("distil-large-v2", Some(&config), &distilled).unwrap();
+            assert_eq!(heads.len(), 20, "{list}");
+        }
+    }
+
+    #[test]
+    fn a_generation_config_that_is_no_json_is_an_error() {
+        let error = heads("tiny", Some("{"), &dims(4, 6))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("generation_config.json"), "{error}");
+    }
+}

@@ -1,0 +1,96 @@
+//! When each word was said: `whisper/timing.py`.
+//!
+//! The decoder is shown the window's text once more; where some of its heads look while they predict each token is
+//! where that token is heard (`heads`, and the backend's `align`). Their attention becomes one matrix of tokens by
+//! frames (`matrix`, `median`), whose best monotone path (`dtw`) gives each token a time and so each word (`words`).
+//! What the reference then repairs by rule is in `heuristics`.
+
+mod dtw;
+mod heads;
+mod heuristics;
+mod matrix;
+mod median;
+mod words;
+
+pub(crate) use heads::{Head, alignment_heads};
+pub(crate) use heuristics::{WordTiming, add_words};
+
+use std::ops::Range;
+
+use matrix::AlignmentMatrix;
+
+use crate::backend::{AlignmentRequest, State};
+use crate::decode::Task;
+use crate::{Language, Model, TokenId};
+
+/// Frames of the spectrogram per encoder position.
+const FRAMES_PER_POSITION: usize = 2;
+/// Encoder positions per second.
+const POSITIONS_PER_SECOND: f64 = 50.0;
+
+/// The words of `text_tokens` in the window that is encoded in slot 0 of `state`, of which `n_frames` frames are
+/// audio: `find_alignment`. Times are in seconds from the start of the window.
+///
+/// Empty if there is no text, less than one encoder position of audio, or more text than the decoder takes at once
+/// (which no window gives with the usual `sample_len`).
+pub(crate) fn find_alignment(
+    model: &Model,
+    state: &mut dyn State,
+    language: Language,
+    task: Task,
+    text_tokens: &[TokenId],
+    n_frames: usize,
+) -> Vec<WordTiming> {
+    let tokenizer = model.tokenizer();
+    let sot_sequence = tokenizer.sot_sequence(language, task);
+    let n_keys = (n_frames / FRAMES_PER_POSITION).min(model.dims().n_audio_ctx);
+    let first_text = sot_sequence.len() + 1;
+    let text = first_text..first_text + text_tokens.len();
+    if text_tokens.is_empty() || n_keys == 0 || text.end + 1 > model.dims().n_text_ctx {
+        return Vec::new();
+    }
+    let tokens = [
+        &sot_sequence[..],
+        &[tokenizer.no_timestamps()],
+        text_tokens,
+        &[tokenizer.eot()],
+    ]
+    .concat();
+
+    let rows = predicting(&text);
+    let n_rows = rows.len();
+    let mut matrix = AlignmentMatrix::new(rows, n_keys);
+    let request = AlignmentRequest {
+        slot: 0,
+        tokens: &tokens,
+        text,
+        eot: tokenizer.eot(),
+        n_keys,
+        heads: model.alignment_heads(),
+    };
+    let probabilities = state.align(&request, &mut |weights| matrix.add(weights));
+    let path = dtw::dtw(&matrix.into_cost(), n_rows, n_keys);
+    words::timings(
+        tokenizer,
+        language,
+        text_tokens,
+        &jump_times(&path),
+        &probabilities,
+    )
+}
+
+/// The tokens after which the text and its end are predicted: each is one before what it predicts.
+fn predicting(text: &Range<usize>) -> Range<usize> {
+    text.start - 1..text.end
+}
+
+/// The time in seconds at which each row of the path is first reached.
+fn jump_times(path: &[(usize, usize)]) -> Vec<f64> {
+    let mut times = Vec::new();
+    for &(row, column) in path {
+        if row == times.len() {
+            times.push(column as f64 / POSITIONS_PER_SECOND);
+        }
+    }
+    times
+}

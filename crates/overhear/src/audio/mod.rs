@@ -1,0 +1,235 @@
+//! Audio of any common format as a re-openable stream of 16 kHz mono `f32` samples in [-1, 1].
+//!
+//! ```
+//! use overhear::Audio;
+//!
+//! # fn wav() -> Vec<u8> {
+//! #     let mut wav = b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3E\0\0\0\x7D\0\0\x02\0\x10\0data".to_vec();
+//! #     wav.extend(4_u32.to_le_bytes());
+//! #     wav.extend([0, 0x40, 0, 0xC0]);
+//! #     wav
+//! # }
+//! // `Audio::open("speech.mp3")` for a file, `Audio::from_reader(std::io::stdin(), "stdin")` for a pipe.
+//! let audio = Audio::from_bytes(wav(), "two samples")?;
+//!
+//! // Any number of passes, each with little memory, however long the audio is:
+//! let mut reader = audio.reader()?;
+//! let mut buffer = [0.0; 4096];
+//! let mut n_samples = 0;
+//! loop {
+//!     match reader.read(&mut buffer)? {
+//!         0 => break,
+//!         n => n_samples += n,
+//!     }
+//! }
+//! assert_eq!(n_samples, 2);
+//! assert!(reader.warnings().is_empty());
+//!
+//! // Or, if it is short, all at once:
+//! assert_eq!(audio.samples()?, [0.5, -0.5]);
+//! # Ok::<(), overhear::Error>(())
+//! ```
+//!
+//! One stage a file: `source` opens the bytes, `sniff` recognises them, `wav`, `au` (over `pcm`, `adpcm`) and
+//! `symphonia` (with `opus` and `mp4`) decode, `reader` mixes, cleans and drives `resample`, `spool` keeps what cannot
+//! be read twice. Whatever a file claims, nothing is believed that its content does not bear out, and no claim decides
+//! how much memory is taken.
+
+mod adpcm;
+mod au;
+mod decode;
+mod mp4;
+mod opus;
+mod pcm;
+mod reader;
+mod resample;
+mod sniff;
+mod source;
+mod spool;
+mod symphonia;
+mod wav;
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use decode::{Attempt, Decode, Failure};
+pub use reader::AudioReader;
+use reader::{Decoded, Samples, guarded};
+use source::{Input, Source};
+use spool::{Spool, SpoolWriter};
+
+use crate::{Error, Result};
+
+/// Samples per second of everything after decoding.
+pub const SAMPLE_RATE: u32 = 16_000;
+
+/// One audio input, opened and recognised. Cheap to clone; every [`Audio::reader`] starts at the beginning.
+#[derive(Clone)]
+pub struct Audio {
+    name: Arc<str>,
+    source: Source,
+    /// What a full pass gave, if it is kept: short audio in memory, a stream's in a temporary file.
+    decoded: Arc<OnceLock<Decoded>>,
+}
+
+/// Something odd about the input that did not keep it from being decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AudioWarning {
+    /// The file ends early or is damaged in places; what could be decoded is used.
+    Truncated,
+    /// NaN samples were replaced by silence, infinite ones by the loudest sample.
+    NotFinite,
+}
+
+impl Audio {
+    /// Opens a file and recognises its format by content. `-` is not special here.
+    ///
+    /// What is not a regular file (a named pipe) is decoded to its end at once, as by [`Audio::from_reader`].
+    ///
+    /// # Errors
+    /// [`Error::Read`] or [`Error::Audio`]; [`Error::Spool`] for a pipe.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let read = |source| Error::Read {
+            name: name.clone(),
+            source,
+        };
+        let file = File::open(path).map_err(read)?;
+        let kind = file.metadata().map_err(read)?.file_type();
+        if kind.is_file() || kind.is_dir() {
+            Self::recognised(&name, Source::File(path.to_owned()))
+        } else {
+            Self::from_reader(file, &name)
+        }
+    }
+
+    /// Decodes a source that cannot be re-opened (standard input) to the end, keeping the 16 kHz samples in an
+    /// unlinked temporary file. `name` is used in messages.
+    ///
+    /// # Errors
+    /// As [`Audio::open`], and [`Error::Spool`].
+    pub fn from_reader(reader: impl Read + Send + Sync + 'static, name: &str) -> Result<Self> {
+        let mut input = Input::stream(reader);
+        let format = sniff::sniff(&mut input).map_err(|failure| failure.named(name))?;
+        if format.needs_seeking() {
+            let copied =
+                Spool::copy(&mut input).map_err(|error| Failure::Read(error).named(name))?;
+            return Self::recognised(name, Source::Spooled(copied.map_err(Error::Spool)?));
+        }
+        let decoder =
+            guarded(|| decode::open_as(format, input)).map_err(|failure| failure.named(name))?;
+        let decoded = Arc::new(OnceLock::new());
+        let mut reader = AudioReader::decoding(name.into(), decoder, Arc::clone(&decoded));
+        let mut writer = SpoolWriter::new().map_err(Error::Spool)?;
+        let mut buffer = vec![0.0; 1 << 14];
+        loop {
+            match reader.read(&mut buffer)? {
+                0 => break,
+                n => writer.write_samples(&buffer[..n]).map_err(Error::Spool)?,
+            }
+        }
+        // Short audio is in memory by now: then its temporary file goes.
+        let samples = Samples::Spooled(writer.finish().map_err(Error::Spool)?);
+        decoded.get_or_init(|| Decoded {
+            samples,
+            warnings: reader.warnings().to_vec(),
+        });
+        Ok(Self {
+            name: name.into(),
+            source: Source::Bytes([].into()),
+            decoded,
+        })
+    }
+
+    /// An encoded file in memory. `name` is used in messages.
+    ///
+    /// # Errors
+    /// [`Error::Audio`].
+    pub fn from_bytes(bytes: Vec<u8>, name: &str) -> Result<Self> {
+        Self::recognised(name, Source::Bytes(bytes.into()))
+    }
+
+    /// Mono samples at `sample_rate`, resampled if that is not 16 kHz.
+    ///
+    /// # Errors
+    /// [`Error::Audio`] if the rate is outside 1 kHz to 768 kHz.
+    pub fn from_samples(samples: Vec<f32>, sample_rate: u32) -> Result<Self> {
+        Self::recognised(
+            "samples",
+            Source::Samples {
+                samples: samples.into(),
+                rate: sample_rate,
+            },
+        )
+    }
+
+    /// The name used in messages: the path, `stdin`, ...
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Starts a pass over the samples.
+    ///
+    /// # Errors
+    /// As [`Audio::open`]: the file may have changed.
+    pub fn reader(&self) -> Result<AudioReader> {
+        let name = Arc::clone(&self.name);
+        if let Some(decoded) = self.decoded.get() {
+            return Ok(AudioReader::from_decoded(name, decoded.clone()));
+        }
+        let decoder = self.decoder().map_err(|failure| failure.named(&name))?;
+        Ok(AudioReader::decoding(
+            name,
+            decoder,
+            Arc::clone(&self.decoded),
+        ))
+    }
+
+    /// Decodes everything into memory. For short audio and tests; the engine itself streams.
+    ///
+    /// # Errors
+    /// As [`AudioReader::read`].
+    pub fn samples(&self) -> Result<Vec<f32>> {
+        let mut reader = self.reader()?;
+        let (mut samples, mut buffer) = (Vec::new(), vec![0.0; 1 << 14]);
+        loop {
+            match reader.read(&mut buffer)? {
+                0 => return Ok(samples),
+                n => samples.extend_from_slice(&buffer[..n]),
+            }
+        }
+    }
+
+    /// An audio whose source can be decoded, as far as its headers tell.
+    fn recognised(name: &str, source: Source) -> Result<Self> {
+        let audio = Self {
+            name: name.into(),
+            source,
+            decoded: Arc::default(),
+        };
+        audio.decoder().map_err(|failure| failure.named(name))?;
+        Ok(audio)
+    }
+
+    fn decoder(&self) -> Attempt<Box<dyn Decode>> {
+        if let Source::Samples { samples, rate } = &self.source {
+            return pcm::SamplesDecoder::open(Arc::clone(samples), *rate);
+        }
+        let input = self.source.open()?;
+        guarded(|| decode::open(input))
+    }
+}
+
+impl fmt::Debug for Audio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Audio")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,159 @@
+//! Where encoded bytes come from, and the one reader type that the sniffer and all decoders read.
+
+use std::fs::File;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::spool::Spool;
+
+/// What an `Audio` re-opens for every pass.
+#[derive(Clone)]
+pub(super) enum Source {
+    /// A regular file, opened again each time: it may have been replaced meanwhile.
+    File(PathBuf),
+    /// An encoded file in memory.
+    Bytes(Arc<[u8]>),
+    /// Encoded bytes of a stream whose format needs seeking.
+    Spooled(Spool),
+    /// Mono samples at `rate`.
+    Samples { samples: Arc<[f32]>, rate: u32 },
+}
+
+impl Source {
+    /// Opens the encoded bytes from the start.
+    pub(super) fn open(&self) -> io::Result<Input> {
+        match self {
+            Self::File(path) => Input::seekable(File::open(path)?),
+            Self::Bytes(bytes) => Input::seekable(Cursor::new(Arc::clone(bytes))),
+            Self::Spooled(spool) => Input::seekable(spool.reader()),
+            Self::Samples { .. } => Input::seekable(Cursor::new([])),
+        }
+    }
+}
+
+trait ReadSeek: Read + Seek + Send + Sync {}
+impl<T: Read + Seek + Send + Sync> ReadSeek for T {}
+
+enum Inner {
+    Seekable(Box<dyn ReadSeek>),
+    Stream(Box<dyn Read + Send + Sync>),
+}
+
+/// Encoded bytes: a seekable file, or a stream that can only be peeked at and read on.
+///
+/// Positions are relative to the payload, which [`Input::skip`] moves past tags and junk.
+pub(super) struct Input {
+    inner: Inner,
+    /// Peeked bytes of a stream that were not yet read.
+    peeked: Cursor<Vec<u8>>,
+    /// Where the payload starts in a seekable source.
+    start: u64,
+    /// Bytes in the payload; `None` for a stream.
+    len: Option<u64>,
+    /// Whether Symphonia may know of seeking and length.
+    streamed: bool,
+}
+
+impl Input {
+    fn seekable(mut inner: impl ReadSeek + 'static) -> io::Result<Self> {
+        let len = inner.seek(SeekFrom::End(0))?;
+        inner.rewind()?;
+        Ok(Self {
+            inner: Inner::Seekable(Box::new(inner)),
+            peeked: Cursor::default(),
+            start: 0,
+            len: Some(len),
+            streamed: false,
+        })
+    }
+
+    pub(super) fn stream(reader: impl Read + Send + Sync + 'static) -> Self {
+        Self {
+            inner: Inner::Stream(Box::new(reader)),
+            peeked: Cursor::default(),
+            start: 0,
+            len: None,
+            streamed: false,
+        }
+    }
+
+    /// Bytes in the payload, if that can be known.
+    pub(super) fn len(&self) -> Option<u64> {
+        self.len
+    }
+
+    /// Makes Symphonia read this as it reads a pipe: its readers refuse parts that reach beyond the known end of a cut
+    /// file, and guess lengths where they know one.
+    pub(super) fn read_as_stream(&mut self) {
+        self.streamed = true;
+    }
+
+    /// The first `n` bytes of the payload (fewer at its end), without consuming them.
+    /// Only valid before anything was read.
+    pub(super) fn peek(&mut self, n: usize) -> io::Result<Vec<u8>> {
+        let mut head = Vec::with_capacity(n);
+        self.by_ref().take(n as u64).read_to_end(&mut head)?;
+        match &mut self.inner {
+            Inner::Seekable(inner) => drop(inner.seek(SeekFrom::Start(self.start))?),
+            Inner::Stream(_) => {
+                let mut rest = head.clone();
+                let at = usize::try_from(self.peeked.position()).unwrap_or(usize::MAX);
+                rest.extend_from_slice(self.peeked.get_ref().get(at..).unwrap_or_default());
+                self.peeked = Cursor::new(rest);
+            }
+        }
+        Ok(head)
+    }
+
+    /// Moves the payload's start `n` bytes on. Only valid before anything was read.
+    pub(super) fn skip(&mut self, n: u64) -> io::Result<()> {
+        if let Inner::Seekable(inner) = &mut self.inner {
+            let n = n.min(self.len.unwrap_or(0));
+            self.start += n;
+            self.len = self.len.map(|len| len - n);
+            inner.seek(SeekFrom::Start(self.start))?;
+        } else {
+            io::copy(&mut self.by_ref().take(n), &mut io::sink())?;
+        }
+        Ok(())
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.inner {
+            Inner::Seekable(inner) => inner.read(buffer),
+            Inner::Stream(inner) => match self.peeked.read(buffer)? {
+                0 => inner.read(buffer),
+                n => Ok(n),
+            },
+        }
+    }
+}
+
+impl Seek for Input {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let Inner::Seekable(inner) = &mut self.inner else {
+            return Err(io::Error::from(io::ErrorKind::NotSeekable));
+        };
+        let to = match to {
+            SeekFrom::Start(at) => SeekFrom::Start(self.start.saturating_add(at)),
+            other => other,
+        };
+        inner
+            .seek(to)?
+            .checked_sub(self.start)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
+    }
+}
+
+impl symphonia::core::io::MediaSource for Input {
+    fn is_seekable(&self) -> bool {
+        !self.streamed && matches!(self.inner, Inner::Seekable(_))
+    }
+
+    fn byte_len(&self) -> Option<u64> {
+        self.len.filter(|_| !self.streamed)
+    }
+}

@@ -1,0 +1,236 @@
+//! WAV in all its containers (RIFF, RIFX, RF64, BW64, Wave64), read front to back so that a pipe will do.
+//!
+//! Sizes in headers are hints. Recorders that stream, crash, or pass 4 GiB leave 0, 0xFFFFFFFF or anything else
+//! there, so the size of the whole file is ignored, and the data end at their own size only if a chunk or the end of
+//! the file follows there (see [`Data`]).
+//!
+//! References: Microsoft/IBM "Multimedia Programming Interface and Data Specifications 1.0" (1991), EBU Tech 3306
+//! (RF64), ITU-R BS.2088 (BW64), Sony "Wave64" (2003).
+
+use ::symphonia::core::io::MediaSource as _;
+
+use super::adpcm::Adpcm;
+use super::decode::{Attempt, Decode, Failure, check_shape};
+use super::pcm::{Data, Encoding, Layout, PcmDecoder};
+use super::sniff::not_built_in;
+use super::source::Input;
+use super::symphonia::{self, Container};
+
+/// More than any `fmt ` chunk has; a longer one is read in part.
+const MAX_FMT: u64 = 4096;
+/// Sizes from here on are what recorders write when they do not know the size (0x7FFFFFFF less a header and up).
+const PLACEHOLDER: u64 = 0x7FFF_0000;
+
+/// Starts to decode a RIFF, RIFX, RF64 or BW64 file.
+pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
+    let mut data = Data {
+        input,
+        position: 0,
+        left: None,
+        believed: true,
+        chunks_follow: true,
+    };
+    let mut header = [0; 12];
+    data.read_raw(&mut header)?;
+    let big_endian = header.starts_with(b"RIFX");
+    let (mut fmt, mut long_size) = (None, 0);
+    loop {
+        let mut chunk = [0; 8];
+        if data.read_raw(&mut chunk)? < chunk.len() {
+            return Err(Failure::audio("WAV without a data chunk"));
+        }
+        let [a, b, c, d, size @ ..] = chunk;
+        let size = u64::from(if big_endian {
+            u32::from_be_bytes(size)
+        } else {
+            u32::from_le_bytes(size)
+        });
+        match &[a, b, c, d] {
+            b"data" => {
+                let size = if size == u64::from(u32::MAX) && long_size > 0 {
+                    long_size
+                } else {
+                    size
+                };
+                data.believed = size < PLACEHOLDER || size == long_size;
+                data.left = Some(size);
+                return start(data, fmt, big_endian);
+            }
+            b"fmt " => fmt = Some(read_fmt(&mut data, size, size + size % 2, big_endian)?),
+            b"ds64" => {
+                let body = read_body(&mut data, size, size + size % 2)?;
+                long_size = body
+                    .get(8..)
+                    .and_then(<[u8]>::first_chunk)
+                    .map_or(0, |size| u64::from_le_bytes(*size));
+            }
+            _ => data.skip(size + size % 2)?,
+        }
+    }
+}
+
+/// Starts to decode a Wave64 file: chunks are named by GUIDs, have 64-bit sizes that include their header, and start
+/// at multiples of 8.
+pub(super) fn open_wave64(input: Input) -> Attempt<Box<dyn Decode>> {
+    let mut data = Data {
+        input,
+        position: 0,
+        left: None,
+        believed: true,
+        chunks_follow: false,
+    };
+    data.skip(40)?;
+    let mut fmt = None;
+    loop {
+        let mut chunk = [0; 24];
+        if data.read_raw(&mut chunk)? < chunk.len() {
+            return Err(Failure::audio("Wave64 without a data chunk"));
+        }
+        let (guid, size) = chunk.split_at(16);
+        let size = size
+            .first_chunk()
+            .map_or(0, |size| u64::from_le_bytes(*size));
+        let (body, padded) = (size.saturating_sub(24), size.saturating_add(7) / 8 * 8);
+        match &guid[..4] {
+            b"data" => {
+                data.believed = body < u64::MAX / 4;
+                data.left = (size > 24).then_some(body);
+                return start(data, fmt, false);
+            }
+            b"fmt " => fmt = Some(read_fmt(&mut data, body, padded.saturating_sub(24), false)?),
+            _ => data.skip(padded.saturating_sub(24))?,
+        }
+    }
+}
+
+/// The `fmt ` chunk.
+struct Fmt {
+    tag: u16,
+    n_channels: usize,
+    rate: u32,
+    block_len: usize,
+    bits: u16,
+    /// What follows these fields in a chunk longer than 18 bytes.
+    extra: Vec<u8>,
+}
+
+/// Reads the first `size` bytes of a chunk (at most [`MAX_FMT`]) and moves to its end.
+fn read_body(data: &mut Data, size: u64, padded: u64) -> Attempt<Vec<u8>> {
+    let mut body = vec![0; size.min(MAX_FMT) as usize];
+    let n = data.read_raw(&mut body)?;
+    body.truncate(n);
+    data.skip(padded.saturating_sub(n as u64))?;
+    Ok(body)
+}
+
+fn read_fmt(data: &mut Data, size: u64, padded: u64, big_endian: bool) -> Attempt<Fmt> {
+    let body = read_body(data, size, padded)?;
+    let half = |at: usize| {
+        let bytes = body
+            .get(at..)
+            .and_then(<[u8]>::first_chunk)
+            .copied()
+            .unwrap_or_default();
+        if big_endian {
+            u16::from_be_bytes(bytes)
+        } else {
+            u16::from_le_bytes(bytes)
+        }
+    };
+    if body.len() < 14 {
+        return Err(Failure::audio("WAV format chunk is cut short"));
+    }
+    let rate = if big_endian {
+        [half(4), half(6)]
+    } else {
+        [half(6), half(4)]
+    };
+    Ok(Fmt {
+        // An extensible format has the true tag at the start of its sub-format's GUID.
+        tag: if half(0) == 0xFFFE && body.len() >= 26 {
+            half(24)
+        } else {
+            half(0)
+        },
+        n_channels: usize::from(half(2)),
+        rate: u32::from(rate[0]) << 16 | u32::from(rate[1]),
+        block_len: usize::from(half(12)),
+        bits: half(14),
+        extra: body.get(18..).unwrap_or_default().to_vec(),
+    })
+}
+
+fn start(data: Data, fmt: Option<Fmt>, big_endian: bool) -> Attempt<Box<dyn Decode>> {
+    let fmt = fmt.ok_or_else(|| Failure::audio("WAV without a format chunk before its data"))?;
+    check_shape(fmt.rate, fmt.n_channels)?;
+    if matches!(fmt.tag, 0x50 | 0x55) {
+        // MPEG audio in a WAV coat: its frames speak for themselves.
+        let (mut input, position) = (data.input, data.position);
+        if input.is_seekable() {
+            input.skip(position)?;
+        }
+        return symphonia::open(Container::Mpeg, input);
+    }
+    let layout = layout(&fmt, big_endian)?;
+    Ok(Box::new(PcmDecoder::new(
+        data,
+        layout,
+        fmt.rate,
+        fmt.n_channels,
+    )?))
+}
+
+fn layout(fmt: &Fmt, big_endian: bool) -> Attempt<Layout> {
+    // The room a sample takes counts, not how many of its bits are used: those are the upper ones.
+    let whole = fmt.block_len > 0 && fmt.block_len.is_multiple_of(fmt.n_channels);
+    let n_bytes = if whole {
+        fmt.block_len / fmt.n_channels
+    } else {
+        usize::from(fmt.bits).div_ceil(8)
+    };
+    let bad_block = || Failure::Audio(format!("WAV: blocks of {} bytes cannot be", fmt.block_len));
+    let encoding = match (fmt.tag, n_bytes) {
+        (1, 1) => Encoding::U8,
+        (1, 2) => Encoding::S16,
+        (1, 3) => Encoding::S24,
+        (1, 4) => Encoding::S32,
+        (3, 4) => Encoding::F32,
+        (3, 8) => Encoding::F64,
+        (6, _) => Encoding::ALaw,
+        (7, _) => Encoding::MuLaw,
+        (1 | 3, _) => {
+            return Err(Failure::Audio(format!(
+                "WAV: samples of {n_bytes} bytes cannot be"
+            )));
+        }
+        (2, _) => {
+            let adpcm =
+                Adpcm::microsoft(fmt.n_channels, fmt.block_len, ms_coefficients(&fmt.extra));
+            return adpcm.map(Layout::Adpcm).ok_or_else(bad_block);
+        }
+        (0x11, _) => {
+            return Adpcm::ima(fmt.n_channels, fmt.block_len)
+                .map(Layout::Adpcm)
+                .ok_or_else(bad_block);
+        }
+        (0x31, _) => return Err(not_built_in("GSM 6.10 in WAV")),
+        (0x160..=0x163, _) => return Err(not_built_in("WMA in WAV")),
+        (tag, _) => return Err(not_built_in(&format!("WAV codec {tag:#06x}"))),
+    };
+    Ok(Layout::Plain {
+        encoding,
+        big_endian,
+    })
+}
+
+/// The predictors in the extra bytes of a Microsoft ADPCM format: samples per block, how many, pairs.
+fn ms_coefficients(extra: &[u8]) -> Vec<[i32; 2]> {
+    let Some(([_, _, a, b], pairs)) = extra.split_first_chunk::<4>() else {
+        return Vec::new();
+    };
+    let n = usize::from(u16::from_le_bytes([*a, *b]));
+    let pairs = pairs.as_chunks::<4>().0.iter().take(n);
+    pairs
+        .map(|[a, b, c, d]| [[*a, *b], [*c, *d]].map(|word| i32::from(i16::from_le_bytes(word))))
+        .collect()
+}

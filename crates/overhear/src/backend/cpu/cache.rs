@@ -1,0 +1,219 @@
+//! The keys and values that decoding keeps.
+
+use overhear_kernels::{Epilogue, KeysValues, Packing, Rows};
+
+use super::layers::Compute;
+use super::packed::PackedScratch;
+use super::weights::Decoder;
+use crate::ModelDimensions;
+
+/// Keys and values of self-attention: per layer `[n_rows, n_text_ctx, 2 * n_state]`, the key before the value.
+///
+/// Each row has one *place* of the `n_rows` in memory. When beams are rearranged, the first row that goes on from
+/// another takes its place over, and only rows beyond the first are copied, from where the place that they get
+/// differs: beams have most of their tokens in common.
+pub(super) struct SelfCache {
+    layers: Vec<Vec<f32>>,
+    /// The place of each row.
+    place: Vec<usize>,
+    /// Tokens each place holds.
+    n_tokens: Vec<usize>,
+    /// `[n_rows, n_text_ctx]`: which call to [`SelfCache::append`] each position of a place comes from. Equal numbers
+    /// mean equal contents.
+    origin: Vec<u64>,
+    n_appended: u64,
+    /// The places of [`SelfCache::rearrange`]'s rows, while it works them out.
+    next: Vec<Option<usize>>,
+    n_ctx: usize,
+    n_state: usize,
+}
+
+/// Keys and values of cross-attention: per layer `[n_slots, n_audio_ctx, 2 * n_state]`, or packed.
+pub(super) struct CrossCache {
+    layers: Vec<Vec<f32>>,
+    /// Per layer and slot.
+    packed: Vec<Vec<KeysValues>>,
+    n_ctx: usize,
+    n_state: usize,
+}
+
+impl SelfCache {
+    pub(super) fn new(dims: &ModelDimensions, n_rows: usize) -> Self {
+        let (n_ctx, n_state) = (dims.n_text_ctx, dims.n_text_state);
+        let layers = (0..dims.n_text_layer)
+            .map(|_| vec![0.0; n_rows * n_ctx * 2 * n_state])
+            .collect();
+        Self {
+            layers,
+            place: (0..n_rows).collect(),
+            n_tokens: vec![0; n_rows],
+            origin: vec![0; n_rows * n_ctx],
+            n_appended: 0,
+            next: Vec::with_capacity(n_rows),
+            n_ctx,
+            n_state,
+        }
+    }
+
+    /// Tokens that `row` holds.
+    pub(super) fn n_tokens(&self, row: usize) -> usize {
+        self.n_tokens[self.place[row]]
+    }
+
+    /// All positions of `row` in `layer`, `[n_text_ctx, 2 * n_state]`.
+    pub(super) fn row_mut(&mut self, layer: usize, row: usize) -> &mut [f32] {
+        let size = self.n_ctx * 2 * self.n_state;
+        &mut self.layers[layer][self.place[row] * size..][..size]
+    }
+
+    /// Counts `n_tokens` more that every layer of `row` has been given.
+    pub(super) fn append(&mut self, row: usize, n_tokens: usize) {
+        let place = self.place[row];
+        let begin = self.n_tokens[place];
+        self.n_tokens[place] += n_tokens;
+        self.n_appended += 1;
+        self.origin[place * self.n_ctx + begin..][..n_tokens].fill(self.n_appended);
+    }
+
+    /// Forgets what `row` holds beyond its first `n_tokens` tokens.
+    pub(super) fn truncate(&mut self, row: usize, n_tokens: usize) {
+        let held = &mut self.n_tokens[self.place[row]];
+        *held = n_tokens.min(*held);
+    }
+
+    /// Row `i` goes on from what row `source[i]` holds.
+    pub(super) fn rearrange(&mut self, source: &[usize]) {
+        self.next.clear();
+        for (i, &from) in source.iter().enumerate() {
+            let is_first = !source[..i].contains(&from);
+            self.next.push(is_first.then_some(self.place[from]));
+        }
+        for (i, &from) in source.iter().enumerate() {
+            if self.next[i].is_none() {
+                let from = self.place[from];
+                // The place with the longest head in common, of those that no row goes on from.
+                let to = self.place[..source.len()]
+                    .iter()
+                    .copied()
+                    .filter(|place| !self.next.contains(&Some(*place)))
+                    .max_by_key(|&place| self.n_shared(from, place))
+                    .expect("as many places as rows");
+                self.copy(from, to);
+                self.next[i] = Some(to);
+            }
+        }
+        for (place, next) in self.place.iter_mut().zip(&self.next) {
+            *place = next.expect("every row was given a place");
+        }
+    }
+
+    /// Tokens from the first that places `a` and `b` have in common.
+    fn n_shared(&self, a: usize, b: usize) -> usize {
+        let origins = |place: usize| &self.origin[place * self.n_ctx..][..self.n_tokens[place]];
+        let pairs = origins(a).iter().zip(origins(b));
+        pairs.take_while(|(a, b)| a == b).count()
+    }
+
+    /// Makes place `to` hold what place `from` holds.
+    fn copy(&mut self, from: usize, to: usize) {
+        let (n_shared, n_tokens) = (self.n_shared(from, to), self.n_tokens[from]);
+        let positions = |place: usize| place * self.n_ctx + n_shared..place * self.n_ctx + n_tokens;
+        let (source, target) = (positions(from), positions(to).start);
+        let width = 2 * self.n_state;
+        for layer in &mut self.layers {
+            layer.copy_within(source.start * width..source.end * width, target * width);
+        }
+        self.origin.copy_within(source, target);
+        self.n_tokens[to] = n_tokens;
+    }
+}
+
+impl CrossCache {
+    pub(super) fn new(dims: &ModelDimensions, n_slots: usize, packing: Option<Packing>) -> Self {
+        let (n_ctx, n_state) = (dims.n_audio_ctx, dims.n_text_state);
+        let (n_stored, n_packed) = match packing {
+            None => (dims.n_text_layer, 0),
+            Some(_) => (0, dims.n_text_layer),
+        };
+        let layers = (0..n_stored)
+            .map(|_| vec![0.0; n_slots * n_ctx * 2 * n_state])
+            .collect();
+        let slot = match packing {
+            None => KeysValues::default(),
+            Some(_) => KeysValues::new(dims.n_text_head, n_state / dims.n_text_head, n_ctx),
+        };
+        Self {
+            layers,
+            packed: vec![vec![slot; n_slots]; n_packed],
+            n_ctx,
+            n_state,
+        }
+    }
+
+    /// The elements of one slot of a layer.
+    fn range(&self, slot: usize) -> std::ops::Range<usize> {
+        let size = self.n_ctx * 2 * self.n_state;
+        slot * size..(slot + 1) * size
+    }
+
+    /// The keys and values of one slot in one layer, `[n_audio_ctx, 2 * n_state]`.
+    pub(super) fn slot(&self, layer: usize, slot: usize) -> &[f32] {
+        &self.layers[layer][self.range(slot)]
+    }
+
+    /// The same where they are packed.
+    pub(super) fn packed_slot(&self, layer: usize, slot: usize) -> &KeysValues {
+        &self.packed[layer][slot]
+    }
+
+    /// The keys of one head of `head_dim` elements in f32, from the start of the first; in `unpacked`
+    /// (`[n_audio_ctx, head_dim]`) if they are packed.
+    pub(super) fn head_keys<'a>(
+        &'a self,
+        layer: usize,
+        slot: usize,
+        (head, head_dim): (usize, usize),
+        unpacked: &'a mut Vec<f32>,
+    ) -> Rows<'a> {
+        if self.layers.is_empty() {
+            unpacked.resize(self.n_ctx * head_dim, 0.0);
+            self.packed[layer][slot].copy_keys(head, unpacked);
+            return Rows {
+                data: unpacked,
+                stride: head_dim,
+            };
+        }
+        Rows {
+            data: &self.slot(layer, slot)[head * head_dim..],
+            stride: 2 * self.n_state,
+        }
+    }
+
+    /// Computes the keys and values of every layer from `audio_features`, `[n_audio_ctx, n_audio_state]`.
+    pub(super) fn fill(
+        &mut self,
+        c: Compute<'_>,
+        decoder: &Decoder,
+        slot: usize,
+        (audio_features, scratch): (&[f32], &mut PackedScratch),
+    ) {
+        let blocks = decoder.blocks.iter();
+        let packed = blocks
+            .zip(&mut self.packed)
+            .map(|(block, layer)| (block.cross_attn.key_value.packed(), &mut layer[slot]));
+        scratch.keys_values(c, audio_features, packed);
+        let range = self.range(slot);
+        let x = Rows {
+            data: audio_features,
+            stride: audio_features.len() / self.n_ctx,
+        };
+        for (layer, block) in self.layers.iter_mut().zip(&decoder.blocks) {
+            c.linear(
+                &mut layer[range.clone()],
+                x,
+                &block.cross_attn.key_value,
+                Epilogue::Store,
+            );
+        }
+    }
+}

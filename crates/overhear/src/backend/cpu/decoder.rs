@@ -1,0 +1,274 @@
+//! The text decoder: `whisper/model.py::TextDecoder`, one call for any number of tokens of any rows.
+
+use overhear_kernels::{AttentionShape, Epilogue, Kernels, Packing, Rows};
+
+use super::cache::{CrossCache, SelfCache};
+use super::layers::Compute;
+use super::packed::PackedScratch;
+use super::weights::{CrossAttention, Decoder, SelfAttention, Weight};
+use crate::ModelDimensions;
+use crate::backend::{Batch, BatchRow};
+
+/// What the decoder writes to on its way, for up to `capacity` tokens a call.
+pub(super) struct DecoderScratch {
+    capacity: usize,
+    /// `[capacity, n_state]`, the residual stream.
+    pub(super) x: Vec<f32>,
+    /// `[capacity, n_state]`.
+    pub(super) h: Vec<f32>,
+    /// `[capacity, n_state]`: the query of cross-attention, or the states to project.
+    pub(super) q: Vec<f32>,
+    /// `[capacity, 4 * n_state]`: query, key and value, or the perceptron's middle.
+    pub(super) wide: Vec<f32>,
+    /// `[n_rows + 1, n_vocab]`: the logits last asked for; one more than rows, for the no-speech probability.
+    logits: Vec<f32>,
+    pub(super) packed: PackedScratch,
+}
+
+impl DecoderScratch {
+    pub(super) fn new(dims: &ModelDimensions, n_rows: usize, packing: Option<Packing>) -> Self {
+        let (capacity, n_state) = (dims.n_text_ctx.max(n_rows), dims.n_text_state);
+        Self {
+            capacity,
+            x: vec![0.0; capacity * n_state],
+            h: vec![0.0; capacity * n_state],
+            q: vec![0.0; capacity * n_state],
+            wide: vec![0.0; capacity * 4 * n_state],
+            logits: vec![0.0; (n_rows + 1) * dims.n_vocab],
+            packed: PackedScratch::new(packing, capacity, n_state),
+        }
+    }
+}
+
+/// One decoder call.
+pub(super) struct Step<'a> {
+    pub(super) compute: Compute<'a>,
+    pub(super) dims: &'a ModelDimensions,
+    pub(super) decoder: &'a Decoder,
+    pub(super) batch: &'a Batch,
+}
+
+impl Step<'_> {
+    /// Appends the tokens of the batch to the cache and returns the logits asked for, `[n, n_vocab]`.
+    pub(super) fn run<'s>(
+        &self,
+        self_cache: &mut SelfCache,
+        cross_cache: &CrossCache,
+        s: &'s mut DecoderScratch,
+    ) -> &'s mut [f32] {
+        let n_state = self.dims.n_text_state;
+        let n = self.batch.tokens.len();
+        assert!(
+            n <= s.capacity,
+            "{n} tokens in a call made for {}",
+            s.capacity
+        );
+        let (x, h, q) = (
+            &mut s.x[..n * n_state],
+            &mut s.h[..n * n_state],
+            &mut s.q[..n * n_state],
+        );
+
+        self.embed(self_cache, x);
+        for (layer, block) in self.decoder.blocks.iter().enumerate() {
+            let (wide, packed) = (&mut s.wide, &mut s.packed);
+            self.self_attention(&block.attn, layer, self_cache, x, (h, wide, packed));
+            self.cross_attention(&block.cross_attn, layer, cross_cache, x, (h, q, packed));
+            self.compute.mlp(&block.mlp, x, h, wide, packed);
+        }
+        for row in &self.batch.rows {
+            self_cache.append(row.row, row.n_tokens);
+        }
+        self.project(x, h, q, &mut s.logits, &mut s.packed)
+    }
+
+    /// `x = token_embedding + positional_embedding`.
+    pub(super) fn embed(&self, cache: &SelfCache, x: &mut [f32]) {
+        let n_state = self.dims.n_text_state;
+        let mut inputs = self.batch.tokens.iter().zip(x.chunks_exact_mut(n_state));
+        for row in &self.batch.rows {
+            let begin = cache.n_tokens(row.row);
+            let end = begin + row.n_tokens;
+            assert!(
+                end <= self.dims.n_text_ctx,
+                "position {end} of {}",
+                self.dims.n_text_ctx
+            );
+            let positions = &self.decoder.positional_embedding[begin * n_state..end * n_state];
+            for (position, (token, x)) in positions.chunks_exact(n_state).zip(&mut inputs) {
+                self.decoder.token_embedding.copy_row(*token as usize, x);
+                x.iter_mut().zip(position).for_each(|(x, p)| *x += p);
+            }
+        }
+    }
+
+    pub(super) fn self_attention(
+        &self,
+        attn: &SelfAttention,
+        layer: usize,
+        cache: &mut SelfCache,
+        x: &mut [f32],
+        (h, wide, packed): (&mut [f32], &mut [f32], &mut PackedScratch),
+    ) {
+        let (c, n_state) = (self.compute, self.dims.n_text_state);
+        let qkv = &mut wide[..3 * x.len()]; // [n, 3 * n_state]
+        c.norm_linear(
+            qkv,
+            x,
+            Some(&attn.norm),
+            attn.query_key_value.parts(),
+            Epilogue::Store,
+            (h, packed),
+        );
+        let mut first = 0; // the line of x that holds the row's first token
+        for row in &self.batch.rows {
+            let n = row.n_tokens;
+            let begin = cache.n_tokens(row.row);
+            let keys_values = cache.row_mut(layer, row.row); // [n_text_ctx, 2 * n_state]
+            for i in 0..n {
+                let key_value = &qkv[(first + i) * 3 * n_state + n_state..][..2 * n_state];
+                keys_values[(begin + i) * 2 * n_state..][..2 * n_state].copy_from_slice(key_value);
+            }
+            let q = Rows {
+                data: &qkv[first * 3 * n_state..],
+                stride: 3 * n_state,
+            };
+            self.attend(
+                &mut h[first * n_state..][..n * n_state],
+                q,
+                keys_values,
+                begin + n,
+                true,
+            );
+            first += n;
+        }
+        let out = attn.out.parts();
+        c.norm_linear(x, h, None, out, Epilogue::Add, (&mut [], packed));
+    }
+
+    pub(super) fn cross_attention(
+        &self,
+        attn: &CrossAttention,
+        layer: usize,
+        cache: &CrossCache,
+        x: &mut [f32],
+        (h, q, packed): (&mut [f32], &mut [f32], &mut PackedScratch),
+    ) {
+        let (c, n_state) = (self.compute, self.dims.n_text_state);
+        if let Weight::Packed(_) = attn.query.weight {
+            let (query, out) = (attn.query.packed(), attn.out.packed());
+            let same_slot = self.batch.rows.chunk_by(|a, b| a.slot == b.slot);
+            let groups = same_slot.map(|rows| {
+                let n = rows.iter().map(|row| row.n_tokens).sum();
+                (n, cache.packed_slot(layer, rows[0].slot))
+            });
+            return packed.cross_attention(c, x, &attn.norm, query, out, groups);
+        }
+        c.layer_norm(h, x, &attn.norm);
+        c.linear(
+            q,
+            Rows {
+                data: h,
+                stride: n_state,
+            },
+            &attn.query,
+            Epilogue::Store,
+        );
+        let mut first = 0;
+        for rows in self.batch.rows.chunk_by(shares_keys).flat_map(in_few) {
+            let n: usize = rows.iter().map(|row| row.n_tokens).sum();
+            let q = Rows {
+                data: &q[first * n_state..],
+                stride: n_state,
+            };
+            self.attend(
+                &mut h[first * n_state..][..n * n_state],
+                q,
+                cache.slot(layer, rows[0].slot),
+                self.dims.n_audio_ctx,
+                false,
+            );
+            first += n;
+        }
+        c.linear(
+            x,
+            Rows {
+                data: h,
+                stride: n_state,
+            },
+            &attn.out,
+            Epilogue::Add,
+        );
+    }
+
+    /// `out`: `[n_query, n_state]`; `keys_values`: `[n_key, 2 * n_state]`.
+    fn attend(
+        &self,
+        out: &mut [f32],
+        q: Rows<'_>,
+        keys_values: &[f32],
+        n_key: usize,
+        causal: bool,
+    ) {
+        let (n_state, n_head) = (self.dims.n_text_state, self.dims.n_text_head);
+        let n_query = out.len() / n_state;
+        let shape = AttentionShape {
+            n_head,
+            head_dim: n_state / n_head,
+            n_query,
+            n_key,
+            causal,
+            block: 0,
+        };
+        let key = Rows {
+            data: keys_values,
+            stride: 2 * n_state,
+        };
+        let value = Rows {
+            data: &keys_values[n_state..],
+            stride: 2 * n_state,
+        };
+        self.compute
+            .kernels
+            .attention(self.compute.pool, out, q, key, value, &shape);
+    }
+
+    /// The logits of the tokens asked for: last layer norm, then the product with the embedding.
+    fn project<'s>(
+        &self,
+        x: &[f32],
+        h: &mut [f32],
+        gathered: &mut [f32],
+        logits: &'s mut [f32],
+        packed: &mut PackedScratch,
+    ) -> &'s mut [f32] {
+        let n_state = self.dims.n_text_state;
+        let n = self.batch.logits_at.len();
+        for (i, at) in self.batch.logits_at.iter().enumerate() {
+            gathered[i * n_state..][..n_state].copy_from_slice(&x[at * n_state..][..n_state]);
+        }
+        let h = &mut h[..n * n_state];
+        let logits = &mut logits[..n * self.dims.n_vocab];
+        let projection = (&self.decoder.token_embedding, None);
+        self.compute.norm_linear(
+            logits,
+            &gathered[..n * n_state],
+            Some(&self.decoder.ln),
+            projection,
+            Epilogue::Store,
+            (h, packed),
+        );
+        logits
+    }
+}
+
+/// Whether the queries of two rows can be those of one call: a token each, of the same audio.
+fn shares_keys(a: &BatchRow, b: &BatchRow) -> bool {
+    a.slot == b.slot && a.n_tokens == 1 && b.n_tokens == 1
+}
+
+/// As many queries at a time as do not depend on each other. The keys and values, most of what a step reads beside
+/// the weights, are then read once for all of them.
+fn in_few(rows: &[BatchRow]) -> std::slice::Chunks<'_, BatchRow> {
+    rows.chunks(Kernels::FEW_QUERIES)
+}

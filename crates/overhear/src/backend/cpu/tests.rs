@@ -1,0 +1,367 @@
+//! What the seam promises, on the bundled model.
+
+use std::path::Path;
+
+use overhear_kernels::{Kernels, Packing, Pool};
+
+use super::{CpuBackend, Packer, Weights};
+use crate::backend::{AlignmentRequest, Backend, Batch, State};
+use crate::model::Checkpoint;
+use crate::{LogMel, TokenId};
+
+/// Attention sums in another order when queries share a pass over the keys; logits are of the order of 10.
+const TOLERANCE: f32 = 1e-4;
+
+/// Start of transcript, English, transcribe, no timestamps, and some text.
+const TOKENS: [TokenId; 9] = [50258, 50259, 50359, 50363, 440, 3440, 307, 322, 7776];
+
+fn backend() -> CpuBackend {
+    packed_backend(None)
+}
+
+fn packed_backend(packing: Option<Packing>) -> CpuBackend {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/nano");
+    let checkpoint = Checkpoint::open(&folder).expect("the bundled model");
+    let (kernels, pool) = (Kernels::detect(), Pool::new(2));
+    let packer = packing.map(|packing| Packer {
+        kernels: &kernels,
+        pool: &pool,
+        packing,
+    });
+    let weights = Weights::read(&checkpoint, packer).expect("the bundled model");
+    CpuBackend::new(*checkpoint.dims(), weights, kernels, pool)
+}
+
+/// Every compute type.
+fn backends() -> impl Iterator<Item = CpuBackend> {
+    let packings = [None, Some(Packing::Bf16), Some(Packing::Int8)];
+    packings.into_iter().map(packed_backend)
+}
+
+/// Something that is no speech, another for every `seed`.
+fn mel(seed: usize) -> LogMel {
+    let value = |i: usize| ((i * (seed + 3)) as f32 * 0.37).sin();
+    LogMel {
+        n_mels: 80,
+        n_frames: 3000,
+        data: (0..80 * 3000).map(value).collect(),
+    }
+}
+
+/// A state of `n_slots` windows and `n_rows` rows, every slot encoded.
+fn state(backend: &CpuBackend, n_slots: usize, n_rows: usize) -> Box<dyn State> {
+    let mut state = backend.new_state(n_slots, n_rows);
+    for slot in 0..n_slots {
+        state.encode(slot, &mel(slot));
+    }
+    state
+}
+
+/// A state of one window and one row.
+fn new_state(backend: &CpuBackend) -> Box<dyn State> {
+    state(backend, 1, 1)
+}
+
+fn decode(state: &mut dyn State, rows: &[(usize, usize, &[TokenId])]) -> Vec<f32> {
+    let mut batch = Batch::default();
+    for (row, slot, tokens) in rows {
+        batch.push(*row, *slot, tokens, &[tokens.len() - 1]);
+    }
+    state.decode(&batch).to_vec()
+}
+
+fn assert_close(found: &[f32], expected: &[f32]) {
+    let worst = found
+        .iter()
+        .zip(expected)
+        .map(|(f, e)| (f - e).abs())
+        .fold(0.0, f32::max);
+    assert!(
+        found.len() == expected.len() && worst < TOLERANCE,
+        "{worst}"
+    );
+}
+
+#[test]
+fn a_prompt_at_once_equals_its_tokens_one_by_one() {
+    let backend = backend();
+    let mut state = state(&backend, 1, 2);
+    let at_once = decode(&mut *state, &[(0, 0, &TOKENS)]);
+    let mut last = Vec::new();
+    for token in TOKENS {
+        last = decode(&mut *state, &[(1, 0, &[token])]);
+    }
+    assert_close(&last, &at_once);
+}
+
+#[test]
+fn a_row_does_not_depend_on_its_neighbours() {
+    backends().for_each(|backend| check_independence(&backend));
+}
+
+fn check_independence(backend: &CpuBackend) {
+    let n_vocab = 51865;
+    let mut alone = state(backend, 2, 3);
+    let expected: Vec<Vec<f32>> = [
+        (0, 0, &TOKENS[..]),
+        (1, 1, &TOKENS[..4]),
+        (2, 0, &TOKENS[..6]),
+    ]
+    .iter()
+    .map(|row| decode(&mut *alone, &[*row]))
+    .collect();
+    let mut together = state(backend, 2, 3);
+    let found = decode(
+        &mut *together,
+        &[(2, 0, &TOKENS[..6]), (0, 0, &TOKENS), (1, 1, &TOKENS[..4])],
+    );
+    for (found, row) in found.chunks(n_vocab).zip([2, 0, 1]) {
+        assert_eq!(found, expected[row], "row {row}");
+    }
+    // And a step further, one of them idle.
+    let next = decode(&mut *together, &[(0, 0, &[11]), (2, 0, &[13])]);
+    assert_eq!(next[..n_vocab], decode(&mut *alone, &[(0, 0, &[11])]));
+    assert_eq!(next[n_vocab..], decode(&mut *alone, &[(2, 0, &[13])]));
+}
+
+#[test]
+fn rearranged_rows_go_on_from_the_same_prompt_and_truncate_forgets() {
+    let backend = backend();
+    let mut state = state(&backend, 1, 3);
+    decode(&mut *state, &[(0, 0, &TOKENS)]);
+    state.rearrange(&[0, 0, 0]);
+    let next = decode(&mut *state, &[(0, 0, &[11]), (1, 0, &[11]), (2, 0, &[13])]);
+    let rows: Vec<&[f32]> = next.chunks(51865).collect();
+    assert_eq!(rows[0], rows[1]);
+    assert_ne!(rows[0], rows[2]);
+    state.truncate(2, TOKENS.len());
+    assert_eq!(decode(&mut *state, &[(2, 0, &[11])]), rows[0]);
+}
+
+/// Rows that were rearranged many times, against rows that were given their tokens alone: swaps, rows that go on from
+/// one, from each other, and from one given up before; rows of several lengths beside them.
+#[test]
+fn rearranged_rows_hold_what_their_sources_held() {
+    const ROWS: usize = 5;
+    let backend = backend();
+    let mut state = state(&backend, 1, ROWS + 1);
+    let mut texts: Vec<Vec<TokenId>> = vec![TOKENS[..4].to_vec(); ROWS];
+    decode(&mut *state, &[(0, 0, &TOKENS[..4])]);
+    state.rearrange(&[0; ROWS]);
+    decode(&mut *state, &[(ROWS, 0, &TOKENS)]);
+    let mut random = 1u64;
+    let mut below = |n: usize| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 33) as usize % n
+    };
+    for step in 0..40 {
+        let next: Vec<[TokenId; 1]> = (0..ROWS).map(|_| [below(5000) as TokenId]).collect();
+        let rows: Vec<(usize, usize, &[TokenId])> = next
+            .iter()
+            .enumerate()
+            .map(|(i, t)| (i, 0, &t[..]))
+            .collect();
+        decode(&mut *state, &rows);
+        texts
+            .iter_mut()
+            .zip(&next)
+            .for_each(|(text, token)| text.extend(token));
+        let source: Vec<usize> = match step % 8 {
+            0 => vec![1, 0, 2, 4, 3],
+            1 => vec![4; ROWS],
+            2 => (0..ROWS).collect(),
+            3 => vec![2, 2, 0, 0, 1],
+            _ => (0..ROWS).map(|_| below(ROWS)).collect(),
+        };
+        state.rearrange(&source);
+        texts = source.iter().map(|&row| texts[row].clone()).collect();
+        if step % 10 == 7 {
+            state.truncate(step % ROWS, 6);
+            texts[step % ROWS].truncate(6);
+        }
+    }
+    let mut alone = new_state(&backend);
+    for (row, text) in texts.iter().enumerate() {
+        alone.truncate(0, 0);
+        decode(&mut *alone, &[(0, 0, &text[..4])]);
+        for token in &text[4..] {
+            decode(&mut *alone, &[(0, 0, &[*token])]);
+        }
+        let expected = decode(&mut *alone, &[(0, 0, &[11])]);
+        assert_eq!(
+            decode(&mut *state, &[(row, 0, &[11])]),
+            expected,
+            "row {row}"
+        );
+    }
+    alone.truncate(0, 0);
+    decode(&mut *alone, &[(0, 0, &TOKENS)]);
+    let expected = decode(&mut *alone, &[(0, 0, &[11])]);
+    assert_eq!(
+        decode(&mut *state, &[(ROWS, 0, &[11])]),
+        expected,
+        "row beside"
+    );
+}
+
+#[test]
+fn every_position_works() {
+    backends().for_each(|backend| check_positions(&backend));
+}
+
+fn check_positions(backend: &CpuBackend) {
+    let mut state = state(backend, 1, 1);
+    for position in 0..448 {
+        let logits = decode(&mut *state, &[(0, 0, &[TOKENS[position % TOKENS.len()]])]);
+        assert!(
+            logits.iter().all(|logit| logit.is_finite()),
+            "position {position}"
+        );
+    }
+}
+
+#[test]
+#[should_panic(expected = "position 449 of 448")]
+fn there_is_no_position_448() {
+    let backend = backend();
+    let mut state = state(&backend, 1, 1);
+    decode(&mut *state, &[(0, 0, &[50258; 448])]);
+    decode(&mut *state, &[(0, 0, &[11])]);
+}
+
+#[test]
+fn states_of_one_backend_do_not_see_each_other() {
+    let backend = backend();
+    let mut first = state(&backend, 1, 1);
+    let mut second = backend.new_state(1, 1);
+    let expected = decode(&mut *first, &[(0, 0, &TOKENS)]);
+    second.encode(0, &mel(7));
+    decode(&mut *second, &[(0, 0, &TOKENS[..5])]);
+    first.truncate(0, 0);
+    assert_eq!(decode(&mut *first, &[(0, 0, &TOKENS)]), expected);
+}
+
+/// Start of transcript, English, transcribe, no timestamps, some text, end of text.
+const ALIGNED: [TokenId; 10] = [50258, 50259, 50359, 50363, 440, 3440, 307, 322, 7776, 50257];
+
+/// Token probabilities, and the weights of each head.
+fn align(
+    state: &mut dyn State,
+    slot: usize,
+    heads: &[(usize, usize)],
+    n_keys: usize,
+) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let request = AlignmentRequest {
+        slot,
+        tokens: &ALIGNED,
+        text: 4..9,
+        eot: 50257,
+        n_keys,
+        heads,
+    };
+    let mut weights = Vec::new();
+    let probabilities = state.align(&request, &mut |head| weights.push(head.to_vec()));
+    (probabilities, weights)
+}
+
+#[test]
+fn alignment_gives_the_probabilities_that_decoding_gives() {
+    backends().for_each(|backend| check_alignment_gives_the_probabilities(&backend));
+}
+
+fn check_alignment_gives_the_probabilities(backend: &CpuBackend) {
+    let mut state = state(backend, 2, 2);
+    let (found, _) = align(&mut *state, 1, &[(3, 1)], 1500);
+    let mut batch = Batch::default();
+    for (i, token) in ALIGNED[4..9].iter().enumerate() {
+        batch.clear();
+        batch.push(
+            1,
+            1,
+            if i == 0 {
+                &ALIGNED[..4]
+            } else {
+                &ALIGNED[3 + i..4 + i]
+            },
+            &[if i == 0 { 3 } else { 0 }],
+        );
+        let logits = &state.decode(&batch)[..50257];
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f32 = logits.iter().map(|logit| (logit - max).exp()).sum();
+        let expected = (logits[*token as usize] - max).exp() / sum;
+        assert!(
+            (found[i] - expected).abs() < TOLERANCE,
+            "{} {expected}",
+            found[i]
+        );
+    }
+}
+
+#[test]
+fn alignment_shows_the_heads_asked_for_over_the_keys_asked_for() {
+    backends().for_each(|backend| check_alignment_shows_the_heads(&backend));
+}
+
+fn check_alignment_shows_the_heads(backend: &CpuBackend) {
+    let mut state = state(backend, 2, 1);
+    let heads = [(0, 1), (2, 0), (2, 1), (3, 0)];
+    let (_, all) = align(&mut *state, 0, &heads, 1500);
+    assert_eq!(all.len(), heads.len());
+    for (i, head) in heads.iter().enumerate() {
+        for n_keys in [1, 2, 70, 1500] {
+            let (_, alone) = align(&mut *state, 0, &[*head], n_keys);
+            for (found, whole) in alone[0].chunks(n_keys).zip(all[i].chunks(1500)) {
+                // The softmax over the first keys is the whole one's, scaled up to a sum of 1.
+                let sum: f32 = whole[..n_keys].iter().sum();
+                let expected: Vec<f32> = whole[..n_keys].iter().map(|x| x / sum).collect();
+                assert_close(found, &expected);
+            }
+        }
+    }
+    assert_ne!(all[1], all[2]);
+    assert_ne!(all, align(&mut *state, 1, &heads, 1500).1, "the other slot");
+}
+
+#[test]
+fn alignment_leaves_nothing_behind() {
+    backends().for_each(|backend| check_alignment_leaves_nothing_behind(&backend));
+}
+
+fn check_alignment_leaves_nothing_behind(backend: &CpuBackend) {
+    let mut state = state(backend, 1, 2);
+    let expected = decode(&mut *state, &[(1, 0, &TOKENS)]);
+    align(&mut *state, 0, &[(0, 0)], 10);
+    assert_eq!(decode(&mut *state, &[(0, 0, &TOKENS)]), expected);
+    // A row in the middle of its text goes on as if nothing had been.
+    let mut other = super::tests::state(backend, 1, 1);
+    decode(&mut *other, &[(0, 0, &TOKENS)]);
+    assert_eq!(
+        decode(&mut *state, &[(1, 0, &[11])]),
+        decode(&mut *other, &[(0, 0, &[11])])
+    );
+}
+/// Relative to the largest logit: bfloat16 has 8 bits, int8 less than 7 of a row's largest, over a dozen layers.
+const ROUNDED: [(Packing, f32); 2] = [(Packing::Bf16, 0.03), (Packing::Int8, 0.15)];
+
+#[test]
+fn rounded_types_stay_close_to_the_exact_one_but_are_not_it() {
+    let exact = decode(&mut *state(&backend(), 1, 1), &[(0, 0, &TOKENS)]);
+    let largest = exact.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+    for (packing, tolerance) in ROUNDED {
+        let rounded = decode(
+            &mut *state(&packed_backend(Some(packing)), 1, 1),
+            &[(0, 0, &TOKENS)],
+        );
+        let worst = exact
+            .iter()
+            .zip(&rounded)
+            .map(|(exact, rounded)| (exact - rounded).abs())
+            .fold(0.0, f32::max);
+        assert!(
+            worst > 0.0 && worst < tolerance * largest,
+            "{packing:?}: {worst} of {largest}"
+        );
+    }
+}

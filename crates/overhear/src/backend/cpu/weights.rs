@@ -1,0 +1,289 @@
+//! The weights, in the checkpoint's dtype or packed for the compute type, with what is always used together stored
+//! together.
+
+use overhear_kernels::{Kernels, Matrix, PackedMatrix, Packing, Pool};
+
+use super::packed::PackedLinear;
+use crate::Result;
+use crate::model::{Checkpoint, ModelDimensions};
+
+/// `y = x * weight^T + bias`.
+pub(super) struct Linear {
+    pub(super) weight: Weight,
+    pub(super) bias: Vec<f32>,
+}
+
+/// A matrix `[n_out, n_in]`.
+pub(super) enum Weight {
+    /// As in the checkpoint: exact.
+    Stored(Matrix),
+    /// Rounded or quantised.
+    Packed(PackedMatrix),
+}
+
+impl Weight {
+    /// Writes row `row` to `to`: the embedding lookup.
+    pub(super) fn copy_row(&self, row: usize, to: &mut [f32]) {
+        match self {
+            Weight::Stored(weight) => weight.copy_row(row, to),
+            Weight::Packed(weight) => weight.copy_row(row, to),
+        }
+    }
+}
+
+impl Linear {
+    /// The weight, and the bias.
+    pub(super) fn parts(&self) -> (&Weight, Option<&[f32]>) {
+        (&self.weight, Some(&self.bias))
+    }
+
+    /// The packed weight, and the bias.
+    ///
+    /// # Panics
+    /// If the weight is not packed: a network is packed as a whole.
+    pub(super) fn packed(&self) -> PackedLinear<'_> {
+        match &self.weight {
+            Weight::Packed(weight) => (weight, &self.bias),
+            Weight::Stored(_) => unreachable!("a network is packed as a whole"),
+        }
+    }
+}
+
+/// What packs the weights as they are read.
+#[derive(Clone, Copy)]
+pub(crate) struct Packer<'a> {
+    pub(crate) kernels: &'a Kernels,
+    pub(crate) pool: &'a Pool,
+    pub(crate) packing: Packing,
+}
+
+pub(super) struct LayerNorm {
+    pub(super) gamma: Vec<f32>,
+    pub(super) beta: Vec<f32>,
+}
+
+/// Self-attention with its layer norm: query, key and value in one product.
+pub(super) struct SelfAttention {
+    pub(super) norm: LayerNorm,
+    /// `[3 * n_state, n_state]`; the key has no bias in Whisper: zeros.
+    pub(super) query_key_value: Linear,
+    pub(super) out: Linear,
+}
+
+/// Cross-attention with its layer norm. Keys and values are made once per window, the query once per token.
+pub(super) struct CrossAttention {
+    pub(super) norm: LayerNorm,
+    pub(super) query: Linear,
+    /// `[2 * n_text_state, n_audio_state]`.
+    pub(super) key_value: Linear,
+    pub(super) out: Linear,
+}
+
+/// The two-layer perceptron with its layer norm.
+pub(super) struct Mlp {
+    pub(super) norm: LayerNorm,
+    pub(super) up: Linear,
+    pub(super) down: Linear,
+}
+
+pub(super) struct EncoderBlock {
+    pub(super) attn: SelfAttention,
+    pub(super) mlp: Mlp,
+}
+
+pub(super) struct DecoderBlock {
+    pub(super) attn: SelfAttention,
+    pub(super) cross_attn: CrossAttention,
+    pub(super) mlp: Mlp,
+}
+
+pub(super) struct Encoder {
+    /// `[n_state, 3 * n_mels]`.
+    pub(super) conv1: Linear,
+    /// `[n_state, 3 * n_state]`.
+    pub(super) conv2: Linear,
+    /// `[n_audio_ctx, n_state]`.
+    pub(super) positional_embedding: Vec<f32>,
+    pub(super) blocks: Vec<EncoderBlock>,
+    pub(super) ln_post: LayerNorm,
+}
+
+pub(super) struct Decoder {
+    /// `[n_vocab, n_state]`: the embedding, and the output projection.
+    pub(super) token_embedding: Weight,
+    /// `[n_text_ctx, n_state]`.
+    pub(super) positional_embedding: Vec<f32>,
+    pub(super) blocks: Vec<DecoderBlock>,
+    pub(super) ln: LayerNorm,
+}
+
+/// Every tensor of a Whisper model.
+pub(crate) struct Weights {
+    /// How they are packed, if they are.
+    pub(super) packing: Option<Packing>,
+    pub(super) encoder: Encoder,
+    pub(super) decoder: Decoder,
+}
+
+impl Weights {
+    /// Reads all tensors from `checkpoint`, one after the other, each packed as soon as it is read.
+    ///
+    /// # Errors
+    /// [`crate::Error::Model`] if a tensor is missing or has another shape.
+    pub(crate) fn read(checkpoint: &Checkpoint, packer: Option<Packer<'_>>) -> Result<Self> {
+        let dims = checkpoint.dims();
+        let reader = Reader { checkpoint, packer };
+        Ok(Self {
+            packing: packer.map(|packer| packer.packing),
+            encoder: reader.encoder(dims)?,
+            decoder: reader.decoder(dims)?,
+        })
+    }
+}
+
+/// Puts the layers together from tensors named as in `whisper/model.py`.
+struct Reader<'a> {
+    checkpoint: &'a Checkpoint,
+    packer: Option<Packer<'a>>,
+}
+
+impl Reader<'_> {
+    fn encoder(&self, dims: &ModelDimensions) -> Result<Encoder> {
+        let n_state = dims.n_audio_state;
+        let n_positions = dims.n_audio_ctx * n_state;
+        Ok(Encoder {
+            conv1: self.convolution("encoder.conv1", n_state, dims.n_mels)?,
+            conv2: self.convolution("encoder.conv2", n_state, n_state)?,
+            positional_embedding: self
+                .checkpoint
+                .vector("encoder.positional_embedding", n_positions)?,
+            blocks: (0..dims.n_audio_layer)
+                .map(|layer| self.encoder_block(&format!("encoder.blocks.{layer}"), n_state))
+                .collect::<Result<_>>()?,
+            ln_post: self.layer_norm("encoder.ln_post", n_state)?,
+        })
+    }
+
+    fn decoder(&self, dims: &ModelDimensions) -> Result<Decoder> {
+        let n_state = dims.n_text_state;
+        let n_positions = dims.n_text_ctx * n_state;
+        let embedding = ["decoder.token_embedding.weight"];
+        Ok(Decoder {
+            token_embedding: self.weight(self.checkpoint.matrix(
+                &embedding,
+                dims.n_vocab,
+                n_state,
+            )?),
+            positional_embedding: self
+                .checkpoint
+                .vector("decoder.positional_embedding", n_positions)?,
+            blocks: (0..dims.n_text_layer)
+                .map(|layer| self.decoder_block(&format!("decoder.blocks.{layer}"), dims))
+                .collect::<Result<_>>()?,
+            ln: self.layer_norm("decoder.ln", n_state)?,
+        })
+    }
+
+    fn encoder_block(&self, name: &str, n_state: usize) -> Result<EncoderBlock> {
+        Ok(EncoderBlock {
+            attn: self.self_attention(name, n_state)?,
+            mlp: self.mlp(name, n_state)?,
+        })
+    }
+
+    fn decoder_block(&self, name: &str, dims: &ModelDimensions) -> Result<DecoderBlock> {
+        let n_state = dims.n_text_state;
+        let part = |part: &str| format!("{name}.cross_attn.{part}");
+        Ok(DecoderBlock {
+            attn: self.self_attention(name, n_state)?,
+            cross_attn: CrossAttention {
+                norm: self.layer_norm(&format!("{name}.cross_attn_ln"), n_state)?,
+                query: self.linear(&[part("query")], n_state, n_state)?,
+                key_value: self.linear(
+                    &[part("key"), part("value")],
+                    n_state,
+                    dims.n_audio_state,
+                )?,
+                out: self.linear(&[part("out")], n_state, n_state)?,
+            },
+            mlp: self.mlp(name, n_state)?,
+        })
+    }
+
+    fn self_attention(&self, block: &str, n_state: usize) -> Result<SelfAttention> {
+        let part = |part: &str| format!("{block}.attn.{part}");
+        Ok(SelfAttention {
+            norm: self.layer_norm(&format!("{block}.attn_ln"), n_state)?,
+            query_key_value: self.linear(
+                &[part("query"), part("key"), part("value")],
+                n_state,
+                n_state,
+            )?,
+            out: self.linear(&[part("out")], n_state, n_state)?,
+        })
+    }
+
+    fn mlp(&self, block: &str, n_state: usize) -> Result<Mlp> {
+        Ok(Mlp {
+            norm: self.layer_norm(&format!("{block}.mlp_ln"), n_state)?,
+            up: self.linear(&[format!("{block}.mlp.0")], 4 * n_state, n_state)?,
+            down: self.linear(&[format!("{block}.mlp.2")], n_state, 4 * n_state)?,
+        })
+    }
+
+    /// Layers of `[n_out, n_in]` each, stacked into one. A key projection has no bias.
+    fn linear(&self, names: &[String], n_out: usize, n_in: usize) -> Result<Linear> {
+        let weights: Vec<String> = names.iter().map(|name| format!("{name}.weight")).collect();
+        let weights: Vec<&str> = weights.iter().map(String::as_str).collect();
+        let mut bias = Vec::with_capacity(names.len() * n_out);
+        for name in names {
+            if name.ends_with(".key") {
+                bias.resize(bias.len() + n_out, 0.0);
+            } else {
+                bias.extend(self.checkpoint.vector(&format!("{name}.bias"), n_out)?);
+            }
+        }
+        Ok(Linear {
+            weight: self.weight(self.checkpoint.matrix(&weights, n_out, n_in)?),
+            bias,
+        })
+    }
+
+    /// Packed if the weights are.
+    fn weight(&self, matrix: Matrix) -> Weight {
+        match self.packer {
+            None => Weight::Stored(matrix),
+            Some(Packer {
+                kernels,
+                pool,
+                packing,
+            }) => Weight::Packed(kernels.pack_weights(pool, &matrix, packing)),
+        }
+    }
+
+    /// Packed as bfloat16 if the weights are packed: rows that overlap cannot have a scale each.
+    fn convolution(&self, name: &str, n_out: usize, n_in: usize) -> Result<Linear> {
+        let name_of_weight = format!("{name}.weight");
+        let matrix = self
+            .checkpoint
+            .convolution(&name_of_weight, n_out, n_in, 3)?;
+        let reader = Self {
+            packer: self.packer.map(|packer| Packer {
+                packing: Packing::Bf16,
+                ..packer
+            }),
+            ..*self
+        };
+        Ok(Linear {
+            weight: reader.weight(matrix),
+            bias: self.checkpoint.vector(&format!("{name}.bias"), n_out)?,
+        })
+    }
+
+    fn layer_norm(&self, name: &str, n_state: usize) -> Result<LayerNorm> {
+        Ok(LayerNorm {
+            gamma: self.checkpoint.vector(&format!("{name}.weight"), n_state)?,
+            beta: self.checkpoint.vector(&format!("{name}.bias"), n_state)?,
+        })
+    }
+}

@@ -1,0 +1,52 @@
+//! One token after the other: `GreedyDecoder` of `whisper/decoding.py`, which also samples.
+
+use super::row::{Next, Row, Rules};
+use super::sampler::Sampler;
+
+pub(super) struct GreedyDecoder {
+    temperature: f32,
+    /// One for each text sampled side by side.
+    samplers: Vec<Sampler>,
+}
+
+impl GreedyDecoder {
+    pub(super) fn new(temperature: f32, n_group: usize, seed: u64) -> Self {
+        let samplers = (0..n_group).map(|row| Sampler::new(seed, row)).collect();
+        Self {
+            temperature,
+            samplers,
+        }
+    }
+
+    /// Appends a token to every row that is not complete, from `logits`, `[n such rows, n_vocab]`. The first time
+    /// there is one row, empty, from which all begin. `source`: which row each goes on from.
+    pub(super) fn update(
+        &mut self,
+        rows: &mut Vec<Row>,
+        next: &[Next],
+        logits: &[f32],
+        rules: &Rules<'_>,
+        source: &mut [usize],
+    ) {
+        let n_vocab = logits.len() / next.len();
+        if rows.len() < self.samplers.len() {
+            source.fill(source[0]);
+            rows.resize(self.samplers.len(), rows[0].clone());
+        }
+        let unfinished = rows.iter_mut().zip(&mut self.samplers);
+        let unfinished = unfinished.filter(|(row, _)| !row.is_complete);
+        for (i, (row, sampler)) in unfinished.enumerate() {
+            let i = i.min(next.len() - 1);
+            let logits = &logits[i * n_vocab..][..n_vocab];
+            let token = if self.temperature > 0.0 {
+                sampler.draw(logits, self.temperature)
+            } else {
+                // Nothing but NaN comes of damaged weights: end the text rather than fail.
+                let likeliest = rules.kernels.argmax(logits);
+                likeliest.unwrap_or(rules.eot as usize)
+            };
+            let logprob = rules.logprob(row, &next[i], logits, token);
+            row.push(token, &next[i], logprob, rules);
+        }
+    }
+}

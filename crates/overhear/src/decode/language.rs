@@ -1,0 +1,52 @@
+//! Which language is spoken: `whisper/decoding.py::detect_language`.
+
+use super::LanguageProbability;
+use crate::backend::{Batch, State};
+use crate::{Language, Tokenizer};
+
+/// The probabilities of all languages the model knows, in the order of their tokens, for the window in `slot`.
+/// Uses row 0 and leaves it empty.
+pub(crate) fn detect_language(
+    state: &mut dyn State,
+    tokenizer: &Tokenizer,
+    slot: usize,
+) -> Vec<LanguageProbability> {
+    let mut batch = Batch::default();
+    batch.push(0, slot, &[tokenizer.sot()], &[0]);
+    state.truncate(0, 0);
+    let logits = state.decode(&batch);
+    let known = Language::all()
+        .filter_map(|language| Some((language, tokenizer.language_token(language)?)));
+    let known: Vec<(Language, f32)> = known
+        .map(|(language, token)| (language, logits[token as usize]))
+        .collect();
+    state.truncate(0, 0);
+
+    let max = known
+        .iter()
+        .map(|(_, logit)| *logit)
+        .fold(f32::NEG_INFINITY, f32::max);
+    let sum: f32 = known.iter().map(|(_, logit)| (logit - max).exp()).sum();
+    known
+        .into_iter()
+        .map(|(language, logit)| LanguageProbability {
+            language,
+            probability: (logit - max).exp() / sum,
+        })
+        .collect()
+}
+
+/// The likeliest of `languages`, the first of equals.
+///
+/// # Panics
+/// If there are none: a multilingual model has languages.
+pub(crate) fn likeliest(languages: &[LanguageProbability]) -> LanguageProbability {
+    let likeliest = languages.iter().reduce(|best, other| {
+        if other.probability > best.probability {
+            other
+        } else {
+            best
+        }
+    });
+    *likeliest.expect("a multilingual model has languages")
+}

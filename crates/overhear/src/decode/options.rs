@@ -1,0 +1,127 @@
+//! What a caller of `decode` can choose, and what does not go together.
+
+use super::{BoostPhrase, Task};
+use crate::{Error, Language, Result, TokenId};
+
+/// Most rows of text of one window: each has memory of its own, 18 MB at the size of turbo.
+const MAX_ROWS: usize = 128;
+/// Most tokens reported at one position: beyond it they are noise.
+const MAX_ALTERNATIVES: usize = 100;
+
+/// How to decode one window: `whisper/decoding.py::DecodingOptions`.
+#[derive(Clone, Debug)]
+pub struct DecodingOptions {
+    /// Transcribe, or translate to English.
+    pub task: Task,
+    /// The language spoken; `None` detects it.
+    pub language: Option<Language>,
+    /// 0 takes the likeliest token, more samples. Default: 0.
+    pub temperature: f32,
+    /// Texts sampled side by side at temperatures above 0, of which the likeliest is kept. `None`: one.
+    pub best_of: Option<usize>,
+    /// Texts followed at once by beam search, which takes no notice of the temperature. `None`: no beam search.
+    pub beam_size: Option<usize>,
+    /// How long beam search goes on: until `beam_size * patience` texts have ended. `None` and 0: 1.
+    /// See <https://arxiv.org/abs/2204.05424>.
+    pub patience: Option<f64>,
+    /// Exponent, 0 to 1, of the length by which log-probabilities are divided to compare texts, as in
+    /// <https://arxiv.org/abs/1609.08144>. `None`: divide by the number of tokens.
+    pub length_penalty: Option<f64>,
+    /// Most tokens to sample. `None`: half of the decoder's positions, 224.
+    pub sample_len: Option<usize>,
+    /// What was said before; the last 223 tokens of it count. Text: `tokenizer.encode_prompt(text)`.
+    pub prompt: Vec<TokenId>,
+    /// What the transcript begins with, likewise.
+    pub prefix: Vec<TokenId>,
+    /// Tokens never sampled; -1 stands for all that are not speech. Default: `[-1]`.
+    pub suppress_tokens: Vec<i64>,
+    /// Whether the text may not begin with a blank or end at once. Default: true.
+    pub suppress_blank: bool,
+    /// Whether to leave timestamps out. Default: false.
+    pub without_timestamps: bool,
+    /// Latest time, in seconds, at which the first timestamp may stand. `None` and 0: no limit. Default: 1.
+    pub max_initial_timestamp: Option<f64>,
+    /// Seed of the sampling at temperatures above 0. Default: 0.
+    pub seed: u64,
+    /// Likeliest tokens to report at each position. Default: 0.
+    pub alternatives: usize,
+    /// Phrases to be made likelier. Default: none.
+    pub boost: Vec<BoostPhrase>,
+}
+
+impl Default for DecodingOptions {
+    fn default() -> Self {
+        Self {
+            task: Task::Transcribe,
+            language: None,
+            temperature: 0.0,
+            best_of: None,
+            beam_size: None,
+            patience: None,
+            length_penalty: None,
+            sample_len: None,
+            prompt: Vec::new(),
+            prefix: Vec::new(),
+            suppress_tokens: vec![-1],
+            suppress_blank: true,
+            without_timestamps: false,
+            max_initial_timestamp: Some(1.0),
+            seed: 0,
+            alternatives: 0,
+            boost: Vec::new(),
+        }
+    }
+}
+
+impl DecodingOptions {
+    /// `DecodingTask._verify_options`.
+    ///
+    /// # Errors
+    /// [`Error::Option`].
+    pub(crate) fn verify(&self) -> Result<()> {
+        let refuse = |name, reason: &str| {
+            let reason = reason.to_owned();
+            Err(Error::Option { name, reason })
+        };
+        for (name, n_rows) in [("beam_size", self.beam_size), ("best_of", self.best_of)] {
+            if n_rows.is_some_and(|n| !(1..=MAX_ROWS).contains(&n)) {
+                return refuse(name, &format!("must be 1 to {MAX_ROWS}"));
+            }
+        }
+        if self.best_of.is_some() && self.beam_size.is_some() {
+            return refuse("best_of", "cannot be given together with beam_size");
+        }
+        if self.best_of.is_some() && self.temperature == 0.0 {
+            return refuse("best_of", "is for temperatures above 0");
+        }
+        if self.patience.is_some() && self.beam_size.is_none() {
+            return refuse("patience", "requires beam_size to be given");
+        }
+        if self.max_candidates() < 1 || self.patience.is_some_and(|p| !p.is_finite()) {
+            return refuse("patience", "beam_size * patience must come to 1 or more");
+        }
+        if self
+            .length_penalty
+            .is_some_and(|p| !(0.0..=1.0).contains(&p))
+        {
+            return refuse("length_penalty", "must be 0 to 1");
+        }
+        if self.alternatives > MAX_ALTERNATIVES {
+            let reason = format!("at most {MAX_ALTERNATIVES} can be reported");
+            return refuse("alternatives", &reason);
+        }
+        Ok(())
+    }
+
+    /// Rows of text decoded side by side.
+    pub(crate) fn n_group(&self) -> usize {
+        self.beam_size.or(self.best_of).unwrap_or(1)
+    }
+
+    /// Ended texts that end beam search, rounded as Python rounds.
+    pub(super) fn max_candidates(&self) -> usize {
+        let patience = self.patience.filter(|&patience| patience != 0.0);
+        let n = self.n_group() as f64 * patience.unwrap_or(1.0);
+        n.round_ties_even() as usize
+    }
+}

@@ -1,0 +1,195 @@
+//! Decoding one window at one temperature: `whisper/decoding.py::DecodingTask`.
+
+use std::ops::ControlFlow;
+
+use overhear_kernels::Kernels;
+
+use super::beam::BeamSearchDecoder;
+use super::filters::LogitFilters;
+use super::greedy::GreedyDecoder;
+use super::rank::MaximumLikelihoodRanker;
+use super::row::{Row, Rules};
+use super::window::{TokenDecoder, Window};
+use super::{BoostTrie, DecodingOptions, DecodingResult, Hypothesis, compression_ratio};
+use crate::backend::{Batch, State};
+use crate::{Error, Language, ModelDimensions, Result, TokenId, Tokenizer, python};
+
+/// A decoding task with its options resolved; nothing below checks them again.
+pub(crate) struct DecodingTask<'a> {
+    pub(super) kernels: &'a Kernels,
+    pub(super) tokenizer: &'a Tokenizer,
+    language: Language,
+    temperature: f32,
+    /// Rows of text decoded side by side.
+    pub(super) n_group: usize,
+    /// Ended texts that end beam search; `None`: no beam search.
+    max_candidates: Option<usize>,
+    ranker: MaximumLikelihoodRanker,
+    seed: u64,
+    /// Tokens after which a text ends.
+    pub(super) max_tokens: usize,
+    /// Prompt, start-of-transcript sequence and prefix.
+    pub(super) initial_tokens: Vec<TokenId>,
+    pub(super) sot_index: usize,
+    pub(super) filters: LogitFilters,
+    boosts: Option<&'a BoostTrie>,
+    pub(super) alternatives: usize,
+}
+
+impl<'a> DecodingTask<'a> {
+    /// Resolves `options`; their `language` is `language` (already detected where it was not given), their `boost` is
+    /// `boosts`.
+    ///
+    /// # Errors
+    /// [`Error::Option`].
+    pub(crate) fn new(
+        kernels: &'a Kernels,
+        tokenizer: &'a Tokenizer,
+        dims: &ModelDimensions,
+        language: Language,
+        boosts: Option<&'a BoostTrie>,
+        options: &DecodingOptions,
+    ) -> Result<Self> {
+        options.verify()?;
+        let n_ctx = dims.n_text_ctx;
+        let sample_len = options
+            .sample_len
+            .filter(|&len| len > 0)
+            .unwrap_or(n_ctx / 2);
+
+        let mut sot_sequence = tokenizer.sot_sequence(language, options.task);
+        if options.without_timestamps {
+            sot_sequence.push(tokenizer.no_timestamps());
+        }
+        let mut initial_tokens = Vec::new();
+        if !options.prompt.is_empty() {
+            initial_tokens.push(tokenizer.sot_prev());
+            initial_tokens
+                .extend_from_slice(python::last(&options.prompt, (n_ctx / 2 - 1) as isize));
+        }
+        let sot_index = initial_tokens.len();
+        initial_tokens.extend(sot_sequence);
+        let max_prefix_len = (n_ctx / 2) as isize - sample_len as isize;
+        initial_tokens.extend_from_slice(python::last(&options.prefix, max_prefix_len));
+        if initial_tokens.len() > n_ctx {
+            let reason = format!(
+                "with the prompt it is {} tokens, the model takes {n_ctx}",
+                initial_tokens.len()
+            );
+            return Err(Error::Option {
+                name: "prefix",
+                reason,
+            });
+        }
+        Ok(Self {
+            kernels,
+            tokenizer,
+            language,
+            temperature: options.temperature,
+            n_group: options.n_group(),
+            max_candidates: options.beam_size.map(|_| options.max_candidates()),
+            ranker: MaximumLikelihoodRanker {
+                length_penalty: options.length_penalty,
+            },
+            seed: options.seed,
+            // A task ends when sample_len tokens are sampled, or when prompt and text pass the decoder's positions.
+            max_tokens: sample_len.min(n_ctx + 1 - initial_tokens.len()),
+            initial_tokens,
+            sot_index,
+            filters: LogitFilters::new(tokenizer, options)?,
+            boosts,
+            alternatives: options.alternatives,
+        })
+    }
+
+    /// Decodes the window in slot 0. `on_token` is called after every step and may end the work.
+    ///
+    /// # Errors
+    /// [`Error::Canceled`].
+    pub(crate) fn run(
+        &self,
+        state: &mut dyn State,
+        on_token: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<DecodingResult> {
+        let mut window = Window::new(self, 0, 0);
+        let mut batch = Batch::default();
+        let unmoved: Vec<usize> = (0..self.n_group).collect();
+        let mut source = unmoved.clone();
+        state.truncate(0, 0);
+        loop {
+            batch.clear();
+            window.push(&mut batch);
+            let logits = state.decode(&batch);
+            source.copy_from_slice(&unmoved);
+            window.update(logits, &mut source);
+            if on_token().is_break() {
+                return Err(Error::Canceled);
+            }
+            if window.is_done() {
+                return Ok(window.finish());
+            }
+            if source != unmoved {
+                state.rearrange(&source);
+            }
+        }
+    }
+
+    pub(super) fn decoder(&self) -> TokenDecoder {
+        match self.max_candidates {
+            Some(max_candidates) => TokenDecoder::Beam(BeamSearchDecoder::new(
+                self.n_group,
+                max_candidates,
+                self.max_tokens,
+            )),
+            None => {
+                let greedy = GreedyDecoder::new(self.temperature, self.n_group, self.seed);
+                TokenDecoder::Greedy(greedy)
+            }
+        }
+    }
+
+    pub(super) fn boosts(&self) -> Option<&'a BoostTrie> {
+        self.boosts
+    }
+
+    pub(super) fn rules(&self) -> Rules<'a> {
+        Rules {
+            kernels: self.kernels,
+            boosts: self.boosts,
+            eot: self.tokenizer.eot(),
+        }
+    }
+
+    /// The best of `rows`, of which there is at least one, and the others beside it.
+    pub(super) fn result(&self, rows: Vec<Row>, no_speech_prob: f64) -> DecodingResult {
+        let mut ranked = self.ranker.rank(rows);
+        let alternatives = std::mem::take(&mut ranked[0].1.alternatives);
+        let hypotheses: Vec<Hypothesis> = ranked
+            .into_iter()
+            .map(|(score, row)| self.hypothesis(score, row))
+            .collect();
+        let best = hypotheses[0].clone();
+        DecodingResult {
+            language: self.language,
+            avg_logprob: best.avg_logprob,
+            tokens: best.tokens,
+            token_logprobs: best.token_logprobs,
+            alternatives,
+            no_speech_prob,
+            temperature: self.temperature,
+            compression_ratio: compression_ratio(&best.text),
+            text: best.text,
+            hypotheses,
+        }
+    }
+
+    fn hypothesis(&self, score: f64, row: Row) -> Hypothesis {
+        Hypothesis {
+            text: python::strip(&self.tokenizer.decode(&row.tokens)).to_owned(),
+            score,
+            avg_logprob: f64::from(row.sum_logprob) / (row.tokens.len() + 1) as f64,
+            tokens: row.tokens,
+            token_logprobs: row.logprobs,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! One window being decoded: its rows of a state, from the prompt to the texts to choose from.
+
+use super::beam::BeamSearchDecoder;
+use super::greedy::GreedyDecoder;
+use super::result::TokenProbability;
+use super::row::{Next, Row};
+use super::{DecodingResult, DecodingTask};
+use crate::TokenId;
+use crate::backend::Batch;
+
+/// A window in `slot` whose texts are rows from `first_row` on. Several windows may share a state and its steps.
+pub(super) struct Window<'t> {
+    task: &'t DecodingTask<'t>,
+    slot: usize,
+    first_row: usize,
+    decoder: TokenDecoder,
+    rows: Vec<Row>,
+    /// What goes with the logits of each row that is not complete.
+    next: Vec<Next>,
+    largest: Vec<(usize, f32)>,
+    no_speech_prob: f64,
+    /// Tokens chosen for each text.
+    n_sampled: usize,
+    is_done: bool,
+}
+
+/// What chooses tokens: `whisper/decoding.py::TokenDecoder`.
+pub(super) enum TokenDecoder {
+    Greedy(GreedyDecoder),
+    Beam(BeamSearchDecoder),
+}
+
+impl<'t> Window<'t> {
+    pub(super) fn new(task: &'t DecodingTask<'t>, slot: usize, first_row: usize) -> Self {
+        Self {
+            task,
+            slot,
+            first_row,
+            decoder: task.decoder(),
+            rows: vec![Row::with_capacity(task.max_tokens)],
+            next: Vec::with_capacity(task.n_group),
+            largest: Vec::with_capacity(task.alternatives),
+            no_speech_prob: 0.0,
+            n_sampled: 0,
+            is_done: false,
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// Adds the tokens that its rows go on with, and returns how many rows of logits it will take.
+    pub(super) fn push(&self, batch: &mut Batch) -> usize {
+        let before = batch.logits_at.len();
+        if self.n_sampled == 0 {
+            let tokens = &self.task.initial_tokens;
+            let logits_at = [self.task.sot_index, tokens.len() - 1];
+            batch.push(self.first_row, self.slot, tokens, &logits_at);
+        } else {
+            for (i, row) in self.rows.iter().enumerate() {
+                if !row.is_complete {
+                    let last = &row.tokens[row.tokens.len() - 1..];
+                    batch.push(self.first_row + i, self.slot, last, &[0]);
+                }
+            }
+        }
+        batch.logits_at.len() - before
+    }
+
+    /// Chooses the next tokens from `logits`, those that its part of the batch asked for. `source`: the numbers of all
+    /// rows; those of this window are replaced by the rows that they go on from.
+    pub(super) fn update(&mut self, mut logits: &mut [f32], source: &mut [usize]) {
+        let task = self.task;
+        let n_vocab = task.tokenizer.n_vocab();
+        if self.n_sampled == 0 {
+            let (at_sot, last) = logits.split_at_mut(n_vocab);
+            let no_speech = at_sot[task.tokenizer.no_speech() as usize];
+            let log_sum = task.kernels.log_sum_exp(at_sot);
+            self.no_speech_prob = f64::from((no_speech - log_sum).exp());
+            logits = last;
+        }
+        let mut n = 0;
+        for i in 0..self.rows.len() {
+            if !self.rows[i].is_complete {
+                self.prepare(i, n, &mut logits[n * n_vocab..][..n_vocab]);
+                n += 1;
+            }
+        }
+        let (rows, next) = (&mut self.rows, &self.next[..n]);
+        let source = &mut source[self.first_row..][..task.n_group];
+        let rules = task.rules();
+        let is_completed = match &mut self.decoder {
+            TokenDecoder::Greedy(greedy) => {
+                greedy.update(rows, next, logits, &rules, source);
+                rows.iter().all(|row| row.is_complete)
+            }
+            TokenDecoder::Beam(beam) => beam.update(rows, next, logits, &rules, source),
+        };
+        self.n_sampled += 1;
+        self.is_done = is_completed || self.n_sampled == task.max_tokens;
+    }
+
+    /// Filters the logits of row `row`, the `n`th that is not complete, and works out what goes with them.
+    fn prepare(&mut self, row: usize, n: usize, logits: &mut [f32]) {
+        let (task, row) = (self.task, &self.rows[row]);
+        if self.next.len() == n {
+            self.next.push(Next::default());
+        }
+        let next = &mut self.next[n];
+        if let Some(boosts) = task.boosts() {
+            boosts.add_gains(row.boosted, logits, 1.0);
+        }
+        task.filters.apply(task.kernels, logits, &row.tokens);
+        // Probabilities are the model's own, without what boosts add.
+        if let Some(boosts) = task.boosts() {
+            boosts.add_gains(row.boosted, logits, -1.0);
+        }
+        next.log_sum = task.kernels.log_sum_exp(logits);
+        if task.alternatives > 0 {
+            task.kernels
+                .top_k(logits, task.alternatives, &mut self.largest);
+            next.alternatives.clear();
+            let log_sum = next.log_sum;
+            let likeliest = self.largest.iter().map(|&(token, logit)| TokenProbability {
+                token: token as TokenId,
+                logprob: logit - log_sum,
+            });
+            next.alternatives.extend(likeliest);
+        }
+        if let Some(boosts) = task.boosts() {
+            boosts.add_gains(row.boosted, logits, 1.0);
+        }
+    }
+
+    /// The best text, and the others beside it.
+    pub(super) fn finish(self) -> DecodingResult {
+        let rows = match self.decoder {
+            TokenDecoder::Greedy(_) => self.rows,
+            TokenDecoder::Beam(beam) => beam.finalize(self.rows),
+        };
+        self.task.result(rows, self.no_speech_prob)
+    }
+}

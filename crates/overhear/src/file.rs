@@ -1,0 +1,36 @@
+//! Reads small text files of a model folder, with a bound on their size.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// More than any configuration or tokenizer file takes (the largest published is 4 MB).
+const MAX_BYTES: u64 = 64 << 20;
+
+/// The bytes of a JSON file; `None` if there is no such file.
+///
+/// # Errors
+/// [`Error::Model`] if it cannot be read, is not a plain file, or is larger than [`MAX_BYTES`].
+pub(crate) fn read_if_present(path: &Path) -> Result<Option<Vec<u8>>> {
+    let bad = |reason: String| Error::Model {
+        path: path.to_owned(),
+        reason,
+    };
+    match std::fs::metadata(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(bad(format!("cannot read: {e}"))),
+        Ok(m) if !m.is_file() => return Err(bad("not a file".into())),
+        Ok(m) if m.len() > MAX_BYTES => {
+            return Err(bad(format!("{} bytes are too many for this file", m.len())));
+        }
+        Ok(_) => {}
+    }
+    let file = File::open(path).map_err(|e| bad(format!("cannot open: {e}")))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(|e| bad(format!("cannot read: {e}")))?;
+    Ok(Some(bytes))
+}

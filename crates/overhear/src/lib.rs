@@ -1,0 +1,64 @@
+//! Whisper speech to text: audio in, exact transcript out.
+//!
+//! ```no_run
+//! use overhear::{Audio, Model, ModelOptions, TranscribeOptions};
+//!
+//! let model = Model::open("models/nano", &ModelOptions::default())?;
+//! let audio = Audio::open("speech.flac")?;
+//! let transcript = model.transcribe(&audio, &TranscribeOptions::default())?;
+//! println!("{}", transcript.text);
+//! # Ok::<(), overhear::Error>(())
+//! ```
+//!
+//! The pipeline, a module a stage: [`audio`] decodes anything to 16 kHz mono, `mel` makes the log-mel
+//! spectrogram, `backend` runs the network, `decode` turns one window into tokens, `align` finds out when
+//! each word was said, `transcribe` walks a file window by window, [`output`] writes the formats. Names are openai/whisper's.
+
+#![forbid(unsafe_code)]
+
+mod align;
+pub mod audio;
+mod backend;
+mod decode;
+mod error;
+mod file;
+mod limits;
+mod mel;
+pub mod model;
+pub mod normalize;
+pub mod output;
+mod python;
+pub mod score;
+mod session;
+pub mod tokenizer;
+mod transcribe;
+
+pub use audio::{Audio, AudioReader, AudioWarning};
+pub use decode::{
+    BoostPhrase, DecodingOptions, DecodingResult, Hypothesis, LanguageProbability, Task,
+    TokenProbability,
+};
+pub use error::{Error, Result};
+pub use limits::MachineLimits;
+pub use mel::{LogMel, log_mel_spectrogram};
+pub use model::{ComputeType, Model, ModelDimensions, ModelOptions};
+pub use session::Session;
+pub use tokenizer::{Language, TokenId, Tokenizer};
+pub use transcribe::{
+    Alternative, Event, Segment, TranscribeOptions, Transcript, WindowHypotheses, Word,
+};
+
+/// Name of the instruction set that models opened by this process run with: the machine's best, or what
+/// `OVERHEAR_ISA` says.
+///
+/// # Errors
+/// [`Error::Option`] if `OVERHEAR_ISA` names none that this machine has.
+pub fn instruction_set() -> Result<&'static str> {
+    match overhear_kernels::Kernels::from_env() {
+        Ok(kernels) => Ok(kernels.isa().name()),
+        Err(reason) => Err(Error::Option {
+            name: "OVERHEAR_ISA",
+            reason: reason.to_string(),
+        }),
+    }
+}

@@ -1,0 +1,56 @@
+//! The mel filterbank: `librosa.filters.mel(sr=16000, n_fft=400, n_mels, htk=False, norm="slaney")`.
+//!
+//! The mel scale is Slaney's: linear below 1 kHz, logarithmic above. Each filter is a triangle of unit area.
+
+use overhear_kernels::Filter;
+
+use super::{N_FFT, SAMPLE_RATE};
+
+/// Frequency bins of a real Fourier transform of [`N_FFT`] samples.
+const N_BINS: usize = N_FFT / 2 + 1;
+
+/// The filters, each as its run of non-zero weights.
+///
+/// # Panics
+/// If `n_mels` is neither 80 nor 128: no Whisper model has another number.
+pub(super) fn mel_filters(n_mels: usize) -> Vec<Filter> {
+    assert!(
+        n_mels == 80 || n_mels == 128,
+        "{n_mels} mel bins: a Whisper model has 80 or 128"
+    );
+    let nyquist = SAMPLE_RATE as f64 / 2.0;
+    let edge = |i: usize| mel_to_hz(hz_to_mel(nyquist) * i as f64 / (n_mels + 1) as f64);
+    (0..n_mels)
+        .map(|mel| {
+            let (low, center, high) = (edge(mel), edge(mel + 1), edge(mel + 2));
+            let weight = |bin: usize| {
+                let hz = bin as f64 * SAMPLE_RATE as f64 / N_FFT as f64;
+                let triangle = ((hz - low) / (center - low)).min((high - hz) / (high - center));
+                (triangle.max(0.0) * 2.0 / (high - low)) as f32
+            };
+            let first_bin = (0..N_BINS).find(|&bin| weight(bin) > 0.0).unwrap_or(0);
+            let weights = (first_bin..N_BINS)
+                .map(weight)
+                .take_while(|&w| w > 0.0)
+                .collect();
+            Filter { first_bin, weights }
+        })
+        .collect()
+}
+
+/// Slaney's scale: 200/3 Hz a mel below 1 kHz, then 27 mel for every factor of 6.4.
+fn hz_to_mel(hz: f64) -> f64 {
+    if hz < 1000.0 {
+        hz * 3.0 / 200.0
+    } else {
+        15.0 + (hz / 1000.0).ln() * 27.0 / 6.4f64.ln()
+    }
+}
+
+fn mel_to_hz(mel: f64) -> f64 {
+    if mel < 15.0 {
+        mel * 200.0 / 3.0
+    } else {
+        1000.0 * (6.4f64.ln() / 27.0 * (mel - 15.0)).exp()
+    }
+}

@@ -1,0 +1,191 @@
+//! Windows of the spectrogram of an audio stream of any length.
+
+use super::frames::{FrameReader, SILENCE};
+use super::{HOP_LENGTH, LogMel, N_FRAMES, SAMPLE_RATE, largest};
+use crate::{Audio, AudioWarning, Result};
+
+/// Frames kept from the first pass: ten minutes, 19 MB at 80 mel bins.
+const MAX_KEPT_FRAMES: usize = 10 * 60 * 100;
+
+/// The spectrogram of a whole file, as `log_mel_spectrogram(audio, padding=480000)` of the reference, made a
+/// window at a time.
+pub(crate) struct MelStream {
+    audio: Audio,
+    n_mels: usize,
+    n_samples: usize,
+    warnings: Vec<AudioWarning>,
+    /// The largest value of the file, in decades.
+    max: f32,
+    /// Where further frames come from; `None`: all there are have been read.
+    reader: Option<FrameReader>,
+    /// Frames in decades from `first_frame` on, `[_, n_mels]`.
+    frames: Vec<f32>,
+    first_frame: usize,
+}
+
+impl MelStream {
+    /// Makes the first pass over `audio`.
+    pub(crate) fn open(audio: &Audio, n_mels: usize) -> Result<Self> {
+        let mut reader = FrameReader::new(audio.reader()?, n_mels);
+        let mut frames = Vec::new();
+        let mut is_kept = true;
+        let mut max = SILENCE;
+        loop {
+            if frames.len() > MAX_KEPT_FRAMES * n_mels {
+                is_kept = false;
+                frames = Vec::new();
+            }
+            let start = frames.len();
+            if reader.read(&mut frames)? == 0 {
+                break;
+            }
+            max = largest(&frames[start..], max);
+            if !is_kept {
+                frames.clear();
+            }
+        }
+        let mut stream = Self {
+            audio: audio.clone(),
+            n_mels,
+            n_samples: reader.n_samples(),
+            warnings: reader.warnings().to_vec(),
+            max,
+            reader: None,
+            frames,
+            first_frame: 0,
+        };
+        if !is_kept {
+            stream.rewind()?;
+        }
+        Ok(stream)
+    }
+
+    /// Frames of the audio itself, without padding: `content_frames` of the reference.
+    pub(crate) fn content_frames(&self) -> usize {
+        self.n_samples / HOP_LENGTH
+    }
+
+    /// Length of the audio in seconds.
+    pub(crate) fn duration_s(&self) -> f64 {
+        self.n_samples as f64 / SAMPLE_RATE as f64
+    }
+
+    /// What was odd about the audio.
+    pub(crate) fn warnings(&self) -> &[AudioWarning] {
+        &self.warnings
+    }
+
+    /// The window of [`N_FRAMES`] frames whose first `n_frames` are the file's from `seek` on (silence where
+    /// the file has ended) and whose others are zero, as `pad_or_trim(mel[:, seek : seek + n_frames])`.
+    pub(crate) fn window(&mut self, seek: usize, n_frames: usize) -> Result<LogMel> {
+        self.read_to(seek, seek + n_frames)?;
+        let mut mel = LogMel::zeros(self.n_mels, N_FRAMES);
+        let start = (seek - self.first_frame) * self.n_mels;
+        let there = self.frames.get(start..).unwrap_or_default();
+        let there = &there[..there.len().min(n_frames * self.n_mels)];
+        mel.set_frames(0, there, self.max);
+        let n_there = there.len() / self.n_mels;
+        let silence = vec![SILENCE; (n_frames - n_there) * self.n_mels];
+        mel.set_frames(n_there, &silence, self.max);
+        Ok(mel)
+    }
+
+    /// Reads until frames `start` to `end` are in `frames`, forgetting those before `start` in a long file.
+    fn read_to(&mut self, start: usize, end: usize) -> Result<()> {
+        if start < self.first_frame {
+            self.rewind()?;
+        }
+        while let Some(reader) = &mut self.reader {
+            let n_passed = (start - self.first_frame).min(self.frames.len() / self.n_mels);
+            self.frames.drain(..n_passed * self.n_mels);
+            self.first_frame += n_passed;
+            if self.first_frame + self.frames.len() / self.n_mels >= end
+                || reader.read(&mut self.frames)? == 0
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn rewind(&mut self) -> Result<()> {
+        self.reader = Some(FrameReader::new(self.audio.reader()?, self.n_mels));
+        self.frames.clear();
+        self.first_frame = 0;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::log_mel_spectrogram;
+
+    /// Something with a loud middle: the maximum is not in the first window.
+    fn samples(n: usize) -> Vec<f32> {
+        let loudness = |i: usize| if i > n / 2 { 0.5 } else { 0.01 };
+        (0..n)
+            .map(|i| loudness(i) * (i as f32 * 0.05).sin() * ((i / 777) as f32).cos())
+            .collect()
+    }
+
+    /// The reference's window: `pad_or_trim(mel[:, seek : seek + n_frames])` of the whole file's.
+    fn expected(samples: &[f32], seek: usize, n_frames: usize) -> LogMel {
+        let whole = log_mel_spectrogram(samples, 80, 480_000);
+        let mut window = LogMel::zeros(80, N_FRAMES);
+        for mel in 0..80 {
+            for frame in 0..n_frames {
+                window.data[mel * N_FRAMES + frame] =
+                    whole.data[mel * whole.n_frames + seek + frame];
+            }
+        }
+        window
+    }
+
+    #[test]
+    fn windows_equal_those_of_the_whole_spectrogram() {
+        for n_samples in [
+            0, 1, 159, 160, 199, 200, 201, 400, 479_999, 480_000, 480_001, 700_123,
+        ] {
+            let samples = samples(n_samples);
+            let audio = Audio::from_samples(samples.clone(), 16_000).unwrap();
+            let mut stream = MelStream::open(&audio, 80).unwrap();
+            assert_eq!(stream.content_frames(), n_samples / 160);
+            let content_frames = stream.content_frames();
+            for (seek, n_frames) in [
+                (0, N_FRAMES),
+                (content_frames / 3, content_frames / 2),
+                (0, content_frames.min(100)),
+            ] {
+                let n_frames = n_frames.min(N_FRAMES);
+                assert_eq!(
+                    stream.window(seek, n_frames).unwrap(),
+                    expected(&samples, seek, n_frames),
+                    "{n_samples} {seek}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_too_long_to_keep_gives_the_same_windows() {
+        let samples = samples((MAX_KEPT_FRAMES + 5000) * 160);
+        let audio = Audio::from_samples(samples.clone(), 16_000).unwrap();
+        let mut stream = MelStream::open(&audio, 80).unwrap();
+        assert!(stream.reader.is_some(), "not kept");
+        // Forward, overlapping, far ahead, back, and beyond the end.
+        for seek in [0, 3000, 4500, 50_000, 100, MAX_KEPT_FRAMES + 4990] {
+            let n_frames = N_FRAMES.min(stream.content_frames() - seek);
+            assert_eq!(
+                stream.window(seek, n_frames).unwrap(),
+                expected(&samples, seek, n_frames),
+                "{seek}"
+            );
+            assert!(
+                stream.frames.len() <= (N_FRAMES + 200) * 80,
+                "frames pile up"
+            );
+        }
+    }
+}

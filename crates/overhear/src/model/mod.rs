@@ -1,0 +1,304 @@
+//! The model: dimensions, files, and the handle that everything is done with.
+
+mod config;
+mod dims;
+mod load;
+mod names;
+mod safetensors;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod testing;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use overhear_kernels::{Dtype, ISA_VARIABLE, Kernels, Packing, Pool};
+
+pub use dims::ModelDimensions;
+pub(crate) use load::Checkpoint;
+
+use crate::align::{Head, alignment_heads};
+use crate::backend::cpu::{CpuBackend, Packer, Weights};
+use crate::backend::{Backend, Batch, State};
+use crate::decode::detect_language;
+use crate::mel::{MelStream, N_FRAMES};
+use crate::transcribe::transcribe;
+use crate::{
+    Audio, DecodingOptions, DecodingResult, Error, Event, Language, LanguageProbability, LogMel,
+    Result, TokenId, Tokenizer, TranscribeOptions, Transcript,
+};
+
+/// Which arithmetic the network runs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ComputeType {
+    /// [`ComputeType::Bf16`] where the machine computes it natively, else [`ComputeType::F32`].
+    #[default]
+    Auto,
+    /// Single precision: the exact one.
+    F32,
+    /// Products of bfloat16, rounded from whatever the checkpoint holds; sums, normalisation and softmax in f32.
+    /// Emulated, slowly, where the machine has no instructions for it.
+    Bf16,
+    /// The linear layers in bytes: weights quantised at load with a scale per output, activations on the fly with a
+    /// scale per row; convolutions and attention as [`ComputeType::Bf16`].
+    Int8,
+}
+
+impl ComputeType {
+    /// The name on the command line: `auto`, `f32`, `bf16`, `int8`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ComputeType::Auto => "auto",
+            ComputeType::F32 => "f32",
+            ComputeType::Bf16 => "bf16",
+            ComputeType::Int8 => "int8",
+        }
+    }
+
+    /// The type of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Auto, Self::F32, Self::Bf16, Self::Int8]
+            .into_iter()
+            .find(|compute_type| compute_type.name() == name)
+    }
+
+    /// The type that is meant on this machine, and how its operands are packed.
+    fn resolve(self, kernels: &Kernels, dims: &ModelDimensions) -> Result<(Self, Option<Packing>)> {
+        // Two bfloat16 are taken at a time, from the rows of convolutions and heads as they lie.
+        let is_even = [
+            dims.n_mels,
+            dims.n_audio_state / dims.n_audio_head,
+            dims.n_text_state / dims.n_text_head,
+        ]
+        .iter()
+        .all(|n| n.is_multiple_of(2));
+        match self {
+            Self::Auto if is_even && kernels.is_native(Packing::Bf16) => {
+                Ok((Self::Bf16, Some(Packing::Bf16)))
+            }
+            Self::Auto | Self::F32 => Ok((Self::F32, None)),
+            Self::Bf16 | Self::Int8 if !is_even => Err(Error::Option {
+                name: "compute_type",
+                reason: format!("{} needs heads and mel bins of even size", self.name()),
+            }),
+            Self::Bf16 => Ok((self, Some(Packing::Bf16))),
+            Self::Int8 => Ok((self, Some(Packing::Int8))),
+        }
+    }
+}
+
+/// How to open a model.
+#[derive(Clone, Debug, Default)]
+pub struct ModelOptions {
+    /// Arithmetic. Default: [`ComputeType::Auto`].
+    pub compute_type: ComputeType,
+    /// Threads; 0, the default, takes what the machine and its cgroup quota give.
+    pub threads: usize,
+}
+
+/// An opened model. Cheap to clone, and usable from several threads at once.
+#[derive(Clone)]
+pub struct Model {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    dims: ModelDimensions,
+    dtype: Dtype,
+    compute_type: ComputeType,
+    tokenizer: Tokenizer,
+    alignment_heads: Vec<Head>,
+    kernels: Kernels,
+    threads: usize,
+    backend: Box<dyn Backend>,
+}
+
+impl Model {
+    /// Opens a Hugging Face model folder: `config.json`, `model.safetensors` (or shards), `tokenizer.json` (or
+    /// `vocab.json` and `merges.txt`). Weights stay in the dtype they are stored in, or are packed for the compute type.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if a file is missing, damaged, or does not fit the others; [`Error::Option`] if
+    /// `OVERHEAR_ISA` names an instruction set that this machine lacks, or the model does not fit the compute type.
+    pub fn open(folder: impl AsRef<Path>, options: &ModelOptions) -> Result<Self> {
+        let folder = folder.as_ref();
+        let kernels = Kernels::from_env().map_err(|error| Error::Option {
+            name: ISA_VARIABLE,
+            reason: error.to_string(),
+        })?;
+        let checkpoint = Checkpoint::open(folder)?;
+        let dims = *checkpoint.dims();
+        let tokenizer = Tokenizer::open(folder, dims.n_vocab)?;
+        let alignment_heads = alignment_heads(folder, &dims)?;
+        let (compute_type, packing) = options.compute_type.resolve(&kernels, &dims)?;
+        let threads = if options.threads == 0 {
+            Pool::default_threads()
+        } else {
+            options.threads
+        };
+        let pool = Pool::new(threads);
+        let packer = packing.map(|packing| Packer {
+            kernels: &kernels,
+            pool: &pool,
+            packing,
+        });
+        let weights = Weights::read(&checkpoint, packer)?;
+        let backend = CpuBackend::new(dims, weights, kernels, pool);
+        let dtype = checkpoint.dtype();
+        Ok(Self {
+            inner: Arc::new(Inner {
+                dims,
+                dtype,
+                compute_type,
+                tokenizer,
+                alignment_heads,
+                kernels,
+                threads,
+                backend: Box::new(backend),
+            }),
+        })
+    }
+
+    /// Transcribes a file of any length: `whisper/transcribe.py::transcribe`.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if an option does not fit the model; [`Error::Audio`] and [`Error::Read`] if the audio
+    /// cannot be decoded.
+    pub fn transcribe(&self, audio: &Audio, options: &TranscribeOptions) -> Result<Transcript> {
+        self.transcribe_with(audio, options, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// The same, reporting to `on_event` on the way: segments as they become final, progress, and a chance to
+    /// cancel at every token.
+    ///
+    /// # Errors
+    /// As [`Model::transcribe`], and [`Error::Canceled`] when `on_event` breaks.
+    pub fn transcribe_with(
+        &self,
+        audio: &Audio,
+        options: &TranscribeOptions,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Transcript> {
+        transcribe(self, audio, options, on_event)
+    }
+
+    /// The languages that may be spoken in the first 30 seconds, likeliest first. An English-only model
+    /// answers English.
+    ///
+    /// # Errors
+    /// [`Error::Audio`] and [`Error::Read`] if the audio cannot be decoded.
+    pub fn detect_language(&self, audio: &Audio) -> Result<Vec<LanguageProbability>> {
+        if !self.dims().is_multilingual() {
+            return Ok(vec![LanguageProbability {
+                language: Language::ENGLISH,
+                probability: 1.0,
+            }]);
+        }
+        let mut mel = MelStream::open(audio, self.dims().n_mels)?;
+        let mut state = self.new_state(1, 1);
+        state.encode(0, &mel.window(0, N_FRAMES)?);
+        let mut languages = detect_language(&mut *state, self.tokenizer(), 0);
+        languages.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        Ok(languages)
+    }
+
+    /// Decodes one window of 3000 frames: `whisper/decoding.py::decode`.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if an option does not fit the model.
+    ///
+    /// # Panics
+    /// If `mel` is not `[n_mels, 3000]`.
+    pub fn decode(&self, mel: &LogMel, options: &DecodingOptions) -> Result<DecodingResult> {
+        options.verify()?;
+        let mut session = self.session(options.n_group());
+        session.encode(mel);
+        session.decode(options)
+    }
+
+    /// The encoder's output for one window, `[n_audio_ctx, n_audio_state]`: `whisper/model.py::embed_audio`.
+    ///
+    /// # Panics
+    /// If `mel` is not `[n_mels, 3000]`.
+    #[must_use]
+    pub fn embed_audio(&self, mel: &LogMel) -> Vec<f32> {
+        let mut state = self.new_state(1, 1);
+        state.encode(0, mel);
+        state.audio_features().to_vec()
+    }
+
+    /// The decoder's logits after each of `tokens`, `[tokens.len(), n_vocab]`, for one window:
+    /// `whisper/model.py::logits`.
+    ///
+    /// # Panics
+    /// If `mel` is not `[n_mels, 3000]`, or there are more tokens than the decoder has positions.
+    #[must_use]
+    pub fn logits(&self, mel: &LogMel, tokens: &[TokenId]) -> Vec<f32> {
+        let mut state = self.new_state(1, 1);
+        state.encode(0, mel);
+        let mut batch = Batch::default();
+        let mut logits = Vec::with_capacity(tokens.len() * self.dims().n_vocab);
+        for &token in tokens {
+            batch.clear();
+            batch.push(0, 0, &[token], &[0]);
+            logits.extend_from_slice(state.decode(&batch));
+        }
+        logits
+    }
+
+    /// The numbers that describe the model.
+    #[must_use]
+    pub fn dims(&self) -> &ModelDimensions {
+        &self.inner.dims
+    }
+
+    /// The model's tokenizer.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.inner.tokenizer
+    }
+
+    /// The dtype the checkpoint stores the weights in: `f16`, `bf16` or `f32`.
+    #[must_use]
+    pub fn dtype(&self) -> &'static str {
+        self.inner.dtype.name()
+    }
+
+    /// The arithmetic in use: `f32`, `bf16` or `int8`.
+    #[must_use]
+    pub fn compute_type(&self) -> &'static str {
+        self.inner.compute_type.name()
+    }
+
+    /// The instruction set in use: `avx2`, `avx512`, ...
+    #[must_use]
+    pub fn isa(&self) -> &'static str {
+        self.inner.kernels.isa().name()
+    }
+
+    /// The threads in use.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.inner.threads
+    }
+
+    /// The heads of cross-attention that word timestamps come from.
+    pub(crate) fn alignment_heads(&self) -> &[Head] {
+        &self.inner.alignment_heads
+    }
+
+    pub(crate) fn kernels(&self) -> &Kernels {
+        &self.inner.kernels
+    }
+
+    pub(crate) fn new_state(&self, n_slots: usize, n_rows: usize) -> Box<dyn State> {
+        self.inner.backend.new_state(n_slots, n_rows)
+    }
+}

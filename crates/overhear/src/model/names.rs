@@ -1,0 +1,105 @@
+//! openai/whisper's name of a tensor, from any published naming.
+
+/// The name openai/whisper gives the tensor that a file calls `name`: Hugging Face's names, with or without
+/// their `model.` prefix, are translated; openai's own come back as they are. `None` for the output matrix
+/// `proj_out`, which is the token embedding again.
+pub(super) fn openai_name(name: &str) -> Option<String> {
+    let name = name.strip_prefix("model.").unwrap_or(name);
+    if name == "proj_out.weight" {
+        return None;
+    }
+    let name = name
+        .strip_suffix("embed_positions.weight")
+        .map_or_else(|| name.into(), |s| format!("{s}positional_embedding"));
+    let final_norm = if name.starts_with("encoder.") {
+        "ln_post"
+    } else {
+        "ln"
+    };
+    let parts = name.split('.').map(|part| match part {
+        "layers" => "blocks",
+        "self_attn" => "attn",
+        "encoder_attn" => "cross_attn",
+        "q_proj" => "query",
+        "k_proj" => "key",
+        "v_proj" => "value",
+        "out_proj" => "out",
+        "fc1" => "mlp.0",
+        "fc2" => "mlp.2",
+        "self_attn_layer_norm" => "attn_ln",
+        "encoder_attn_layer_norm" => "cross_attn_ln",
+        "final_layer_norm" => "mlp_ln",
+        "layer_norm" => final_norm,
+        "embed_tokens" => "token_embedding",
+        other => other,
+    });
+    Some(parts.collect::<Vec<_>>().join("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::openai_name;
+
+    #[test]
+    fn every_kind_of_tensor_gets_its_openai_name() {
+        let cases = [
+            ("encoder.conv1.weight", "encoder.conv1.weight"),
+            (
+                "encoder.embed_positions.weight",
+                "encoder.positional_embedding",
+            ),
+            (
+                "encoder.layers.3.self_attn.q_proj.bias",
+                "encoder.blocks.3.attn.query.bias",
+            ),
+            (
+                "encoder.layers.3.self_attn_layer_norm.weight",
+                "encoder.blocks.3.attn_ln.weight",
+            ),
+            (
+                "encoder.layers.11.fc1.weight",
+                "encoder.blocks.11.mlp.0.weight",
+            ),
+            (
+                "encoder.layers.11.final_layer_norm.bias",
+                "encoder.blocks.11.mlp_ln.bias",
+            ),
+            ("encoder.layer_norm.weight", "encoder.ln_post.weight"),
+            (
+                "decoder.embed_tokens.weight",
+                "decoder.token_embedding.weight",
+            ),
+            (
+                "decoder.embed_positions.weight",
+                "decoder.positional_embedding",
+            ),
+            (
+                "decoder.layers.0.encoder_attn.k_proj.weight",
+                "decoder.blocks.0.cross_attn.key.weight",
+            ),
+            (
+                "decoder.layers.0.encoder_attn.out_proj.bias",
+                "decoder.blocks.0.cross_attn.out.bias",
+            ),
+            (
+                "decoder.layers.0.encoder_attn_layer_norm.bias",
+                "decoder.blocks.0.cross_attn_ln.bias",
+            ),
+            ("decoder.layers.0.fc2.bias", "decoder.blocks.0.mlp.2.bias"),
+            ("decoder.layer_norm.bias", "decoder.ln.bias"),
+        ];
+        for (huggingface, openai) in cases {
+            assert_eq!(openai_name(huggingface).as_deref(), Some(openai));
+            assert_eq!(
+                openai_name(&format!("model.{huggingface}")).as_deref(),
+                Some(openai)
+            );
+            assert_eq!(
+                openai_name(openai).as_deref(),
+                Some(openai),
+                "openai's own names stay"
+            );
+        }
+        assert_eq!(openai_name("proj_out.weight"), None);
+    }
+}

@@ -1,0 +1,69 @@
+//! What Python's `re.sub` does, and the character classes it does it with.
+
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
+
+/// `\w` of Python: letters, numbers and the underscore, but no marks.
+pub(super) fn is_word(c: char) -> bool {
+    use GeneralCategoryGroup::{Letter, Number};
+    c == '_' || matches!(c.general_category_group(), Letter | Number)
+}
+
+/// `\d` of Python: decimal digits of every script.
+pub(super) fn is_digit(c: char) -> bool {
+    c.general_category() == GeneralCategory::DecimalNumber
+}
+
+/// `\s` of Python, and what `str.split` splits at: the ASCII separators 0x1c to 0x1f count.
+pub(super) fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
+}
+
+/// `str.split()`.
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(is_space).filter(|word| !word.is_empty())
+}
+
+/// Whether no word character stands at `at`: with a word character before it, that is `\b`.
+pub(super) fn ends_word(chars: &[char], at: usize) -> bool {
+    chars.get(at).is_none_or(|&c| !is_word(c))
+}
+
+/// Whether no word character stands before `at`: with a word character there, that is `\b`.
+pub(super) fn begins_word(chars: &[char], at: usize) -> bool {
+    at == 0 || !is_word(chars[at - 1])
+}
+
+/// How many characters from `at` on are of a class.
+pub(super) fn run(chars: &[char], at: usize, is_of_class: impl Fn(char) -> bool) -> usize {
+    let rest = chars.get(at..).unwrap_or_default();
+    rest.iter().take_while(|&&c| is_of_class(c)).count()
+}
+
+/// `re.sub`: replaces what `rule` matches, from left to right and without overlaps. A rule is given the text
+/// and a position, and answers how many characters match there (one at least) and what takes their place.
+pub(super) fn sub(text: &str, rule: impl Fn(&[char], usize) -> Option<(usize, String)>) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let mut rewritten = String::with_capacity(text.len());
+    let mut at = 0;
+    while at < chars.len() {
+        match rule(&chars, at) {
+            Some((n_matched, replacement)) => {
+                rewritten.push_str(&replacement);
+                at += n_matched;
+            }
+            None => {
+                rewritten.push(chars[at]);
+                at += 1;
+            }
+        }
+    }
+    rewritten
+}
+
+/// `re.sub(r"\s+", " ", text)`.
+pub(super) fn collapse_spaces(text: &str) -> String {
+    sub(text, |chars, at| match run(chars, at, is_space) {
+        0 => None,
+        n_spaces => Some((n_spaces, " ".to_owned())),
+    })
+}

@@ -1,0 +1,147 @@
+//! SubRip and WebVTT captions: `whisper/utils.py::WriteSRT` and `WriteVTT`.
+
+use std::io::{self, Write};
+
+use super::cues::{Cue, cues};
+use super::timestamp::{format_milliseconds, milliseconds};
+use super::{CaptionOptions, strip};
+use crate::{Transcript, Word};
+
+/// Numbered captions, hours always shown, a comma before the milliseconds.
+pub(super) fn write_srt(
+    transcript: &Transcript,
+    options: &CaptionOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let captions = captions(transcript, options, str::to_owned);
+    for (i, caption) in captions.iter().enumerate() {
+        let (start, end) = caption.times(true, ',');
+        writeln!(out, "{}\n{start} --> {end}\n{}\n", i + 1, caption.text)?;
+    }
+    Ok(())
+}
+
+/// WebVTT cues; `&` and `<` would begin an escape or a tag there and are escaped.
+pub(super) fn write_vtt(
+    transcript: &Transcript,
+    options: &CaptionOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    writeln!(out, "WEBVTT\n")?;
+    let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;");
+    for caption in captions(transcript, options, escape) {
+        let (start, end) = caption.times(false, '.');
+        writeln!(out, "{start} --> {end}\n{}\n", caption.text)?;
+    }
+    Ok(())
+}
+
+struct Caption {
+    start_ms: u64,
+    end_ms: u64,
+    text: String,
+}
+
+impl Caption {
+    fn times(&self, always_hours: bool, marker: char) -> (String, String) {
+        let format = |ms| format_milliseconds(ms, always_hours, marker);
+        // WebVTT demands that a cue end after it starts.
+        let end_ms = self.end_ms.max(self.start_ms + 1);
+        (format(self.start_ms), format(end_ms))
+    }
+}
+
+/// The cues, or one caption for each of their words and the gaps between, the text of each piece escaped.
+fn captions(
+    transcript: &Transcript,
+    options: &CaptionOptions,
+    escape: impl Fn(&str) -> String,
+) -> Vec<Caption> {
+    let mut captions = Vec::new();
+    for mut cue in cues(transcript, options) {
+        for piece in &mut cue.pieces {
+            piece.word = escape(&piece.word);
+        }
+        if options.highlight_words && cue.has_words {
+            highlight(&cue, &mut captions);
+        } else {
+            captions.push(Caption {
+                start_ms: milliseconds(cue.start),
+                end_ms: milliseconds(cue.end),
+                text: cue.text(),
+            });
+        }
+    }
+    for caption in &mut captions {
+        caption.text = caption_text(&caption.text);
+    }
+    captions.retain(|caption| !caption.text.is_empty());
+    captions
+}
+
+/// The whole cue for each of its words, that word underlined; plain between words.
+fn highlight(cue: &Cue, captions: &mut Vec<Caption>) {
+    let plain = cue.text();
+    let mut last_ms = milliseconds(cue.start);
+    for (spoken, word) in cue.pieces.iter().enumerate() {
+        let (start_ms, end_ms) = (milliseconds(word.start), milliseconds(word.end));
+        if last_ms != start_ms {
+            captions.push(Caption {
+                start_ms: last_ms,
+                end_ms: start_ms,
+                text: plain.clone(),
+            });
+        }
+        let piece = |(i, piece): (usize, &Word)| match i == spoken {
+            true => underlined(&piece.word),
+            false => piece.word.clone(),
+        };
+        captions.push(Caption {
+            start_ms,
+            end_ms,
+            text: cue.pieces.iter().enumerate().map(piece).collect(),
+        });
+        last_ms = end_ms;
+    }
+}
+
+/// The word underlined, but not the white space before it.
+fn underlined(word: &str) -> String {
+    let text = word.trim_start();
+    let space = &word[..word.len() - text.len()];
+    format!("{space}<u>{text}</u>")
+}
+
+/// A blank line ends a caption and `-->` marks its times, so neither may occur inside; nor may NUL.
+fn caption_text(text: &str) -> String {
+    let mut text = strip(text).replace('\0', "\u{fffd}");
+    // Again and again, since `--->` becomes `-->`.
+    while text.contains("-->") {
+        text = text.replace("-->", "->");
+    }
+    if !text.contains(['\n', '\r']) {
+        return text;
+    }
+    let lines = text
+        .split(['\n', '\r'])
+        .filter(|line| !strip(line).is_empty());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caption_text_has_no_blank_line_and_no_arrow() {
+        let cases = [
+            (" one\n\n two\r\nthree ", "one\n two\nthree"),
+            ("a --> b ---> c", "a -> b -> c"),
+            ("nul\0", "nul\u{fffd}"),
+            (" \n \u{1c}", ""),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(caption_text(text), expected);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The reference's result as JSON, with the spacing, escapes and number forms of Python's `json.dump`.
+//!
+//! `schema/transcript.schema.json` describes it.
+//!
+//! Python writes `NaN`, which is no JSON; here it is `null`. The temperature is an `f32`, written
+//! in its shortest form (0.2, not 0.20000000298023224).
+
+use std::fmt::Debug;
+use std::io::{self, Write};
+
+use crate::{Alternative, AudioWarning, Hypothesis, Segment, Transcript, Word};
+
+/// `{"text", "segments", "language"}` on one line (`WriteJSON`). Added where there is such a thing:
+/// `"truncated": true`, `"n_best"`, and in segments `"token_probabilities"` with their `"alternatives"`.
+pub(super) fn write(transcript: &Transcript, out: &mut impl Write) -> io::Result<()> {
+    write!(
+        out,
+        "{{\"text\": {}, \"segments\": [",
+        string(&transcript.text)
+    )?;
+    for (i, segment) in transcript.segments.iter().enumerate() {
+        if i > 0 {
+            out.write_all(b", ")?;
+        }
+        write_segment(segment, out)?;
+    }
+    write!(
+        out,
+        "], \"language\": {}",
+        string(transcript.language.code())
+    )?;
+    if transcript.warnings.contains(&AudioWarning::Truncated) {
+        out.write_all(b", \"truncated\": true")?;
+    }
+    if !transcript.n_best.is_empty() {
+        let windows = list(&transcript.n_best, |window| {
+            let hypotheses = list(&window.hypotheses, hypothesis);
+            format!(
+                "{{\"seek\": {}, \"hypotheses\": {hypotheses}}}",
+                window.seek
+            )
+        });
+        write!(out, ", \"n_best\": {windows}")?;
+    }
+    out.write_all(b"}")
+}
+
+fn list<T>(items: &[T], write: impl Fn(&T) -> String) -> String {
+    let items: Vec<String> = items.iter().map(write).collect();
+    format!("[{}]", items.join(", "))
+}
+
+fn hypothesis(hypothesis: &Hypothesis) -> String {
+    format!(
+        "{{\"text\": {}, \"tokens\": {}, \"score\": {}, \"avg_logprob\": {}}}",
+        string(&hypothesis.text),
+        list(&hypothesis.tokens, ToString::to_string),
+        number(hypothesis.score),
+        number(hypothesis.avg_logprob),
+    )
+}
+
+fn alternative(alternative: &Alternative) -> String {
+    format!(
+        "{{\"token\": {}, \"text\": {}, \"probability\": {}}}",
+        alternative.token,
+        string(&alternative.text),
+        number(alternative.probability),
+    )
+}
+
+fn write_segment(segment: &Segment, out: &mut impl Write) -> io::Result<()> {
+    let tokens = list(&segment.tokens, ToString::to_string);
+    write!(
+        out,
+        "{{\"id\": {}, \"seek\": {}, \"start\": {}, \"end\": {}, \"text\": {}, \"tokens\": {tokens}, \
+         \"temperature\": {}, \"avg_logprob\": {}, \"compression_ratio\": {}, \"no_speech_prob\": {}",
+        segment.id,
+        segment.seek,
+        number(segment.start),
+        number(segment.end),
+        string(&segment.text),
+        number(segment.temperature),
+        number(segment.avg_logprob),
+        number(segment.compression_ratio),
+        number(segment.no_speech_prob),
+    )?;
+    if let Some(words) = &segment.words {
+        write!(out, ", \"words\": {}", list(words, word))?;
+    }
+    if let Some(language) = segment.language {
+        write!(out, ", \"language\": {}", string(language.code()))?;
+    }
+    if !segment.alternatives.is_empty() {
+        let probabilities = list(&segment.token_probabilities, |&p| number(p));
+        let alternatives = list(&segment.alternatives, |tokens| list(tokens, alternative));
+        write!(
+            out,
+            ", \"token_probabilities\": {probabilities}, \"alternatives\": {alternatives}"
+        )?;
+    }
+    out.write_all(b"}")
+}
+
+fn word(word: &Word) -> String {
+    format!(
+        "{{\"word\": {}, \"start\": {}, \"end\": {}, \"probability\": {}}}",
+        string(&word.word),
+        number(word.start),
+        number(word.end),
+        number(word.probability),
+    )
+}
+
+/// A float as Python's `repr`: Rust's debug form has the same digits and the same thresholds for an exponent,
+/// but writes it `e-5` where Python has `e-05`.
+fn number<F: Debug + Copy + Into<f64>>(value: F) -> String {
+    if !value.into().is_finite() {
+        return "null".to_owned();
+    }
+    let text = format!("{value:?}");
+    match text.split_once('e') {
+        None => text,
+        Some((mantissa, exponent)) => {
+            let (sign, digits) = match exponent.strip_prefix('-') {
+                Some(digits) => ('-', digits),
+                None => ('+', exponent),
+            };
+            format!("{mantissa}e{sign}{digits:0>2}")
+        }
+    }
+}
+
+/// A string in quotes, all but printable ASCII escaped (`ensure_ascii`, the reference's setting).
+fn string(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\x08' => quoted.push_str("\\b"),
+            '\x0c' => quoted.push_str("\\f"),
+            ' '..='~' => quoted.push(c),
+            _ => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    quoted.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_python_writes_them() {
+        let cases: [(f64, &str); 9] = [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (30.0, "30.0"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (0.0001, "0.0001"),
+            (0.000_043, "4.3e-05"),
+            (1.5e-123, "1.5e-123"),
+            (123_456_789_012_345_680.0, "1.2345678901234568e+17"),
+            (f64::NAN, "null"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(number(value), expected);
+        }
+        assert_eq!(number(0.2_f32), "0.2");
+    }
+
+    #[test]
+    fn strings_are_escaped_as_python_escapes_them() {
+        assert_eq!(
+            string("a\"\\/\u{7f}\u{1}é\u{1f600}\t"),
+            r#""a\"\\/\u007f\u0001\u00e9\ud83d\ude00\t""#
+        );
+    }
+}

@@ -1,0 +1,135 @@
+//! The languages Whisper knows, in the order of their tokens.
+
+/// Code and name of every language (`whisper/tokenizer.py::LANGUAGES`); the last one came with large-v3.
+#[rustfmt::skip]
+const LANGUAGES: [(&str, &str); 100] = [
+    ("en", "english"), ("zh", "chinese"), ("de", "german"), ("es", "spanish"), ("ru", "russian"),
+    ("ko", "korean"), ("fr", "french"), ("ja", "japanese"), ("pt", "portuguese"), ("tr", "turkish"),
+    ("pl", "polish"), ("ca", "catalan"), ("nl", "dutch"), ("ar", "arabic"), ("sv", "swedish"),
+    ("it", "italian"), ("id", "indonesian"), ("hi", "hindi"), ("fi", "finnish"), ("vi", "vietnamese"),
+    ("he", "hebrew"), ("uk", "ukrainian"), ("el", "greek"), ("ms", "malay"), ("cs", "czech"),
+    ("ro", "romanian"), ("da", "danish"), ("hu", "hungarian"), ("ta", "tamil"), ("no", "norwegian"),
+    ("th", "thai"), ("ur", "urdu"), ("hr", "croatian"), ("bg", "bulgarian"), ("lt", "lithuanian"),
+    ("la", "latin"), ("mi", "maori"), ("ml", "malayalam"), ("cy", "welsh"), ("sk", "slovak"),
+    ("te", "telugu"), ("fa", "persian"), ("lv", "latvian"), ("bn", "bengali"), ("sr", "serbian"),
+    ("az", "azerbaijani"), ("sl", "slovenian"), ("kn", "kannada"), ("et", "estonian"), ("mk", "macedonian"),
+    ("br", "breton"), ("eu", "basque"), ("is", "icelandic"), ("hy", "armenian"), ("ne", "nepali"),
+    ("mn", "mongolian"), ("bs", "bosnian"), ("kk", "kazakh"), ("sq", "albanian"), ("sw", "swahili"),
+    ("gl", "galician"), ("mr", "marathi"), ("pa", "punjabi"), ("si", "sinhala"), ("km", "khmer"),
+    ("sn", "shona"), ("yo", "yoruba"), ("so", "somali"), ("af", "afrikaans"), ("oc", "occitan"),
+    ("ka", "georgian"), ("be", "belarusian"), ("tg", "tajik"), ("sd", "sindhi"), ("gu", "gujarati"),
+    ("am", "amharic"), ("yi", "yiddish"), ("lo", "lao"), ("uz", "uzbek"), ("fo", "faroese"),
+    ("ht", "haitian creole"), ("ps", "pashto"), ("tk", "turkmen"), ("nn", "nynorsk"), ("mt", "maltese"),
+    ("sa", "sanskrit"), ("lb", "luxembourgish"), ("my", "myanmar"), ("bo", "tibetan"), ("tl", "tagalog"),
+    ("mg", "malagasy"), ("as", "assamese"), ("tt", "tatar"), ("haw", "hawaiian"), ("ln", "lingala"),
+    ("ha", "hausa"), ("ba", "bashkir"), ("jw", "javanese"), ("su", "sundanese"), ("yue", "cantonese"),
+];
+
+/// Other names, and the code each stands for (`whisper/tokenizer.py::TO_LANGUAGE_CODE`).
+#[rustfmt::skip]
+const ALIASES: [(&str, &str); 12] = [
+    ("burmese", "my"), ("valencian", "ca"), ("flemish", "nl"), ("haitian", "ht"), ("letzeburgesch", "lb"),
+    ("pushto", "ps"), ("panjabi", "pa"), ("moldavian", "ro"), ("moldovan", "ro"), ("sinhalese", "si"),
+    ("castilian", "es"), ("mandarin", "zh"),
+];
+
+/// One of Whisper's languages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Language(usize);
+
+/// As its code.
+impl serde::Serialize for Language {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
+}
+
+impl Language {
+    /// English.
+    pub const ENGLISH: Language = Language(0);
+
+    /// All languages in the order of their tokens (`whisper/tokenizer.py::LANGUAGES`), 100 of them; models
+    /// before large-v3 know the first 99.
+    pub fn all() -> impl Iterator<Item = Language> {
+        (0..LANGUAGES.len()).map(Language)
+    }
+
+    /// The two- or three-letter code: `en`.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        LANGUAGES[self.0].0
+    }
+
+    /// The English name, in lower case: `english`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        LANGUAGES[self.0].1
+    }
+
+    /// Position in [`Language::all`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0
+    }
+
+    /// A language by code, name or alias (`whisper/tokenizer.py::TO_LANGUAGE_CODE`), in any case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Language> {
+        let alias = ALIASES
+            .iter()
+            .find(|(alias, _)| alias.eq_ignore_ascii_case(text));
+        let text = alias.map_or(text, |(_, code)| code);
+        Language::all()
+            .find(|l| l.code().eq_ignore_ascii_case(text) || l.name().eq_ignore_ascii_case(text))
+    }
+
+    /// Whether words are not set apart by spaces, so that each character counts as one
+    /// (`whisper/tokenizer.py::split_to_word_tokens`).
+    pub(super) fn is_written_without_spaces(self) -> bool {
+        matches!(self.code(), "zh" | "ja" | "th" | "lo" | "my" | "yue")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Language;
+
+    #[test]
+    fn every_code_and_name_parses_to_its_language() {
+        assert_eq!(Language::all().count(), 100);
+        for language in Language::all() {
+            assert_eq!(Language::parse(language.code()), Some(language));
+            assert_eq!(
+                Language::parse(&language.name().to_uppercase()),
+                Some(language)
+            );
+        }
+        assert_eq!(Language::ENGLISH.code(), "en");
+        assert_eq!(Language::all().last().map(Language::code), Some("yue"));
+    }
+
+    #[test]
+    fn aliases_and_title_case_are_understood_as_by_the_reference() {
+        let cases = [
+            ("Haitian Creole", "ht"),
+            ("haitian", "ht"),
+            ("Mandarin", "zh"),
+            ("Castilian", "es"),
+            ("BURMESE", "my"),
+            ("Moldovan", "ro"),
+            ("Flemish", "nl"),
+            ("EN", "en"),
+            ("Yue", "yue"),
+        ];
+        for (text, code) in cases {
+            assert_eq!(
+                Language::parse(text).map(Language::code),
+                Some(code),
+                "{text}"
+            );
+        }
+        for text in ["", "xx", "english ", "klingon", "e"] {
+            assert_eq!(Language::parse(text), None, "{text:?}");
+        }
+    }
+}

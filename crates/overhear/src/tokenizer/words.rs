@@ -1,0 +1,67 @@
+//! Splits tokens into words (`whisper/tokenizer.py::split_to_word_tokens`).
+
+use super::{Language, TokenId, Tokenizer};
+
+/// Python's `string.punctuation`.
+const PUNCTUATION: &str = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
+
+const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
+
+pub(super) fn split(
+    tokenizer: &Tokenizer,
+    tokens: &[TokenId],
+    language: Language,
+) -> Vec<(String, Vec<TokenId>)> {
+    let pieces = split_on_unicode(tokenizer, tokens);
+    // An English-only model has no language (`get_tokenizer` sets it to None).
+    if tokenizer.is_multilingual() && language.is_written_without_spaces() {
+        pieces
+    } else {
+        join_on_spaces(tokenizer, pieces)
+    }
+}
+
+/// Cuts wherever the tokens so far decode to whole characters. A replacement character is whole if the text
+/// itself has one at that place; as in the reference, tokens after the last whole character are dropped.
+fn split_on_unicode(tokenizer: &Tokenizer, tokens: &[TokenId]) -> Vec<(String, Vec<TokenId>)> {
+    let full: Vec<char> = tokenizer.decode_with_timestamps(tokens).chars().collect();
+    let mut pieces = Vec::new();
+    let mut current = Vec::new();
+    let mut n_chars_done = 0;
+    for &token in tokens {
+        current.push(token);
+        let decoded = tokenizer.decode_with_timestamps(&current);
+        let replaced = decoded.chars().position(|c| c == REPLACEMENT);
+        if replaced.is_none_or(|at| full.get(n_chars_done + at) == Some(&REPLACEMENT)) {
+            n_chars_done += decoded.chars().count();
+            pieces.push((decoded, std::mem::take(&mut current)));
+        }
+    }
+    pieces
+}
+
+/// Joins pieces into words: a special token, a leading space or punctuation begins a new one.
+fn join_on_spaces(
+    tokenizer: &Tokenizer,
+    pieces: Vec<(String, Vec<TokenId>)>,
+) -> Vec<(String, Vec<TokenId>)> {
+    let mut words: Vec<(String, Vec<TokenId>)> = Vec::new();
+    for (text, tokens) in pieces {
+        let is_special = tokens[0] >= tokenizer.eot();
+        // Python's `in` on strings: any substring of the list counts, the empty one too.
+        let is_punctuation = PUNCTUATION.contains(text.trim_matches(is_python_space));
+        match words.last_mut() {
+            Some(word) if !(is_special || text.starts_with(' ') || is_punctuation) => {
+                word.0.push_str(&text);
+                word.1.extend(tokens);
+            }
+            _ => words.push((text, tokens)),
+        }
+    }
+    words
+}
+
+/// What Python's `str.strip` strips: white space and the four ASCII separators.
+fn is_python_space(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\x1c'..='\x1f')
+}

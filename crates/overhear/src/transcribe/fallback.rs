@@ -1,0 +1,121 @@
+//! When a window is decoded again at the next temperature, and when it is silence: the thresholds of
+//! `whisper/transcribe.py`.
+
+use super::TranscribeOptions;
+use crate::decode::DecodingResult;
+
+/// Whether `result` is too repetitive or too unlikely, and not just silent.
+pub(super) fn needs_fallback(result: &DecodingResult, options: &TranscribeOptions) -> bool {
+    let is_repetitive = options
+        .compression_ratio_threshold
+        .is_some_and(|most| result.compression_ratio > most);
+    let is_unlikely = options
+        .logprob_threshold
+        .is_some_and(|least| result.avg_logprob < least);
+    let is_silent = options
+        .no_speech_threshold
+        .is_some_and(|most| result.no_speech_prob > most);
+    (is_repetitive || is_unlikely) && !(is_silent && is_unlikely)
+}
+
+/// Whether the window is skipped: no speech is likely, and the text is not likely enough to outweigh that.
+pub(super) fn is_silence(result: &DecodingResult, options: &TranscribeOptions) -> bool {
+    let is_silent = options
+        .no_speech_threshold
+        .is_some_and(|most| result.no_speech_prob > most);
+    let is_likely = options
+        .logprob_threshold
+        .is_some_and(|least| result.avg_logprob > least);
+    is_silent && !is_likely
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Language;
+
+    struct Case {
+        compression_ratio: f64,
+        avg_logprob: f64,
+        no_speech_prob: f64,
+        needs_fallback: bool,
+        is_silence: bool,
+    }
+
+    fn result(case: &Case) -> DecodingResult {
+        DecodingResult {
+            language: Language::ENGLISH,
+            tokens: Vec::new(),
+            token_logprobs: Vec::new(),
+            alternatives: Vec::new(),
+            hypotheses: Vec::new(),
+            text: String::new(),
+            avg_logprob: case.avg_logprob,
+            no_speech_prob: case.no_speech_prob,
+            temperature: 0.0,
+            compression_ratio: case.compression_ratio,
+        }
+    }
+
+    #[test]
+    fn thresholds_decide_as_the_reference() {
+        let case =
+            |compression_ratio, avg_logprob, no_speech_prob, needs_fallback, is_silence| Case {
+                compression_ratio,
+                avg_logprob,
+                no_speech_prob,
+                needs_fallback,
+                is_silence,
+            };
+        let cases = [
+            case(1.0, -0.5, 0.1, false, false), // good
+            case(2.5, -0.5, 0.1, true, false),  // repetitive
+            case(1.0, -1.5, 0.1, true, false),  // unlikely
+            case(2.5, -1.5, 0.1, true, false),  // both
+            case(1.0, -0.5, 0.7, false, false), // silent, but the text is likely
+            case(1.0, -1.5, 0.7, false, true),  // silent
+            case(2.5, -0.5, 0.7, true, false),  // repetitive and likely: no silence
+            case(2.5, -1.5, 0.7, false, true),  // repetitive, but silent
+            case(2.4, -1.0, 0.6, false, false), // on the thresholds: none is passed
+            case(1.0, -1.0, 0.7, false, true), // exactly the threshold is not likely enough to keep
+        ];
+        for (i, c) in cases.iter().enumerate() {
+            let options = TranscribeOptions::default();
+            assert_eq!(
+                needs_fallback(&result(c), &options),
+                c.needs_fallback,
+                "case {i}"
+            );
+            assert_eq!(is_silence(&result(c), &options), c.is_silence, "case {i}");
+        }
+    }
+
+    #[test]
+    fn thresholds_that_are_off_decide_nothing() {
+        let hopeless = Case {
+            compression_ratio: 9.0,
+            avg_logprob: -9.0,
+            no_speech_prob: 1.0,
+            needs_fallback: false,
+            is_silence: false,
+        };
+        let off = TranscribeOptions {
+            compression_ratio_threshold: None,
+            logprob_threshold: None,
+            no_speech_threshold: None,
+            ..TranscribeOptions::default()
+        };
+        assert!(!needs_fallback(&result(&hopeless), &off));
+        assert!(!is_silence(&result(&hopeless), &off));
+        let only_no_speech = TranscribeOptions {
+            no_speech_threshold: Some(0.6),
+            ..off.clone()
+        };
+        assert!(is_silence(&result(&hopeless), &only_no_speech));
+        let only_logprob = TranscribeOptions {
+            logprob_threshold: Some(-1.0),
+            ..off
+        };
+        assert!(needs_fallback(&result(&hopeless), &only_logprob));
+    }
+}

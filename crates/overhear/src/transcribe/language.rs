@@ -1,0 +1,171 @@
+//! Which language a file is in, and each of its windows.
+//!
+//! The reference asks the first 30 seconds. What goes further is faster-whisper's, by name and meaning
+//! (`faster_whisper/transcribe.py::detect_language`, and `multilingual` in `generate_segments`), but for the
+//! allowed languages and for the hysteresis of [`WindowLanguage`].
+
+use super::{OnEvent, TranscribeOptions, Windows, send};
+use crate::decode::{detect_language, likeliest};
+use crate::mel::N_FRAMES;
+use crate::{Event, Language, LanguageProbability, Model, Result};
+
+/// The language given, or the one detected in the first windows.
+pub(super) fn choose_language(
+    model: &Model,
+    options: &TranscribeOptions,
+    windows: &mut Windows,
+    on_event: OnEvent<'_>,
+) -> Result<Language> {
+    if !model.dims().is_multilingual() {
+        return Ok(Language::ENGLISH);
+    }
+    if let Some(language) = options.language {
+        return Ok(language);
+    }
+    let n_windows = windows.mel.content_frames().div_ceil(N_FRAMES);
+    let mut heard = Vec::new();
+    for window in 0..n_windows.clamp(1, options.language_detection_segments) {
+        windows.encode(window * N_FRAMES, N_FRAMES)?;
+        let found = detect(model, options, windows);
+        heard.push(found);
+        if is_sure(found, options) {
+            heard = vec![found];
+            break;
+        }
+    }
+    let LanguageProbability {
+        language,
+        probability,
+    } = majority(&heard);
+    send(
+        on_event,
+        Event::LanguageDetected {
+            language,
+            probability,
+        },
+    )?;
+    Ok(language)
+}
+
+/// The likeliest of the allowed languages in the encoded window, its probability that among them.
+pub(super) fn detect(
+    model: &Model,
+    options: &TranscribeOptions,
+    windows: &mut Windows,
+) -> LanguageProbability {
+    let mut languages = detect_language(&mut *windows.state, model.tokenizer(), 0);
+    if !options.languages.is_empty() {
+        languages.retain(|found| options.languages.contains(&found.language));
+        let sum: f32 = languages.iter().map(|found| found.probability).sum();
+        for found in &mut languages {
+            found.probability /= sum.max(f32::MIN_POSITIVE);
+        }
+    }
+    likeliest(&languages)
+}
+
+fn is_sure(found: LanguageProbability, options: &TranscribeOptions) -> bool {
+    let threshold = options.language_detection_threshold;
+    threshold.is_some_and(|least| f64::from(found.probability) > least)
+}
+
+/// The language heard in the most windows, the first of equals, with its highest probability.
+///
+/// # Panics
+/// If there are no windows.
+fn majority(heard: &[LanguageProbability]) -> LanguageProbability {
+    let of = |language| heard.iter().filter(move |other| other.language == language);
+    let most = heard.iter().reduce(|most, other| {
+        if of(other.language).count() > of(most.language).count() {
+            other
+        } else {
+            most
+        }
+    });
+    let language = most.expect("there is always a first window").language;
+    let probability = of(language)
+        .map(|found| found.probability)
+        .fold(0.0, f32::max);
+    LanguageProbability {
+        language,
+        probability,
+    }
+}
+
+/// The language of one window after the other. It changes when a window is sure of another, or when two in a
+/// row take it for the likeliest: a single doubtful window (noise, music, a name) changes nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WindowLanguage {
+    current: Language,
+    /// What the last window was taken for, if that was not enough.
+    candidate: Option<Language>,
+}
+
+impl WindowLanguage {
+    pub(super) fn new(language: Language) -> Self {
+        Self {
+            current: language,
+            candidate: None,
+        }
+    }
+
+    pub(super) fn current(self) -> Language {
+        self.current
+    }
+
+    /// Takes in what was detected in the next window.
+    pub(super) fn hear(&mut self, found: LanguageProbability, options: &TranscribeOptions) {
+        let is_heard_again = self.candidate == Some(found.language);
+        if found.language == self.current || is_heard_again || is_sure(found, options) {
+            *self = Self::new(found.language);
+        } else {
+            self.candidate = Some(found.language);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn found(code: &str, probability: f32) -> LanguageProbability {
+        LanguageProbability {
+            language: Language::parse(code).unwrap(),
+            probability,
+        }
+    }
+
+    #[test]
+    fn the_majority_has_its_highest_probability_and_the_first_of_equals_wins() {
+        let heard = [
+            found("de", 0.4),
+            found("en", 0.3),
+            found("en", 0.45),
+            found("de", 0.2),
+        ];
+        assert_eq!(majority(&heard), found("de", 0.4));
+        assert_eq!(majority(&heard[..3]), found("en", 0.45));
+        assert_eq!(majority(&heard[1..2]), found("en", 0.3));
+    }
+
+    #[test]
+    fn a_language_changes_when_a_window_is_sure_or_two_agree() {
+        let options = TranscribeOptions::default();
+        let mut language = WindowLanguage::new(Language::ENGLISH);
+        let heard_then = [
+            (found("en", 0.2), "en"),
+            (found("de", 0.4), "en"),
+            (found("en", 0.3), "en"),
+            (found("de", 0.4), "en"), // it did not stay
+            (found("fr", 0.4), "en"), // two, but not of one language
+            (found("fr", 0.3), "fr"),
+            (found("es", 0.51), "es"),
+            (found("en", 0.5), "es"), // on the threshold is not sure
+        ];
+        for (i, (found, then)) in heard_then.into_iter().enumerate() {
+            language.hear(found, &options);
+            assert_eq!(language.current().code(), then, "window {i}");
+        }
+    }
+}

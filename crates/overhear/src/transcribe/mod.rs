@@ -1,0 +1,285 @@
+//! A file of any length to segments: `whisper/transcribe.py`.
+
+mod fallback;
+mod hallucination;
+mod language;
+mod options;
+mod prompt;
+mod result;
+mod segments;
+mod words;
+
+use std::ops::ControlFlow;
+
+pub use options::TranscribeOptions;
+pub use result::{Alternative, Event, Segment, Transcript, WindowHypotheses, Word};
+
+use hallucination::Window;
+use language::{WindowLanguage, choose_language, detect};
+use prompt::PromptHistory;
+use words::Next;
+
+use crate::align::{add_words, find_alignment};
+use crate::backend::State;
+use crate::decode::{BoostTrie, DecodingOptions, DecodingResult, DecodingTask};
+use crate::mel::{FRAMES_PER_SECOND, MelStream, N_FRAMES};
+use crate::{Audio, Error, Model, Result, TokenId};
+
+/// The caller's event function.
+pub(crate) type OnEvent<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
+
+/// The audio, and the session that one window of it at a time is encoded in.
+struct Windows {
+    mel: MelStream,
+    state: Box<dyn State>,
+    /// First frame and number of frames of the window in the state.
+    encoded: Option<(usize, usize)>,
+}
+
+impl Windows {
+    /// Encodes the window at frame `seek` of `n_frames` frames, unless it is the one at hand: the window of the
+    /// language detection is the first again in audio of 30 seconds and more.
+    fn encode(&mut self, seek: usize, n_frames: usize) -> Result<()> {
+        if self.encoded != Some((seek, n_frames)) {
+            self.state.encode(0, &self.mel.window(seek, n_frames)?);
+            self.encoded = Some((seek, n_frames));
+        }
+        Ok(())
+    }
+}
+
+/// One file being transcribed.
+struct Transcription<'a> {
+    model: &'a Model,
+    options: &'a TranscribeOptions,
+    windows: Windows,
+    /// The language of the window at hand.
+    language: WindowLanguage,
+    /// What every window is decoded with, but for temperature and prompt.
+    decoding: DecodingOptions,
+    boosts: Option<BoostTrie>,
+    prompt: PromptHistory,
+    segments: Vec<Segment>,
+    n_best: Vec<WindowHypotheses>,
+    /// Where the last word ended, in seconds; kept with word timestamps only.
+    last_speech_s: f64,
+}
+
+/// Transcribes `audio`: `whisper/transcribe.py::transcribe`.
+pub(crate) fn transcribe(
+    model: &Model,
+    audio: &Audio,
+    options: &TranscribeOptions,
+    on_event: OnEvent<'_>,
+) -> Result<Transcript> {
+    let tokenizer = model.tokenizer();
+    options.validate(model.dims(), tokenizer)?;
+    let mel = MelStream::open(audio, model.dims().n_mels)?;
+    send(
+        on_event,
+        Event::Duration {
+            duration_s: mel.duration_s(),
+        },
+    )?;
+    let state = model.new_state(1, options.n_rows());
+    let mut windows = Windows {
+        mel,
+        state,
+        encoded: None,
+    };
+    let language = choose_language(model, options, &mut windows, on_event)?;
+
+    let mut transcription = Transcription {
+        model,
+        options,
+        windows,
+        language: WindowLanguage::new(language),
+        decoding: options.decoding_options(tokenizer, language),
+        boosts: BoostTrie::new(tokenizer, &options.boost)?,
+        prompt: PromptHistory::new(model, options),
+        segments: Vec::new(),
+        n_best: Vec::new(),
+        last_speech_s: 0.0,
+    };
+    transcription.run(on_event)?;
+    let Transcription {
+        prompt,
+        segments,
+        n_best,
+        windows: Windows { mel, .. },
+        ..
+    } = transcription;
+    Ok(Transcript {
+        text: tokenizer.decode(prompt.said()),
+        segments,
+        language,
+        duration_s: mel.duration_s(),
+        warnings: mel.warnings().to_vec(),
+        n_best,
+    })
+}
+
+impl Transcription<'_> {
+    /// Walks the clips window by window.
+    fn run(&mut self, on_event: OnEvent<'_>) -> Result<()> {
+        for (start, end) in clips(
+            &self.options.clip_timestamps,
+            self.windows.mel.content_frames(),
+        ) {
+            let mut seek = start;
+            while seek < end {
+                seek = self.window(seek, end, on_event)?;
+                let position_s = seek.min(end) as f64 / FRAMES_PER_SECOND;
+                send(on_event, Event::Progress { position_s })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Transcribes the window at frame `seek`; returns the frame at which the next begins.
+    fn window(&mut self, seek: usize, clip_end: usize, on_event: OnEvent<'_>) -> Result<usize> {
+        let n_frames = N_FRAMES.min(clip_end - seek);
+        self.windows.encode(seek, n_frames)?;
+        // Windows do not draw the same numbers again.
+        self.decoding.seed = self.options.seed.wrapping_add(seek as u64);
+        let language_before = self.language;
+        if self.options.multilingual && self.model.dims().is_multilingual() {
+            let found = detect(self.model, self.options, &mut self.windows);
+            self.language.hear(found, self.options);
+        }
+        let mut result = self.decode_with_fallback(on_event)?;
+        if fallback::is_silence(&result, self.options) {
+            // Nobody spoke: there was no language to hear.
+            self.language = language_before;
+            return Ok(seek + n_frames);
+        }
+        let tokenizer = self.model.tokenizer();
+        let split = segments::split(&result.tokens, tokenizer.timestamp_begin(), n_frames);
+        let n_before = self.segments.len();
+        let spans = split.spans.iter().enumerate();
+        let mut segments: Vec<Segment> = spans
+            .map(|(i, span)| segments::segment(span, &result, tokenizer, n_before + i, seek))
+            .collect();
+        let mut next = seek + split.n_done;
+        if self.options.word_timestamps {
+            let window = Window {
+                seek,
+                n_frames,
+                content_frames: self.windows.mel.content_frames(),
+                is_closed: split.is_closed,
+                last_speech_s: self.last_speech_s,
+            };
+            match self.add_words(window, &mut segments, next) {
+                Next::At(frame) => next = frame,
+                Next::Again(frame) => return Ok(frame),
+            }
+        }
+        if self.options.n_best > 0 {
+            let mut hypotheses = std::mem::take(&mut result.hypotheses);
+            hypotheses.truncate(self.options.n_best);
+            self.n_best.push(WindowHypotheses { seek, hypotheses });
+        }
+        for mut segment in segments {
+            segments::clear_if_empty(&mut segment);
+            segment.language = self.options.multilingual.then_some(result.language);
+            self.prompt.push(&segment.tokens);
+            self.segments.push(segment);
+            send(
+                on_event,
+                Event::Segment(&self.segments[self.segments.len() - 1]),
+            )?;
+        }
+        if !self.options.condition_on_previous_text || result.temperature > 0.5 {
+            self.prompt.reset();
+        }
+        Ok(next)
+    }
+
+    /// Gives the segments of the window in the state their words; says where to go on, without words at `next`.
+    fn add_words(&mut self, window: Window, segments: &mut Vec<Segment>, next: usize) -> Next {
+        let tokenizer = self.model.tokenizer();
+        let text_tokens: Vec<TokenId> = segments
+            .iter()
+            .flat_map(|segment| &segment.tokens)
+            .copied()
+            .filter(|&token| token < tokenizer.eot())
+            .collect();
+        let alignment = find_alignment(
+            self.model,
+            &mut *self.windows.state,
+            self.language.current(),
+            self.options.task,
+            &text_tokens,
+            window.n_frames,
+        );
+        add_words(
+            segments,
+            alignment,
+            tokenizer.eot(),
+            self.options,
+            self.last_speech_s,
+        );
+        let threshold = self.options.hallucination_silence_threshold;
+        let next = words::next_window(window, segments, next, threshold);
+        if let (Next::At(_), Some(end)) = (&next, words::last_end(segments)) {
+            self.last_speech_s = end;
+        }
+        next
+    }
+
+    /// Decodes the window in the state at one temperature after the other, until a result passes.
+    fn decode_with_fallback(&mut self, on_event: OnEvent<'_>) -> Result<DecodingResult> {
+        self.decoding.prompt = self.prompt.tokens();
+        let mut last = None;
+        for &temperature in &self.options.temperature {
+            self.options
+                .set_temperature(&mut self.decoding, temperature);
+            let (kernels, tokenizer, dims) = (
+                self.model.kernels(),
+                self.model.tokenizer(),
+                self.model.dims(),
+            );
+            let task = DecodingTask::new(
+                kernels,
+                tokenizer,
+                dims,
+                self.language.current(),
+                self.boosts.as_ref(),
+                &self.decoding,
+            )?;
+            let result = task.run(&mut *self.windows.state, &mut || on_event(Event::Token))?;
+            let is_accepted = !fallback::needs_fallback(&result, self.options);
+            last = Some(result);
+            if is_accepted {
+                break;
+            }
+        }
+        Ok(last.expect("options have at least one temperature"))
+    }
+}
+
+/// The frames of each clip; ends are clamped to the audio (the reference would loop forever beyond it).
+fn clips(clip_timestamps: &[f64], content_frames: usize) -> Vec<(usize, usize)> {
+    let frame = |seconds: f64| (seconds * FRAMES_PER_SECOND).round_ties_even() as usize;
+    let mut points: Vec<usize> = clip_timestamps
+        .iter()
+        .map(|&seconds| frame(seconds))
+        .collect();
+    if points.is_empty() {
+        points.push(0);
+    }
+    if points.len() % 2 == 1 {
+        points.push(content_frames);
+    }
+    points
+        .chunks_exact(2)
+        .map(|clip| (clip[0], clip[1].min(content_frames)))
+        .collect()
+}
+
+fn send(on_event: OnEvent<'_>, event: Event<'_>) -> Result<()> {
+    match on_event(event) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::Canceled),
+    }
+}

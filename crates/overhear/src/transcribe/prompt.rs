@@ -1,0 +1,75 @@
+//! What the next window is told of what was said: `all_tokens` and its bookkeeping in `whisper/transcribe.py`.
+
+use super::TranscribeOptions;
+use crate::{Model, TokenId, python};
+
+/// Everything said so far, the initial prompt before it.
+pub(super) struct PromptHistory {
+    tokens: Vec<TokenId>,
+    n_initial: usize,
+    is_initial_carried: bool,
+    /// Tokens before this one are no longer part of a prompt.
+    reset_since: usize,
+    /// Before everything else in every prompt: faster-whisper's `get_prompt`.
+    hotwords: Vec<TokenId>,
+    /// Most tokens of a prompt.
+    max_len: usize,
+}
+
+impl PromptHistory {
+    pub(super) fn new(model: &Model, options: &TranscribeOptions) -> Self {
+        let prompt = options.initial_prompt.as_deref();
+        let encode = |text: &str| model.tokenizer().encode_prompt(text);
+        let tokens = prompt.map_or_else(Vec::new, encode);
+        let max_len = model.dims().n_text_ctx / 2 - 1;
+        let is_free = |prefix: &Option<String>| prefix.as_deref().is_none_or(str::is_empty);
+        let hotwords = options.hotwords.as_deref();
+        let hotwords =
+            hotwords.filter(|words| !words.trim().is_empty() && is_free(&options.prefix));
+        let mut hotwords = hotwords.map_or_else(Vec::new, encode);
+        hotwords.truncate(max_len);
+        Self {
+            n_initial: tokens.len(),
+            tokens,
+            is_initial_carried: options.carry_initial_prompt,
+            reset_since: 0,
+            hotwords,
+            max_len,
+        }
+    }
+
+    /// The prompt of the next window. Hot words and what was said share the room of one prompt: faster-whisper gives
+    /// them one each, which may leave none for the text.
+    pub(super) fn tokens(&self) -> Vec<TokenId> {
+        let mut said = self.said_before();
+        if !self.hotwords.is_empty() {
+            let n_kept = said.len().min(self.max_len - self.hotwords.len());
+            said.splice(..said.len() - n_kept, self.hotwords.iter().copied());
+        }
+        said
+    }
+
+    /// Initial prompt and what was said since the last reset.
+    fn said_before(&self) -> Vec<TokenId> {
+        if !self.is_initial_carried {
+            return self.tokens[self.reset_since..].to_vec();
+        }
+        let said = &self.tokens[self.n_initial.max(self.reset_since)..];
+        let room = self.max_len as isize - self.n_initial as isize;
+        [&self.tokens[..self.n_initial], python::last(said, room)].concat()
+    }
+
+    pub(super) fn push(&mut self, tokens: &[TokenId]) {
+        self.tokens.extend_from_slice(tokens);
+    }
+
+    /// Keeps what was said so far out of all further prompts.
+    pub(super) fn reset(&mut self) {
+        self.reset_since = self.tokens.len();
+    }
+
+    /// Everything said, without the initial prompt.
+    pub(super) fn said(&self) -> &[TokenId] {
+        &self.tokens[self.n_initial..]
+    }
+}

@@ -1,0 +1,156 @@
+//! What a transcription gives, at its end and on the way.
+
+use serde::Serialize;
+
+use crate::{AudioWarning, Hypothesis, Language, TokenId};
+
+/// A stretch of speech: `segments` of the reference's result, field by field.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Segment {
+    /// Position in the transcript, from 0.
+    pub id: usize,
+    /// First frame (10 ms) of the window it was decoded from.
+    pub seek: usize,
+    /// Seconds from the start of the file.
+    pub start: f64,
+    /// Seconds from the start of the file.
+    pub end: f64,
+    /// What was said; empty if the reference clears it (blank, or no duration).
+    pub text: String,
+    /// Tokens, timestamps included; empty if cleared.
+    pub tokens: Vec<TokenId>,
+    /// Temperature at which its window was decoded.
+    pub temperature: f32,
+    /// Mean log-probability of its window's tokens.
+    pub avg_logprob: f64,
+    /// Its window's text length over that of its zlib compression.
+    pub compression_ratio: f64,
+    /// Probability that its window holds no speech.
+    pub no_speech_prob: f64,
+    /// The language its window was decoded in, where each has its own: with `multilingual`. Not in the
+    /// reference's result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<Language>,
+    /// When each word was said. `None` unless asked for; but empty if cleared, as in the reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub words: Option<Vec<Word>>,
+    /// Probability of each of `tokens` when it was chosen, for colouring by confidence; not in the reference's
+    /// result.
+    #[serde(skip)]
+    pub token_probabilities: Vec<f32>,
+    /// The likeliest tokens at the position of each of `tokens`, likeliest first; empty unless asked for.
+    #[serde(skip)]
+    pub alternatives: Vec<Vec<Alternative>>,
+}
+
+/// One of the likeliest tokens at a position of a segment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alternative {
+    /// The token.
+    pub token: TokenId,
+    /// Its text; a character may need several tokens.
+    pub text: String,
+    /// Its probability among the tokens that the rules allow there.
+    pub probability: f32,
+}
+
+/// The hypotheses of one window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WindowHypotheses {
+    /// First frame (10 ms) of the window: that of its segments.
+    pub seek: usize,
+    /// The best, as many as were asked for or found, best first. The first is what the segments say.
+    pub hypotheses: Vec<Hypothesis>,
+}
+
+/// A word and when it was said: `words` of the reference's segments.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Word {
+    /// Its text, with the space before it and the punctuation around it.
+    pub word: String,
+    /// Seconds from the start of the file.
+    pub start: f64,
+    /// Seconds from the start of the file.
+    pub end: f64,
+    /// The mean probability of its tokens, each among all text tokens, given those before it.
+    pub probability: f64,
+}
+
+/// What was said in a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transcript {
+    /// All text, without the initial prompt.
+    pub text: String,
+    /// The segments in order.
+    pub segments: Vec<Segment>,
+    /// The language spoken.
+    pub language: Language,
+    /// Length of the audio in seconds.
+    pub duration_s: f64,
+    /// What was odd about the audio.
+    pub warnings: Vec<AudioWarning>,
+    /// The best hypotheses of every window that holds speech; empty unless asked for.
+    pub n_best: Vec<WindowHypotheses>,
+}
+
+/// What [`crate::Model::transcribe_with`] reports while it works. Returning `ControlFlow::Break` from any
+/// event ends the work with [`crate::Error::Canceled`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// The language was detected (not sent when it was given).
+    LanguageDetected {
+        /// The likeliest language.
+        language: Language,
+        /// How likely it is.
+        probability: f32,
+    },
+    /// The audio has been measured: sent once, before the first window.
+    Duration {
+        /// Length of the audio in seconds.
+        duration_s: f64,
+    },
+    /// A token was decoded; the chance to cancel.
+    Token,
+    /// A segment is final.
+    Segment(&'a Segment),
+    /// Everything before this second is done.
+    Progress {
+        /// Seconds from the start of the file.
+        position_s: f64,
+    },
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+impl Segment {
+    /// A segment of a test's fixture, which has some of the fields.
+    pub(crate) fn from_json(json: &serde_json::Value) -> Self {
+        let float = |json: &serde_json::Value, key: &str| json[key].as_f64().unwrap_or_default();
+        let word = |json: &serde_json::Value| Word {
+            word: json["word"].as_str().unwrap().to_owned(),
+            start: float(json, "start"),
+            end: float(json, "end"),
+            probability: float(json, "probability"),
+        };
+        let tokens = json["tokens"].as_array().into_iter().flatten();
+        Self {
+            id: 0,
+            seek: json["seek"].as_u64().unwrap_or_default() as usize,
+            start: float(json, "start"),
+            end: float(json, "end"),
+            text: String::new(),
+            tokens: tokens.map(|t| t.as_u64().unwrap() as TokenId).collect(),
+            temperature: 0.0,
+            avg_logprob: 0.0,
+            compression_ratio: 1.0,
+            no_speech_prob: 0.0,
+            words: json["words"]
+                .as_array()
+                .map(|words| words.iter().map(word).collect()),
+            language: None,
+            token_probabilities: Vec::new(),
+            alternatives: Vec::new(),
+        }
+    }
+}

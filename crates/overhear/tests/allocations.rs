@@ -1,0 +1,59 @@
+//! A decoding step allocates nothing once the window's first token is out, but for a beam that ends.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::alloc::System;
+use std::ops::ControlFlow;
+
+use overhear::{Audio, Event, Model, ModelOptions, TranscribeOptions};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Allocations up to each token of a one-window clip.
+fn allocations_by_token(options: &TranscribeOptions) -> Vec<usize> {
+    let model = Model::open(common::nano(), &ModelOptions::default()).unwrap();
+    let audio = Audio::open(common::fixtures().join("audio/jfk.flac")).unwrap();
+    let mut counts = Vec::with_capacity(1000);
+    let mut on_event = |event: Event<'_>| {
+        if let Event::Token = event {
+            counts.push(ALLOCATOR.stats().allocations + ALLOCATOR.stats().reallocations);
+        }
+        ControlFlow::Continue(())
+    };
+    model
+        .transcribe_with(&audio, options, &mut on_event)
+        .unwrap();
+    counts
+}
+
+// One test: the allocator counts for the whole process.
+#[test]
+fn steady_steps_allocate_nothing() {
+    let greedy = TranscribeOptions {
+        temperature: vec![0.0],
+        ..TranscribeOptions::default()
+    };
+    let sampled = TranscribeOptions {
+        temperature: vec![0.5],
+        best_of: Some(3),
+        ..TranscribeOptions::default()
+    };
+    let beams = TranscribeOptions {
+        beam_size: Some(5),
+        patience: Some(2.0),
+        ..greedy.clone()
+    };
+    for options in [greedy, sampled, beams] {
+        let counts = allocations_by_token(&options);
+        assert!(counts.len() > 10, "{} tokens", counts.len());
+        // The second step may still grow what later ones use again, and a beam that ends is put aside.
+        let steps = counts[2..].windows(2);
+        let n_allocating = steps.filter(|counts| counts[0] != counts[1]).count();
+        let n_ends = if options.beam_size.is_some() { 10 } else { 0 };
+        assert!(n_allocating <= n_ends, "allocations by token: {counts:?}");
+    }
+}

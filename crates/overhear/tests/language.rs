@@ -1,0 +1,182 @@
+//! Language: detected over several windows, among some languages only, and window by window.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::ops::ControlFlow;
+
+use common::{fixtures, nano};
+use overhear::{Audio, Error, Event, Language, Model, ModelOptions, TranscribeOptions, Transcript};
+
+/// Samples of a window.
+const WINDOW: usize = 480_000;
+
+fn clip(name: &str) -> Vec<f32> {
+    let path = fixtures().join("audio").join(name);
+    Audio::open(path).unwrap().samples().unwrap()
+}
+
+/// A window of clips with a breath after each, and silence to its end.
+fn window(names: &[&str]) -> Vec<f32> {
+    let mut samples = Vec::new();
+    for name in names {
+        samples.extend(clip(name));
+        samples.resize(samples.len() + 6000, 0.0);
+    }
+    assert!(samples.len() <= WINDOW);
+    samples.resize(WINDOW, 0.0);
+    samples
+}
+
+fn english() -> Vec<f32> {
+    window(&["synth-en-05.flac", "synth-en-06.flac", "synth-en-07.flac"])
+}
+
+fn german() -> Vec<f32> {
+    window(&["synth-de-00.flac", "synth-de-01.flac", "synth-de-02.flac"])
+}
+
+fn spanish() -> Vec<f32> {
+    window(&["synth-es-00.flac", "synth-es-01.flac", "synth-es-02.flac"])
+}
+
+fn silence() -> Vec<f32> {
+    vec![0.0; WINDOW]
+}
+
+fn language(code: &str) -> Language {
+    Language::parse(code).unwrap()
+}
+
+fn options() -> TranscribeOptions {
+    TranscribeOptions {
+        temperature: vec![0.0],
+        ..TranscribeOptions::default()
+    }
+}
+
+/// The transcript of the windows one after the other, and the probability of the language detected.
+fn transcribe(windows: &[Vec<f32>], options: &TranscribeOptions) -> (Transcript, Option<f32>) {
+    let model = Model::open(nano(), &ModelOptions::default()).unwrap();
+    let audio = Audio::from_samples(windows.concat(), 16_000).unwrap();
+    let mut detected = None;
+    let mut on_event = |event: Event<'_>| {
+        if let Event::LanguageDetected { probability, .. } = event {
+            detected = Some(probability);
+        }
+        ControlFlow::Continue(())
+    };
+    let transcript = model.transcribe_with(&audio, options, &mut on_event);
+    (transcript.unwrap(), detected)
+}
+
+#[test]
+fn more_windows_detect_what_the_first_one_cannot_tell() {
+    let windows = [silence(), german(), spanish(), spanish()];
+    let detected = |n_windows, threshold| {
+        let options = TranscribeOptions {
+            language_detection_segments: n_windows,
+            language_detection_threshold: threshold,
+            ..options()
+        };
+        let (transcript, probability) = transcribe(&windows, &options);
+        assert!((0.0..=1.0).contains(&probability.unwrap()));
+        transcript.language.code()
+    };
+    assert_eq!(detected(1, Some(0.5)), "en", "what silence is taken for");
+    assert_eq!(
+        detected(3, Some(0.5)),
+        "de",
+        "the first sure window decides"
+    );
+    assert_eq!(detected(9, None), "es", "the majority, where none is sure");
+}
+
+#[test]
+fn detection_chooses_among_the_allowed_languages() {
+    let detected = |languages: &[&str]| {
+        let options = TranscribeOptions {
+            languages: languages.iter().map(|code| language(code)).collect(),
+            ..options()
+        };
+        let (transcript, probability) = transcribe(&[german()], &options);
+        (transcript.language.code(), probability.unwrap())
+    };
+    let (code, among_all) = detected(&[]);
+    assert_eq!(code, "de");
+    let (code, among_two) = detected(&["es", "de"]);
+    assert_eq!(code, "de");
+    assert!(among_two > among_all, "{among_two} {among_all}");
+    assert_eq!(detected(&["es"]), ("es", 1.0));
+}
+
+#[test]
+fn a_mixed_recording_has_a_language_a_window() {
+    let windows = [english(), german(), silence(), spanish()];
+    let multilingual = TranscribeOptions {
+        multilingual: true,
+        ..options()
+    };
+    let (transcript, _) = transcribe(&windows, &multilingual);
+    assert_eq!(transcript.language.code(), "en");
+    let mut heard = vec![Vec::new(); windows.len()];
+    for segment in transcript
+        .segments
+        .iter()
+        .filter(|segment| !segment.text.is_empty())
+    {
+        heard[segment.seek / 3000].push(segment.language.unwrap().code());
+    }
+    for (window, code) in [(0, "en"), (1, "de"), (3, "es")] {
+        assert!(!heard[window].is_empty(), "{transcript:?}");
+        assert!(
+            heard[window].iter().all(|other| *other == code),
+            "{heard:?}"
+        );
+    }
+    for text in ["Every cloud quietly hurried", "cafés, por favor"] {
+        assert!(transcript.text.contains(text), "{}", transcript.text);
+    }
+
+    // What is off changes nothing.
+    let (plain, _) = transcribe(&windows, &options());
+    assert!(
+        plain
+            .segments
+            .iter()
+            .all(|segment| segment.language.is_none())
+    );
+    let english_alone = TranscribeOptions {
+        languages: vec![Language::ENGLISH],
+        ..multilingual
+    };
+    let (mut kept, _) = transcribe(&windows, &english_alone);
+    for segment in &mut kept.segments {
+        assert_eq!(segment.language.take(), Some(Language::ENGLISH));
+    }
+    assert_eq!(kept.segments, plain.segments);
+}
+
+#[test]
+fn language_options_that_do_not_fit_are_refused() {
+    let model = Model::open(nano(), &ModelOptions::default()).unwrap();
+    let audio = Audio::from_samples(vec![0.0; 160], 16_000).unwrap();
+    let no_windows = TranscribeOptions {
+        language_detection_segments: 0,
+        ..options()
+    };
+    let unknown = TranscribeOptions {
+        languages: vec![Language::ENGLISH, language("yue")],
+        ..options()
+    };
+    for (options, expected) in [
+        (no_windows, "language_detection_segments"),
+        (unknown, "languages"),
+    ] {
+        match model.transcribe(&audio, &options) {
+            Err(Error::Option { name, .. }) => assert_eq!(name, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+}
