@@ -1,0 +1,53 @@
+//! This run against an earlier one.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::report::Report;
+use crate::failure::{Failure, say};
+
+/// How one stage has changed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Change {
+    pub(super) name: String,
+    pub(super) earlier_ms: f64,
+    /// Earlier over now: above 1 it has become faster.
+    pub(super) ratio: f64,
+}
+
+/// Reads the report of an earlier run.
+pub(super) fn read(path: &Path) -> Result<Report, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| error.to_string());
+    text.and_then(|text| {
+        serde_json::from_str(&text)
+            .map_err(|error| format!("not what overhear bench --json writes: {error}"))
+    })
+    .map_err(|reason| Failure::Usage(format!("--compare: {}: {reason}", path.display())))
+}
+
+impl Report {
+    /// Adds how the stages that both runs have changed since `earlier`.
+    pub(super) fn compare(&mut self, earlier: &Report) {
+        if self.setting != earlier.setting {
+            say(&format!(
+                "the earlier run had another setting: {:?}",
+                earlier.setting
+            ));
+        }
+        let change = |name: &str, now_ms: f64| {
+            let before = earlier.figures.iter().find(|figure| figure.name == name)?;
+            Some(Change {
+                name: name.to_owned(),
+                earlier_ms: before.median_ms,
+                ratio: before.median_ms / now_ms,
+            })
+        };
+        let changes = self
+            .figures
+            .iter()
+            .filter_map(|figure| change(&figure.name, figure.median_ms));
+        self.compared = Some(changes.collect());
+    }
+}

@@ -1,0 +1,213 @@
+//! The measurements, in the order in which a file passes the stages.
+
+use std::hint::black_box;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+use overhear::{
+    Audio, DecodingOptions, Error, Event, Language, LogMel, MachineLimits, Model, ModelOptions,
+    Result, Session, TranscribeOptions, log_mel_spectrogram,
+};
+
+use super::report::{Figure, Limits, Report};
+use super::work::Work;
+use super::{input, memory};
+
+/// Tokens of a whole window, and of the shorter one that is subtracted to get the time of one token.
+const N_TOKENS: usize = 100;
+const N_FEW_TOKENS: usize = 20;
+/// Rows of text in one step of the decoder.
+const N_ROWS: [usize; 5] = [1, 5, 8, 16, 32];
+/// Steps of every row before the timed ones, and those.
+const N_STEPS_BEFORE: usize = 20;
+const N_STEPS: usize = 10;
+/// Beams of the window decoded by beam search.
+const N_BEAMS: usize = 5;
+/// Seconds of a window.
+const WINDOW_S: f64 = 30.0;
+
+/// Measures the model in the folder `path`, every figure `repeats` times.
+pub(super) fn measure(path: &Path, options: &ModelOptions, repeats: usize) -> Result<Report> {
+    let machine = MachineLimits::new(options.threads);
+    let mut limits = Limits::measure(&machine);
+    memory::reset_peak();
+
+    let (model, load) = open(path, options, repeats)?;
+    let work = Work::of(&model);
+    let samples = input::samples();
+    let mel = log_mel_spectrogram(&samples, model.dims().n_mels, 0);
+    let bench = Bench {
+        model: &model,
+        repeats,
+        samples,
+        mel,
+    };
+    let log_mel = bench.log_mel()?;
+    let (encoder, prompt, token) = bench.stages()?;
+    let window = bench.window(None)?;
+    let peak_mb = memory::peak_mb();
+    let beams = bench.window(Some(N_BEAMS))?;
+
+    let encoder_limit = limits.arithmetic(model.compute_type());
+    let step_read = machine.read_bandwidth(work.step_bytes as usize);
+    limits.step_gb_s = step_read / 1e9;
+    let mut figures = vec![
+        Figure::new("load", &load),
+        Figure::new("log-mel", &log_mel),
+        Figure::new("encoder", &encoder).operations(work.encoder_ops, encoder_limit),
+        Figure::new("prompt", &prompt),
+        Figure::new("token", &token).bytes(work.step_bytes, step_read),
+        Figure::new("first token", &bench.first_token(path, options)?),
+        Figure::new("window", &window).real_time(WINDOW_S),
+        Figure::new("window, 5 beams", &beams).real_time(WINDOW_S),
+    ];
+    for n_rows in N_ROWS {
+        let step = bench.step(n_rows)?;
+        let name = format!("step, {n_rows} rows");
+        figures.push(Figure::new(&name, &step).bytes(work.step_bytes, step_read));
+    }
+    Ok(Report::new(&model, path, repeats, limits, figures, peak_mb))
+}
+
+/// Opens the model `repeats` times, one after the other.
+fn open(path: &Path, options: &ModelOptions, repeats: usize) -> Result<(Model, Vec<f64>)> {
+    let mut load = Vec::new();
+    loop {
+        let start = Instant::now();
+        let model = Model::open(path, options)?;
+        load.push(start.elapsed().as_secs_f64());
+        if load.len() == repeats {
+            return Ok((model, load));
+        }
+    }
+}
+
+struct Bench<'a> {
+    model: &'a Model,
+    repeats: usize,
+    samples: Vec<f32>,
+    mel: LogMel,
+}
+
+/// Each method gives the seconds of every repeat.
+impl Bench<'_> {
+    fn log_mel(&self) -> Result<Vec<f64>> {
+        let n_mels = self.model.dims().n_mels;
+        self.time(|| {
+            black_box(log_mel_spectrogram(&self.samples, n_mels, 0));
+            Ok(())
+        })
+    }
+
+    /// Of the encoder, of the prompt up to the first token, and of one token after it.
+    fn stages(&self) -> Result<(Vec<f64>, Vec<f64>, Vec<f64>)> {
+        let mut session = self.model.session(1);
+        let encoder = self.time(|| {
+            session.encode(&self.mel);
+            Ok(())
+        })?;
+        let prompt = self.time(|| self.decode(&mut session, 1))?;
+        let few = self.time(|| self.decode(&mut session, N_FEW_TOKENS))?;
+        let all = self.time(|| self.decode(&mut session, N_TOKENS))?;
+        let n_between = (N_TOKENS - N_FEW_TOKENS) as f64;
+        let token = all
+            .iter()
+            .zip(few)
+            .map(|(all, few)| (all - few) / n_between);
+        Ok((encoder, prompt, token.collect()))
+    }
+
+    /// Of a step that gives one token to each of so many rows.
+    fn step(&self, n_rows: usize) -> Result<Vec<f64>> {
+        let token = self.model.tokenizer().sot();
+        let tokens = vec![token; n_rows];
+        let mut session = self.model.session(n_rows);
+        session.encode(&self.mel);
+        for _ in 0..N_STEPS_BEFORE {
+            session.step(&tokens);
+        }
+        let seconds = self.time(|| {
+            (0..n_rows).for_each(|row| session.truncate(row, N_STEPS_BEFORE));
+            for _ in 0..N_STEPS {
+                black_box(session.step(&tokens));
+            }
+            Ok(())
+        })?;
+        Ok(seconds.iter().map(|s| s / N_STEPS as f64).collect())
+    }
+
+    /// From samples to text.
+    fn window(&self, beam_size: Option<usize>) -> Result<Vec<f64>> {
+        let audio = self.audio()?;
+        let options = TranscribeOptions {
+            beam_size,
+            ..self.transcribe_options()
+        };
+        self.time(|| self.model.transcribe(&audio, &options).map(drop))
+    }
+
+    /// From opening the model to the first token of a window.
+    fn first_token(&self, path: &Path, options: &ModelOptions) -> Result<Vec<f64>> {
+        let audio = self.audio()?;
+        let transcribe_options = self.transcribe_options();
+        self.time(|| {
+            let model = Model::open(path, options)?;
+            let mut until_token = |event: Event<'_>| match event {
+                Event::Token => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            };
+            match model.transcribe_with(&audio, &transcribe_options, &mut until_token) {
+                Err(Error::Canceled) => Ok(()),
+                other => other.map(drop),
+            }
+        })
+    }
+
+    /// Decodes exactly `n_tokens` tokens of the window in `session`.
+    fn decode(&self, session: &mut Session, n_tokens: usize) -> Result<()> {
+        let options = DecodingOptions {
+            language: Some(Language::ENGLISH),
+            sample_len: Some(n_tokens),
+            without_timestamps: true,
+            suppress_tokens: self.all_but_text(),
+            ..DecodingOptions::default()
+        };
+        let result = session.decode(&options)?;
+        assert_eq!(result.tokens.len(), n_tokens, "the end is suppressed");
+        Ok(())
+    }
+
+    fn transcribe_options(&self) -> TranscribeOptions {
+        TranscribeOptions {
+            language: Some(Language::ENGLISH),
+            temperature: vec![0.0],
+            no_speech_threshold: None,
+            sample_len: Some(N_TOKENS),
+            without_timestamps: true,
+            suppress_tokens: self.all_but_text(),
+            ..TranscribeOptions::default()
+        }
+    }
+
+    /// The end of the text and everything after it: only text is left to sample, so that every window has as many
+    /// tokens as it is told, on any audio.
+    fn all_but_text(&self) -> Vec<i64> {
+        let tokenizer = self.model.tokenizer();
+        (i64::from(tokenizer.eot())..tokenizer.n_vocab() as i64).collect()
+    }
+
+    fn audio(&self) -> Result<Audio> {
+        Audio::from_samples(self.samples.clone(), input::SAMPLE_RATE)
+    }
+
+    /// Runs `work` once to warm up and then `repeats` times.
+    fn time(&self, mut work: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
+        work()?;
+        let run = |_| {
+            let start = Instant::now();
+            work().map(|()| start.elapsed().as_secs_f64())
+        };
+        (0..self.repeats).map(run).collect()
+    }
+}

@@ -1,0 +1,84 @@
+//! How much arithmetic and how many bytes the stages are worth: what any implementation of Whisper has to do.
+
+use overhear::{Model, ModelDimensions};
+
+/// Frames that the first convolution sees; the second halves them.
+const N_FRAMES: f64 = 3000.0;
+
+/// The work of one model in one compute type.
+pub(super) struct Work {
+    /// Operations of the encoder and of the cross-attention keys and values over one window; a multiply-add is two.
+    pub(super) encoder_ops: f64,
+    /// Bytes that a step of the decoder reads at least: its weights, and one window's keys and values.
+    pub(super) step_bytes: f64,
+}
+
+impl Work {
+    pub(super) fn of(model: &Model) -> Self {
+        let dims = model.dims();
+        let dtype_bytes = if model.dtype() == "f32" { 4.0 } else { 2.0 };
+        // Bytes of a weight, and of an element of the cross-attention keys and values.
+        let (weight_bytes, cache_bytes) = match model.compute_type() {
+            "int8" => (1.0, 2.0),
+            "bf16" | "f16" => (2.0, 2.0),
+            _ => (dtype_bytes, 4.0),
+        };
+        Self {
+            encoder_ops: encoder_ops(dims),
+            step_bytes: n_step_weights(dims) * weight_bytes + n_cross_cache(dims) * cache_bytes,
+        }
+    }
+}
+
+fn encoder_ops(dims: &ModelDimensions) -> f64 {
+    let (n, d, n_mels) = (
+        dims.n_audio_ctx as f64,
+        dims.n_audio_state as f64,
+        dims.n_mels as f64,
+    );
+    let stem = 2.0 * N_FRAMES * 3.0 * n_mels * d + 2.0 * n * 3.0 * d * d;
+    let linear = 2.0 * n * 12.0 * d * d;
+    let attention = 4.0 * n * n * d;
+    let cross = 2.0 * d * n_cross_cache(dims);
+    stem + dims.n_audio_layer as f64 * (linear + attention) + cross
+}
+
+/// Weights that a token passes: 4 square matrices of self-attention, 2 of cross-attention, 8 of the perceptron a
+/// layer, and the embedding as output projection.
+fn n_step_weights(dims: &ModelDimensions) -> f64 {
+    let d = dims.n_text_state as f64;
+    14.0 * d * d * dims.n_text_layer as f64 + dims.n_vocab as f64 * d
+}
+
+/// Elements of one window's cross-attention keys and values.
+fn n_cross_cache(dims: &ModelDimensions) -> f64 {
+    2.0 * (dims.n_audio_ctx * dims.n_text_state * dims.n_text_layer) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// large-v3-turbo.
+    const TURBO: ModelDimensions = ModelDimensions {
+        n_mels: 128,
+        n_audio_ctx: 1500,
+        n_audio_state: 1280,
+        n_audio_head: 20,
+        n_audio_layer: 32,
+        n_vocab: 51866,
+        n_text_ctx: 448,
+        n_text_state: 1280,
+        n_text_head: 20,
+        n_text_layer: 4,
+    };
+
+    #[test]
+    fn the_work_of_turbo_is_what_its_shape_says() {
+        // 2274 GFLOP are the encoder's own, 39 the keys and values.
+        let encoder = encoder_ops(&TURBO) / 1e9;
+        assert!((encoder - 2274.0 - 39.3).abs() < 1.0, "{encoder}");
+        assert!((n_step_weights(&TURBO) / 1e6 - 158.1).abs() < 0.1);
+        assert!((n_cross_cache(&TURBO) * 2.0 / 1e6 - 30.7).abs() < 0.1);
+    }
+}

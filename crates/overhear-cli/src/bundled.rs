@@ -1,0 +1,41 @@
+//! The model `nano` inside the binary (feature `bundled-model`), so that an installed `overhear` can be tried
+//! without a network. It is put into the data folder when it is first asked for.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_bytes!(concat!("../../../models/nano/", $name)))),*]
+    };
+}
+
+/// A complete model folder with its card, in the smaller of the two forms that tokenizers have.
+const FILES: &[(&str, &[u8])] = files![
+    "README.md",
+    "config.json",
+    "generation_config.json",
+    "merges.txt",
+    "model.safetensors",
+    "preprocessor_config.json",
+    "vocab.json",
+];
+
+/// Writes the model to `folder`: whole or not at all, also if two processes do it at once.
+pub(crate) fn install(folder: &Path) -> io::Result<()> {
+    let parent = folder.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent)?;
+    let temporary = tempfile::Builder::new()
+        .prefix(".nano-")
+        .tempdir_in(parent)?;
+    for (name, bytes) in FILES {
+        fs::write(temporary.path().join(name), bytes)?;
+    }
+    let renamed = fs::rename(temporary.path(), folder);
+    match renamed {
+        // Another process was first.
+        Err(_) if folder.join("config.json").is_file() => Ok(()),
+        renamed => renamed,
+    }
+}

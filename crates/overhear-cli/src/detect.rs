@@ -1,0 +1,56 @@
+//! `overhear detect`: the language of each input.
+
+use std::io::{self, Write};
+
+use overhear::Model;
+
+use crate::args::DetectArgs;
+use crate::failure::{Failure, printable};
+use crate::inputs::{self, Input};
+use crate::interrupt::Interrupt;
+use crate::models;
+use crate::options::model_options;
+
+/// Prints `name`, language code and probability of each input, separated by tabs.
+pub(crate) fn run(args: &DetectArgs, interrupt: &Interrupt) -> Result<(), Failure> {
+    let options = model_options(&args.model)?;
+    let inputs = inputs::expand(&args.files, args.recursive);
+    let path = models::find(&args.model)?;
+    let model = interrupt.run(move || Model::open(path, &options))??;
+    let n_inputs = inputs.len();
+    let mut n_failed = 0;
+    for input in inputs {
+        interrupt.check()?;
+        match input.and_then(|input| detect(&model, &input, interrupt)) {
+            Ok(()) => {}
+            Err(failure @ Failure::Input(_)) => {
+                failure.report();
+                n_failed += 1;
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    match n_failed {
+        0 => Ok(()),
+        _ => Err(Failure::Inputs {
+            all: n_failed == n_inputs,
+        }),
+    }
+}
+
+fn detect(model: &Model, input: &Input, interrupt: &Interrupt) -> Result<(), Failure> {
+    let audio = input.open(interrupt)?;
+    let worker = model.clone();
+    let probabilities = interrupt.run(move || worker.detect_language(&audio))??;
+    let Some(likeliest) = probabilities.first() else {
+        return Err(Failure::Model(
+            "this model knows English only: it cannot tell languages".to_owned(),
+        ));
+    };
+    let name = printable(&input.display());
+    let (code, probability) = (likeliest.language.code(), likeliest.probability);
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{name}\t{code}\t{probability:.4}")
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Failure::stdout(&error))
+}

@@ -1,0 +1,185 @@
+//! What to evaluate on: a list of recordings and what is said in them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use overhear::Language;
+use serde::Deserialize;
+
+use crate::failure::Failure;
+
+/// A recording and what is said in it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Entry {
+    /// The file as the manifest names it.
+    pub(super) name: String,
+    /// Where it is: relative to the manifest's folder.
+    pub(super) path: PathBuf,
+    /// What is said.
+    pub(super) text: String,
+    /// Its English translation.
+    pub(super) translation: Option<String>,
+    /// The language as the manifest names it.
+    pub(super) label: Option<String>,
+}
+
+impl Entry {
+    /// The language, if Whisper knows it: `zh-TW` is Chinese.
+    pub(super) fn language(&self) -> Option<Language> {
+        let label = self.label.as_deref()?;
+        Language::parse(label.split(['-', '_']).next()?)
+    }
+}
+
+/// A line of a manifest; the aliases are the names of NeMo's manifests and Common Voice's tables.
+#[derive(Deserialize)]
+struct Row {
+    #[serde(alias = "audio", alias = "audio_filepath", alias = "path")]
+    file: String,
+    #[serde(alias = "sentence")]
+    text: String,
+    #[serde(default)]
+    translation: Option<String>,
+    #[serde(default, alias = "language", alias = "locale")]
+    lang: Option<String>,
+}
+
+/// Reads the manifest at `path`: `.csv` and `.tsv` are tables with a header, anything else is JSON lines. A line
+/// that cannot be used is a failure of its own.
+pub(super) fn read(path: &Path) -> Result<Vec<Result<Entry, Failure>>, Failure> {
+    let cannot_read = |reason: &dyn std::fmt::Display| {
+        Failure::Input(format!("cannot read {}: {reason}", path.display()))
+    };
+    let text = fs::read_to_string(path).map_err(|error| cannot_read(&error))?;
+    let text = text.trim_start_matches('\u{feff}');
+    let rows = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("csv") => table(text, csv::ReaderBuilder::new().delimiter(b',')),
+        // Quotation marks in a TSV are part of the text.
+        Some("tsv") => table(
+            text,
+            csv::ReaderBuilder::new().delimiter(b'\t').quoting(false),
+        ),
+        _ => json_lines(text),
+    };
+    if rows.is_empty() {
+        return Err(cannot_read(&"it lists no files"));
+    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let entry = |(line, row): (u64, Result<Row, String>)| match row {
+        Ok(row) => Ok(Entry {
+            path: folder.join(&row.file),
+            name: row.file,
+            text: row.text,
+            translation: row.translation,
+            label: row.lang.filter(|label| !label.is_empty()),
+        }),
+        Err(reason) => Err(Failure::Input(format!(
+            "{}:{line}: {reason}",
+            path.display()
+        ))),
+    };
+    Ok(rows.into_iter().map(entry).collect())
+}
+
+/// The rows, each with the number of its line.
+fn json_lines(text: &str) -> Vec<(u64, Result<Row, String>)> {
+    let lines = (1..).zip(text.lines());
+    lines
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(number, line)| {
+            (
+                number,
+                serde_json::from_str(line).map_err(|e| e.to_string()),
+            )
+        })
+        .collect()
+}
+
+fn table(text: &str, format: &csv::ReaderBuilder) -> Vec<(u64, Result<Row, String>)> {
+    let mut reader = format.from_reader(text.as_bytes());
+    let mut rows = Vec::new();
+    let headers = match reader.headers() {
+        Ok(headers) => headers.clone(),
+        Err(error) => return vec![(1, Err(error.to_string()))],
+    };
+    for record in reader.records() {
+        let line = |position: Option<&csv::Position>| position.map_or(0, csv::Position::line);
+        rows.push(match record {
+            Ok(record) => {
+                let row = record.deserialize(Some(&headers));
+                (line(record.position()), row.map_err(|error| reason(&error)))
+            }
+            Err(error) => (line(error.position()), Err(reason(&error))),
+        });
+    }
+    rows
+}
+
+/// What is wrong with a row, without its place in the file, which is told anyway.
+fn reason(error: &csv::Error) -> String {
+    match error.kind() {
+        csv::ErrorKind::Deserialize { err, .. } => err.to_string(),
+        csv::ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => format!("{len} fields where the header has {expected_len}"),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read_text(name: &str, text: &str) -> Vec<Result<Entry, Failure>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        read(&path).unwrap_or_else(|failure| vec![Err(failure)])
+    }
+
+    fn failure(rows: &[Result<Entry, Failure>]) -> String {
+        let failures = rows.iter().filter_map(|row| row.as_ref().err());
+        failures.map(|failure| format!("{failure:?}")).collect()
+    }
+
+    #[test]
+    fn json_lines_and_tables_give_the_same() {
+        let json = "{\"file\": \"a/b.wav\", \"text\": \"Say \\\"hi\\\", you.\", \"lang\": \"zh-TW\", \"duration_s\": 3}\n\n\
+            {\"audio_filepath\": \"/c.wav\", \"text\": \"\"}\n";
+        let tsv = "client_id\tpath\tsentence\tlocale\n1\ta/b.wav\tSay \"hi\", you.\tzh-TW\n2\t/c.wav\t\t\n";
+        let csv =
+            "\u{feff}path,sentence,locale\na/b.wav,\"Say \"\"hi\"\", you.\",zh-TW\n/c.wav,,\n";
+        for (name, text) in [("m.jsonl", json), ("m.tsv", tsv), ("m.csv", csv)] {
+            let rows = read_text(name, text);
+            let [Ok(first), Ok(second)] = &rows[..] else {
+                panic!("{name}: {rows:?}")
+            };
+            assert!(first.path.ends_with("a/b.wav") && first.path != Path::new("a/b.wav"));
+            assert_eq!(first.text, "Say \"hi\", you.");
+            assert_eq!(first.language(), Language::parse("zh"));
+            assert_eq!(second.path, Path::new("/c.wav"));
+            assert_eq!((second.text.as_str(), second.language()), ("", None));
+        }
+    }
+
+    #[test]
+    fn a_bad_line_fails_alone_and_is_named() {
+        let rows = read_text(
+            "m.jsonl",
+            "{\"file\": \"a.wav\", \"text\": \"a\"}\n{\"file\": \"b.wav\"}\nnonsense\n",
+        );
+        assert!(rows[0].is_ok());
+        let said = failure(&rows);
+        assert!(said.contains("m.jsonl:2: missing field `text`"), "{said}");
+        assert!(said.contains("m.jsonl:3: expected"), "{said}");
+        let said = failure(&read_text("m.csv", "file,text\na.wav,hello\nb.wav,c,d\n"));
+        assert!(
+            said.contains("m.csv:3: 3 fields where the header has 2"),
+            "{said}"
+        );
+        let said = failure(&read_text("m.csv", "name,words\na.wav,hello\n"));
+        assert!(said.contains("m.csv:2: missing field `file`"), "{said}");
+        assert!(failure(&read_text("m.jsonl", "\n")).contains("lists no files"));
+    }
+}

@@ -1,0 +1,262 @@
+//! What an evaluation found, as a table, as JSON and as CSV.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Write};
+
+use overhear::score::Errors;
+use serde::Serialize;
+
+use crate::failure::printable;
+
+/// One file of the manifest.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct FileScore {
+    pub(super) file: String,
+    /// The manifest's language, or else the one it was transcribed in.
+    pub(super) language: String,
+    /// The language it was transcribed in.
+    pub(super) transcribed_in: String,
+    pub(super) duration_s: f64,
+    pub(super) wer: Option<f64>,
+    pub(super) cer: Option<f64>,
+    pub(super) words: Errors,
+    pub(super) characters: Errors,
+    /// What was said, normalised.
+    pub(super) reference: String,
+    /// What was understood, normalised.
+    pub(super) hypothesis: String,
+    /// Why there is nothing of the above.
+    pub(super) error: Option<String>,
+    /// Words taken for others.
+    #[serde(skip)]
+    pub(super) confusions: Vec<(String, String)>,
+}
+
+/// The sum over all files, or those of a language. Files that failed are not in it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Total {
+    language: String,
+    files: usize,
+    duration_s: f64,
+    wer: Option<f64>,
+    cer: Option<f64>,
+    words: Errors,
+    characters: Errors,
+}
+
+/// How often a word was taken for another.
+#[derive(Debug, Serialize)]
+struct Confusion<'a> {
+    reference: &'a str,
+    hypothesis: &'a str,
+    count: usize,
+}
+
+/// All of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Report<'a> {
+    model: &'a str,
+    normalizer: &'a str,
+    n_failed: usize,
+    total: Total,
+    languages: Vec<Total>,
+    files: &'a [FileScore],
+    substitutions: Vec<Confusion<'a>>,
+}
+
+impl Total {
+    fn of<'a>(language: &str, scores: impl Iterator<Item = &'a FileScore>) -> Self {
+        let mut total = Total {
+            language: language.to_owned(),
+            ..Total::default()
+        };
+        for score in scores {
+            total.files += 1;
+            total.duration_s += score.duration_s;
+            total.words += score.words;
+            total.characters += score.characters;
+        }
+        total.wer = total.words.rate();
+        total.cer = total.characters.rate();
+        total
+    }
+}
+
+impl<'a> Report<'a> {
+    /// Sums up. `n_confusions`: how many of the most frequent substitutions to name.
+    pub(super) fn new(
+        model: &'a str,
+        normalizer: &'a str,
+        files: &'a [FileScore],
+        n_confusions: usize,
+    ) -> Self {
+        let scored = || files.iter().filter(|score| score.error.is_none());
+        let mut by_language: BTreeMap<&str, Vec<&FileScore>> = BTreeMap::new();
+        for score in scored() {
+            by_language.entry(&score.language).or_default().push(score);
+        }
+        let of_language =
+            |(language, scores): (&str, Vec<&FileScore>)| Total::of(language, scores.into_iter());
+        Self {
+            model,
+            normalizer,
+            n_failed: files.len() - scored().count(),
+            total: Total::of("all", scored()),
+            languages: by_language.into_iter().map(of_language).collect(),
+            files,
+            substitutions: confusions(files, n_confusions),
+        }
+    }
+
+    pub(super) fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+        serde_json::to_writer_pretty(&mut *out, self)?;
+        writeln!(out)
+    }
+
+    /// A row a file.
+    pub(super) fn write_csv(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut csv = csv::Writer::from_writer(out);
+        csv.write_record([
+            "file",
+            "language",
+            "transcribed_in",
+            "duration_s",
+            "wer",
+            "words",
+            "substitutions",
+            "deletions",
+            "insertions",
+            "cer",
+            "characters",
+            "reference",
+            "hypothesis",
+            "error",
+        ])?;
+        for score in self.files {
+            let rate =
+                |rate: Option<f64>| rate.map_or_else(String::new, |rate| format!("{rate:.4}"));
+            csv.write_record([
+                &score.file,
+                &score.language,
+                &score.transcribed_in,
+                &format!("{:.3}", score.duration_s),
+                &rate(score.wer),
+                &score.words.reference.to_string(),
+                &score.words.substitutions.to_string(),
+                &score.words.deletions.to_string(),
+                &score.words.insertions.to_string(),
+                &rate(score.cer),
+                &score.characters.reference.to_string(),
+                &score.reference,
+                &score.hypothesis,
+                score.error.as_deref().unwrap_or_default(),
+            ])?;
+        }
+        csv.flush()
+    }
+
+    /// What stands below the rows of the files: totals, the `n_worst` worst files, the substitutions.
+    pub(super) fn write_summary(&self, n_worst: usize, out: &mut impl Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "\n    WER     CER  files  words  subst  del  ins  language"
+        )?;
+        let all = (self.languages.len() != 1).then_some(&self.total);
+        for total in self.languages.iter().chain(all) {
+            writeln!(
+                out,
+                "{} {}  {:>5}  {:>5}  {:>5}  {:>3}  {:>3}  {}",
+                percent(total.wer),
+                percent(total.cer),
+                total.files,
+                total.words.reference,
+                total.words.substitutions,
+                total.words.deletions,
+                total.words.insertions,
+                printable(&total.language),
+            )?;
+        }
+        let worst = worst(self.files);
+        if n_worst > 0 && !worst.is_empty() {
+            writeln!(out, "\nworst files")?;
+        }
+        for score in worst.into_iter().take(n_worst) {
+            writeln!(out, "{}  {}", percent(score.wer), printable(&score.file))?;
+            writeln!(out, "        said   {}", printable(&score.reference))?;
+            writeln!(out, "        heard  {}", printable(&score.hypothesis))?;
+        }
+        if !self.substitutions.is_empty() {
+            writeln!(out, "\nmost frequent substitutions")?;
+        }
+        for confusion in &self.substitutions {
+            let (said, heard) = (
+                printable(confusion.reference),
+                printable(confusion.hypothesis),
+            );
+            writeln!(out, "{:>6}  {said} -> {heard}", confusion.count)?;
+        }
+        Ok(())
+    }
+}
+
+/// The head of the rows that [`write_row`] writes.
+pub(super) fn write_head(out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "    WER     CER  words  file")
+}
+
+/// The row of a file.
+pub(super) fn write_row(score: &FileScore, out: &mut impl Write) -> io::Result<()> {
+    let file = printable(&score.file);
+    match &score.error {
+        // A line of the manifest that could not be read names no file.
+        Some(error) if file.is_empty() => {
+            writeln!(out, "failed               -  {}", printable(error))
+        }
+        Some(_) => writeln!(out, "failed               -  {file}"),
+        None => {
+            let (wer, cer) = (percent(score.wer), percent(score.cer));
+            writeln!(out, "{wer} {cer}  {:>5}  {file}", score.words.reference)
+        }
+    }
+}
+
+/// Seven characters: ` 12.5 %`. Nothing was said: `-`.
+fn percent(rate: Option<f64>) -> String {
+    match rate {
+        Some(rate) => format!("{:>5.1} %", 100.0 * rate),
+        None => format!("{:>7}", "-"),
+    }
+}
+
+/// The files with errors, the highest rate first; words where nothing was said are the worst.
+fn worst(files: &[FileScore]) -> Vec<&FileScore> {
+    let mut worst: Vec<_> = files
+        .iter()
+        .filter(|score| score.words.total() > 0)
+        .collect();
+    let rate = |score: &FileScore| score.wer.unwrap_or(f64::INFINITY);
+    worst.sort_by(|a, b| {
+        let by_rate = rate(b).total_cmp(&rate(a));
+        by_rate.then(b.words.total().cmp(&a.words.total()))
+    });
+    worst
+}
+
+/// The most frequent substitutions, those of equal count in alphabetical order.
+fn confusions(files: &[FileScore], n_confusions: usize) -> Vec<Confusion<'_>> {
+    let mut counts: HashMap<&(String, String), usize> = HashMap::new();
+    for pair in files.iter().flat_map(|score| &score.confusions) {
+        *counts.entry(pair).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by(|(pair_a, a), (pair_b, b)| b.cmp(a).then(pair_a.cmp(pair_b)));
+    counts.truncate(n_confusions);
+    counts
+        .into_iter()
+        .map(|((reference, hypothesis), count)| Confusion {
+            reference,
+            hypothesis,
+            count,
+        })
+        .collect()
+}

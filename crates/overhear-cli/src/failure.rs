@@ -1,0 +1,108 @@
+//! Why the command ends with something other than 0, and the code that says so.
+
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use overhear::Error;
+
+/// A failure, sorted by exit code. The message is one line: what, where, and what to do.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A flag or a value that cannot be used: 2.
+    Usage(String),
+    /// The model was not found, does not fit, or is damaged: 3.
+    Model(String),
+    /// One input could not be transcribed.
+    Input(String),
+    /// An output could not be written: 74.
+    Output(String),
+    /// Nobody reads standard output any more: 141, without a word.
+    StdoutClosed,
+    /// Stopped by this signal: 128 and its number.
+    Interrupted(u8),
+    /// Inputs failed and were reported when they did: 4 if all of them, else 1.
+    Inputs {
+        /// Whether none was transcribed.
+        all: bool,
+    },
+}
+
+impl Failure {
+    /// The exit code of reference/cli conventions.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Failure::Usage(_) => 2,
+            Failure::Model(_) => 3,
+            Failure::Input(_) | Failure::Inputs { all: true } => 4,
+            Failure::Inputs { all: false } => 1,
+            Failure::Output(_) => 74,
+            Failure::StdoutClosed => 141,
+            Failure::Interrupted(signal) => 128 + signal,
+        })
+    }
+
+    /// Says on standard error what went wrong, in one line.
+    pub(crate) fn report(&self) {
+        match self {
+            Failure::Usage(message)
+            | Failure::Model(message)
+            | Failure::Input(message)
+            | Failure::Output(message) => say(message),
+            Failure::StdoutClosed | Failure::Interrupted(_) | Failure::Inputs { .. } => {}
+        }
+    }
+
+    /// What failing to write to standard output means.
+    pub(crate) fn stdout(error: &io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::BrokenPipe => Failure::StdoutClosed,
+            _ => Failure::Output(format!("cannot write to standard output: {error}")),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::Model { .. } => Failure::Model(message),
+            Error::Option { .. } => Failure::Usage(message),
+            Error::Spool(_) => Failure::Output(message),
+            _ => Failure::Input(message),
+        }
+    }
+}
+
+/// Prints `overhear: message` on standard error; there is nothing to do if that fails.
+pub(crate) fn say(message: &str) {
+    let line = format!("overhear: {}\n", printable(message));
+    let _ = io::stderr().lock().write_all(line.as_bytes());
+}
+
+/// `text` fit for one line of a terminal: control characters and bidirectional overrides are escaped.
+pub(crate) fn printable(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                escaped.extend(c.escape_unicode());
+            }
+            c if c.is_control() => escaped.extend(c.escape_default()),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_forge_lines_or_drive_the_terminal() {
+        assert_eq!(
+            printable("a\nb\u{1b}[2J\u{202e}é日"),
+            "a\\nb\\u{1b}[2J\\u{202e}é日"
+        );
+    }
+}

@@ -1,0 +1,267 @@
+//! What to transcribe: expands files, directories, patterns and `-` into a list without repeats.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use overhear::Audio;
+
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+
+/// Extensions by which a directory's audio files are told from the rest. A file named outright may have any.
+const AUDIO_EXTENSIONS: &[&str] = &[
+    "aac", "aif", "aifc", "aiff", "alac", "au", "caf", "flac", "m4a", "m4b", "m4v", "mka", "mkv",
+    "mov", "mp2", "mp3", "mp4", "mpga", "oga", "ogg", "ogv", "opus", "rf64", "snd", "w64", "wav",
+    "wave", "weba", "webm",
+];
+
+/// One thing to transcribe.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Input {
+    /// The file; `None` is standard input.
+    pub(crate) path: Option<PathBuf>,
+    /// Where the file really is, to tell inputs apart.
+    pub(crate) identity: PathBuf,
+    /// For a file found in a directory: the folders between that directory and the file.
+    pub(crate) folder: PathBuf,
+}
+
+impl Input {
+    fn stdin() -> Self {
+        Self {
+            path: None,
+            identity: PathBuf::from("stdin"),
+            folder: PathBuf::new(),
+        }
+    }
+
+    fn file(path: PathBuf, folder: &Path) -> Self {
+        Self {
+            identity: identity(&path),
+            folder: folder.to_owned(),
+            path: Some(path),
+        }
+    }
+
+    /// The name in messages: the path as it was given, or `stdin`.
+    pub(crate) fn display(&self) -> String {
+        self.path
+            .as_ref()
+            .map_or("stdin".to_owned(), |path| path.display().to_string())
+    }
+
+    /// Opens it. What cannot be read twice (standard input, a FIFO) is decoded to its end here.
+    pub(crate) fn open(&self, interrupt: &Interrupt) -> Result<Audio, Failure> {
+        let path = self.path.clone();
+        let opened = interrupt.run(move || match path {
+            None => Audio::from_reader(io::stdin(), "stdin"),
+            Some(path) => Audio::open(path),
+        })?;
+        opened.map_err(Failure::from)
+    }
+}
+
+/// The real place of the directory entry `path`: its folder resolved, its own name kept, so that two links to
+/// one file are two inputs, and `./a` and `a` are one.
+pub(crate) fn identity(path: &Path) -> PathBuf {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    match (parent.canonicalize(), path.file_name()) {
+        (Ok(parent), Some(name)) => parent.join(name),
+        _ => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+    }
+}
+
+/// Expands the arguments in order, each input once. What cannot be found is a failure of its own.
+pub(crate) fn expand(arguments: &[OsString], recursive: bool) -> Vec<Result<Input, Failure>> {
+    let mut found = Vec::new();
+    for argument in arguments {
+        expand_one(argument, recursive, &mut found);
+    }
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|input| match input {
+        Ok(input) => seen.insert(input.identity.clone()),
+        Err(_) => true,
+    });
+    found
+}
+
+fn expand_one(argument: &OsStr, recursive: bool, found: &mut Vec<Result<Input, Failure>>) {
+    if argument == "-" {
+        found.push(Ok(Input::stdin()));
+        return;
+    }
+    let path = Path::new(argument);
+    match fs::metadata(path) {
+        Ok(_) => expand_path(path, recursive, found),
+        Err(error) => match pattern(argument) {
+            Some(paths) if paths.is_empty() => {
+                found.push(Err(Failure::Input(format!(
+                    "{}: no file matches",
+                    path.display()
+                ))));
+            }
+            Some(paths) => paths
+                .iter()
+                .for_each(|path| expand_path(path, recursive, found)),
+            None => found.push(Err(cannot_read(path, &error))),
+        },
+    }
+}
+
+/// The files that a pattern with `*`, `?` or `[` matches; `None` if it is not one.
+fn pattern(argument: &OsStr) -> Option<Vec<PathBuf>> {
+    let text = argument
+        .to_str()
+        .filter(|text| text.contains(['*', '?', '[']))?;
+    Some(glob::glob(text).ok()?.flatten().collect())
+}
+
+fn expand_path(path: &Path, recursive: bool, found: &mut Vec<Result<Input, Failure>>) {
+    if !path.is_dir() {
+        found.push(Ok(Input::file(path.to_owned(), Path::new(""))));
+        return;
+    }
+    let before = found.len();
+    walk(path, Path::new(""), recursive, found);
+    if found.len() == before {
+        let hint = if recursive {
+            ""
+        } else {
+            "; --recursive looks into subdirectories"
+        };
+        let message = format!("{}: no audio files in this directory{hint}", path.display());
+        found.push(Err(Failure::Input(message)));
+    }
+}
+
+/// Adds the audio files of `root/folder`, sorted by name, files before subdirectories.
+fn walk(root: &Path, folder: &Path, recursive: bool, found: &mut Vec<Result<Input, Failure>>) {
+    let path = root.join(folder);
+    let names = match names(&path) {
+        Ok(names) => names,
+        Err(error) => return found.push(Err(cannot_read(&path, &error))),
+    };
+    for name in &names {
+        let file = path.join(name);
+        if is_audio_name(name) && file.is_file() {
+            found.push(Ok(Input::file(file, folder)));
+        }
+    }
+    for name in names.iter().filter(|_| recursive) {
+        // Links to directories are not followed: they may lead in circles.
+        if path
+            .join(name)
+            .symlink_metadata()
+            .is_ok_and(|entry| entry.is_dir())
+        {
+            walk(root, &folder.join(name), recursive, found);
+        }
+    }
+}
+
+fn names(folder: &Path) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        names.push(entry?.file_name());
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn is_audio_name(name: &OsStr) -> bool {
+    let extension = Path::new(name).extension().map(OsStr::to_ascii_lowercase);
+    extension.is_some_and(|extension| AUDIO_EXTENSIONS.iter().any(|known| *known == extension))
+}
+
+fn cannot_read(path: &Path, error: &io::Error) -> Failure {
+    Failure::Input(format!("cannot read {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        root
+    }
+
+    fn found(root: &Path, arguments: &[&str], recursive: bool) -> Vec<String> {
+        let arguments: Vec<_> = arguments
+            .iter()
+            .map(|argument| root.join(argument).into())
+            .collect();
+        let relative = |input: Input| {
+            let path = input.path.unwrap();
+            path.strip_prefix(root).unwrap().display().to_string()
+        };
+        expand(&arguments, recursive)
+            .into_iter()
+            .map(|input| input.map_or_else(|failure| format!("{failure:?}"), relative))
+            .collect()
+    }
+
+    #[test]
+    fn directories_give_their_audio_files_sorted() {
+        let root = tree(&[
+            "d/b.MP3",
+            "d/a.wav",
+            "d/notes.txt",
+            "d/x/c.flac",
+            "d/.hidden",
+        ]);
+        assert_eq!(found(root.path(), &["d"], false), ["d/a.wav", "d/b.MP3"]);
+        assert_eq!(
+            found(root.path(), &["d"], true),
+            ["d/a.wav", "d/b.MP3", "d/x/c.flac"]
+        );
+        let inputs = expand(&[root.path().join("d").into()], true);
+        assert_eq!(inputs[2].as_ref().unwrap().folder, Path::new("x"));
+    }
+
+    #[test]
+    fn patterns_match_files_and_a_literal_name_wins() {
+        let root = tree(&["a.wav", "b.wav", "[x]*.wav"]);
+        assert_eq!(found(root.path(), &["?.wav"], false), ["a.wav", "b.wav"]);
+        assert_eq!(found(root.path(), &["[x]*.wav"], false), ["[x]*.wav"]);
+        assert!(found(root.path(), &["*.mp3"], false)[0].contains("no file matches"));
+    }
+
+    #[test]
+    fn an_input_given_twice_is_done_once() {
+        let root = tree(&["d/a.wav"]);
+        assert_eq!(
+            found(root.path(), &["d/a.wav", "d/../d/./a.wav", "d"], false),
+            ["d/a.wav"]
+        );
+        assert_eq!(expand(&["-".into(), "-".into()], false).len(), 1);
+    }
+
+    #[test]
+    fn what_is_missing_or_empty_fails_alone() {
+        let root = tree(&["a.wav", "empty/notes.txt"]);
+        let found = found(root.path(), &["nosuch.wav", "empty", "a.wav"], false);
+        assert!(found[0].contains("cannot read"), "{found:?}");
+        assert!(found[1].contains("no audio files"), "{found:?}");
+        assert_eq!(found[2], "a.wav");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_circle_of_links_ends() {
+        let root = tree(&["d/a.wav"]);
+        std::os::unix::fs::symlink(root.path().join("d"), root.path().join("d/again")).unwrap();
+        assert_eq!(found(root.path(), &["d"], true), ["d/a.wav"]);
+    }
+}

@@ -1,0 +1,171 @@
+//! What a person watches: segments on standard output as they appear, progress on standard error.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use anstream::ColorChoice;
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use overhear::output::format_timestamp;
+use overhear::{Language, Segment, TokenId, Tokenizer};
+
+use crate::failure::{Failure, printable, say};
+
+/// Below the first a word is red, below the second yellow, else green.
+const COLOUR_THRESHOLDS: [f32; 2] = [0.4, 0.7];
+
+/// What to show.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LiveOptions {
+    /// Segments on standard output.
+    pub(crate) segments: bool,
+    /// A line with the file's name before its first segment.
+    pub(crate) headers: bool,
+    /// Progress, notes and warnings on standard error.
+    pub(crate) notes: bool,
+    /// Words coloured by confidence.
+    pub(crate) colours: bool,
+}
+
+/// Shows one run of the command, file by file.
+pub(crate) struct Live {
+    options: LiveOptions,
+    bar: ProgressBar,
+    started: Instant,
+    /// Why nothing is shown on standard output any more.
+    stdout_failure: Option<Failure>,
+}
+
+impl Live {
+    pub(crate) fn new(mut options: LiveOptions) -> Self {
+        options.colours &= anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never;
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        Self {
+            options,
+            bar,
+            started: Instant::now(),
+            stdout_failure: None,
+        }
+    }
+
+    /// A file begins.
+    pub(crate) fn begin(&mut self, name: &str) {
+        self.started = Instant::now();
+        if self.options.segments && self.options.headers {
+            self.print(&format!("==> {} <==", printable(name)));
+        }
+    }
+
+    /// The length of the file is known: progress can be shown.
+    pub(crate) fn duration(&mut self, duration_s: f64) {
+        if !self.options.notes || !io::stderr().is_terminal() {
+            return;
+        }
+        let length = Duration::from_secs_f64(duration_s.max(0.0)).as_millis();
+        self.bar = ProgressBar::with_draw_target(
+            Some(u64::try_from(length).unwrap_or(u64::MAX)),
+            ProgressDrawTarget::stderr(),
+        );
+        let style = ProgressStyle::with_template("{bar:30} {percent:>3} % {elapsed} < {eta} {msg}");
+        self.bar
+            .set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    }
+
+    /// Everything before this second is done.
+    pub(crate) fn progress(&self, position_s: f64) {
+        let position = Duration::from_secs_f64(position_s.max(0.0));
+        self.bar
+            .set_position(u64::try_from(position.as_millis()).unwrap_or(u64::MAX));
+        let speed = position_s / self.started.elapsed().as_secs_f64().max(1e-3);
+        self.bar.set_message(format!("{speed:.1}x real time"));
+    }
+
+    /// Keeps the clock of the progress bar going.
+    pub(crate) fn tick(&self) {
+        self.bar.tick();
+    }
+
+    /// A remark on standard error, unless the user wants quiet.
+    pub(crate) fn note(&self, message: &str) {
+        if self.options.notes {
+            self.bar.suspend(|| say(message));
+        }
+    }
+
+    /// A segment is final. Cleared ones have nothing to show.
+    pub(crate) fn segment(&mut self, segment: &Segment, tokenizer: &Tokenizer, language: Language) {
+        if !self.options.segments || segment.text.is_empty() {
+            return;
+        }
+        let text = match self.options.colours {
+            true => coloured(segment, tokenizer, language),
+            false => printable(&segment.text),
+        };
+        let start = format_timestamp(segment.start, false, '.');
+        let end = format_timestamp(segment.end, false, '.');
+        self.print(&format!("[{start} --> {end}] {text}"));
+    }
+
+    /// The file is done, or given up.
+    pub(crate) fn end(&mut self) {
+        self.bar.finish_and_clear();
+        self.bar = ProgressBar::hidden();
+    }
+
+    /// What became of standard output, once everything else is done.
+    pub(crate) fn finish(self) -> Result<(), Failure> {
+        self.stdout_failure.map_or(Ok(()), Err)
+    }
+
+    /// Prints a line; after a failure no more, for the outputs are still wanted.
+    fn print(&mut self, line: &str) {
+        if self.stdout_failure.is_some() {
+            return;
+        }
+        let mut stdout = io::stdout().lock();
+        let written = self
+            .bar
+            .suspend(|| writeln!(stdout, "{line}").and_then(|()| stdout.flush()));
+        self.stdout_failure = written.err().map(|error| Failure::stdout(&error));
+    }
+}
+
+/// The segment's words, each in the colour of its mean token probability.
+fn coloured(segment: &Segment, tokenizer: &Tokenizer, language: Language) -> String {
+    let is_text = |(token, _): &(TokenId, f32)| *token < tokenizer.eot();
+    let tokens = segment
+        .tokens
+        .iter()
+        .copied()
+        .zip(segment.token_probabilities.iter().copied());
+    let (tokens, probabilities): (Vec<_>, Vec<_>) = tokens.filter(is_text).unzip();
+    let mut probabilities = probabilities.as_slice();
+    let mut text = String::new();
+    for (word, tokens) in tokenizer.split_to_word_tokens(&tokens, language) {
+        let (of_word, rest) = probabilities.split_at(tokens.len().min(probabilities.len()));
+        probabilities = rest;
+        let style = confidence_style(of_word.iter().sum::<f32>() / of_word.len().max(1) as f32);
+        text.push_str(&format!("{style}{}{style:#}", printable(&word)));
+    }
+    text
+}
+
+fn confidence_style(probability: f32) -> Style {
+    let colour = match probability {
+        p if p < COLOUR_THRESHOLDS[0] => AnsiColor::Red,
+        p if p < COLOUR_THRESHOLDS[1] => AnsiColor::Yellow,
+        _ => AnsiColor::Green,
+    };
+    Style::new().fg_color(Some(colour.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn confidence_has_three_colours() {
+        let colours = [0.1, 0.5, 0.9].map(|p| confidence_style(p).render().to_string());
+        assert_eq!(colours, ["\u{1b}[31m", "\u{1b}[33m", "\u{1b}[32m"]);
+    }
+}

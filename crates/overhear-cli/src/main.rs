@@ -1,0 +1,82 @@
+//! The `overhear` command: parses, dispatches, and is the one place that ends the process with a code.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod bench;
+#[cfg(feature = "bundled-model")]
+mod bundled;
+mod detect;
+mod documents;
+mod eval;
+mod failure;
+mod info;
+mod inputs;
+mod interrupt;
+mod live;
+mod models;
+mod naming;
+mod options;
+mod outputs;
+mod transcribe;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+
+use args::{Cli, Command};
+use failure::{Failure, say};
+use interrupt::Interrupt;
+
+fn main() -> ExitCode {
+    let cli = match args::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report();
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let interrupt = Interrupt::install();
+    match cli.command {
+        None => transcribe::run(&cli.transcribe, &interrupt),
+        Some(Command::Transcribe(args)) => transcribe::run(&args, &interrupt),
+        Some(Command::Detect(args)) => detect::run(&args, &interrupt),
+        Some(Command::Eval(args)) => eval::run(&args, &interrupt),
+        Some(Command::Info(args)) => info::run(&args, &interrupt),
+        Some(Command::Bench(args)) => bench::run(&args, &interrupt),
+        Some(Command::Completions { shell }) => documents::completions(shell),
+        Some(Command::Man) => documents::manual(),
+    }
+}
+
+/// Prints help as it is, and what is wrong with the command line as one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    if matches!(
+        error.kind(),
+        DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        let _ = error.print();
+    } else {
+        let text = error.render().to_string();
+        let before_usage = text.lines().take_while(|line| !line.starts_with("Usage:"));
+        let lines: Vec<_> = before_usage
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
+        let message = lines.join("; ").replace(":; ", ": ");
+        say(&format!(
+            "{}; see overhear --help",
+            message.trim_start_matches("error: ")
+        ));
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}

@@ -1,0 +1,261 @@
+//! Names of outputs: `whisper/utils.py::ResultWriter`, made safe against writing over one another.
+//!
+//! An output is called as its input without the extension. Where two inputs would share a name, or an output
+//! would fall on an input, the input's full name is used (`a.mp3.srt`, `a.wav.srt`), then the folders above it
+//! are put in front (`d1-a.wav.srt`), then a number behind. All inputs that clash move on together, so a name
+//! does not depend on the order of the arguments.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use overhear::output::Format;
+
+use crate::inputs::{Input, identity};
+
+/// Longest name that common file systems take, in bytes.
+const MAX_NAME_BYTES: usize = 255;
+
+/// Where the outputs of one input go: add an extension.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Target {
+    folder: PathBuf,
+    name: OsString,
+}
+
+impl Target {
+    /// The folder that the outputs are put in.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The output's path.
+    pub(crate) fn path(&self, format: Format) -> PathBuf {
+        self.folder
+            .join(with_suffix(&self.name, &format!(".{format}")))
+    }
+
+    /// The path for what was done before an interruption.
+    pub(crate) fn partial_path(&self, format: Format) -> PathBuf {
+        self.folder
+            .join(with_suffix(&self.name, &format!(".partial.{format}")))
+    }
+}
+
+/// Chooses a target in `output_dir` for every input.
+pub(crate) fn targets(inputs: &[Input], output_dir: &Path, formats: &[Format]) -> Vec<Target> {
+    let files: HashSet<&Path> = inputs
+        .iter()
+        .map(|input| input.identity.as_path())
+        .collect();
+    let n_levels = 3 + inputs
+        .iter()
+        .map(|input| input.identity.components().count())
+        .max()
+        .unwrap_or(0);
+    let mut levels = vec![0; inputs.len()];
+    loop {
+        let targets: Vec<Target> = inputs
+            .iter()
+            .enumerate()
+            .map(|(i, input)| target(i, input, output_dir, levels[i], n_levels))
+            .collect();
+        let clashing = clashing(&targets, &files, formats);
+        if clashing.iter().all(|&i| levels[i] == n_levels) {
+            return targets;
+        }
+        for i in clashing {
+            levels[i] = (levels[i] + 1).min(n_levels);
+        }
+    }
+}
+
+/// The name at `level`: 0 stem, 1 file name, then one more folder each, at last a number.
+fn target(index: usize, input: &Input, output_dir: &Path, level: usize, n_levels: usize) -> Target {
+    let stdin = OsStr::new("stdin");
+    let file = input
+        .path
+        .as_deref()
+        .and_then(Path::file_name)
+        .unwrap_or(stdin);
+    let stem = Path::new(file).file_stem().unwrap_or(file);
+    let mut name = if level == 0 {
+        stem.to_owned()
+    } else {
+        file.to_owned()
+    };
+    let folders = input
+        .identity
+        .parent()
+        .into_iter()
+        .flat_map(Path::iter)
+        .rev();
+    for folder in folders
+        .take(level.saturating_sub(1))
+        .filter(|folder| *folder != "/")
+    {
+        let mut longer = folder.to_owned();
+        longer.push("-");
+        longer.push(name);
+        name = longer;
+    }
+    if level == n_levels {
+        name = with_suffix(&name, &format!("-{}", index + 1));
+    }
+    Target {
+        folder: output_dir.join(&input.folder),
+        name,
+    }
+}
+
+/// Indices of the targets that share an output with another or would replace an input.
+fn clashing(targets: &[Target], files: &HashSet<&Path>, formats: &[Format]) -> Vec<usize> {
+    let mut owners: std::collections::HashMap<PathBuf, Vec<usize>> =
+        std::collections::HashMap::new();
+    let mut clashing = HashSet::new();
+    for (i, target) in targets.iter().enumerate() {
+        let paths = formats
+            .iter()
+            .flat_map(|&format| [target.path(format), target.partial_path(format)]);
+        for path in paths.map(|path| identity(&path)) {
+            if files.contains(path.as_path()) {
+                clashing.insert(i);
+            }
+            owners.entry(fold_case(path)).or_default().push(i);
+        }
+    }
+    clashing.extend(
+        owners
+            .into_values()
+            .filter(|owners| owners.len() > 1)
+            .flatten(),
+    );
+    clashing.into_iter().collect()
+}
+
+/// `A.srt` and `a.srt` are one file where file systems ignore case.
+fn fold_case(path: PathBuf) -> PathBuf {
+    if cfg!(any(target_os = "macos", windows)) {
+        return PathBuf::from(path.to_string_lossy().to_lowercase());
+    }
+    path
+}
+
+/// `name` and `suffix`, the name cut where both would be too long for a file system.
+fn with_suffix(name: &OsStr, suffix: &str) -> OsString {
+    let mut whole = cut(name, MAX_NAME_BYTES - suffix.len());
+    whole.push(suffix);
+    whole
+}
+
+#[cfg(unix)]
+fn cut(name: &OsStr, max_bytes: usize) -> OsString {
+    use std::os::unix::ffi::OsStrExt;
+    let bytes = name.as_bytes();
+    let mut end = bytes.len().min(max_bytes);
+    if let Some(text) = name.to_str() {
+        end = text.floor_char_boundary(end);
+    }
+    OsStr::from_bytes(&bytes[..end]).to_owned()
+}
+
+#[cfg(not(unix))]
+fn cut(name: &OsStr, max_bytes: usize) -> OsString {
+    if name.len() <= max_bytes {
+        return name.to_owned();
+    }
+    let text = name.to_string_lossy();
+    OsString::from(&text[..text.floor_char_boundary(max_bytes)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(paths: &[&str], formats: &[Format]) -> Vec<String> {
+        let inputs: Vec<_> = paths
+            .iter()
+            .map(|path| Input {
+                path: Some(PathBuf::from(path)),
+                identity: Path::new("/home/me").join(path),
+                folder: PathBuf::new(),
+            })
+            .collect();
+        let output_dir = Path::new("/home/me");
+        let targets = targets(&inputs, output_dir, formats);
+        let relative = |target: &Target| {
+            let path = target.path(formats[0]);
+            path.strip_prefix(output_dir)
+                .map_or(String::new(), |path| path.display().to_string())
+        };
+        targets.iter().map(relative).collect()
+    }
+
+    #[test]
+    fn outputs_are_named_as_the_references() {
+        let names = names(
+            &["a.wav", "b.tar.gz", "sub/c", "/x/.hidden"],
+            &[Format::Srt],
+        );
+        assert_eq!(names, ["a.srt", "b.tar.srt", "c.srt", ".hidden.srt"]);
+    }
+
+    #[test]
+    fn inputs_of_one_stem_get_names_of_their_own() {
+        let srt = &[Format::Srt];
+        assert_eq!(
+            names(&["a.mp3", "a.wav", "b.wav"], srt),
+            ["a.mp3.srt", "a.wav.srt", "b.srt"]
+        );
+        assert_eq!(
+            names(&["d1/a.wav", "d2/a.wav"], srt),
+            ["d1-a.wav.srt", "d2-a.wav.srt"]
+        );
+        let three = names(&["a.mp3", "a.wav", "a.mp3.wav"], srt);
+        assert_eq!(three.iter().collect::<HashSet<_>>().len(), 3, "{three:?}");
+        assert_eq!(names(&["a-b/c.x", "a/b-c.x", "c.x"], srt)[1], "b-c.srt");
+    }
+
+    #[test]
+    fn names_that_no_folder_tells_apart_get_numbers() {
+        let names = names(&["a-b/c.x", "a/b-c.x", "b-c.y", "c.y"], &[Format::Txt]);
+        assert_eq!(names.iter().collect::<HashSet<_>>().len(), 4, "{names:?}");
+    }
+
+    #[test]
+    fn an_output_never_falls_on_an_input_or_a_partial_one() {
+        assert_eq!(names(&["a.json"], &[Format::Json]), ["a.json.json"]);
+        assert_eq!(names(&["a.json"], &[Format::Txt]), ["a.txt"]);
+        let names = names(&["a.wav", "a.partial.mp3"], &[Format::Txt]);
+        assert_eq!(names, ["a.wav.txt", "a.partial.mp3.txt"]);
+    }
+
+    #[test]
+    fn long_names_are_cut_to_fit() {
+        let name = format!("{}é.wav", "x".repeat(248));
+        let target = Target {
+            folder: PathBuf::new(),
+            name: Path::new(&name).file_stem().unwrap_or_default().into(),
+        };
+        assert_eq!(target.path(Format::Txt).as_os_str().len(), 254);
+        assert_eq!(target.path(Format::Json).as_os_str().len(), 255);
+        assert_eq!(target.partial_path(Format::Json).as_os_str().len(), 255);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_stay_byte_exact() {
+        use std::os::unix::ffi::{OsStrExt, OsStringExt};
+        let path = PathBuf::from(OsString::from_vec(b"/d/caf\xe9 \n;$(x).wav".to_vec()));
+        let input = Input {
+            identity: path.clone(),
+            path: Some(path),
+            folder: PathBuf::new(),
+        };
+        let target = &targets(&[input], Path::new("/out"), &[Format::Txt])[0];
+        assert_eq!(
+            target.path(Format::Txt).as_os_str().as_bytes(),
+            b"/out/caf\xe9 \n;$(x).txt"
+        );
+    }
+}

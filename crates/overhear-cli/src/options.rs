@@ -1,0 +1,498 @@
+//! Turns parsed flags into the library's options, and refuses what the library cannot do yet.
+
+use std::fs;
+use std::path::Path;
+
+use overhear::output::CaptionOptions;
+use overhear::{BoostPhrase, ComputeType, Language, ModelOptions, Task, TranscribeOptions};
+
+use crate::args::{DecodingArgs, ModelArgs, NotYetArgs, TaskName, WordArgs};
+use crate::failure::Failure;
+use crate::values::{Optional, list};
+
+/// Below this an increment would give a list of temperatures longer than anybody can mean.
+const MIN_TEMPERATURE_INCREMENT: f64 = 0.01;
+
+/// The library's options of a transcription without words.
+pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOptions, Failure> {
+    Ok(TranscribeOptions {
+        task: match args.task {
+            TaskName::Transcribe => Task::Transcribe,
+            TaskName::Translate => Task::Translate,
+        },
+        language: match args.language.as_str() {
+            "None" => None,
+            name => Some(language("language", name)?),
+        },
+        languages: (args.languages.iter())
+            .map(|name| language("languages", name))
+            .collect::<Result<_, _>>()?,
+        language_detection_segments: match args.language_detection_segments {
+            0 => return Err(bad("language-detection-segments", "must be 1 or more")),
+            n_segments => n_segments,
+        },
+        language_detection_threshold: args.language_detection_threshold.0,
+        multilingual: args.multilingual,
+        temperature: temperatures(args.temperature, args.temperature_increment_on_fallback.0)?,
+        best_of: match args.best_of.0 {
+            Some(0) => return Err(bad("best-of", "must be 1 or more")),
+            best_of => best_of,
+        },
+        beam_size: match args.beam_size.0 {
+            Some(0) => return Err(bad("beam-size", "must be 1 or more")),
+            beam_size => beam_size,
+        },
+        patience: args.patience.0,
+        length_penalty: args.length_penalty.0,
+        hotwords: args.hotwords.clone(),
+        boost: boosts(&args.boost, args.boost_file.as_deref())?,
+        n_best: args.n_best,
+        alternatives: args.alternatives,
+        compression_ratio_threshold: args.compression_ratio_threshold.0,
+        logprob_threshold: args.logprob_threshold.0,
+        no_speech_threshold: args.no_speech_threshold.0,
+        condition_on_previous_text: args.condition_on_previous_text,
+        initial_prompt: args.initial_prompt.clone(),
+        carry_initial_prompt: args.carry_initial_prompt,
+        prefix: args.prefix.clone(),
+        suppress_tokens: list(&args.suppress_tokens).map_err(|e| bad("suppress-tokens", &e))?,
+        suppress_blank: args.suppress_blank,
+        without_timestamps: args.without_timestamps,
+        max_initial_timestamp: args.max_initial_timestamp.0,
+        clip_timestamps: clips(&args.clip_timestamps)?,
+        seed: args.seed,
+        ..TranscribeOptions::default()
+    })
+}
+
+/// The same options, with words as `words` asks for them.
+pub(crate) fn with_words(
+    options: TranscribeOptions,
+    words: &WordArgs,
+) -> Result<TranscribeOptions, Failure> {
+    let threshold = words.hallucination_silence_threshold.0;
+    if threshold.is_some_and(f64::is_nan) {
+        return Err(bad("hallucination-silence-threshold", "must be a number"));
+    }
+    Ok(TranscribeOptions {
+        word_timestamps: words.word_timestamps,
+        prepend_punctuations: words.prepend_punctuations.clone(),
+        append_punctuations: words.append_punctuations.clone(),
+        hallucination_silence_threshold: threshold,
+        ..options
+    })
+}
+
+/// The library's options of captions. As the reference, refuses what needs words and is given without them; 0 counts
+/// as not given.
+pub(crate) fn caption_options(args: &WordArgs) -> Result<CaptionOptions, Failure> {
+    let given = |option: Optional<usize>| option.0.filter(|&n| n > 0);
+    let options = CaptionOptions {
+        highlight_words: args.highlight_words,
+        max_line_width: given(args.max_line_width),
+        max_line_count: given(args.max_line_count),
+        max_words_per_line: given(args.max_words_per_line),
+    };
+    let asked_for = [
+        ("highlight-words", options.highlight_words),
+        ("max-line-count", options.max_line_count.is_some()),
+        ("max-line-width", options.max_line_width.is_some()),
+        ("max-words-per-line", options.max_words_per_line.is_some()),
+    ];
+    match asked_for.iter().find(|(_, asked)| *asked) {
+        Some((name, _)) if !args.word_timestamps => {
+            Err(bad(name, "requires --word-timestamps True"))
+        }
+        _ => Ok(options),
+    }
+}
+
+/// Options that change nothing beside others, one sentence each.
+pub(crate) fn without_effect(args: &WordArgs, task: TaskName) -> Vec<&'static str> {
+    let is_given = |option: Optional<usize>| option.0.is_some_and(|n| n > 0);
+    let is_wide = is_given(args.max_line_width);
+    let is_guarded = args.hallucination_silence_threshold.0.is_some();
+    [
+        (
+            is_given(args.max_line_count) && !is_wide,
+            "--max-line-count has no effect without --max-line-width",
+        ),
+        (
+            is_given(args.max_words_per_line) && is_wide,
+            "--max-words-per-line has no effect with --max-line-width",
+        ),
+        (
+            is_guarded && !args.word_timestamps,
+            "--hallucination-silence-threshold has no effect without --word-timestamps",
+        ),
+        (
+            args.word_timestamps && task == TaskName::Translate,
+            "word timestamps of translations may not be reliable",
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(applies, warning)| applies.then_some(warning))
+    .collect()
+}
+
+/// The library's options of opening a model.
+pub(crate) fn model_options(args: &ModelArgs) -> Result<ModelOptions, Failure> {
+    if args.device != "cpu" {
+        return Err(not_yet(
+            "device",
+            &format!("`{}`", args.device),
+            "--device cpu",
+        ));
+    }
+    let Some(compute_type) = ComputeType::parse(&args.compute_type) else {
+        let reason = format!(
+            "unknown compute type `{}`; known: auto, f32, bf16, int8",
+            args.compute_type
+        );
+        return Err(bad("compute-type", &reason));
+    };
+    // As the reference: None and anything below 1 leave the choice to the engine.
+    let threads = usize::try_from(args.threads.0.unwrap_or(0)).unwrap_or(0);
+    Ok(ModelOptions {
+        compute_type,
+        threads,
+    })
+}
+
+/// Refuses options whose feature does not exist yet, unless they are given their "off".
+pub(crate) fn refuse_not_yet(args: &NotYetArgs) -> Result<(), Failure> {
+    let asked_for = [("vad-filter", args.vad_filter)];
+    match asked_for.iter().find(|(_, asked)| *asked) {
+        Some((name, _)) => Err(not_yet(name, "", "leave it out")),
+        None => Ok(()),
+    }
+}
+
+/// The phrases of the command line, and those of the file: one a line, after it perhaps a tab and its weight.
+fn boosts(phrases: &[String], file: Option<&Path>) -> Result<Vec<BoostPhrase>, Failure> {
+    let mut boosts: Vec<BoostPhrase> = phrases.iter().map(BoostPhrase::new).collect();
+    let Some(path) = file else {
+        return Ok(boosts);
+    };
+    let text = fs::read_to_string(path).map_err(|e| {
+        bad(
+            "boost-file",
+            &format!("cannot read {}: {e}", path.display()),
+        )
+    })?;
+    for (i, line) in text.lines().enumerate() {
+        let (phrase, weight) = line.split_once('\t').unwrap_or((line, ""));
+        let mut boost = BoostPhrase::new(phrase.trim().trim_start_matches('\u{feff}'));
+        if !weight.trim().is_empty() {
+            let parsed = weight.trim().parse().ok();
+            boost.weight = parsed
+                .filter(|weight: &f32| weight.is_finite() && *weight > 0.0)
+                .ok_or_else(|| {
+                    let place = format!("{} line {}", path.display(), i + 1);
+                    bad(
+                        "boost-file",
+                        &format!("{place}: `{weight}` is no weight above 0"),
+                    )
+                })?;
+        }
+        if !boost.text.is_empty() {
+            boosts.push(boost);
+        }
+    }
+    Ok(boosts)
+}
+
+fn language(option: &str, text: &str) -> Result<Language, Failure> {
+    Language::parse(text).ok_or_else(|| {
+        let known: Vec<_> = Language::all().map(Language::code).collect();
+        let known = known.join(", ");
+        bad(
+            option,
+            &format!("unknown language `{text}`; known: {known}"),
+        )
+    })
+}
+
+/// `np.arange(temperature, 1.0 + 1e-6, increment)`.
+fn temperatures(first: f64, increment: Option<f64>) -> Result<Vec<f32>, Failure> {
+    if !(first.is_finite() && first >= 0.0) {
+        return Err(bad("temperature", "must be 0 or more"));
+    }
+    let Some(increment) = increment else {
+        return Ok(vec![first as f32]);
+    };
+    if !(increment.is_finite() && increment >= MIN_TEMPERATURE_INCREMENT) {
+        let reason = format!("must be None, or {MIN_TEMPERATURE_INCREMENT} or more");
+        return Err(bad("temperature-increment-on-fallback", &reason));
+    }
+    // The reference ends up without any temperature above 1 and fails; here the first one stays.
+    let n_temperatures = ((1.0 + 1e-6 - first) / increment).ceil().max(1.0) as usize;
+    Ok((0..n_temperatures)
+        .map(|i| (first + i as f64 * increment) as f32)
+        .collect())
+}
+
+fn clips(text: &str) -> Result<Vec<f64>, Failure> {
+    let times: Vec<f64> = list(text).map_err(|e| bad("clip-timestamps", &e))?;
+    if times.iter().any(|time| !(time.is_finite() && *time >= 0.0)) {
+        return Err(bad("clip-timestamps", "times must be 0 or more"));
+    }
+    Ok(if times.is_empty() { vec![0.0] } else { times })
+}
+
+fn bad(option: &str, reason: &str) -> Failure {
+    Failure::Usage(format!("--{option}: {reason}"))
+}
+
+fn not_yet(option: &str, value: &str, instead: &str) -> Failure {
+    let space = if value.is_empty() { "" } else { " " };
+    Failure::Usage(format!(
+        "--{option}{space}{value} is not yet supported: {instead}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::args::{Cli, parse};
+
+    fn cli(flags: &[&str]) -> Cli {
+        let words = ["overhear"].iter().chain(flags).chain(&["a.wav"]);
+        parse(words.map(Into::into)).unwrap_or_else(|e| panic!("{flags:?}: {e}"))
+    }
+
+    fn options(flags: &[&str]) -> TranscribeOptions {
+        let args = cli(flags).transcribe;
+        with_words(transcribe_options(&args.decoding).unwrap(), &args.words).unwrap()
+    }
+
+    fn is_refused(flags: &[&str]) -> bool {
+        let args = cli(flags).transcribe;
+        refuse_not_yet(&args.not_yet).is_err()
+            || transcribe_options(&args.decoding)
+                .and_then(|options| with_words(options, &args.words))
+                .is_err()
+            || caption_options(&args.words).is_err()
+            || model_options(&args.model).is_err()
+    }
+
+    #[test]
+    fn no_flags_give_the_librarys_defaults_but_for_the_beams() {
+        let (ours, mut theirs) = (options(&[]), TranscribeOptions::default());
+        theirs.beam_size = Some(5);
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+        assert_eq!(cli(&[]).transcribe.model.model, "turbo");
+    }
+
+    #[test]
+    fn a_full_whisper_command_line_works_in_both_cases() {
+        let line = "--model_dir . --device cpu --output_dir out --output_format srt --verbose False \
+            --task translate --temperature 0 --best_of 3 --beam_size 4 --patience 1.5 --length_penalty 0.25 --suppress_tokens -1,50257 \
+            --initial_prompt -hello --carry_initial_prompt True --condition_on_previous_text False \
+            --fp16 False --temperature_increment_on_fallback None --compression_ratio_threshold None \
+            --logprob_threshold -2.5 --no_speech_threshold 0.1 --word_timestamps False \
+            --highlight_words False --max_line_width None --max_line_count None \
+            --max_words_per_line None --threads 4 --clip_timestamps 1,2.5 \
+            --hallucination_silence_threshold None --prepend_punctuations -( --append_punctuations -)";
+        let snake: Vec<_> = line.split_whitespace().collect();
+        let kebab = line.replace('_', "-");
+        for words in [snake, kebab.split_whitespace().collect()] {
+            assert!(!is_refused(&words), "{words:?}");
+            let options = options(&words);
+            assert_eq!(options.task, Task::Translate);
+            assert_eq!(options.temperature, [0.0]);
+            assert_eq!(options.best_of, Some(3));
+            assert_eq!(options.beam_size, Some(4));
+            assert_eq!(options.patience, Some(1.5));
+            assert_eq!(options.length_penalty, Some(0.25));
+            assert_eq!(options.suppress_tokens, [-1, 50257]);
+            assert_eq!(options.initial_prompt.as_deref(), Some("-hello"));
+            assert!(options.carry_initial_prompt);
+            assert!(!options.condition_on_previous_text);
+            assert_eq!(options.compression_ratio_threshold, None);
+            assert_eq!(options.logprob_threshold, Some(-2.5));
+            assert_eq!(options.no_speech_threshold, Some(0.1));
+            assert_eq!(options.clip_timestamps, [1.0, 2.5]);
+            assert_eq!(options.prepend_punctuations, "-(");
+            assert_eq!(options.append_punctuations, "-)");
+            let args = cli(&words).transcribe;
+            assert!(!args.verbose);
+            assert_eq!(model_options(&args.model).unwrap().threads, 4);
+        }
+    }
+
+    #[test]
+    fn switches_take_nothing_an_equals_sign_or_a_literal_word() {
+        for (flags, expected) in [
+            (&["--print-colors"][..], true),
+            (&["--print_colors=True"], true),
+            (&["--print-colors", "True"], true),
+            (&["--print-colors", "False"], false),
+            (&["--print_colors=False"], false),
+            (&[], false),
+        ] {
+            let args = cli(flags).transcribe;
+            assert_eq!(args.print_colors, expected, "{flags:?}");
+            assert_eq!(args.files, ["a.wav"], "{flags:?}");
+        }
+        let words = [
+            "overhear",
+            "transcribe",
+            "-q",
+            "True",
+            "--",
+            "--quiet",
+            "True",
+        ];
+        let Some(crate::args::Command::Transcribe(args)) =
+            parse(words.map(Into::into)).unwrap().command
+        else {
+            panic!("not the subcommand")
+        };
+        assert!(args.quiet);
+        assert_eq!(
+            args.files,
+            ["--quiet", "True"],
+            "files after -- are left alone"
+        );
+        assert!(parse(["overhear", "--quiet=true", "a.wav"].map(Into::into)).is_err());
+    }
+
+    #[test]
+    fn what_does_not_exist_yet_is_refused_and_its_off_is_not() {
+        for flags in [
+            &["--vad_filter", "True"][..],
+            &["--device", "cuda"],
+            &["--compute_type", "int4"],
+        ] {
+            assert!(is_refused(flags), "{flags:?}");
+        }
+        for flags in [
+            &["--beam_size", "1"][..],
+            &["--beam_size", "None"],
+            &["--vad_filter", "False"],
+            &["--compute_type", "f32"],
+            &["--compute_type", "bf16"],
+            &["--compute_type", "int8"],
+            &["--fp16", "True"],
+        ] {
+            assert!(!is_refused(flags), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn boost_files_have_a_phrase_a_line_and_perhaps_a_weight() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("words.txt");
+        let file = |text: &str| {
+            fs::write(&path, text).unwrap();
+            boosts(&["Ann".to_owned()], Some(&path))
+        };
+        let found = file("\u{feff}Kubernetes\t3.5\r\n\nNew York\n zero \t\n").unwrap();
+        let found: Vec<(&str, f32)> = found.iter().map(|b| (&b.text[..], b.weight)).collect();
+        let weight = BoostPhrase::DEFAULT_WEIGHT;
+        assert_eq!(
+            found,
+            [
+                ("Ann", weight),
+                ("Kubernetes", 3.5),
+                ("New York", weight),
+                ("zero", weight)
+            ]
+        );
+        for bad in ["a\tb", "a\t0", "a\t-1", "a\tinf", "a\t1\t2"] {
+            assert!(file(bad).is_err(), "{bad}");
+        }
+        assert!(boosts(&[], Some(&folder.path().join("missing"))).is_err());
+    }
+
+    #[test]
+    fn what_needs_words_is_refused_without_them() {
+        for flags in [
+            &["--highlight_words", "True"][..],
+            &["--max_line_width", "40"],
+            &["--max_line_count", "2"],
+            &["--max_words_per_line", "3"],
+        ] {
+            assert!(is_refused(flags), "{flags:?}");
+            let with_words = [flags, &["--word_timestamps", "True"]].concat();
+            assert!(!is_refused(&with_words), "{flags:?}");
+        }
+        assert!(!is_refused(&["--max_line_width", "0"]));
+        let flags = [
+            "--word_timestamps",
+            "--max-line-width=42",
+            "--max-line-count=0",
+        ];
+        let options = caption_options(&cli(&flags).transcribe.words).unwrap();
+        assert_eq!(
+            (options.max_line_width, options.max_line_count),
+            (Some(42), None)
+        );
+    }
+
+    #[test]
+    fn options_without_effect_are_named() {
+        let cases: [(&[&str], &[&str]); 6] = [
+            (&[], &[]),
+            (&["--max_line_count", "2"], &["--max-line-count has"]),
+            (&["--max_line_count", "2", "--max_line_width", "40"], &[]),
+            (
+                &["--max_words_per_line", "2", "--max_line_width", "40"],
+                &["--max-words-per-line has"],
+            ),
+            (&["--task", "translate"], &["word timestamps of"]),
+            (&["--hallucination_silence_threshold", "2"], &[]),
+        ];
+        let warnings = |flags: &[&str]| {
+            let args = cli(flags).transcribe;
+            without_effect(&args.words, args.decoding.task)
+        };
+        for (flags, expected) in cases {
+            let found = warnings(&[flags, &["--word_timestamps"]].concat());
+            assert_eq!(found.len(), expected.len(), "{flags:?}: {found:?}");
+            for (found, expected) in found.iter().zip(expected) {
+                assert!(found.starts_with(expected), "{flags:?}: {found}");
+            }
+        }
+        assert_eq!(
+            warnings(&["--hallucination_silence_threshold", "2"]).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        for flags in [
+            &["--temperature", "-1"][..],
+            &["--temperature", "nan"],
+            &["--temperature_increment_on_fallback", "0"],
+            &["--temperature_increment_on_fallback", "1e-9"],
+            &["--beam_size", "0"],
+            &["--best_of", "0"],
+            &["--clip_timestamps", "1,x"],
+            &["--clip_timestamps", "-1"],
+            &["--suppress_tokens", "1.5"],
+            &["--languages", "en,klingon"],
+            &["--language_detection_segments", "0"],
+            &["--hallucination_silence_threshold", "nan"],
+        ] {
+            assert!(is_refused(flags), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn temperatures_are_numpys_arange() {
+        let cases: [(f64, Option<f64>, &[f32]); 5] = [
+            (0.0, Some(0.2), &[0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+            (0.5, Some(0.2), &[0.5, 0.7, 0.9]),
+            (0.0, Some(0.3), &[0.0, 0.3, 0.6, 0.9]),
+            (0.4, None, &[0.4]),
+            (1.5, Some(0.2), &[1.5]),
+        ];
+        for (first, increment, expected) in cases {
+            assert_eq!(temperatures(first, increment).unwrap(), expected);
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! `overhear transcribe`: every input in turn, from its name to its outputs.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use overhear::output::{CaptionOptions, Format};
+use overhear::{
+    Audio, AudioWarning, Error, Event, Language, Model, ModelOptions, Segment, TranscribeOptions,
+    Transcript,
+};
+
+use crate::args::{TranscribeArgs, formats};
+use crate::failure::Failure;
+use crate::inputs::{self, Input};
+use crate::interrupt::{Interrupt, POLL, propagate};
+use crate::live::{Live, LiveOptions};
+use crate::models;
+use crate::naming::{Target, targets};
+use crate::options::{
+    caption_options, model_options, refuse_not_yet, transcribe_options, with_words, without_effect,
+};
+use crate::outputs::{self, Destination};
+
+/// How long a signal waits for the engine to stop at its next token. One encoder pass of a large model may
+/// take longer; what is done is written without it then.
+const STOP_WITHIN: Duration = Duration::from_millis(1500);
+
+/// Length of a frame: in less audio there is nothing to hear.
+const MIN_DURATION_S: f64 = 0.01;
+
+/// Transcribes everything that `args` name.
+pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Failure> {
+    refuse_not_yet(&args.not_yet)?;
+    let options = with_words(transcribe_options(&args.decoding)?, &args.words)?;
+    let captions = caption_options(&args.words)?;
+    let model_options = model_options(&args.model)?;
+    let formats = formats(&args.output_format);
+    let destination = Destination::new(&args.output_dir, &formats)?;
+
+    let (found, missing): (Vec<_>, Vec<_>) = inputs::expand(&args.files, args.recursive)
+        .into_iter()
+        .partition(Result::is_ok);
+    let inputs: Vec<Input> = found.into_iter().flatten().collect();
+    let n_missing = missing.len();
+    missing
+        .into_iter()
+        .filter_map(Result::err)
+        .for_each(|failure| failure.report());
+
+    let mut jobs = jobs(&inputs, &destination, &formats);
+    if args.skip_existing && matches!(destination, Destination::Folder(_)) {
+        jobs.retain(|job| {
+            !formats
+                .iter()
+                .all(|&format| job.target.path(format).exists())
+        });
+    }
+    let n_skipped = inputs.len() - jobs.len();
+    let n_inputs = inputs.len() + n_missing;
+    if jobs.is_empty() {
+        return outcome(n_missing, n_inputs);
+    }
+    if let Destination::Folder(folder) = &destination {
+        outputs::prepare(folder)?;
+    }
+    let mut run = Run {
+        model: ModelSlot::Found(models::find(&args.model)?, model_options),
+        options,
+        formats,
+        captions,
+        destination,
+        interrupt,
+        live: Live::new(live_options(args, n_inputs > 1)),
+    };
+    for warning in without_effect(&args.words, args.decoding.task) {
+        run.live.note(&format!("warning: {warning}"));
+    }
+    if n_skipped > 0 {
+        run.live.note(&format!(
+            "{n_skipped} of {n_inputs} inputs skipped: their outputs are there"
+        ));
+    }
+    let n_failed = run.all(&jobs)?;
+    // Some failure of standard output comes after the outputs of every input.
+    run.live
+        .finish()
+        .and(outcome(n_missing + n_failed, n_inputs))
+}
+
+fn outcome(n_failed: usize, n_inputs: usize) -> Result<(), Failure> {
+    match n_failed {
+        0 => Ok(()),
+        _ => Err(Failure::Inputs {
+            all: n_failed == n_inputs,
+        }),
+    }
+}
+
+fn live_options(args: &TranscribeArgs, headers: bool) -> LiveOptions {
+    let to_stdout = args.output_dir.as_os_str() == "-";
+    LiveOptions {
+        segments: args.verbose && !args.quiet && !to_stdout,
+        headers,
+        notes: !args.quiet,
+        colours: args.print_colors,
+    }
+}
+
+/// One input and where its outputs go.
+struct Job<'a> {
+    input: &'a Input,
+    target: Target,
+}
+
+fn jobs<'a>(inputs: &'a [Input], destination: &Destination, formats: &[Format]) -> Vec<Job<'a>> {
+    let folder = match destination {
+        Destination::Folder(folder) => folder.clone(),
+        Destination::Stdout(_) => PathBuf::new(),
+    };
+    let targets = targets(inputs, &folder, formats);
+    inputs
+        .iter()
+        .zip(targets)
+        .map(|(input, target)| Job { input, target })
+        .collect()
+}
+
+/// The model is opened when the first input has turned out to be audio.
+enum ModelSlot {
+    Found(PathBuf, ModelOptions),
+    Opened(Model),
+}
+
+struct Run<'a> {
+    model: ModelSlot,
+    options: TranscribeOptions,
+    formats: Vec<Format>,
+    captions: CaptionOptions,
+    destination: Destination,
+    interrupt: &'a Interrupt,
+    live: Live,
+}
+
+impl Run<'_> {
+    /// Works through `jobs` and returns how many inputs failed. A failure that is not the input's own ends
+    /// the run: the next input would meet it too.
+    fn all(&mut self, jobs: &[Job<'_>]) -> Result<usize, Failure> {
+        let mut n_failed = 0;
+        for job in jobs {
+            self.interrupt.check()?;
+            match self.one(job) {
+                Ok(()) => {}
+                Err(failure @ Failure::Input(_)) => {
+                    failure.report();
+                    n_failed += 1;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(n_failed)
+    }
+
+    fn one(&mut self, job: &Job<'_>) -> Result<(), Failure> {
+        let name = job.input.display();
+        let audio = job.input.open(self.interrupt)?;
+        let model = self.model()?;
+        self.live.begin(&name);
+        let transcribed = self.transcribe(&model, audio);
+        self.live.end();
+        let (transcript, interrupted) = transcribed?;
+        if interrupted.is_none() && transcript.duration_s < MIN_DURATION_S {
+            self.live.note(&format!(
+                "warning: {name}: shorter than 10 ms, nothing to transcribe"
+            ));
+        }
+        for warning in &transcript.warnings {
+            self.live
+                .note(&format!("warning: {name}: {}", describe(warning)));
+        }
+        if interrupted.is_none() || !transcript.segments.is_empty() {
+            self.write(job, &transcript, interrupted.is_none())?;
+        }
+        interrupted.map_or(Ok(()), Err)
+    }
+
+    fn write(&self, job: &Job<'_>, transcript: &Transcript, complete: bool) -> Result<(), Failure> {
+        match &self.destination {
+            Destination::Stdout(format) => {
+                outputs::write_stdout(*format, &self.captions, transcript)
+            }
+            Destination::Folder(_) => {
+                outputs::prepare(job.target.folder())?;
+                let (formats, captions) = (&self.formats, &self.captions);
+                outputs::write_files(&job.target, formats, captions, transcript, complete)
+            }
+        }
+    }
+
+    /// The model, opened on first use. An English-only one hears English, whatever language was asked for.
+    fn model(&mut self) -> Result<Model, Failure> {
+        let (path, options) = match &self.model {
+            ModelSlot::Opened(model) => return Ok(model.clone()),
+            ModelSlot::Found(path, options) => (path.clone(), options.clone()),
+        };
+        let model = self.interrupt.run(move || Model::open(path, &options))??;
+        self.model = ModelSlot::Opened(model.clone());
+        if !model.dims().is_multilingual()
+            && let Some(language) = self
+                .options
+                .language
+                .filter(|&language| language != Language::ENGLISH)
+        {
+            let name = language.name();
+            self.live.note(&format!(
+                "warning: this model knows English only; --language {name} is ignored"
+            ));
+            self.options.language = Some(Language::ENGLISH);
+        }
+        Ok(model)
+    }
+
+    /// Transcribes on a thread of its own and shows what it reports. After a signal, what is done is returned
+    /// as a transcript with the failure that the signal means.
+    fn transcribe(
+        &mut self,
+        model: &Model,
+        audio: Audio,
+    ) -> Result<(Transcript, Option<Failure>), Failure> {
+        let (sender, receiver) = mpsc::channel();
+        let worker = thread::spawn({
+            let (model, options, interrupt) =
+                (model.clone(), self.options.clone(), self.interrupt.clone());
+            move || work(&model, &audio, &options, &interrupt, &sender)
+        });
+        let language = self.options.language.unwrap_or(Language::ENGLISH);
+        let mut done = Transcript {
+            text: String::new(),
+            segments: Vec::new(),
+            language,
+            duration_s: 0.0,
+            warnings: Vec::new(),
+            n_best: Vec::new(),
+        };
+        let mut stop_at = None;
+        loop {
+            let interrupted = self.interrupt.check().err();
+            if interrupted.is_some()
+                && Instant::now() > *stop_at.get_or_insert(Instant::now() + STOP_WITHIN)
+            {
+                return Ok((done, interrupted));
+            }
+            match receiver.recv_timeout(POLL) {
+                Ok(Report::Language(language, probability)) => {
+                    done.language = language;
+                    let name = language.name();
+                    self.live.note(&format!(
+                        "detected language: {name} ({:.1} %)",
+                        100.0 * probability
+                    ));
+                }
+                Ok(Report::Duration(duration_s)) => {
+                    done.duration_s = duration_s;
+                    self.live.duration(duration_s);
+                }
+                Ok(Report::Progress(position_s)) => self.live.progress(position_s),
+                Ok(Report::Segment(segment)) => {
+                    self.live
+                        .segment(&segment, model.tokenizer(), done.language);
+                    done.text.push_str(&segment.text);
+                    done.segments.push(*segment);
+                }
+                Ok(Report::End(Err(Error::Canceled))) => {
+                    return Ok((done, self.interrupt.check().err()));
+                }
+                Ok(Report::End(end)) => return Ok((end?, None)),
+                Err(RecvTimeoutError::Timeout) => self.live.tick(),
+                Err(RecvTimeoutError::Disconnected) => propagate(worker),
+            }
+        }
+    }
+}
+
+/// What the transcribing thread tells the one that shows and writes.
+enum Report {
+    Language(Language, f32),
+    Duration(f64),
+    Segment(Box<Segment>),
+    Progress(f64),
+    End(overhear::Result<Transcript>),
+}
+
+fn work(
+    model: &Model,
+    audio: &Audio,
+    options: &TranscribeOptions,
+    interrupt: &Interrupt,
+    sender: &mpsc::Sender<Report>,
+) {
+    let mut on_event = |event: Event<'_>| {
+        let report = match event {
+            Event::LanguageDetected {
+                language,
+                probability,
+            } => Some(Report::Language(language, probability)),
+            Event::Duration { duration_s } => Some(Report::Duration(duration_s)),
+            Event::Segment(segment) => Some(Report::Segment(Box::new(segment.clone()))),
+            Event::Progress { position_s } => Some(Report::Progress(position_s)),
+            _ => None,
+        };
+        let heard = report.is_none_or(|report| sender.send(report).is_ok());
+        match heard && interrupt.signal().is_none() {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    };
+    let end = model.transcribe_with(audio, options, &mut on_event);
+    let _ = sender.send(Report::End(end));
+}
+
+fn describe(warning: &AudioWarning) -> String {
+    match warning {
+        AudioWarning::Truncated => {
+            "ends early or is damaged in places; what could be decoded is used".to_owned()
+        }
+        AudioWarning::NotFinite => {
+            "holds samples that are not finite; they are replaced".to_owned()
+        }
+        other => format!("{other:?}"),
+    }
+}
