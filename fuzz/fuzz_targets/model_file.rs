@@ -1,0 +1,132 @@
+//! Any bytes as one file of a model folder whose other files are valid: a model, or an error.
+//!
+//! The first byte names the file; the rest is an input of `overhear_fuzz::splice`. The valid model is as small
+//! as a vocabulary of 51865 allows, with all weights zero: its safetensors file is a header and a hole.
+
+#![no_main]
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use overhear::{Model, ModelOptions};
+use overhear_fuzz::{nano, splice, write};
+
+const CONFIG: &[u8] = br#"{"architectures":["WhisperForConditionalGeneration"],"model_type":"whisper","activation_function":"gelu",
+"d_model":64,"encoder_layers":1,"encoder_attention_heads":1,"encoder_ffn_dim":256,"decoder_layers":1,
+"decoder_attention_heads":1,"decoder_ffn_dim":256,"max_source_positions":1500,"max_target_positions":448,
+"num_mel_bins":80,"vocab_size":51865,"scale_embedding":false,"torch_dtype":"float16"}"#;
+const INDEX: &[u8] =
+    br#"{"metadata":{"total_size":9},"weight_map":{"model.encoder.conv1.weight":"a.safetensors",
+"model.decoder.embed_tokens.weight":"a.safetensors"}}"#;
+
+/// The safetensors header, and how many bytes of weights follow.
+static HEADER: LazyLock<(Vec<u8>, u64)> = LazyLock::new(header);
+static GENERATION: LazyLock<Vec<u8>> = LazyLock::new(|| nano("generation_config.json"));
+static VOCAB: LazyLock<Vec<u8>> = LazyLock::new(|| nano("vocab.json"));
+
+fuzz_target!(init: initialize(), |bytes: &[u8]| {
+    let Some((&which, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let (header, n_weight_bytes) = &*HEADER;
+    let _ = open(|folder| match which % 5 {
+        0 => write(folder, "config.json", &splice(CONFIG, bytes)),
+        1 => write_weights(folder, &splice(header, bytes), *n_weight_bytes),
+        2 => write(folder, "model.safetensors", bytes),
+        3 => {
+            let whole = folder.join("model.safetensors");
+            std::fs::rename(whole, folder.join("a.safetensors")).expect("a file can be renamed");
+            write(folder, "model.safetensors.index.json", &splice(INDEX, bytes));
+        }
+        _ => write(folder, "generation_config.json", &splice(&GENERATION, bytes)),
+    });
+});
+
+fn initialize() {
+    overhear_fuzz::initialize();
+    // Else nothing but the first check would ever be reached.
+    if let Err(error) = open(|_| ()) {
+        panic!("the valid model does not open: {error}");
+    }
+}
+
+/// Opens the valid model after `change`.
+fn open(change: impl FnOnce(&Path)) -> overhear::Result<Model> {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let folder = folder.path();
+    let (header, n_weight_bytes) = &*HEADER;
+    write(folder, "config.json", CONFIG);
+    write(folder, "generation_config.json", &GENERATION);
+    write(folder, "vocab.json", &VOCAB);
+    write_weights(folder, header, *n_weight_bytes);
+    change(folder);
+    let options = ModelOptions {
+        threads: 1,
+        ..ModelOptions::default()
+    };
+    Model::open(folder, &options)
+}
+
+fn write_weights(folder: &Path, header: &[u8], n_weight_bytes: u64) {
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend_from_slice(header);
+    write(folder, "model.safetensors", &file);
+    OpenOptions::new()
+        .write(true)
+        .open(folder.join("model.safetensors"))
+        .and_then(|f| f.set_len(file.len() as u64 + n_weight_bytes))
+        .expect("a temporary file can grow");
+}
+
+fn header() -> (Vec<u8>, u64) {
+    let mut header = String::from("{");
+    let mut end = 0;
+    let mut tensor = |name: &str, shape: &[u64]| {
+        let start = end;
+        end += 2 * shape.iter().product::<u64>();
+        let comma = if start == 0 { "" } else { "," };
+        write!(header, r#"{comma}"model.{name}":{{"dtype":"F16","shape":{shape:?},"data_offsets":[{start},{end}]}}"#)
+            .expect("a string can grow");
+    };
+    for (side, positions, attentions) in [
+        ("encoder", 1500, &["self_attn"][..]),
+        ("decoder", 448, &["self_attn", "encoder_attn"]),
+    ] {
+        tensor(&format!("{side}.embed_positions.weight"), &[positions, 64]);
+        for part in ["weight", "bias"] {
+            let matrix = |rows, columns| {
+                if part == "weight" {
+                    vec![rows, columns]
+                } else {
+                    vec![rows]
+                }
+            };
+            let layer = format!("{side}.layers.0");
+            for attention in attentions {
+                for projection in ["q_proj", "k_proj", "v_proj", "out_proj"] {
+                    if (projection, part) != ("k_proj", "bias") {
+                        tensor(
+                            &format!("{layer}.{attention}.{projection}.{part}"),
+                            &matrix(64, 64),
+                        );
+                    }
+                }
+                tensor(&format!("{layer}.{attention}_layer_norm.{part}"), &[64]);
+            }
+            tensor(&format!("{layer}.fc1.{part}"), &matrix(256, 64));
+            tensor(&format!("{layer}.fc2.{part}"), &matrix(64, 256));
+            tensor(&format!("{layer}.final_layer_norm.{part}"), &[64]);
+            tensor(&format!("{side}.layer_norm.{part}"), &[64]);
+        }
+    }
+    tensor("encoder.conv1.weight", &[64, 80, 3]);
+    tensor("encoder.conv1.bias", &[64]);
+    tensor("encoder.conv2.weight", &[64, 64, 3]);
+    tensor("encoder.conv2.bias", &[64]);
+    tensor("decoder.embed_tokens.weight", &[51865, 64]);
+    header.push('}');
+    (header.into_bytes(), end)
+}

@@ -1,0 +1,142 @@
+# The project's tasks. `just check` is what CI runs and what a change must pass.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# Clips, goldens and models beyond the ones in the repository, for `sweep`.
+shared := env("OVERHEAR_SHARED", justfile_directory() / ".." / "shared")
+
+# Checkpoints made by `inflate`, a folder a size.
+inflated := env("OVERHEAR_INFLATED", justfile_directory() / "target" / "inflated")
+
+# The model that `inflate` makes them from.
+nano := if path_exists(shared / "models/nano/v3") == "true" { shared / "models/nano" } else { "models/nano" }
+
+python := env("PYTHON", "python3")
+fixtures := "crates/overhear/tests/fixtures"
+turbo_clips := "synth-en-05,synth-es-00,real-digits-0"
+
+# List the recipes.
+default:
+    @just --list
+
+# Everything a change must pass.
+check: fmt clippy typos deny doc nextest
+
+# Formatting.
+fmt:
+    cargo fmt --all --check
+
+# Lints, warnings denied.
+clippy:
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Spelling.
+typos:
+    typos
+
+# Licences, sources and banned crates of the dependency tree.
+deny:
+    cargo deny --locked check --hide-inclusion-graph bans licenses sources
+
+# The documentation builds without a warning.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+# Every test, a process each.
+nextest *ARGS:
+    cargo nextest run --workspace --locked {{ARGS}}
+
+# The tests as the README names them: nothing needed but cargo.
+test *ARGS:
+    cargo test --workspace --locked {{ARGS}}
+
+# Kernel and end-to-end benchmarks.
+bench *ARGS:
+    cargo bench --workspace --locked {{ARGS}}
+
+# The tests too large for every run: all shared clips, checkpoints of true size, hours of audio.
+sweep: (inflate "tiny") (inflate "small")
+    OVERHEAR_SHARED="$(realpath {{shared}})" OVERHEAR_INFLATED="$(realpath {{inflated}})" \
+        cargo nextest run --workspace --locked --run-ignored only -E 'not test(turbo)'
+
+# Parity at the shape of turbo. The checkpoint takes 1.6 GB of disk, the run minutes per clip.
+sweep-turbo: (inflate "turbo")
+    OVERHEAR_INFLATED="$(realpath {{inflated}})" \
+        cargo nextest run --workspace --locked --run-ignored only -E 'test(turbo)'
+
+# Make the checkpoint target/inflated/SIZE: a published shape that computes nano's function.
+inflate SIZE: (_python "numpy safetensors")
+    #!/usr/bin/env bash
+    set -euo pipefail
+    out={{inflated}}/{{SIZE}}
+    if [ ! -f "$out/model.safetensors" ]; then
+        rm -rf "$out.partial"
+        target/python/bin/python tools/inflate.py {{nano}} "$out.partial" --size {{SIZE}}
+        mv "$out.partial" "$out"
+    fi
+    # The goldens belong to one checkpoint: make sure that this is it.
+    sums={{fixtures}}/golden-{{SIZE}}/SHA256
+    if [ -f "$sums" ]; then (cd "$out" && sha256sum --check "{{justfile_directory()}}/$sums"); fi
+
+# Make the goldens again with openai/whisper: a download of about 1 GB, ffmpeg on the PATH, half an hour.
+golden: (_python "-r tools/requirements.txt") (inflate "tiny") (inflate "turbo")
+    #!/usr/bin/env bash
+    set -euo pipefail
+    python=target/python/bin/python
+    golden() { # HF_FOLDER OUT_FOLDER [OPTIONS]
+        $python tools/hf2openai.py "$1" target/golden.pt
+        $python tools/dump_golden.py target/golden.pt {{fixtures}}/audio {{fixtures}}/"$2" "${@:3}"
+        rm target/golden.pt
+    }
+    $python tools/dump_normalized.py {{fixtures}}/normalize/golden.jsonl
+    golden models/nano golden --tensors synth-en-00,real-digits-0
+    golden {{inflated}}/tiny golden-tiny --quick
+    golden {{inflated}}/turbo golden-turbo --quick --only {{turbo_clips}}
+    for size in tiny turbo; do
+        (cd {{inflated}}/$size && sha256sum model.safetensors) > {{fixtures}}/golden-$size/SHA256
+    done
+
+# Make the captions of words, and what the rules about words give, again with openai/whisper's own code.
+golden-words: (_python "-r tools/requirements.txt")
+    target/python/bin/python {{fixtures}}/output/make_words.py
+    target/python/bin/python {{fixtures}}/words/make.py
+
+# A virtual environment with pinned Python packages.
+_python *PACKAGES:
+    [ -x target/python/bin/pip ] || {{python}} -m venv target/python
+    target/python/bin/pip install --quiet --constraint tools/requirements.txt {{PACKAGES}}
+
+# Fuzz TARGET (audio_bytes, model_file, tokenizer_json) for SECONDS.
+fuzz TARGET SECONDS="60" *ARGS: fuzz-build (_fuzz-seeds TARGET)
+    cd fuzz && mkdir -p artifacts && target/$(rustc --print host-tuple)/release/{{TARGET}} corpus/{{TARGET}} \
+        -max_total_time={{SECONDS}} -max_len=65536 -timeout=10 -rss_limit_mb=1024 \
+        -artifact_prefix=artifacts/{{TARGET}}- {{ARGS}}
+
+# Build the fuzz targets. fuzz/.cargo/config.toml has the coverage flags.
+fuzz-build:
+    cd fuzz && CARGO_TARGET_DIR=target cargo build --release --target $(rustc --print host-tuple)
+
+# Inputs to begin with: the heads of the fixtures, and one of each layout that the targets know.
+_fuzz-seeds TARGET:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    corpus=fuzz/corpus/{{TARGET}}
+    mkdir -p "$corpus"
+    case {{TARGET}} in
+    audio_bytes)
+        find clips {{fixtures}} -type f -size -2M ! -name '*.json*' ! -name '*.safetensors' ! -name '*.md' ! -name SHA256 |
+            while read -r file; do head -c 12288 "$file" > "$corpus/$(basename "$file")"; done ;;
+    model_file)
+        # File, whole or splice, position, bytes removed, new bytes: see fuzz_targets/model_file.rs.
+        for file in '\0' '\1' '\3' '\4'; do
+            printf "$file"'\1\0\0\0\0\0\0' > "$corpus/valid-$(printf "$file" | od -An -tu1 | tr -d ' ')"
+        done
+        printf '\2\2\0\0\0\0\0\0\0{}' > "$corpus/empty-header"
+        printf '\0\0{"model_type":"whisper","d_model":64}' > "$corpus/config" ;;
+    tokenizer_json)
+        for file in '\0' '\1' '\100' '\200'; do
+            printf "$file"'\1\0\0\0\0\0\0' > "$corpus/valid-$(printf "$file" | od -An -tu1 | tr -d ' ')"
+        done
+        printf '\0\0{"a":0,"\304\240b":1}' > "$corpus/vocab"
+        printf '\1\0{"model":{"vocab":{"a":0}}}' > "$corpus/tokenizer" ;;
+    esac
