@@ -73,8 +73,8 @@ fn main() {
             for packing in [Packing::Bf16, Packing::Int8] {
                 if kernels.is_native(packing) {
                     let peak = match packing {
-                        Packing::Bf16 => probe::bf16_dot(&bench.pool),
-                        Packing::Int8 => probe::int8_dot(&bench.pool),
+                        Packing::Bf16 => probe::bf16_dot(isa, &bench.pool),
+                        Packing::Int8 => probe::int8_dot(isa, &bench.pool),
                     };
                     let peak = peak.unwrap_or(f64::NAN);
                     MODELS

@@ -2,7 +2,7 @@
 //!
 //! They are packed once for a product, with layer normalisation on the way, or come out of one as bfloat16.
 
-use crate::dot::round_bf16;
+use crate::dot::{SLACK_ROWS, round_bf16};
 use crate::packed::{max_magnitude, quantised, scale};
 use crate::rows::normalise;
 use crate::simd::{Set, Simd, Vectorized};
@@ -15,7 +15,8 @@ const FEW_ELEMENTS: usize = 8 << 10;
 /// Elements of a task.
 const TASK_ELEMENTS: usize = 16 << 10;
 
-/// Rows of activations, packed. A row takes whole words, the rest of the last one being zero.
+/// Rows of activations, packed. A row takes whole words, the rest of the last one, and what lies between rows, being
+/// zero or unsaid.
 #[derive(Clone, Debug)]
 pub struct Activations {
     packing: Packing,
@@ -40,13 +41,24 @@ pub enum Source<'a> {
 pub struct PackedRows<'a> {
     pub(crate) packing: Packing,
     pub(crate) n_cols: usize,
+    /// From the first row on, with what lies behind the last.
     pub(crate) words: &'a [u32],
+    /// Words up to the end of the last row.
+    len: usize,
     /// Words from row to row.
     pub(crate) stride: usize,
     pub(crate) scales: &'a [f32],
 }
 
 impl PackedRows<'_> {
+    /// Whether there are `n_rows` of them, with the [`SLACK_ROWS`] behind that tiles read.
+    pub(crate) fn has(&self, n_rows: usize) -> bool {
+        let n_words = self.n_cols.div_ceil(self.packing.per_word());
+        n_rows == 0
+            || (n_rows - 1) * self.stride + n_words <= self.len
+                && (n_rows - 1 + SLACK_ROWS) * self.stride + n_words <= self.words.len()
+    }
+
     /// The rows from `first` on.
     ///
     /// # Panics
@@ -55,6 +67,7 @@ impl PackedRows<'_> {
     pub fn skip(self, first: usize) -> Self {
         Self {
             words: &self.words[first * self.stride..],
+            len: self.len - first * self.stride,
             scales: &self.scales[first.min(self.scales.len())..],
             ..self
         }
@@ -79,7 +92,8 @@ impl Activations {
     /// Makes it `[n_rows, n_cols]`; what the rows hold is then unsaid, zeros if it is new.
     pub fn reset(&mut self, n_rows: usize, n_cols: usize) {
         (self.n_rows, self.n_cols) = (n_rows, n_cols);
-        self.words.grow(n_rows * self.stride());
+        // A convolution's rows are up to two of these apart.
+        self.words.grow((n_rows + 2 * SLACK_ROWS) * self.stride());
         if self.packing == Packing::Int8 && self.scales.len() < n_rows {
             self.scales.resize(n_rows, 0.0);
         }
@@ -92,8 +106,19 @@ impl Activations {
     }
 
     /// Words of a row.
-    fn stride(&self) -> usize {
+    fn n_words(&self) -> usize {
         self.n_cols.div_ceil(self.packing.per_word())
+    }
+
+    /// Words from row to row. Long rows are kept from lying whole pages, halves or quarters of one apart: sixteen of
+    /// them at once would fight for the same places of the first-level cache.
+    fn stride(&self) -> usize {
+        const PAGE: usize = 1024;
+        const LINE: usize = 16;
+        match self.n_words() {
+            n if n >= PAGE && n.is_multiple_of(PAGE / 4) => n + LINE,
+            n => n,
+        }
     }
 
     /// All rows.
@@ -102,7 +127,8 @@ impl Activations {
         PackedRows {
             packing: self.packing,
             n_cols: self.n_cols,
-            words: &self.words.as_slice()[..self.n_rows * self.stride()],
+            words: self.words.as_slice(),
+            len: self.n_rows * self.stride(),
             stride: self.stride(),
             scales: &self.scales,
         }
@@ -119,7 +145,8 @@ impl Activations {
         let rows = self.rows();
         PackedRows {
             n_cols,
-            words: &rows.words[(first / 2).min(rows.words.len())..],
+            words: &rows.words[(first / 2).min(rows.len)..],
+            len: rows.len - (first / 2).min(rows.len),
             ..rows
         }
     }
@@ -127,10 +154,10 @@ impl Activations {
     /// Rows of `n_taps` of these rows each, `step` rows apart: what a convolution multiplies. bfloat16.
     ///
     /// # Panics
-    /// If rows do not fill words.
+    /// If rows do not follow each other without a gap.
     #[must_use]
     pub fn taps(&self, n_taps: usize, step: usize) -> PackedRows<'_> {
-        assert!(self.packing == Packing::Bf16 && self.n_cols.is_multiple_of(2));
+        assert!(self.packing == Packing::Bf16 && 2 * self.stride() == self.n_cols);
         let rows = self.rows();
         PackedRows {
             n_cols: n_taps * self.n_cols,
@@ -139,14 +166,15 @@ impl Activations {
         }
     }
 
-    /// The bfloat16 of all rows, to be written `[n_rows, n_cols]`.
+    /// The bfloat16 of all rows, to be written, and how far apart rows are.
     ///
     /// # Panics
     /// If rows do not fill words.
-    pub(crate) fn bf16_mut(&mut self) -> &mut [u16] {
+    pub(crate) fn bf16_mut(&mut self) -> (&mut [u16], usize) {
         assert!(self.packing == Packing::Bf16 && self.n_cols.is_multiple_of(2));
-        let len = self.n_rows * self.n_cols;
-        &mut halves_mut(self.words.as_mut_slice())[..len]
+        let stride = 2 * self.stride();
+        let len = self.n_rows * stride;
+        (&mut halves_mut(self.words.as_mut_slice())[..len], stride)
     }
 
     /// Rows and columns.

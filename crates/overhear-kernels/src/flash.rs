@@ -7,10 +7,10 @@
 //! once and nothing is rescaled. Scores, maxima and sums are f32, the weights are rounded to bfloat16.
 
 use crate::activations::PackedRows;
-use crate::dot::{Dot, DotTask};
+use crate::dot::{DotTask, MAX_ROWS, Operands, Unit};
 use crate::math::exp2_short;
 use crate::packed::PANEL;
-use crate::product::{MAX_ROWS, Operands, block, panels_of, write_bf16};
+use crate::product::write_bf16;
 use crate::simd::{Set, Simd};
 use crate::split::Split;
 use crate::words::{Words, halves, halves_of};
@@ -158,8 +158,9 @@ pub(crate) fn flash_attention(
     let KeysValues {
         n_head, head_dim, ..
     } = *keys_values;
-    let out = Split::new(&mut out.bf16_mut()[first_out * n_head * head_dim..]);
-    let n_strips = n_query.div_ceil(MAX_ROWS);
+    let (out, out_stride) = out.bf16_mut();
+    let out = Split::new(&mut out[first_out * out_stride..]);
+    let n_strips = n_query.div_ceil(set.blocking().rows);
     let rows = n_query.div_ceil(n_strips.max(1));
     // Heads outermost: threads at work share a head's keys and values.
     pool.run(n_head * n_strips, &|task| {
@@ -167,13 +168,15 @@ pub(crate) fn flash_attention(
         let n = rows.min(n_query.saturating_sub(first));
         let padded = keys_values.padded();
         let width = head_dim.next_multiple_of(PANEL);
-        scratch::with(n * (padded + padded / 2 + width), |scratch| {
-            let (scores, scratch) = scratch.split_at_mut(n * padded);
-            let (weights, sums) = scratch.split_at_mut(n * padded / 2);
+        let room = set.block_room(n);
+        scratch::with(room * (padded + padded / 2 + width), |scratch| {
+            let (scores, scratch) = scratch.split_at_mut(room * padded);
+            let (weights, sums) = scratch.split_at_mut(room * padded / 2);
             set.run_bf16(Strip {
                 keys_values,
                 q,
                 out,
+                out_stride,
                 head,
                 first,
                 n,
@@ -190,47 +193,46 @@ struct Strip<'a> {
     keys_values: &'a KeysValues,
     q: PackedRows<'a>,
     out: Split<'a, u16>,
+    /// Elements from row to row.
+    out_stride: usize,
     head: usize,
     first: usize,
     n: usize,
-    /// `[n, padded]`.
+    /// `[room, padded]`: `room` is `n` and what a block takes beyond.
     scores: &'a mut [f32],
-    /// `[n, padded]` bfloat16.
+    /// `[room, padded]` bfloat16.
     weights: &'a mut [f32],
-    /// `[n, width]`.
+    /// `[room, width]`.
     sums: &'a mut [f32],
 }
 
 impl DotTask for Strip<'_> {
     #[inline(always)]
-    fn run<D: Dot>(mut self, d: D) {
+    fn run<U: Unit>(mut self, unit: U) {
         let KeysValues {
-            n_head,
-            head_dim,
-            n_key,
-            ..
+            head_dim, n_key, ..
         } = *self.keys_values;
-        let (s, lanes) = (d.simd(), <D::Simd as Simd>::LANES);
+        let (s, lanes) = (unit.simd(), <U::Simd as Simd>::LANES);
         let padded = self.keys_values.padded();
         let width = head_dim.next_multiple_of(PANEL);
-        self.multiply_keys(d);
+        self.multiply_keys(unit);
         let scale = std::f32::consts::LOG2_E / (head_dim as f32).sqrt();
         let mut inverse = [0.0; MAX_ROWS];
         let weights = halves_of(self.weights);
-        let rows = self.scores.chunks_exact_mut(padded);
+        let rows = self.scores.chunks_exact_mut(padded).take(self.n);
         for (i, (scores, weights)) in rows.zip(weights.chunks_exact_mut(padded)).enumerate() {
             scores[n_key..].fill(f32::NEG_INFINITY);
-            inverse[i] = 1.0 / soften(d, scores, weights, scale);
+            inverse[i] = 1.0 / soften(unit, scores, weights, scale);
         }
-        self.multiply_values(d);
+        self.multiply_values(unit);
         for i in 0..self.n {
-            let from = ((self.first + i) * n_head + self.head) * head_dim;
+            let from = (self.first + i) * self.out_stride + self.head * head_dim;
             // SAFETY: no other task has this head of this query.
             let out = unsafe { self.out.take(from, head_dim) };
             let scale = s.splat(inverse[i]);
             let sums = &self.sums[i * width..][..width];
             for (out, sums) in out.chunks_mut(lanes).zip(sums.chunks(lanes)) {
-                write_bf16(d, out, s.mul(s.read(sums), scale));
+                write_bf16(unit, out, s.mul(s.read(sums), scale));
             }
         }
     }
@@ -239,7 +241,7 @@ impl DotTask for Strip<'_> {
 impl Strip<'_> {
     /// Scores of all queries and keys, not yet scaled.
     #[inline(always)]
-    fn multiply_keys<D: Dot>(&mut self, d: D) {
+    fn multiply_keys<U: Unit>(&mut self, unit: U) {
         let kv = self.keys_values;
         let n_words = kv.head_dim / 2;
         let keys = &kv.keys.as_slice()[self.head * kv.keys_words()..][..kv.keys_words()];
@@ -250,14 +252,15 @@ impl Strip<'_> {
             w_stride: n_words * PANEL,
             n_words,
             starts: std::ptr::null(),
+            carry: false,
             sums_stride: kv.padded(),
         };
-        multiply(d, self.n, kv.padded() / PANEL, operands, self.scores);
+        multiply(unit, self.n, kv.padded() / PANEL, operands, self.scores);
     }
 
     /// The sums of values by their weights.
     #[inline(always)]
-    fn multiply_values<D: Dot>(&mut self, d: D) {
+    fn multiply_values<U: Unit>(&mut self, unit: U) {
         let kv = self.keys_values;
         let (n_words, width) = (kv.padded() / 2, kv.head_dim.next_multiple_of(PANEL));
         let values = &kv.values.as_slice()[self.head * kv.values_words()..][..kv.values_words()];
@@ -268,22 +271,23 @@ impl Strip<'_> {
             w_stride: n_words * PANEL,
             n_words,
             starts: std::ptr::null(),
+            carry: false,
             sums_stride: width,
         };
-        multiply(d, self.n, width / PANEL, operands, self.sums);
+        multiply(unit, self.n, width / PANEL, operands, self.sums);
     }
 }
 
 /// All panels of a product of `n` rows, `[n, n_panels * 32]`, into `sums`.
 #[inline(always)]
-fn multiply<D: Dot>(d: D, n: usize, n_panels: usize, operands: Operands, sums: &mut [f32]) {
+fn multiply<U: Unit>(unit: U, n: usize, n_panels: usize, operands: Operands, sums: &mut [f32]) {
     assert!(sums.len() >= n * operands.sums_stride && operands.sums_stride == n_panels * PANEL);
     let mut row = 0;
     while row < n {
-        let n = D::ROWS.min(n - row);
+        let n = U::ROWS.min(n - row);
         let mut panel = 0;
         while panel < n_panels {
-            let at = panels_of::<D>(n).min(n_panels - panel);
+            let at = U::panels_of(n).min(n_panels - panel);
             let at = if at == 3 { 2 } else { at };
             let operands = Operands {
                 x: operands.x.wrapping_add(row * operands.x_stride),
@@ -292,7 +296,7 @@ fn multiply<D: Dot>(d: D, n: usize, n_panels: usize, operands: Operands, sums: &
             };
             let to = sums[row * operands.sums_stride + panel * PANEL..].as_mut_ptr();
             // SAFETY: rows, panels and sums are as many as the block takes.
-            unsafe { block(d, n, at, n < MAX_ROWS, &operands, to) };
+            unsafe { unit.block(n, at, n < U::ROWS, &operands, to) };
             panel += at;
         }
         row += n;
@@ -301,10 +305,10 @@ fn multiply<D: Dot>(d: D, n: usize, n_panels: usize, operands: Operands, sums: &
 
 /// `weights = 2^(scale * (scores - max))`, rounded; their sum before that.
 #[inline(always)]
-fn soften<D: Dot>(d: D, scores: &[f32], weights: &mut [u16], scale: f32) -> f32 {
+fn soften<U: Unit>(unit: U, scores: &[f32], weights: &mut [u16], scale: f32) -> f32 {
     /// Vectors at a time, so that maxima and sums do not wait for one another.
     const N: usize = 2;
-    let (s, lanes) = (d.simd(), <D::Simd as Simd>::LANES);
+    let (s, lanes) = (unit.simd(), <U::Simd as Simd>::LANES);
     let mut max = [s.splat(f32::NEG_INFINITY); N];
     for scores in scores.chunks_exact(N * lanes) {
         for n in 0..N {
@@ -322,7 +326,7 @@ fn soften<D: Dot>(d: D, scores: &[f32], weights: &mut [u16], scale: f32) -> f32 
             let score = s.read(&scores[n * lanes..][..lanes]);
             let v = exp2_short(s, s.fma(score, scale, offset));
             sums[n] = s.add(sums[n], v);
-            write_bf16(d, &mut weights[n * lanes..][..lanes], v);
+            write_bf16(unit, &mut weights[n * lanes..][..lanes], v);
         }
     }
     s.sum(s.add(sums[0], sums[1]))

@@ -10,8 +10,8 @@ pub const ISA_VARIABLE: &str = "OVERHEAR_ISA";
 
 /// An instruction set that kernels exist for, weakest first within an architecture.
 ///
-/// A further set (AVX-512 BF16, VNNI, AMX) is a variant here, a proof token in `simd`, and a row in
-/// [`Isa::ALL`], [`Isa::name`] and `simd::Set`; nothing outside this crate changes.
+/// A further set is a variant here, a proof token in `simd` or `dot`, and a row in [`Isa::ALL`], [`Isa::name`] and
+/// `simd::Set`; nothing outside this crate changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// Plain loops, on every machine.
@@ -20,8 +20,10 @@ pub enum Isa {
     Neon,
     /// 256-bit AVX2 with FMA and F16C.
     Avx2,
-    /// 512-bit AVX-512 F, BW, VL and DQ.
+    /// 512-bit AVX-512 F, BW, VL and DQ; BF16 and VNNI where they are.
     Avx512,
+    /// AVX-512 with BF16 and VNNI, and the tiles of AMX with BF16 and INT8.
+    Amx,
 }
 
 /// Why an instruction set cannot be used.
@@ -35,7 +37,7 @@ pub enum IsaError {
 
 impl Isa {
     /// Every set that overhear has kernels for, weakest first, whatever this machine can run.
-    pub const ALL: &'static [Isa] = &[Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512];
+    pub const ALL: &'static [Isa] = &[Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Amx];
 
     /// The name used by `OVERHEAR_ISA` and `overhear info`.
     #[must_use]
@@ -45,6 +47,7 @@ impl Isa {
             Isa::Neon => "neon",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Amx => "amx",
         }
     }
 
@@ -154,7 +157,7 @@ mod tests {
         let unknown = Isa::forced("sse9").expect_err("no such set").to_string();
         assert_eq!(
             unknown,
-            "unknown instruction set `sse9`; known: scalar, neon, avx2, avx512"
+            "unknown instruction set `sse9`; known: scalar, neon, avx2, avx512, amx"
         );
         for &isa in Isa::ALL {
             match Isa::forced(isa.name()) {

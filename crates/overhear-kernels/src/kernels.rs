@@ -98,6 +98,21 @@ impl Kernels {
         }
     }
 
+    /// The same with the tiles of AMX in plain Rust.
+    #[cfg(test)]
+    pub(crate) fn plain_tiles() -> Self {
+        Self {
+            isa: Isa::Scalar,
+            set: Set::PlainTiles(crate::simd::plain::Plain),
+        }
+    }
+
+    /// Whether bfloat16 products are summed in the order of tiles.
+    #[cfg(test)]
+    pub(crate) fn sums_tiles(&self) -> bool {
+        self.set.block_room(1) > 1
+    }
+
     /// The instruction set in use.
     #[must_use]
     pub fn isa(&self) -> Isa {
@@ -190,10 +205,7 @@ impl Kernels {
         let (n_out, n_in) = (w.n_out(), w.n_in());
         assert_eq!(x.packing, w.packing(), "the packings differ");
         assert_eq!(x.n_cols, n_in, "x is not rows of {n_in}");
-        assert!(
-            n_rows == 0 || (n_rows - 1) * x.stride + w.n_words() <= x.words.len(),
-            "x is not {n_rows} rows"
-        );
+        assert!(x.has(n_rows), "x is not {n_rows} rows");
         assert!(
             bias.is_none_or(|bias| bias.len() == n_out),
             "the bias is not {n_out} long"
@@ -436,10 +448,7 @@ impl Kernels {
 fn assert_bf16(rows: PackedRows<'_>, n_rows: usize, n_cols: usize) {
     assert_eq!(rows.packing, Packing::Bf16, "rows that are not bfloat16");
     assert_eq!(rows.n_cols, n_cols, "rows that are not {n_cols} long");
-    assert!(
-        n_rows == 0 || (n_rows - 1) * rows.stride + n_cols.div_ceil(2) <= rows.words.len(),
-        "fewer than {n_rows} rows"
-    );
+    assert!(rows.has(n_rows), "fewer than {n_rows} rows");
 }
 
 /// Checks that `n_rows` rows of `len` elements lie within the buffer.

@@ -8,8 +8,8 @@
 //! Results never depend on the number of threads: work is split over outputs, never over a sum.
 //!
 //! The vector kernels are written once, in `linear`, `attention`, `rows` and `math`, over the small vocabulary of
-//! `simd`, which each instruction set implements. A set with units of its own (tiles, int8 dot products) brings its
-//! own register block and packing, and joins the choice in `linear`.
+//! `simd`, which each instruction set implements; products in bfloat16 and bytes, in `product` and `flash`, over the
+//! units of `dot`: dot products and tiles.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![allow(

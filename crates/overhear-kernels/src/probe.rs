@@ -7,6 +7,8 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+#[cfg(target_arch = "x86_64")]
+use crate::dot::{Amx, amx_chains};
 use crate::{Isa, Pool};
 
 const RUNS: usize = 7;
@@ -23,7 +25,7 @@ pub fn f32_fma(isa: Isa, pool: &Pool) -> Option<f64> {
         Isa::Scalar => None,
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the machine has the set, checked above.
-        Isa::Avx512 => Some(rate(pool, &|steps| unsafe { x86::fma_512(steps) })),
+        Isa::Avx512 | Isa::Amx => Some(rate(pool, &|steps| unsafe { x86::fma_512(steps) })),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the machine has the set, checked above.
         Isa::Avx2 => Some(rate(pool, &|steps| unsafe { x86::fma_256(steps) })),
@@ -34,30 +36,46 @@ pub fn f32_fma(isa: Isa, pool: &Pool) -> Option<f64> {
     }
 }
 
-/// Operations per second of bf16 dot products on 512-bit registers (`vdpbf16ps`: a multiply-add counts as two), where
-/// the machine has them.
+/// Operations per second of bf16 products on the registers of `isa`, a multiply-add being two: those of AMX's tiles
+/// (`tdpbf16ps`), or dot products of AVX-512 (`vdpbf16ps`); `None` where there are none.
 #[must_use]
-pub fn bf16_dot(pool: &Pool) -> Option<f64> {
+pub fn bf16_dot(isa: Isa, pool: &Pool) -> Option<f64> {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16") {
-        // SAFETY: detected above.
-        return Some(rate(pool, &|steps| unsafe { x86::bf16_dots(steps) }));
+    match isa {
+        Isa::Amx => return tiles(false, pool),
+        Isa::Avx512 if isa.is_available() && is_x86_feature_detected!("avx512bf16") => {
+            // SAFETY: detected above.
+            return Some(rate(pool, &|steps| unsafe { x86::bf16_dots(steps) }));
+        }
+        _ => {}
     }
-    let _ = pool;
+    let _ = (isa, pool);
     None
 }
 
-/// Operations per second of int8 dot products on 512-bit registers (`vpdpbusd`: a multiply-add counts as two), where
-/// the machine has them.
+/// Operations per second of int8 products, likewise (`tdpbusd`, `vpdpbusd`).
 #[must_use]
-pub fn int8_dot(pool: &Pool) -> Option<f64> {
+pub fn int8_dot(isa: Isa, pool: &Pool) -> Option<f64> {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni") {
-        // SAFETY: detected above.
-        return Some(rate(pool, &|steps| unsafe { x86::int8_dots(steps) }));
+    match isa {
+        Isa::Amx => return tiles(true, pool),
+        Isa::Avx512 if isa.is_available() && is_x86_feature_detected!("avx512vnni") => {
+            // SAFETY: detected above.
+            return Some(rate(pool, &|steps| unsafe { x86::int8_dots(steps) }));
+        }
+        _ => {}
     }
-    let _ = pool;
+    let _ = (isa, pool);
     None
+}
+
+/// Operations per second of products of tiles.
+#[cfg(target_arch = "x86_64")]
+fn tiles(int8: bool, pool: &Pool) -> Option<f64> {
+    let amx = Amx::new()?;
+    // A step of tiles is about as long as a hundred of vectors.
+    let chains = |steps: usize| amx_chains(amx, int8, steps / 10);
+    Some(rate(pool, &chains))
 }
 
 /// Bytes per second of reading a buffer of `n_bytes` again and again, all threads sharing it evenly: what memory
@@ -253,8 +271,8 @@ mod tests {
         let pool = Pool::new(2);
         let rates = [
             f32_fma(Isa::detect(), &pool),
-            bf16_dot(&pool),
-            int8_dot(&pool),
+            bf16_dot(Isa::detect(), &pool),
+            int8_dot(Isa::detect(), &pool),
             Some(read_bandwidth(&pool, 1 << 20)),
         ];
         for rate in rates.into_iter().flatten() {

@@ -1,31 +1,29 @@
 //! `epilogue(x * w^T + bias)` on packed operands.
 //!
-//! A register block is `ROWS` rows of `x` by panels of 32 outputs; its sums run through all of K in registers, in the
-//! order of K, so a row's result is the same bits alone or among 1500, on any number of threads. With few rows a block
-//! takes several panels, so that there are enough independent sums, and reads ahead: memory is the limit. With many
-//! rows a task keeps a group of panels in the second-level cache and walks over its rows: panels stream from there at
-//! 128 bytes per 24 dot products, which is a third of what the cache gives.
+//! A block is a few rows of `x` by a panel of 32 outputs, or several. Its sums are added up in the order of K, so a row's
+//! result is the same bits alone or among 1500, on any number of threads. With few rows a task reads panels one after
+//! the other, ahead of need: memory is the limit. With many it keeps a group of panels in the second-level cache and
+//! walks over its rows; where K is so long that a group would be a panel or two, it takes K in parts, and the sums wait
+//! in the cache too. The outputs of a block of rows are written a row at a time.
 
 use crate::activations::PackedRows;
-use crate::dot::{Dot, DotTask, LANES};
+use crate::dot::{DotTask, LANES, MAX_SUMS, Operands, Unit};
 use crate::math::gelu_short;
 use crate::packed::PANEL;
 use crate::simd::{Set, Simd};
 use crate::split::Split;
-use crate::{Activations, Epilogue, PackedMatrix, Packing, Pool};
+use crate::{Activations, Epilogue, PackedMatrix, Packing, Pool, scratch};
 
-/// The most rows of a register block, of any unit.
-pub(crate) const MAX_ROWS: usize = 12;
-/// The most sums of a register block.
-const MAX_SUMS: usize = MAX_ROWS * PANEL;
-/// The most panels of a register block.
+/// The most panels of a block.
 const MAX_PANELS: usize = 4;
-/// Bytes of panels that a task keeps close: with a tile of rows and the output, less than any second-level cache.
-const GROUP_BYTES: usize = 384 << 10;
 /// Bytes of panels that are worth a task of their own with few rows.
 const FEW_TASK_BYTES: usize = 64 << 10;
-/// Words ahead that a panel is fetched with few rows: what memory brings in the time that it takes to answer.
-const FETCH_WORDS: usize = 1024;
+/// Words that K is cut at multiples of: a step of tiles.
+const CHUNK_WORDS: usize = 16;
+/// Tasks of a thread with many rows, so that threads of unequal speed end together.
+const MANY_TASKS: usize = 3;
+/// Up to so many rows, reading the panels costs more than the arithmetic.
+const FEW_ROWS: usize = 36;
 
 /// Where a product goes.
 #[derive(Debug)]
@@ -40,7 +38,8 @@ pub enum Output<'a> {
 #[derive(Clone, Copy)]
 enum Target<'a> {
     F32(Split<'a, f32>),
-    Bf16(Split<'a, u16>),
+    /// And elements from row to row.
+    Bf16(Split<'a, u16>, usize),
 }
 
 /// The arguments of one call, checked.
@@ -67,8 +66,8 @@ pub(crate) fn product(
     let target = match y {
         Output::F32(y) => Target::F32(Split::new(y)),
         Output::Bf16(y, first) => {
-            let n_cols = y.n_cols();
-            Target::Bf16(Split::new(&mut y.bf16_mut()[first * n_cols..]))
+            let (y, stride) = y.bf16_mut();
+            Target::Bf16(Split::new(&mut y[first * stride..]), stride)
         }
     };
     let call = Call {
@@ -79,33 +78,56 @@ pub(crate) fn product(
         target,
     };
     let n_panels = w.n_out().div_ceil(PANEL);
-    let panel_bytes = (4 * w.panel_words()).max(1);
     let threads = pool.n_threads();
-    let (rows, panels) = if n_rows <= 3 * MAX_ROWS {
+    let blocking = set.blocking();
+    let is_few = n_rows <= FEW_ROWS;
+    // K in parts of even size.
+    let n_chunks = w.n_words().div_ceil(blocking.k_words).max(1);
+    let n_chunks = if is_few { 1 } else { n_chunks };
+    let chunk = w.n_words().div_ceil(n_chunks).next_multiple_of(CHUNK_WORDS);
+    let panel_bytes = (4 * PANEL * chunk).max(1);
+    let (rows, panels) = if is_few {
         let even = n_panels.div_ceil(8 * threads);
         let panels = even.max(FEW_TASK_BYTES.div_ceil(panel_bytes));
         (n_rows.max(1), panels.next_multiple_of(MAX_PANELS))
     } else {
-        let panels = (GROUP_BYTES / panel_bytes).max(1);
-        let n_groups = n_panels.div_ceil(panels);
-        // At least eight tasks a thread, so that threads of unequal speed end together, but four blocks of rows each.
-        let n_parts = (8 * threads).div_ceil(n_groups.max(1)).max(2);
-        let rows = n_rows.div_ceil(n_parts).next_multiple_of(MAX_ROWS);
-        (rows.max(4 * MAX_ROWS), n_panels.div_ceil(n_groups.max(1)))
+        // Groups of even size, as many for each thread; parts of rows until there are a few tasks for each.
+        let most = (blocking.group_bytes / panel_bytes).max(1);
+        let n_groups = n_panels.div_ceil(most).next_multiple_of(threads);
+        let n_groups = n_groups.min(n_panels);
+        let n_parts = (MANY_TASKS * threads).div_ceil(n_groups);
+        let most = if n_chunks == 1 {
+            n_rows
+        } else {
+            blocking.waiting_rows
+        };
+        let n_parts = n_parts.max(n_rows.div_ceil(most));
+        let rows = n_rows.div_ceil(n_parts).next_multiple_of(blocking.rows);
+        (rows.max(4 * blocking.rows), n_panels.div_ceil(n_groups))
     };
     let n_parts = n_rows.div_ceil(rows);
+    // Room for one block, for those of all panels, or also of all rows, which wait for more words of K.
+    let n_blocks = match (is_few, n_chunks) {
+        (true, _) => 1,
+        (_, 1) => panels,
+        _ => panels * rows.div_ceil(blocking.rows),
+    };
     pool.run(n_parts * n_panels.div_ceil(panels.max(1)), &|task| {
         let (row, panel) = (task % n_parts * rows, task / n_parts * panels);
-        let part = Part {
-            call: &call,
-            rows: (row, n_rows.min(row + rows)),
-            panels: (panel, n_panels.min(panel + panels)),
-            fetch: n_rows <= 3 * MAX_ROWS,
-        };
-        match w.packing() {
-            Packing::Bf16 => set.run_bf16(part),
-            Packing::Int8 => set.run_int8(part),
-        }
+        scratch::with(n_blocks * MAX_SUMS, |sums| {
+            let part = Part {
+                call: &call,
+                rows: (row, n_rows.min(row + rows)),
+                panels: (panel, n_panels.min(panel + panels)),
+                chunk,
+                is_few,
+                sums,
+            };
+            match w.packing() {
+                Packing::Bf16 => set.run_bf16(part),
+                Packing::Int8 => set.run_int8(part),
+            }
+        });
     });
 }
 
@@ -114,325 +136,254 @@ struct Part<'a> {
     call: &'a Call<'a>,
     rows: (usize, usize),
     panels: (usize, usize),
-    fetch: bool,
+    /// Words of K that are multiplied at a time.
+    chunk: usize,
+    is_few: bool,
+    /// [`MAX_SUMS`] for every block that waits.
+    sums: &'a mut [f32],
 }
 
 impl DotTask for Part<'_> {
     #[inline(always)]
-    fn run<D: Dot>(self, d: D) {
-        let mut sums = [0.0f32; MAX_SUMS];
-        let mut row = self.rows.0;
-        // Tiles of even size: a tile of a few rows costs nearly as much as a full one.
-        let tiles = (self.rows.1 - self.rows.0).div_ceil(D::ROWS);
-        let tile = (self.rows.1 - self.rows.0).div_ceil(tiles.max(1));
-        while row < self.rows.1 {
-            let n = tile.min(self.rows.1 - row);
-            let mut panel = self.panels.0;
-            while panel < self.panels.1 {
-                let n_panels = panels_of::<D>(n).min(self.panels.1 - panel);
-                // A block of three panels is two blocks.
-                let n_panels = if n_panels == 3 { 2 } else { n_panels };
-                let operands = self.operands(row, panel, n_panels * PANEL);
-                // SAFETY: rows, panels and sums are as many as the block takes.
-                unsafe { block(d, n, n_panels, self.fetch, &operands, sums.as_mut_ptr()) };
-                self.finish(d, (row, n), (panel, n_panels), &sums);
-                panel += n_panels;
+    fn run<U: Unit>(mut self, unit: U) {
+        let n_rows = self.rows.1 - self.rows.0;
+        let n_words = self.call.w.n_words();
+        // Blocks of even size: one of a few rows costs nearly as much as a full one.
+        let n_blocks = n_rows.div_ceil(U::ROWS).max(1);
+        let block_rows = n_rows.div_ceil(n_blocks).max(1);
+        let mut word = 0;
+        loop {
+            let len = self.chunk.min(n_words - word);
+            let is_last = word + len == n_words;
+            let mut row = self.rows.0;
+            while row < self.rows.1 {
+                let n = block_rows.min(self.rows.1 - row);
+                // Sums wait for other words of K, in a place for every block of rows; or only for those of all panels,
+                // so that rows are written in one go; or with few rows for nothing.
+                let block = if len < n_words {
+                    (row - self.rows.0) / block_rows
+                } else {
+                    0
+                };
+                let place = block * (self.panels.1 - self.panels.0);
+                self.multiply(unit, (row, n), (word, len), place);
+                if is_last && !self.is_few {
+                    self.finish(unit, (row, n), self.panels, place);
+                }
+                row += n;
             }
-            row += n;
+            word += len;
+            if is_last {
+                break;
+            }
         }
     }
 }
 
 impl Part<'_> {
-    /// What the block from `row` and `panel` on multiplies.
+    /// Panels of the block of `n` rows that begins with `panel`.
     #[inline(always)]
-    fn operands(&self, row: usize, panel: usize, sums_stride: usize) -> Operands {
-        let Call { x, w, .. } = self.call;
-        let starts = match w.packing() {
-            Packing::Bf16 => std::ptr::null(),
-            Packing::Int8 => w.starts()[panel * PANEL..].as_ptr(),
-        };
-        Operands {
-            x: x.words[row * x.stride..].as_ptr(),
-            x_stride: x.stride,
-            w: w.words()[panel * w.panel_words()..].as_ptr(),
-            w_stride: w.panel_words(),
-            n_words: w.n_words(),
-            starts,
-            sums_stride,
+    fn block_panels<U: Unit>(&self, n: usize, panel: usize) -> usize {
+        match U::panels_of(n).min(self.panels.1 - panel) {
+            // A block of three panels is two blocks.
+            3 => 2,
+            n_panels => n_panels,
         }
     }
 
-    /// Writes the outputs of a block from its sums, `[n, n_panels * 32]`.
+    /// Where the sums of the block that begins with `panel` are, those of the first being at `place`.
     #[inline(always)]
-    fn finish<D: Dot>(
-        &self,
-        d: D,
+    fn place(&self, panel: usize, place: usize) -> usize {
+        if self.is_few {
+            0
+        } else {
+            (place + panel - self.panels.0) * MAX_SUMS
+        }
+    }
+
+    /// Some words of K of all panels, for a block of rows; the outputs too, of few rows.
+    #[inline(always)]
+    fn multiply<U: Unit>(
+        &mut self,
+        unit: U,
         (row, n): (usize, usize),
-        (panel, n_panels): (usize, usize),
-        sums: &[f32; MAX_SUMS],
+        (word, n_words): (usize, usize),
+        place: usize,
     ) {
-        let Call {
-            x,
-            w,
-            bias,
-            epilogue,
-            ..
-        } = *self.call;
-        let (s, lanes) = (d.simd(), <D::Simd as Simd>::LANES);
-        let first = panel * PANEL;
-        let n_outs = (n_panels * PANEL).min(w.n_out() - first);
-        let mut x_scales = [s.splat(1.0); MAX_ROWS];
-        if D::SCALED {
-            for (x_scale, scale) in x_scales.iter_mut().zip(&x.scales[row..][..n]) {
-                *x_scale = s.splat(*scale);
+        let Call { x, w, .. } = self.call;
+        let mut panel = self.panels.0;
+        while panel < self.panels.1 {
+            let n_panels = self.block_panels::<U>(n, panel);
+            let starts = match w.packing() {
+                Packing::Bf16 => std::ptr::null(),
+                Packing::Int8 => w.starts()[panel * PANEL..].as_ptr(),
+            };
+            let operands = Operands {
+                x: x.words[row * x.stride + word..].as_ptr(),
+                x_stride: x.stride,
+                w: w.words()[panel * w.panel_words() + word * PANEL..].as_ptr(),
+                w_stride: w.panel_words(),
+                n_words,
+                starts,
+                carry: word > 0,
+                sums_stride: n_panels * PANEL,
+            };
+            let at = self.place(panel, place);
+            let to = self.sums[at..][..MAX_SUMS].as_mut_ptr();
+            // SAFETY: rows (and `SLACK_ROWS` more), panels and sums are as many as the block takes.
+            unsafe { unit.block(n, n_panels, self.is_few, &operands, to) };
+            if self.is_few {
+                self.finish(unit, (row, n), (panel, panel + n_panels), place);
             }
+            panel += n_panels;
         }
-        // Rows innermost: what belongs to outputs is loaded once, and rows do not wait for one another.
-        for out in (0..n_outs).step_by(lanes) {
-            let len = lanes.min(n_outs - out);
-            let at = first + out;
-            let scale = if D::SCALED {
-                s.read(&w.scales()[at..][..len])
-            } else {
-                s.splat(1.0)
-            };
-            let bias = match bias {
-                Some(bias) => s.read(&bias[at..][..len]),
-                None => s.splat(0.0),
-            };
-            let column = Column {
-                sums: &sums[out..],
-                stride: n_panels * PANEL,
-                scale,
-                x_scales: &x_scales,
-                bias,
-                row,
-                n,
-                at,
-                len,
-            };
-            match epilogue {
-                Epilogue::Store => self.write::<D, false>(d, &column),
-                Epilogue::Gelu => self.write::<D, true>(d, &column),
-                Epilogue::Add => self.add(d, &column),
+    }
+
+    /// Writes the outputs of some panels from their sums, row by row.
+    #[inline(always)]
+    fn finish<U: Unit>(
+        &self,
+        unit: U,
+        (row, n): (usize, usize),
+        (first, end): (usize, usize),
+        place: usize,
+    ) {
+        for i in 0..n {
+            let mut panel = first;
+            while panel < end {
+                let n_panels = self.block_panels::<U>(n, panel);
+                let len = n_panels * PANEL;
+                let sums = &self.sums[self.place(panel, place) + i * len..][..len];
+                match self.call.epilogue {
+                    Epilogue::Store => self.write::<U, STORE>(unit, row + i, panel, sums),
+                    Epilogue::Gelu => self.write::<U, GELU>(unit, row + i, panel, sums),
+                    Epilogue::Add => self.write::<U, ADD>(unit, row + i, panel, sums),
+                }
+                panel += n_panels;
             }
         }
     }
 
-    /// Writes a vector of every row, through GELU or as it is.
+    /// Writes outputs of a row, those of some panels, from their sums.
     #[inline(always)]
-    fn write<D: Dot, const GELU: bool>(&self, d: D, column: &Column<'_, D>) {
-        let (s, n_out) = (d.simd(), self.call.w.n_out());
-        for i in 0..column.n {
-            let mut v = column.value(d, i);
-            if GELU {
-                v = gelu_short(s, v);
+    fn write<U: Unit, const EPILOGUE: u8>(&self, unit: U, row: usize, panel: usize, sums: &[f32]) {
+        let Call { x, w, bias, .. } = *self.call;
+        let lanes = <U::Simd as Simd>::LANES;
+        let first = panel * PANEL;
+        let len = sums.len().min(w.n_out() - first);
+        let outs = Outs {
+            sums,
+            scales: if U::SCALED {
+                &w.scales()[first..][..len]
+            } else {
+                &[]
+            },
+            x_scale: if U::SCALED { x.scales[row] } else { 1.0 },
+            bias: match bias {
+                Some(bias) => &bias[first..][..len],
+                None => &[],
+            },
+        };
+        let whole = len - len % lanes;
+        match self.call.target {
+            Target::F32(y) => {
+                // SAFETY: the tasks' outputs are disjoint.
+                let y = unsafe { y.take(row * w.n_out() + first, len) };
+                for out in (0..whole).step_by(lanes) {
+                    outs.write::<U, EPILOGUE>(unit, &mut y[out..][..lanes], out);
+                }
+                if whole < len {
+                    outs.write::<U, EPILOGUE>(unit, &mut y[whole..], whole);
+                }
             }
-            let at = (column.row + i) * n_out + column.at;
-            // SAFETY: the tasks' outputs are disjoint.
-            unsafe {
-                match self.call.target {
-                    Target::F32(y) => s.write(y.take(at, column.len), v),
-                    Target::Bf16(y) => write_bf16(d, y.take(at, column.len), v),
+            Target::Bf16(y, stride) => {
+                // SAFETY: as above.
+                let y = unsafe { y.take(row * stride + first, len) };
+                for out in (0..whole).step_by(lanes) {
+                    outs.write_bf16::<U, EPILOGUE>(unit, &mut y[out..][..lanes], out);
+                }
+                if whole < len {
+                    outs.write_bf16::<U, EPILOGUE>(unit, &mut y[whole..], whole);
                 }
             }
         }
     }
+}
 
-    /// Adds to a vector of every row.
+// The epilogues, as constants.
+const STORE: u8 = 0;
+const GELU: u8 = 1;
+const ADD: u8 = 2;
+
+/// Outputs of a row, not yet written.
+struct Outs<'a> {
+    sums: &'a [f32],
+    /// Empty if sums need none.
+    scales: &'a [f32],
+    x_scale: f32,
+    /// Empty if there is none.
+    bias: &'a [f32],
+}
+
+impl Outs<'_> {
+    /// A vector, or the first `n` of one, from output `out` on.
     #[inline(always)]
-    fn add<D: Dot>(&self, d: D, column: &Column<'_, D>) {
-        let (s, n_out) = (d.simd(), self.call.w.n_out());
-        let Target::F32(y) = self.call.target else {
-            unreachable!("nothing is added to rounded outputs");
+    fn value<U: Unit, const EPILOGUE: u8>(
+        &self,
+        unit: U,
+        out: usize,
+        n: usize,
+    ) -> <U::Simd as Simd>::V {
+        let s = unit.simd();
+        let bias = if self.bias.is_empty() {
+            s.splat(0.0)
+        } else {
+            s.read(&self.bias[out..][..n])
         };
-        for i in 0..column.n {
-            let at = (column.row + i) * n_out + column.at;
-            // SAFETY: the tasks' outputs are disjoint.
-            let y = unsafe { y.take(at, column.len) };
-            s.write(y, s.add(s.read(y), column.value(d, i)));
+        let sums = unit.float(s.read(&self.sums[out..][..<U::Simd as Simd>::LANES]));
+        let v = if U::SCALED {
+            let scale = s.mul(s.read(&self.scales[out..][..n]), s.splat(self.x_scale));
+            s.fma(sums, scale, bias)
+        } else {
+            s.add(sums, bias)
+        };
+        if EPILOGUE == GELU {
+            gelu_short(s, v)
+        } else {
+            v
         }
     }
-}
 
-/// A vector of outputs of every row of a block.
-struct Column<'a, D: Dot> {
-    /// From the vector's sums in the first row.
-    sums: &'a [f32],
-    /// From row to row of the sums.
-    stride: usize,
-    scale: <D::Simd as Simd>::V,
-    x_scales: &'a [<D::Simd as Simd>::V; MAX_ROWS],
-    bias: <D::Simd as Simd>::V,
-    /// The first row, and how many.
-    row: usize,
-    n: usize,
-    /// The first output, and how many.
-    at: usize,
-    len: usize,
-}
-
-impl<D: Dot> Column<'_, D> {
-    /// Row `i`: its sums in f32, with the bias.
+    /// Writes as many as `y` holds.
     #[inline(always)]
-    fn value(&self, d: D, i: usize) -> <D::Simd as Simd>::V {
-        let s = d.simd();
-        let sum = s.read(&self.sums[i * self.stride..][..<D::Simd as Simd>::LANES]);
-        if D::SCALED {
-            s.fma(sum, s.mul(self.scale, self.x_scales[i]), self.bias)
+    fn write<U: Unit, const EPILOGUE: u8>(&self, unit: U, y: &mut [f32], out: usize) {
+        let s = unit.simd();
+        let v = self.value::<U, EPILOGUE>(unit, out, y.len());
+        let v = if EPILOGUE == ADD {
+            s.add(s.read(y), v)
         } else {
-            s.add(sum, self.bias)
-        }
+            v
+        };
+        s.write(y, v);
+    }
+
+    /// The same, rounded; nothing is added to rounded outputs.
+    #[inline(always)]
+    fn write_bf16<U: Unit, const EPILOGUE: u8>(&self, unit: U, y: &mut [u16], out: usize) {
+        write_bf16(unit, y, self.value::<U, EPILOGUE>(unit, out, y.len()));
     }
 }
 
 /// Writes up to a vector, rounded to bfloat16.
 #[inline(always)]
-pub(crate) fn write_bf16<D: Dot>(d: D, to: &mut [u16], v: <D::Simd as Simd>::V) {
-    if to.len() == <D::Simd as Simd>::LANES {
+pub(crate) fn write_bf16<U: Unit>(unit: U, to: &mut [u16], v: <U::Simd as Simd>::V) {
+    if to.len() == <U::Simd as Simd>::LANES {
         // SAFETY: `to` holds a vector.
-        unsafe { d.store_bf16(to.as_mut_ptr(), v) };
+        unsafe { unit.store_bf16(to.as_mut_ptr(), v) };
     } else {
         let mut padded = [0; LANES];
         // SAFETY: no vector is longer than 16.
-        unsafe { d.store_bf16(padded.as_mut_ptr(), v) };
+        unsafe { unit.store_bf16(padded.as_mut_ptr(), v) };
         to.copy_from_slice(&padded[..to.len()]);
-    }
-}
-
-/// Panels that a block of `n` rows takes: as many as keep its sums in registers.
-#[inline(always)]
-pub(crate) fn panels_of<D: Dot>(n: usize) -> usize {
-    match n {
-        _ if D::ROWS == 1 => 1,
-        0..=3 => 4,
-        4..=6 => 2,
-        _ => 1,
-    }
-}
-
-/// What a register block multiplies, and where its sums go.
-#[derive(Clone, Copy)]
-pub(crate) struct Operands {
-    /// Row 0, from its first word.
-    pub(crate) x: *const u32,
-    pub(crate) x_stride: usize,
-    /// The first panel.
-    pub(crate) w: *const u32,
-    /// Words from panel to panel.
-    pub(crate) w_stride: usize,
-    /// Words of K.
-    pub(crate) n_words: usize,
-    /// What the sums of bytes start from.
-    pub(crate) starts: *const i32,
-    /// From row to row of the sums.
-    pub(crate) sums_stride: usize,
-}
-
-/// Writes the sums of `n <= D::ROWS` rows and `n_panels <= panels_of(n)` panels, not 3, to `to`.
-///
-/// # Safety
-/// The operands must be readable and the sums writable for as many rows and panels.
-#[inline(always)]
-pub(crate) unsafe fn block<D: Dot>(
-    d: D,
-    n: usize,
-    n_panels: usize,
-    fetch: bool,
-    operands: &Operands,
-    to: *mut f32,
-) {
-    // SAFETY: the caller's, for each.
-    unsafe {
-        match (n, n_panels) {
-            (1, 4) if fetch => rows::<D, 1, 4, true>(d, operands, to),
-            (1, 4) => rows::<D, 1, 4, false>(d, operands, to),
-            (1, 2) => rows::<D, 1, 2, true>(d, operands, to),
-            (1, _) => rows::<D, 1, 1, true>(d, operands, to),
-            (2, 4) if D::ROWS >= 2 => rows::<D, 2, 4, true>(d, operands, to),
-            (2, 2) if D::ROWS >= 2 => rows::<D, 2, 2, true>(d, operands, to),
-            (2, _) if D::ROWS >= 2 => rows::<D, 2, 1, true>(d, operands, to),
-            (3, 4) if D::ROWS >= 3 => rows::<D, 3, 4, true>(d, operands, to),
-            (3, 2) if D::ROWS >= 3 => rows::<D, 3, 2, true>(d, operands, to),
-            (3, _) if D::ROWS >= 3 => rows::<D, 3, 1, true>(d, operands, to),
-            (4, 2) if D::ROWS >= 4 => rows::<D, 4, 2, true>(d, operands, to),
-            (4, _) if D::ROWS >= 4 => rows::<D, 4, 1, true>(d, operands, to),
-            (5, 2) if D::ROWS >= 5 => rows::<D, 5, 2, true>(d, operands, to),
-            (5, _) if D::ROWS >= 5 => rows::<D, 5, 1, true>(d, operands, to),
-            (6, 2) if D::ROWS >= 6 => rows::<D, 6, 2, true>(d, operands, to),
-            (6, _) if D::ROWS >= 6 => rows::<D, 6, 1, true>(d, operands, to),
-            (7, _) if D::ROWS >= 7 => rows::<D, 7, 1, true>(d, operands, to),
-            (8, _) if D::ROWS >= 8 => rows::<D, 8, 1, true>(d, operands, to),
-            (9, _) if D::ROWS >= 9 => rows::<D, 9, 1, true>(d, operands, to),
-            (10, _) if D::ROWS >= 10 => rows::<D, 10, 1, true>(d, operands, to),
-            (11, _) if D::ROWS >= 11 => rows::<D, 11, 1, true>(d, operands, to),
-            (12, _) if D::ROWS >= 12 && fetch => rows::<D, 12, 1, true>(d, operands, to),
-            (12, _) if D::ROWS >= 12 => rows::<D, 12, 1, false>(d, operands, to),
-            _ => unreachable!("a register block of {n} rows and {n_panels} panels"),
-        }
-    }
-}
-
-/// The register block, a function of its own so that its loop has the registers to itself.
-///
-/// # Safety
-/// As [`block`], for `M` rows and `G` panels.
-#[inline(always)]
-unsafe fn rows<D: Dot, const M: usize, const G: usize, const FETCH: bool>(
-    d: D,
-    operands: &Operands,
-    to: *mut f32,
-) {
-    let Operands {
-        x,
-        x_stride,
-        w,
-        w_stride,
-        n_words,
-        starts,
-        sums_stride,
-    } = *operands;
-    let s = d.simd();
-    // SAFETY: the caller's: `M` rows of `n_words`, `G` panels of `n_words` times 32, as many starts and sums.
-    unsafe {
-        let mut sums = [[[d.start(starts); 2]; G]; M];
-        if D::SCALED {
-            for g in 0..G {
-                for half in 0..2 {
-                    let start = d.start(starts.wrapping_add(g * PANEL + half * LANES));
-                    for m in 0..M {
-                        sums[m][g][half] = start;
-                    }
-                }
-            }
-        }
-        for word in 0..n_words {
-            let w = w.add(word * PANEL);
-            for g in 0..G {
-                let w = w.add(g * w_stride);
-                let panel = [d.load(w), d.load(w.add(LANES))];
-                if FETCH {
-                    s.prefetch(w.wrapping_add(FETCH_WORDS));
-                    s.prefetch(w.wrapping_add(FETCH_WORDS + LANES));
-                }
-                for m in 0..M {
-                    let x = d.splat(x.add(m * x_stride + word));
-                    for half in 0..2 {
-                        sums[m][g][half] = d.dot(sums[m][g][half], x, panel[half]);
-                    }
-                }
-            }
-        }
-        for m in 0..M {
-            for g in 0..G {
-                for half in 0..2 {
-                    d.store(
-                        to.add(m * sums_stride + g * PANEL + half * LANES),
-                        sums[m][g][half],
-                    );
-                }
-            }
-        }
     }
 }

@@ -32,13 +32,15 @@ const ATTENTION_ERROR: f32 = 1e-5;
 /// The log of a sum of at most 1e5 terms: half an ulp of a result of order 10, and the exponential's 2e-7.
 const LOG_ERROR: f32 = 2e-6;
 
-/// The sets of this machine other than the oracle, and the plain stand-in.
+/// The sets of this machine other than the oracle, and the plain stand-ins.
 fn sets() -> Vec<Kernels> {
     let found = Isa::ALL
         .iter()
         .filter(|&&isa| isa != Isa::Scalar && !cfg!(miri))
         .filter_map(|&isa| Kernels::new(isa));
-    found.chain([Kernels::plain()]).collect()
+    found
+        .chain([Kernels::plain(), Kernels::plain_tiles()])
+        .collect()
 }
 
 /// Pseudo-random numbers about normal, of order 1.

@@ -6,11 +6,13 @@ use overhear_kernels::{Isa, Pool, probe};
 /// belongs beside what was measured in the same run.
 #[derive(Debug)]
 pub struct MachineLimits {
+    isa: Isa,
     pool: Pool,
 }
 
 impl MachineLimits {
-    /// Limits of `n_threads` threads; 0 takes what the machine and its cgroup quota give.
+    /// Limits of `n_threads` threads and of the instruction set in use; 0 takes what the machine and its cgroup quota
+    /// give.
     #[must_use]
     pub fn new(n_threads: usize) -> Self {
         let n_threads = match n_threads {
@@ -18,6 +20,7 @@ impl MachineLimits {
             n => n,
         };
         Self {
+            isa: Isa::from_env().unwrap_or_else(|_| Isa::detect()),
             pool: Pool::new(n_threads),
         }
     }
@@ -25,19 +28,19 @@ impl MachineLimits {
     /// Single-precision operations per second, a multiply-add being two; `None` where there is no vector unit.
     #[must_use]
     pub fn f32_ops(&self) -> Option<f64> {
-        probe::f32_fma(Isa::detect(), &self.pool)
+        probe::f32_fma(self.isa, &self.pool)
     }
 
-    /// Operations per second of bf16 dot products; `None` where the machine has none.
+    /// Operations per second of bf16 products; `None` where the machine has none.
     #[must_use]
     pub fn bf16_ops(&self) -> Option<f64> {
-        probe::bf16_dot(&self.pool)
+        probe::bf16_dot(self.isa, &self.pool)
     }
 
-    /// Operations per second of int8 dot products; `None` where the machine has none.
+    /// Operations per second of int8 products; `None` where the machine has none.
     #[must_use]
     pub fn int8_ops(&self) -> Option<f64> {
-        probe::int8_dot(&self.pool)
+        probe::int8_dot(self.isa, &self.pool)
     }
 
     /// Bytes per second of reading the same `n_bytes` again and again: memory, or the cache that holds them.

@@ -3,7 +3,8 @@
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
-use super::{Dot, DotTask};
+use super::registers;
+use super::{Dot, DotTask, Operands, Unit};
 use crate::simd::Avx512;
 
 /// Proof that the machine has AVX-512 F, BW, VL, DQ and BF16.
@@ -25,13 +26,16 @@ fn vectorize_bf16<T: DotTask>(dot: Avx512Bf16, task: T) {
 // In what follows the proof is `self`: it exists only where `new` found every feature that is named there.
 //
 // SAFETY: `Avx512Bf16(_)` is built by `new` alone.
-unsafe impl Dot for Avx512Bf16 {
+unsafe impl Unit for Avx512Bf16 {
     type Simd = Avx512;
-    type Sums = __m512;
-    type Words = __m512i;
 
-    const ROWS: usize = 12;
+    const ROWS: usize = registers::MAX_ROWS;
     const SCALED: bool = false;
+
+    #[inline(always)]
+    fn panels_of(n: usize) -> usize {
+        registers::panels_of::<Self>(n)
+    }
 
     #[inline(always)]
     fn simd(self) -> Avx512 {
@@ -43,6 +47,33 @@ unsafe impl Dot for Avx512Bf16 {
         // SAFETY: `self` proves the features.
         unsafe { vectorize_bf16(self, task) }
     }
+
+    #[inline(always)]
+    unsafe fn block(
+        self,
+        n: usize,
+        n_panels: usize,
+        fetch: bool,
+        operands: &Operands,
+        to: *mut f32,
+    ) {
+        // SAFETY: the caller's.
+        unsafe { registers::block(self, n, n_panels, fetch, operands, to) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut u16, v: __m512) {
+        // SAFETY: `self` proves avx512bf16; the caller vouches for the elements; both types are 32 bytes.
+        unsafe {
+            let rounded = transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v));
+            _mm256_storeu_si256(to.cast(), rounded);
+        }
+    }
+}
+
+impl Dot for Avx512Bf16 {
+    type Sums = __m512;
+    type Words = __m512i;
 
     #[inline(always)]
     unsafe fn start(self, _: *const i32) -> __m512 {
@@ -79,15 +110,6 @@ unsafe impl Dot for Avx512Bf16 {
         // SAFETY: `self` proves avx512f; the caller vouches for the elements.
         unsafe { _mm512_storeu_ps(to, sums) }
     }
-
-    #[inline(always)]
-    unsafe fn store_bf16(self, to: *mut u16, v: __m512) {
-        // SAFETY: `self` proves avx512bf16; the caller vouches for the elements; both types are 32 bytes.
-        unsafe {
-            let rounded = transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v));
-            _mm256_storeu_si256(to.cast(), rounded);
-        }
-    }
 }
 
 /// Proof that the machine has AVX-512 F, BW, VL, DQ and VNNI.
@@ -107,13 +129,16 @@ fn vectorize_int8<T: DotTask>(dot: Avx512Int8, task: T) {
 }
 
 // SAFETY: `Avx512Int8(_)` is built by `new` alone.
-unsafe impl Dot for Avx512Int8 {
+unsafe impl Unit for Avx512Int8 {
     type Simd = Avx512;
-    type Sums = __m512i;
-    type Words = __m512i;
 
-    const ROWS: usize = 12;
+    const ROWS: usize = registers::MAX_ROWS;
     const SCALED: bool = true;
+
+    #[inline(always)]
+    fn panels_of(n: usize) -> usize {
+        registers::panels_of::<Self>(n)
+    }
 
     #[inline(always)]
     fn simd(self) -> Avx512 {
@@ -125,6 +150,24 @@ unsafe impl Dot for Avx512Int8 {
         // SAFETY: `self` proves the features.
         unsafe { vectorize_int8(self, task) }
     }
+
+    #[inline(always)]
+    unsafe fn block(
+        self,
+        n: usize,
+        n_panels: usize,
+        fetch: bool,
+        operands: &Operands,
+        to: *mut f32,
+    ) {
+        // SAFETY: the caller's.
+        unsafe { registers::block(self, n, n_panels, fetch, operands, to) }
+    }
+}
+
+impl Dot for Avx512Int8 {
+    type Sums = __m512i;
+    type Words = __m512i;
 
     #[inline(always)]
     unsafe fn start(self, from: *const i32) -> __m512i {

@@ -1,51 +1,147 @@
-//! Dot products of 32-bit words: two bfloat16, or four bytes, multiplied and added to a 32-bit sum in each of 16
-//! lanes. That is what `vdpbf16ps` and `vpdpbusd` do; where they are missing, plain loops do the same.
+//! Units that multiply packed rows and panels, a block at a time. A word is two bfloat16, or four bytes.
+//!
+//! There are two kinds: dot products of words in 16 lanes ([`Dot`]: `vdpbf16ps`, `vpdpbusd`), whose sums stay in vector
+//! registers, and tiles ([`tiles`]: AMX). Each has a twin in plain Rust.
 //!
 //! As in [`crate::simd`], a value is the proof that the machine has the instructions, and all is inlined into
 //! [`Dot::vectorize`].
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod plain;
+#[cfg(test)]
+mod plain_tiles;
+mod registers;
+mod tiles;
 
+#[cfg(target_arch = "x86_64")]
+use amx::AmxTiles;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use amx::{Amx, chains as amx_chains};
 #[cfg(target_arch = "x86_64")]
 use avx512::{Avx512Bf16, Avx512Int8};
 pub(crate) use plain::{PlainBf16, PlainInt8};
+#[cfg(test)]
+use plain_tiles::PlainTiles;
+pub(crate) use tiles::SLACK_ROWS;
 
+use crate::packed::PANEL;
 use crate::simd::plain::Plain;
 use crate::simd::{Set, Simd, Vectorized};
 
 /// Lanes of a vector of words, on every machine: the packed format depends on it.
 pub(crate) const LANES: usize = 16;
+/// The most rows of a block, of any unit.
+pub(crate) const MAX_ROWS: usize = tiles::ROWS;
+/// The most sums of a block, of any unit.
+pub(crate) const MAX_SUMS: usize = MAX_ROWS * PANEL;
 
 /// A kernel call with its arguments, to be compiled for any unit.
 pub(crate) trait DotTask {
     /// Runs the kernel; `#[inline(always)]` in every implementation.
-    fn run<D: Dot>(self, dot: D);
+    fn run<U: Unit>(self, unit: U);
 }
 
-/// Vectors of 16 words and their dot products.
+/// How a product of many rows is cut.
+#[derive(Clone, Copy)]
+pub(crate) struct Blocking {
+    /// The most rows of a block.
+    pub(crate) rows: usize,
+    /// The most words of K that are multiplied at a time.
+    pub(crate) k_words: usize,
+    /// Bytes of panels, of so many words, that a task keeps in the second-level cache.
+    pub(crate) group_bytes: usize,
+    /// The most rows of a task whose sums must wait for further words of K.
+    pub(crate) waiting_rows: usize,
+}
+
+/// What a block multiplies, and where its sums go.
+#[derive(Clone, Copy)]
+pub(crate) struct Operands {
+    /// Row 0, from its first word.
+    pub(crate) x: *const u32,
+    pub(crate) x_stride: usize,
+    /// The first panel.
+    pub(crate) w: *const u32,
+    /// Words from panel to panel.
+    pub(crate) w_stride: usize,
+    /// Words of K.
+    pub(crate) n_words: usize,
+    /// What the sums of bytes start from.
+    pub(crate) starts: *const i32,
+    /// Whether they start from what is there instead; tiles only.
+    pub(crate) carry: bool,
+    /// From row to row of the sums.
+    pub(crate) sums_stride: usize,
+}
+
+/// Blocks of products of packed rows and panels.
 ///
 /// # Safety
 /// An implementor's value proves that the machine has its instructions.
-pub(crate) unsafe trait Dot: Copy + Send + Sync + 'static {
+pub(crate) unsafe trait Unit: Copy + Send + Sync + 'static {
     /// f32 vectors to go with it.
     type Simd: Simd;
-    /// 16 sums.
-    type Sums: Copy;
-    /// 16 words.
-    type Words: Copy;
 
-    /// Rows of a register block: `ROWS` x 2 vectors of sums and 3 of operands must fit the registers.
+    /// The most rows of a block.
     const ROWS: usize;
     /// Whether sums are whole numbers that scales turn into f32.
     const SCALED: bool;
+
+    /// The most panels of a block of `n` rows.
+    fn panels_of(n: usize) -> usize;
 
     /// The f32 vectors.
     fn simd(self) -> Self::Simd;
 
     /// Compiles `task` for this unit and runs it.
     fn vectorize<T: DotTask>(self, task: T);
+
+    /// Writes the sums of `n <= ROWS` rows and `n_panels <= panels_of(n)` panels, not 3, to `to`, reading ahead if
+    /// `fetch`.
+    ///
+    /// # Safety
+    /// The operands must be readable and the sums writable for as many rows and panels, or [`MAX_SUMS`]; rows of tiles
+    /// in sixteens.
+    unsafe fn block(
+        self,
+        n: usize,
+        n_panels: usize,
+        fetch: bool,
+        operands: &Operands,
+        to: *mut f32,
+    );
+
+    /// Sums as a block writes them, in f32.
+    #[inline(always)]
+    fn float(self, sums: <Self::Simd as Simd>::V) -> <Self::Simd as Simd>::V {
+        sums
+    }
+
+    /// Writes a vector, rounded to bfloat16, to `to`.
+    ///
+    /// # Safety
+    /// As many halves must be writable.
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut u16, v: <Self::Simd as Simd>::V) {
+        let mut lanes = [0.0f32; LANES];
+        // SAFETY: no vector is longer than 16.
+        unsafe { self.simd().store(lanes.as_mut_ptr(), v) };
+        for i in 0..<Self::Simd as Simd>::LANES {
+            // SAFETY: the caller's.
+            unsafe { *to.add(i) = round_bf16(lanes[i]) };
+        }
+    }
+}
+
+/// Vectors of 16 words and their dot products. `ROWS` x 2 vectors of sums and 3 of operands must fit the registers.
+pub(crate) trait Dot: Unit {
+    /// 16 sums.
+    type Sums: Copy;
+    /// 16 words.
+    type Words: Copy;
 
     /// Sums to begin with: 0 for bfloat16, the 16 numbers at `from` for bytes.
     ///
@@ -74,21 +170,6 @@ pub(crate) unsafe trait Dot: Copy + Send + Sync + 'static {
     /// # Safety
     /// They must be writable.
     unsafe fn store(self, to: *mut f32, sums: Self::Sums);
-
-    /// Writes a vector, rounded to bfloat16, to `to`.
-    ///
-    /// # Safety
-    /// As many halves must be writable.
-    #[inline(always)]
-    unsafe fn store_bf16(self, to: *mut u16, v: <Self::Simd as Simd>::V) {
-        let mut lanes = [0.0f32; LANES];
-        // SAFETY: no vector is longer than 16.
-        unsafe { self.simd().store(lanes.as_mut_ptr(), v) };
-        for i in 0..<Self::Simd as Simd>::LANES {
-            // SAFETY: the caller's.
-            unsafe { *to.add(i) = round_bf16(lanes[i]) };
-        }
-    }
 }
 
 /// The nearest bfloat16, ties to even; NaN stays NaN. Without branches, so that loops become vectors.
@@ -114,8 +195,12 @@ impl Set {
                 Some(dot) => dot.vectorize(task),
                 None => PlainBf16(simd).vectorize(task),
             },
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx(amx) => AmxTiles::<false>(amx).vectorize(task),
             #[cfg(test)]
             Set::Plain(simd) => PlainBf16(simd).vectorize(task),
+            #[cfg(test)]
+            Set::PlainTiles(_) => PlainTiles::<false>.vectorize(task),
         }
     }
 
@@ -133,8 +218,12 @@ impl Set {
                 Some(dot) => dot.vectorize(task),
                 None => PlainInt8(simd).vectorize(task),
             },
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx(amx) => AmxTiles::<true>(amx).vectorize(task),
             #[cfg(test)]
             Set::Plain(simd) => PlainInt8(simd).vectorize(task),
+            #[cfg(test)]
+            Set::PlainTiles(_) => PlainTiles::<true>.vectorize(task),
         }
     }
 
@@ -149,8 +238,32 @@ impl Set {
             Set::Avx2(simd) => simd.vectorize(task),
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(simd) => simd.vectorize(task),
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx(amx) => amx.simd().vectorize(task),
             #[cfg(test)]
-            Set::Plain(simd) => simd.vectorize(task),
+            Set::Plain(simd) | Set::PlainTiles(simd) => simd.vectorize(task),
+        }
+    }
+
+    /// How products of many rows are cut into tasks.
+    pub(crate) fn blocking(self) -> Blocking {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx(_) => tiles::BLOCKING,
+            #[cfg(test)]
+            Set::PlainTiles(_) => tiles::BLOCKING,
+            _ => registers::BLOCKING,
+        }
+    }
+
+    /// Rows that a block of `n` reads and writes.
+    pub(crate) fn block_room(self, n: usize) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx(_) => n.next_multiple_of(tiles::TILE),
+            #[cfg(test)]
+            Set::PlainTiles(_) => n.next_multiple_of(tiles::TILE),
+            _ => n,
         }
     }
 
@@ -159,6 +272,8 @@ impl Set {
         match self {
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(simd) => Avx512Bf16::new(simd).is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx(_) => true,
             _ => false,
         }
     }
@@ -168,6 +283,8 @@ impl Set {
         match self {
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(simd) => Avx512Int8::new(simd).is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx(_) => true,
             _ => false,
         }
     }

@@ -1,7 +1,8 @@
 //! The dot products in plain Rust: the twin of the instructions, and what machines without them run, compiled for
 //! the vectors that they have.
 
-use super::{Dot, DotTask, LANES};
+use super::registers;
+use super::{Dot, DotTask, LANES, Operands, Unit};
 use crate::simd::{Simd, Vectorized};
 
 /// bfloat16 beside the vectors of `S`. A product of two bfloat16 is exact in f32, so adding it is one rounding, as in
@@ -14,9 +15,9 @@ pub(crate) struct PlainBf16<S>(pub(crate) S);
 pub(crate) struct PlainInt8<S>(pub(crate) S);
 
 /// A task with its unit, for [`Simd::vectorize`].
-struct With<D, T>(D, T);
+pub(super) struct With<U, T>(pub(super) U, pub(super) T);
 
-impl<D: Dot, T: DotTask> Vectorized for With<D, T> {
+impl<U: Unit, T: DotTask> Vectorized for With<U, T> {
     type Output = ();
 
     #[inline(always)]
@@ -26,13 +27,16 @@ impl<D: Dot, T: DotTask> Vectorized for With<D, T> {
 }
 
 // SAFETY: no instructions to prove but those of `S`, which is a proof itself.
-unsafe impl<S: Simd> Dot for PlainBf16<S> {
+unsafe impl<S: Simd> Unit for PlainBf16<S> {
     type Simd = S;
-    type Sums = [f32; LANES];
-    type Words = [u32; LANES];
 
     const ROWS: usize = 1;
     const SCALED: bool = false;
+
+    #[inline(always)]
+    fn panels_of(n: usize) -> usize {
+        registers::panels_of::<Self>(n)
+    }
 
     #[inline(always)]
     fn simd(self) -> S {
@@ -43,6 +47,24 @@ unsafe impl<S: Simd> Dot for PlainBf16<S> {
     fn vectorize<T: DotTask>(self, task: T) {
         self.0.vectorize(With(self, task));
     }
+
+    #[inline(always)]
+    unsafe fn block(
+        self,
+        n: usize,
+        n_panels: usize,
+        fetch: bool,
+        operands: &Operands,
+        to: *mut f32,
+    ) {
+        // SAFETY: the caller's.
+        unsafe { registers::block(self, n, n_panels, fetch, operands, to) }
+    }
+}
+
+impl<S: Simd> Dot for PlainBf16<S> {
+    type Sums = [f32; LANES];
+    type Words = [u32; LANES];
 
     #[inline(always)]
     unsafe fn start(self, _: *const i32) -> [f32; LANES] {
@@ -80,13 +102,16 @@ unsafe impl<S: Simd> Dot for PlainBf16<S> {
 }
 
 // SAFETY: as above.
-unsafe impl<S: Simd> Dot for PlainInt8<S> {
+unsafe impl<S: Simd> Unit for PlainInt8<S> {
     type Simd = S;
-    type Sums = [i32; LANES];
-    type Words = [u32; LANES];
 
     const ROWS: usize = 1;
     const SCALED: bool = true;
+
+    #[inline(always)]
+    fn panels_of(n: usize) -> usize {
+        registers::panels_of::<Self>(n)
+    }
 
     #[inline(always)]
     fn simd(self) -> S {
@@ -97,6 +122,24 @@ unsafe impl<S: Simd> Dot for PlainInt8<S> {
     fn vectorize<T: DotTask>(self, task: T) {
         self.0.vectorize(With(self, task));
     }
+
+    #[inline(always)]
+    unsafe fn block(
+        self,
+        n: usize,
+        n_panels: usize,
+        fetch: bool,
+        operands: &Operands,
+        to: *mut f32,
+    ) {
+        // SAFETY: the caller's.
+        unsafe { registers::block(self, n, n_panels, fetch, operands, to) }
+    }
+}
+
+impl<S: Simd> Dot for PlainInt8<S> {
+    type Sums = [i32; LANES];
+    type Words = [u32; LANES];
 
     #[inline(always)]
     unsafe fn start(self, from: *const i32) -> [i32; LANES] {

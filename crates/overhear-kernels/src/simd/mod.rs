@@ -23,6 +23,8 @@ pub(crate) use element::Element;
 pub(crate) use neon::Neon;
 
 use crate::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::dot::Amx;
 
 /// A kernel call with its arguments, to be compiled for any set.
 pub(crate) trait Vectorized {
@@ -43,8 +45,13 @@ pub(crate) enum Set {
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Amx(Amx),
     #[cfg(test)]
     Plain(plain::Plain),
+    /// With the tiles of AMX in plain Rust.
+    #[cfg(test)]
+    PlainTiles(plain::Plain),
 }
 
 impl Set {
@@ -58,10 +65,12 @@ impl Set {
             Isa::Avx2 => Avx2::new().map(Set::Avx2),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => Avx512::new().map(Set::Avx512),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => Amx::new().map(Set::Amx),
             #[cfg(not(target_arch = "aarch64"))]
             Isa::Neon => None,
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 | Isa::Avx512 => None,
+            Isa::Avx2 | Isa::Avx512 | Isa::Amx => None,
         }
     }
 
@@ -74,9 +83,9 @@ impl Set {
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => Avx2::LANES,
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512(_) => Avx512::LANES,
+            Set::Avx512(_) | Set::Amx(_) => Avx512::LANES,
             #[cfg(test)]
-            Set::Plain(_) => plain::Plain::LANES,
+            Set::Plain(_) | Set::PlainTiles(_) => plain::Plain::LANES,
         }
     }
 
@@ -95,8 +104,10 @@ impl Set {
             Set::Avx2(simd) => simd.vectorize(vectorized),
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(simd) => simd.vectorize(vectorized),
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx(amx) => amx.simd().vectorize(vectorized),
             #[cfg(test)]
-            Set::Plain(simd) => simd.vectorize(vectorized),
+            Set::Plain(simd) | Set::PlainTiles(simd) => simd.vectorize(vectorized),
         }
     }
 }

@@ -34,7 +34,7 @@ fn bf16_rows(kernels: Kernels, pool: &Pool, x: &[f32], n_cols: usize) -> (Activa
 
 fn widened(out: &mut Activations) -> Vec<f32> {
     let widen = |&bits: &u16| half::bf16::from_bits(bits).to_f32();
-    out.bf16_mut().iter().map(widen).collect()
+    out.bf16_mut().0.iter().map(widen).collect()
 }
 
 fn check(n_head: usize, head_dim: usize, n_query: usize, n_key: usize) {

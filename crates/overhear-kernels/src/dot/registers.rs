@@ -1,0 +1,137 @@
+//! Register blocks: products of a few rows and panels whose sums stay in vector registers through all of K.
+
+use super::{Blocking, Dot, LANES, Operands};
+use crate::packed::PANEL;
+use crate::simd::Simd;
+
+/// The most rows of a block.
+pub(super) const MAX_ROWS: usize = 12;
+/// See [`Blocking`]: with a tile of rows and the output, panels take less than any second-level cache has.
+pub(super) const BLOCKING: Blocking = Blocking {
+    rows: MAX_ROWS,
+    k_words: usize::MAX,
+    group_bytes: 384 << 10,
+    waiting_rows: usize::MAX,
+};
+
+/// Words ahead that a panel is fetched with few rows: what memory brings in the time that it takes to answer.
+const FETCH_WORDS: usize = 1024;
+
+/// Panels that a block of `n` rows takes: as many as keep its sums in registers.
+#[inline(always)]
+pub(super) fn panels_of<D: Dot>(n: usize) -> usize {
+    match n {
+        _ if D::ROWS == 1 => 1,
+        0..=3 => 4,
+        4..=6 => 2,
+        _ => 1,
+    }
+}
+
+/// Writes the sums of `n <= D::ROWS` rows and `n_panels <= panels_of(n)` panels, not 3, to `to`.
+///
+/// # Safety
+/// The operands must be readable and the sums writable for as many rows and panels.
+#[inline(always)]
+pub(super) unsafe fn block<D: Dot>(
+    d: D,
+    n: usize,
+    n_panels: usize,
+    fetch: bool,
+    operands: &Operands,
+    to: *mut f32,
+) {
+    // SAFETY: the caller's, for each.
+    unsafe {
+        match (n, n_panels) {
+            (1, 4) if fetch => rows::<D, 1, 4, true>(d, operands, to),
+            (1, 4) => rows::<D, 1, 4, false>(d, operands, to),
+            (1, 2) => rows::<D, 1, 2, true>(d, operands, to),
+            (1, _) => rows::<D, 1, 1, true>(d, operands, to),
+            (2, 4) if D::ROWS >= 2 => rows::<D, 2, 4, true>(d, operands, to),
+            (2, 2) if D::ROWS >= 2 => rows::<D, 2, 2, true>(d, operands, to),
+            (2, _) if D::ROWS >= 2 => rows::<D, 2, 1, true>(d, operands, to),
+            (3, 4) if D::ROWS >= 3 => rows::<D, 3, 4, true>(d, operands, to),
+            (3, 2) if D::ROWS >= 3 => rows::<D, 3, 2, true>(d, operands, to),
+            (3, _) if D::ROWS >= 3 => rows::<D, 3, 1, true>(d, operands, to),
+            (4, 2) if D::ROWS >= 4 => rows::<D, 4, 2, true>(d, operands, to),
+            (4, _) if D::ROWS >= 4 => rows::<D, 4, 1, true>(d, operands, to),
+            (5, 2) if D::ROWS >= 5 => rows::<D, 5, 2, true>(d, operands, to),
+            (5, _) if D::ROWS >= 5 => rows::<D, 5, 1, true>(d, operands, to),
+            (6, 2) if D::ROWS >= 6 => rows::<D, 6, 2, true>(d, operands, to),
+            (6, _) if D::ROWS >= 6 => rows::<D, 6, 1, true>(d, operands, to),
+            (7, _) if D::ROWS >= 7 => rows::<D, 7, 1, true>(d, operands, to),
+            (8, _) if D::ROWS >= 8 => rows::<D, 8, 1, true>(d, operands, to),
+            (9, _) if D::ROWS >= 9 => rows::<D, 9, 1, true>(d, operands, to),
+            (10, _) if D::ROWS >= 10 => rows::<D, 10, 1, true>(d, operands, to),
+            (11, _) if D::ROWS >= 11 => rows::<D, 11, 1, true>(d, operands, to),
+            (12, _) if D::ROWS >= 12 && fetch => rows::<D, 12, 1, true>(d, operands, to),
+            (12, _) if D::ROWS >= 12 => rows::<D, 12, 1, false>(d, operands, to),
+            _ => unreachable!("a register block of {n} rows and {n_panels} panels"),
+        }
+    }
+}
+
+/// The register block, a function of its own so that its loop has the registers to itself.
+///
+/// # Safety
+/// As [`block`], for `M` rows and `G` panels.
+#[inline(always)]
+unsafe fn rows<D: Dot, const M: usize, const G: usize, const FETCH: bool>(
+    d: D,
+    operands: &Operands,
+    to: *mut f32,
+) {
+    let Operands {
+        x,
+        x_stride,
+        w,
+        w_stride,
+        n_words,
+        starts,
+        sums_stride,
+        ..
+    } = *operands;
+    let s = d.simd();
+    // SAFETY: the caller's: `M` rows of `n_words`, `G` panels of `n_words` times 32, as many starts and sums.
+    unsafe {
+        let mut sums = [[[d.start(starts); 2]; G]; M];
+        if D::SCALED {
+            for g in 0..G {
+                for half in 0..2 {
+                    let start = d.start(starts.wrapping_add(g * PANEL + half * LANES));
+                    for m in 0..M {
+                        sums[m][g][half] = start;
+                    }
+                }
+            }
+        }
+        for word in 0..n_words {
+            let w = w.add(word * PANEL);
+            for g in 0..G {
+                let w = w.add(g * w_stride);
+                let panel = [d.load(w), d.load(w.add(LANES))];
+                if FETCH {
+                    s.prefetch(w.wrapping_add(FETCH_WORDS));
+                    s.prefetch(w.wrapping_add(FETCH_WORDS + LANES));
+                }
+                for m in 0..M {
+                    let x = d.splat(x.add(m * x_stride + word));
+                    for half in 0..2 {
+                        sums[m][g][half] = d.dot(sums[m][g][half], x, panel[half]);
+                    }
+                }
+            }
+        }
+        for m in 0..M {
+            for g in 0..G {
+                for half in 0..2 {
+                    d.store(
+                        to.add(m * sums_stride + g * PANEL + half * LANES),
+                        sums[m][g][half],
+                    );
+                }
+            }
+        }
+    }
+}
