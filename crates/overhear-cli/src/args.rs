@@ -319,6 +319,9 @@ pub(crate) struct DecodingArgs {
     /// Decode without timestamps.
     #[arg(long)]
     pub(crate) without_timestamps: bool,
+    /// Cut repetition loops as they form, and go on from there at the next temperature.
+    #[arg(long)]
+    pub(crate) loop_guard: bool,
     /// Hypotheses of every window to write into the JSON, with their scores.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) n_best: usize,

@@ -46,6 +46,7 @@ pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOption
         length_penalty: args.length_penalty.0,
         hotwords: args.hotwords.clone(),
         boost: boosts(&args.boost, args.boost_file.as_deref())?,
+        loop_guard: args.loop_guard,
         n_best: args.n_best,
         alternatives: args.alternatives,
         compression_ratio_threshold: args.compression_ratio_threshold.0,

@@ -335,6 +335,7 @@ fn segment(json: &Value) -> Segment {
         compression_ratio: float("compression_ratio"),
         no_speech_prob: float("no_speech_prob"),
         language: None,
+        loop_cut: None,
         words: json["words"]
             .as_array()
             .map(|words| words.iter().map(word).collect()),

@@ -63,6 +63,15 @@ struct Transcription<'a> {
     n_best: Vec<WindowHypotheses>,
     /// Where the last word ended, in seconds; kept with word timestamps only.
     last_speech_s: f64,
+    /// Whether the window at hand begins where a loop was cut.
+    is_after_loop: bool,
+}
+
+/// What a window was decoded to.
+struct Decoded {
+    result: DecodingResult,
+    /// Whether a loop was cut out of it.
+    is_loop_cut: bool,
 }
 
 /// Transcribes `audio`: `whisper/transcribe.py::transcribe`.
@@ -100,6 +109,7 @@ pub(crate) fn transcribe(
         segments: Vec::new(),
         n_best: Vec::new(),
         last_speech_s: 0.0,
+        is_after_loop: false,
     };
     transcription.run(on_event)?;
     let Transcription {
@@ -140,6 +150,7 @@ impl Transcription<'_> {
     fn window(&mut self, seek: usize, clip_end: usize, on_event: OnEvent<'_>) -> Result<usize> {
         let n_frames = N_FRAMES.min(clip_end - seek);
         self.windows.encode(seek, n_frames)?;
+        let is_after_loop = std::mem::take(&mut self.is_after_loop);
         // Windows do not draw the same numbers again.
         self.decoding.seed = self.options.seed.wrapping_add(seek as u64);
         let language_before = self.language;
@@ -147,14 +158,26 @@ impl Transcription<'_> {
             let found = detect(self.model, self.options, &mut self.windows);
             self.language.hear(found, self.options);
         }
-        let mut result = self.decode_with_fallback(on_event)?;
+        let Decoded {
+            mut result,
+            is_loop_cut,
+        } = self.decode_with_fallback(on_event)?;
         if fallback::is_silence(&result, self.options) {
             // Nobody spoke: there was no language to hear.
             self.language = language_before;
             return Ok(seek + n_frames);
         }
         let tokenizer = self.model.tokenizer();
-        let split = segments::split(&result.tokens, tokenizer.timestamp_begin(), n_frames);
+        let mut split = segments::split(&result.tokens, tokenizer.timestamp_begin(), n_frames);
+        // Every temperature looped. Twice in a row is given up: the loop may be in the audio.
+        let resumed_at = match &result.looped {
+            Some(_) if !is_after_loop => {
+                segments::end_frames(&result.tokens, tokenizer.timestamp_begin())
+            }
+            _ => None,
+        };
+        split.n_done = resumed_at.unwrap_or(split.n_done);
+        self.is_after_loop = resumed_at.is_some();
         let n_before = self.segments.len();
         let spans = split.spans.iter().enumerate();
         let mut segments: Vec<Segment> = spans
@@ -182,6 +205,7 @@ impl Transcription<'_> {
         for mut segment in segments {
             segments::clear_if_empty(&mut segment);
             segment.language = self.options.multilingual.then_some(result.language);
+            segment.loop_cut = self.options.loop_guard.then_some(is_loop_cut);
             self.prompt.push(&segment.tokens);
             self.segments.push(segment);
             send(
@@ -189,7 +213,7 @@ impl Transcription<'_> {
                 Event::Segment(&self.segments[self.segments.len() - 1]),
             )?;
         }
-        if !self.options.condition_on_previous_text || result.temperature > 0.5 {
+        if !self.options.condition_on_previous_text || result.temperature > 0.5 || is_loop_cut {
             self.prompt.reset();
         }
         Ok(next)
@@ -227,10 +251,11 @@ impl Transcription<'_> {
         next
     }
 
-    /// Decodes the window in the state at one temperature after the other, until a result passes.
-    fn decode_with_fallback(&mut self, on_event: OnEvent<'_>) -> Result<DecodingResult> {
+    /// Decodes the window in the state at one temperature after the other, until a result passes; after a loop from
+    /// where it was cut.
+    fn decode_with_fallback(&mut self, on_event: OnEvent<'_>) -> Result<Decoded> {
         self.decoding.prompt = self.prompt.tokens();
-        let mut last = None;
+        let mut last: Option<Decoded> = None;
         for &temperature in &self.options.temperature {
             self.options
                 .set_temperature(&mut self.decoding, temperature);
@@ -239,7 +264,7 @@ impl Transcription<'_> {
                 self.model.tokenizer(),
                 self.model.dims(),
             );
-            let task = DecodingTask::new(
+            let mut task = DecodingTask::new(
                 kernels,
                 tokenizer,
                 dims,
@@ -247,9 +272,18 @@ impl Transcription<'_> {
                 self.boosts.as_ref(),
                 &self.decoding,
             )?;
+            let looped = last.map(|last| last.result);
+            let looped = looped.filter(|result| result.looped.is_some());
+            if let Some(looped) = &looped {
+                task.resume(looped);
+            }
             let result = task.run(&mut *self.windows.state, &mut || on_event(Event::Token))?;
             let is_accepted = !fallback::needs_fallback(&result, self.options);
-            last = Some(result);
+            let is_loop_cut = looped.is_some() || result.looped.is_some();
+            last = Some(Decoded {
+                result,
+                is_loop_cut,
+            });
             if is_accepted {
                 break;
             }

@@ -31,6 +31,9 @@ pub struct Segment {
     /// reference's result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<Language>,
+    /// Whether a loop was cut out of its window: with `loop_guard`. Not in the reference's result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loop_cut: Option<bool>,
     /// When each word was said. `None` unless asked for; but empty if cleared, as in the reference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<Word>>,
@@ -149,6 +152,7 @@ impl Segment {
                 .as_array()
                 .map(|words| words.iter().map(word).collect()),
             language: None,
+            loop_cut: None,
             token_probabilities: Vec::new(),
             alternatives: Vec::new(),
         }

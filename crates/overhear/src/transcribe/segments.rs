@@ -97,6 +97,12 @@ pub(super) fn split(tokens: &[TokenId], timestamp_begin: TokenId, n_frames: usiz
     }
 }
 
+/// How many frames further on `tokens` end, if they end with a timestamp, and not at 0.
+pub(super) fn end_frames(tokens: &[TokenId], timestamp_begin: TokenId) -> Option<usize> {
+    let last = tokens.last().filter(|&&token| token > timestamp_begin)?;
+    Some((last - timestamp_begin) as usize * INPUT_STRIDE)
+}
+
 /// The segment of `span`.
 pub(super) fn segment(
     span: &Span,
@@ -124,6 +130,7 @@ pub(super) fn segment(
         compression_ratio: result.compression_ratio,
         no_speech_prob: result.no_speech_prob,
         language: None,
+        loop_cut: None,
         token_probabilities: result.token_logprobs[span.tokens.clone()]
             .iter()
             .map(|p| p.exp())
