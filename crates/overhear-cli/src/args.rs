@@ -322,6 +322,9 @@ pub(crate) struct DecodingArgs {
     /// Cut repetition loops as they form, and go on from there at the next temperature.
     #[arg(long)]
     pub(crate) loop_guard: bool,
+    /// Drop segments that were made up over silence; the JSON tells what speaks for it, of every segment.
+    #[arg(long)]
+    pub(crate) hallucination_guard: bool,
     /// Hypotheses of every window to write into the JSON, with their scores.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) n_best: usize,

@@ -47,6 +47,7 @@ pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOption
         hotwords: args.hotwords.clone(),
         boost: boosts(&args.boost, args.boost_file.as_deref())?,
         loop_guard: args.loop_guard,
+        hallucination_guard: args.hallucination_guard,
         n_best: args.n_best,
         alternatives: args.alternatives,
         compression_ratio_threshold: args.compression_ratio_threshold.0,

@@ -336,6 +336,7 @@ fn segment(json: &Value) -> Segment {
         no_speech_prob: float("no_speech_prob"),
         language: None,
         loop_cut: None,
+        silence: None,
         words: json["words"]
             .as_array()
             .map(|words| words.iter().map(word).collect()),

@@ -116,6 +116,7 @@ fn the_schema_describes_all_that_is_written() {
             beam_size: word_timestamps.then_some(3),
             multilingual: word_timestamps,
             loop_guard: word_timestamps,
+            hallucination_guard: word_timestamps,
             n_best: if word_timestamps { 2 } else { 0 },
             alternatives: if word_timestamps { 3 } else { 0 },
             ..TranscribeOptions::default()

@@ -7,19 +7,21 @@ mod options;
 mod prompt;
 mod result;
 mod segments;
+mod silence;
 mod words;
 
 use std::ops::ControlFlow;
 
 pub use options::TranscribeOptions;
 pub use result::{Alternative, Event, Segment, Transcript, WindowHypotheses, Word};
+pub use silence::Silence;
 
 use hallucination::Window;
 use language::{WindowLanguage, choose_language, detect};
 use prompt::PromptHistory;
 use words::Next;
 
-use crate::align::{add_words, find_alignment};
+use crate::align::{add_words, find_alignment, silent_attention};
 use crate::backend::State;
 use crate::decode::{BoostTrie, DecodingOptions, DecodingResult, DecodingTask};
 use crate::mel::{FRAMES_PER_SECOND, MelStream, N_FRAMES};
@@ -65,6 +67,8 @@ struct Transcription<'a> {
     last_speech_s: f64,
     /// Whether the window at hand begins where a loop was cut.
     is_after_loop: bool,
+    /// Up to which level frames are silent; kept with the hallucination guard only.
+    silence_level: Option<f32>,
 }
 
 /// What a window was decoded to.
@@ -96,6 +100,10 @@ pub(crate) fn transcribe(
         state,
         encoded: None,
     };
+    let silence_level = match options.hallucination_guard {
+        true => Some(windows.mel.silence_level()?),
+        false => None,
+    };
     let language = choose_language(model, options, &mut windows, on_event)?;
 
     let mut transcription = Transcription {
@@ -110,6 +118,7 @@ pub(crate) fn transcribe(
         n_best: Vec::new(),
         last_speech_s: 0.0,
         is_after_loop: false,
+        silence_level,
     };
     transcription.run(on_event)?;
     let Transcription {
@@ -202,6 +211,7 @@ impl Transcription<'_> {
             hypotheses.truncate(self.options.n_best);
             self.n_best.push(WindowHypotheses { seek, hypotheses });
         }
+        self.drop_hallucinations(seek, n_frames, &mut segments)?;
         for mut segment in segments {
             segments::clear_if_empty(&mut segment);
             segment.language = self.options.multilingual.then_some(result.language);
@@ -249,6 +259,56 @@ impl Transcription<'_> {
             self.last_speech_s = end;
         }
         next
+    }
+
+    /// Weighs the `segments` of the window in the state, and clears those that were made up over silence.
+    fn drop_hallucinations(
+        &mut self,
+        seek: usize,
+        n_frames: usize,
+        segments: &mut [Segment],
+    ) -> Result<()> {
+        let Some(silence_level) = self.silence_level else {
+            return Ok(());
+        };
+        let mel = &mut self.windows.mel;
+        let is_silent = mel.silent_frames(seek, n_frames, silence_level)?;
+        let eot = self.model.tokenizer().eot();
+        let text_tokens: Vec<Vec<TokenId>> = segments
+            .iter()
+            .map(|segment| {
+                segment
+                    .tokens
+                    .iter()
+                    .copied()
+                    .filter(|&t| t < eot)
+                    .collect()
+            })
+            .collect();
+        let attention = silent_attention(
+            self.model,
+            &mut *self.windows.state,
+            self.language.current(),
+            self.options.task,
+            &text_tokens.concat(),
+            &is_silent,
+        );
+        let Some(mut attention) = attention else {
+            return Ok(());
+        };
+        for (segment, tokens) in segments.iter_mut().zip(&text_tokens) {
+            let rest = attention.split_off(tokens.len());
+            if !tokens.is_empty() {
+                let mut silence = Silence::of(segment, &is_silent, &attention);
+                if silence.is_hallucination(segment.no_speech_prob) {
+                    silence.dropped = Some(std::mem::take(&mut segment.text));
+                    segments::clear(segment);
+                }
+                segment.silence = Some(silence);
+            }
+            attention = rest;
+        }
+        Ok(())
     }
 
     /// Decodes the window in the state at one temperature after the other, until a result passes; after a loop from

@@ -79,6 +79,11 @@ pub struct TranscribeOptions {
     /// to go on from there at the next temperature. What came of it is no prompt of later windows. Default: false, as
     /// the reference.
     pub loop_guard: bool,
+    /// Whether to weigh for every segment what speaks for its having been made up over silence, to report it
+    /// ([`Silence`]), and to drop the segment if it is enough. Default: false, as the reference.
+    ///
+    /// [`Silence`]: crate::Silence
+    pub hallucination_guard: bool,
     /// Likeliest tokens to report at each position of a segment. Default: 0.
     pub alternatives: usize,
     /// Hypotheses to keep of each window, best first. Default: 0.
@@ -120,6 +125,7 @@ impl Default for TranscribeOptions {
             hotwords: None,
             boost: Vec::new(),
             loop_guard: false,
+            hallucination_guard: false,
             alternatives: 0,
             n_best: 0,
         }

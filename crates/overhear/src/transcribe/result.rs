@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::Silence;
 use crate::{AudioWarning, Hypothesis, Language, TokenId};
 
 /// A stretch of speech: `segments` of the reference's result, field by field.
@@ -34,6 +35,10 @@ pub struct Segment {
     /// Whether a loop was cut out of its window: with `loop_guard`. Not in the reference's result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loop_cut: Option<bool>,
+    /// What speaks for its having been made up over silence: with `hallucination_guard`, unless it had no text. Not in
+    /// the reference's result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silence: Option<Silence>,
     /// When each word was said. `None` unless asked for; but empty if cleared, as in the reference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<Word>>,
@@ -153,6 +158,7 @@ impl Segment {
                 .map(|words| words.iter().map(word).collect()),
             language: None,
             loop_cut: None,
+            silence: None,
             token_probabilities: Vec::new(),
             alternatives: Vec::new(),
         }
