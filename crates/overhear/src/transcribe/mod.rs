@@ -12,6 +12,7 @@ mod words;
 
 use std::ops::ControlFlow;
 
+pub(crate) use language::detect_spoken_language;
 pub use options::TranscribeOptions;
 pub use result::{Alternative, Event, Segment, Transcript, WindowHypotheses, Word};
 pub use silence::Silence;
@@ -39,6 +40,15 @@ struct Windows {
 }
 
 impl Windows {
+    /// The windows of `audio`, and a session with up to `n_rows` rows of text over them.
+    fn open(model: &Model, audio: &Audio, n_rows: usize) -> Result<Self> {
+        Ok(Self {
+            mel: MelStream::open(audio, model.dims().n_mels)?,
+            state: model.new_state(1, n_rows),
+            encoded: None,
+        })
+    }
+
     /// Encodes the window at frame `seek` of `n_frames` frames, unless it is the one at hand: the window of the
     /// language detection is the first again in audio of 30 seconds and more.
     fn encode(&mut self, seek: usize, n_frames: usize) -> Result<()> {
@@ -87,19 +97,13 @@ pub(crate) fn transcribe(
 ) -> Result<Transcript> {
     let tokenizer = model.tokenizer();
     options.validate(model.dims(), tokenizer)?;
-    let mel = MelStream::open(audio, model.dims().n_mels)?;
+    let mut windows = Windows::open(model, audio, options.n_rows())?;
     send(
         on_event,
         Event::Duration {
-            duration_s: mel.duration_s(),
+            duration_s: windows.mel.duration_s(),
         },
     )?;
-    let state = model.new_state(1, options.n_rows());
-    let mut windows = Windows {
-        mel,
-        state,
-        encoded: None,
-    };
     let silence_level = match options.hallucination_guard {
         true => Some(windows.mel.silence_level()?),
         false => None,
