@@ -11,8 +11,8 @@ use std::io::{self, Write};
 use crate::{Alternative, AudioWarning, Hypothesis, Segment, Transcript, Word};
 
 /// `{"text", "segments", "language"}` on one line (`WriteJSON`). Added where there is such a thing:
-/// `"truncated": true`, `"n_best"`, and in segments `"language"`, `"loop_cut"`, `"silence"`, and `"token_probabilities"` with
-/// their `"alternatives"`.
+/// `"truncated": true`, `"n_best"`, and in segments `"language"`, `"loop_cut"`, `"silence"`, and `"token_probabilities"`
+/// with their `"alternatives"`.
 pub(super) fn write(transcript: &Transcript, out: &mut impl Write) -> io::Result<()> {
     write!(
         out,
