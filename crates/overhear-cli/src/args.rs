@@ -79,7 +79,23 @@ pub(crate) struct DetectArgs {
     #[arg(long, short)]
     pub(crate) recursive: bool,
     #[command(flatten)]
+    pub(crate) detection: DetectionArgs,
+    #[command(flatten)]
     pub(crate) model: ModelArgs,
+}
+
+/// How languages are detected.
+#[derive(Debug, Args)]
+pub(crate) struct DetectionArgs {
+    /// Languages that detection may choose from, separated by commas; none: all.
+    #[arg(long, value_delimiter = ',', value_name = "LANGUAGES")]
+    pub(crate) languages: Vec<String>,
+    /// Windows of 30 seconds to detect the language from: the first sure one decides, or else the majority.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) language_detection_segments: usize,
+    /// A window is sure of a language likelier than this; None: never.
+    #[arg(long, default_value = "0.5", value_parser = optional::<f64>, allow_negative_numbers = true, value_name = "P")]
+    pub(crate) language_detection_threshold: Optional<f64>,
 }
 
 #[derive(Debug, Args)]
@@ -246,15 +262,8 @@ pub(crate) struct DecodingArgs {
     /// The language spoken, by code or name; None detects it from the first 30 seconds.
     #[arg(long, default_value = "None", value_name = "LANGUAGE")]
     pub(crate) language: String,
-    /// Languages that detection may choose from, separated by commas; none: all.
-    #[arg(long, value_delimiter = ',', value_name = "LANGUAGES")]
-    pub(crate) languages: Vec<String>,
-    /// Windows of 30 seconds to detect the language from: the first sure one decides, or else the majority.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub(crate) language_detection_segments: usize,
-    /// A window is sure of a language likelier than this; None: never.
-    #[arg(long, default_value = "0.5", value_parser = optional::<f64>, allow_negative_numbers = true, value_name = "P")]
-    pub(crate) language_detection_threshold: Optional<f64>,
+    #[command(flatten)]
+    pub(crate) detection: DetectionArgs,
     /// Detect the language of every window, and write it into its segments.
     #[arg(long)]
     pub(crate) multilingual: bool,
@@ -319,6 +328,12 @@ pub(crate) struct DecodingArgs {
     /// Decode without timestamps.
     #[arg(long)]
     pub(crate) without_timestamps: bool,
+    /// Cut repetition loops as they form, and go on from there at the next temperature.
+    #[arg(long)]
+    pub(crate) loop_guard: bool,
+    /// Drop segments that were made up over silence; the JSON tells what speaks for it, of every segment.
+    #[arg(long)]
+    pub(crate) hallucination_guard: bool,
     /// Hypotheses of every window to write into the JSON, with their scores.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) n_best: usize,

@@ -2,18 +2,19 @@
 
 use std::io::{self, Write};
 
-use overhear::Model;
+use overhear::{Model, TranscribeOptions};
 
 use crate::args::DetectArgs;
 use crate::failure::{Failure, printable};
 use crate::inputs::{self, Input};
 use crate::interrupt::Interrupt;
 use crate::models;
-use crate::options::model_options;
+use crate::options::{detection_options, model_options};
 
 /// Prints `name`, language code and probability of each input, separated by tabs.
 pub(crate) fn run(args: &DetectArgs, interrupt: &Interrupt) -> Result<(), Failure> {
     let options = model_options(&args.model)?;
+    let detection = detection_options(&args.detection)?;
     let inputs = inputs::expand(&args.files, args.recursive);
     let path = models::find(&args.model)?;
     let model = interrupt.run(move || Model::open(path, &options))??;
@@ -21,7 +22,7 @@ pub(crate) fn run(args: &DetectArgs, interrupt: &Interrupt) -> Result<(), Failur
     let mut n_failed = 0;
     for input in inputs {
         interrupt.check()?;
-        match input.and_then(|input| detect(&model, &input, interrupt)) {
+        match input.and_then(|input| detect(&model, &detection, &input, interrupt)) {
             Ok(()) => {}
             Err(failure @ Failure::Input(_)) => {
                 failure.report();
@@ -38,17 +39,17 @@ pub(crate) fn run(args: &DetectArgs, interrupt: &Interrupt) -> Result<(), Failur
     }
 }
 
-fn detect(model: &Model, input: &Input, interrupt: &Interrupt) -> Result<(), Failure> {
+fn detect(
+    model: &Model,
+    options: &TranscribeOptions,
+    input: &Input,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
     let audio = input.open(interrupt)?;
-    let worker = model.clone();
-    let probabilities = interrupt.run(move || worker.detect_language(&audio))??;
-    let Some(likeliest) = probabilities.first() else {
-        return Err(Failure::Model(
-            "this model knows English only: it cannot tell languages".to_owned(),
-        ));
-    };
+    let (worker, options) = (model.clone(), options.clone());
+    let found = interrupt.run(move || worker.detect_language_with(&audio, &options))??;
     let name = printable(&input.display());
-    let (code, probability) = (likeliest.language.code(), likeliest.probability);
+    let (code, probability) = (found.language.code(), found.probability);
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{name}\t{code}\t{probability:.4}")
         .and_then(|()| stdout.flush())

@@ -6,7 +6,7 @@ use std::path::Path;
 use overhear::output::CaptionOptions;
 use overhear::{BoostPhrase, ComputeType, Language, ModelOptions, Task, TranscribeOptions};
 
-use crate::args::{DecodingArgs, ModelArgs, NotYetArgs, TaskName, WordArgs};
+use crate::args::{DecodingArgs, DetectionArgs, ModelArgs, NotYetArgs, TaskName, WordArgs};
 use crate::failure::Failure;
 use crate::values::{Optional, list};
 
@@ -24,14 +24,6 @@ pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOption
             "None" => None,
             name => Some(language("language", name)?),
         },
-        languages: (args.languages.iter())
-            .map(|name| language("languages", name))
-            .collect::<Result<_, _>>()?,
-        language_detection_segments: match args.language_detection_segments {
-            0 => return Err(bad("language-detection-segments", "must be 1 or more")),
-            n_segments => n_segments,
-        },
-        language_detection_threshold: args.language_detection_threshold.0,
         multilingual: args.multilingual,
         temperature: temperatures(args.temperature, args.temperature_increment_on_fallback.0)?,
         best_of: match args.best_of.0 {
@@ -46,6 +38,8 @@ pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOption
         length_penalty: args.length_penalty.0,
         hotwords: args.hotwords.clone(),
         boost: boosts(&args.boost, args.boost_file.as_deref())?,
+        loop_guard: args.loop_guard,
+        hallucination_guard: args.hallucination_guard,
         n_best: args.n_best,
         alternatives: args.alternatives,
         compression_ratio_threshold: args.compression_ratio_threshold.0,
@@ -61,6 +55,21 @@ pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOption
         max_initial_timestamp: args.max_initial_timestamp.0,
         clip_timestamps: clips(&args.clip_timestamps)?,
         seed: args.seed,
+        ..detection_options(&args.detection)?
+    })
+}
+
+/// The library's options of detecting languages.
+pub(crate) fn detection_options(args: &DetectionArgs) -> Result<TranscribeOptions, Failure> {
+    Ok(TranscribeOptions {
+        languages: (args.languages.iter())
+            .map(|name| language("languages", name))
+            .collect::<Result<_, _>>()?,
+        language_detection_segments: match args.language_detection_segments {
+            0 => return Err(bad("language-detection-segments", "must be 1 or more")),
+            n_segments => n_segments,
+        },
+        language_detection_threshold: args.language_detection_threshold.0,
         ..TranscribeOptions::default()
     })
 }

@@ -335,6 +335,26 @@ fn detect_tells_languages() {
 }
 
 #[test]
+fn detect_takes_the_options_of_detection() {
+    let sandbox = Sandbox::new();
+    let detect = |flags: &[&str]| {
+        let command = ["detect", "--model", "nano"].iter().chain(flags);
+        let words: Vec<std::ffi::OsString> = command.map(Into::into).chain([clip(ES)]).collect();
+        sandbox.run(words)
+    };
+    let among_two = detect(&["--languages", "en,de"]);
+    among_two.assert(0);
+    assert!(!among_two.stdout.contains("\tes\t"), "{}", among_two.stdout);
+    let many = ["--language_detection_segments=3"];
+    let never_sure = ["--language_detection_threshold", "None"];
+    let run = detect(&[&many[..], &never_sure].concat());
+    run.assert(0);
+    assert_eq!(run.stdout, detect(&[]).stdout, "one window is all there is");
+    detect(&["--languages", "klingon"]).assert(2);
+    detect(&["--language_detection_segments", "0"]).assert(2);
+}
+
+#[test]
 fn completions_and_manual_come_from_the_flags() {
     let sandbox = Sandbox::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

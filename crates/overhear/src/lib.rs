@@ -45,7 +45,7 @@ pub use model::{ComputeType, Model, ModelDimensions, ModelOptions};
 pub use session::Session;
 pub use tokenizer::{Language, TokenId, Tokenizer};
 pub use transcribe::{
-    Alternative, Event, Segment, TranscribeOptions, Transcript, WindowHypotheses, Word,
+    Alternative, Event, Segment, Silence, TranscribeOptions, Transcript, WindowHypotheses, Word,
 };
 
 /// Name of the instruction set that models opened by this process run with: the machine's best, or what

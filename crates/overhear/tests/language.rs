@@ -82,6 +82,13 @@ fn more_windows_detect_what_the_first_one_cannot_tell() {
         };
         let (transcript, probability) = transcribe(&windows, &options);
         assert!((0.0..=1.0).contains(&probability.unwrap()));
+        let audio = Audio::from_samples(windows.concat(), 16_000).unwrap();
+        let model = Model::open(nano(), &ModelOptions::default()).unwrap();
+        let found = model.detect_language_with(&audio, &options).unwrap();
+        assert_eq!(
+            (found.language, Some(found.probability)),
+            (transcript.language, probability)
+        );
         transcript.language.code()
     };
     assert_eq!(detected(1, Some(0.5)), "en", "what silence is taken for");

@@ -335,6 +335,8 @@ fn segment(json: &Value) -> Segment {
         compression_ratio: float("compression_ratio"),
         no_speech_prob: float("no_speech_prob"),
         language: None,
+        loop_cut: None,
+        silence: None,
         words: json["words"]
             .as_array()
             .map(|words| words.iter().map(word).collect()),

@@ -115,6 +115,8 @@ fn the_schema_describes_all_that_is_written() {
             word_timestamps,
             beam_size: word_timestamps.then_some(3),
             multilingual: word_timestamps,
+            loop_guard: word_timestamps,
+            hallucination_guard: word_timestamps,
             n_best: if word_timestamps { 2 } else { 0 },
             alternatives: if word_timestamps { 3 } else { 0 },
             ..TranscribeOptions::default()
@@ -126,7 +128,13 @@ fn the_schema_describes_all_that_is_written() {
         assert_eq!(check(&schema, &schema, &json, ""), Ok(()), "{clip}");
         if clip == "synth-en-05" {
             let segment = &json["segments"][0];
-            for key in ["words", "language", "token_probabilities", "alternatives"] {
+            for key in [
+                "words",
+                "language",
+                "loop_cut",
+                "token_probabilities",
+                "alternatives",
+            ] {
                 assert_eq!(segment.get(key).is_some(), word_timestamps, "{key}");
             }
             assert_eq!(json["n_best"].is_array(), word_timestamps);

@@ -10,10 +10,12 @@ mod heads;
 mod heuristics;
 mod matrix;
 mod median;
+mod silence;
 mod words;
 
 pub(crate) use heads::{Head, alignment_heads};
 pub(crate) use heuristics::{WordTiming, add_words};
+pub(crate) use silence::silent_attention;
 
 use std::ops::Range;
 
@@ -41,42 +43,73 @@ pub(crate) fn find_alignment(
     text_tokens: &[TokenId],
     n_frames: usize,
 ) -> Vec<WordTiming> {
-    let tokenizer = model.tokenizer();
-    let sot_sequence = tokenizer.sot_sequence(language, task);
-    let n_keys = (n_frames / FRAMES_PER_POSITION).min(model.dims().n_audio_ctx);
-    let first_text = sot_sequence.len() + 1;
-    let text = first_text..first_text + text_tokens.len();
-    if text_tokens.is_empty() || n_keys == 0 || text.end + 1 > model.dims().n_text_ctx {
+    let Some(shown) = Shown::new(model, language, task, text_tokens, n_frames) else {
         return Vec::new();
-    }
-    let tokens = [
-        &sot_sequence[..],
-        &[tokenizer.no_timestamps()],
-        text_tokens,
-        &[tokenizer.eot()],
-    ]
-    .concat();
-
-    let rows = predicting(&text);
-    let n_rows = rows.len();
-    let mut matrix = AlignmentMatrix::new(rows, n_keys);
-    let request = AlignmentRequest {
-        slot: 0,
-        tokens: &tokens,
-        text,
-        eot: tokenizer.eot(),
-        n_keys,
-        heads: model.alignment_heads(),
     };
-    let probabilities = state.align(&request, &mut |weights| matrix.add(weights));
-    let path = dtw::dtw(&matrix.into_cost(), n_rows, n_keys);
+    let rows = predicting(&shown.text);
+    let n_rows = rows.len();
+    let mut matrix = AlignmentMatrix::new(rows, shown.n_keys);
+    let probabilities = state.align(&shown.request(model), &mut |weights| matrix.add(weights));
+    let path = dtw::dtw(&matrix.into_cost(), n_rows, shown.n_keys);
     words::timings(
-        tokenizer,
+        model.tokenizer(),
         language,
         text_tokens,
         &jump_times(&path),
         &probabilities,
     )
+}
+
+/// What the decoder is shown once more.
+struct Shown {
+    tokens: Vec<TokenId>,
+    /// Where the text is among them.
+    text: Range<usize>,
+    /// Encoder positions that hold audio.
+    n_keys: usize,
+}
+
+impl Shown {
+    /// `None` if there is no text, less than one encoder position of audio, or more text than the decoder takes.
+    fn new(
+        model: &Model,
+        language: Language,
+        task: Task,
+        text_tokens: &[TokenId],
+        n_frames: usize,
+    ) -> Option<Self> {
+        let tokenizer = model.tokenizer();
+        let sot_sequence = tokenizer.sot_sequence(language, task);
+        let n_keys = (n_frames / FRAMES_PER_POSITION).min(model.dims().n_audio_ctx);
+        let first_text = sot_sequence.len() + 1;
+        let text = first_text..first_text + text_tokens.len();
+        if text_tokens.is_empty() || n_keys == 0 || text.end + 1 > model.dims().n_text_ctx {
+            return None;
+        }
+        let tokens = [
+            &sot_sequence[..],
+            &[tokenizer.no_timestamps()],
+            text_tokens,
+            &[tokenizer.eot()],
+        ]
+        .concat();
+        Some(Self {
+            tokens,
+            text,
+            n_keys,
+        })
+    }
+
+    fn request<'a>(&'a self, model: &'a Model) -> AlignmentRequest<'a> {
+        AlignmentRequest {
+            slot: 0,
+            tokens: &self.tokens,
+            text: self.text.clone(),
+            eot: model.tokenizer().eot(),
+            n_keys: self.n_keys,
+            heads: model.alignment_heads(),
+        }
+    }
 }
 
 /// The tokens after which the text and its end are predicted: each is one before what it predicts.

@@ -16,6 +16,9 @@ pub(super) struct LogitFilters {
     /// Always forbidden.
     suppressed: Vec<TokenId>,
     timestamps: Option<TimestampRules>,
+    /// A text token that may not be the first one after the first so many tokens.
+    not_next: Option<(usize, TokenId)>,
+    eot: TokenId,
 }
 
 struct TimestampRules {
@@ -48,7 +51,14 @@ impl LogitFilters {
             blank,
             suppressed: suppressed_tokens(tokenizer, &options.suppress_tokens)?,
             timestamps,
+            not_next: None,
+            eot: tokenizer.eot(),
         })
+    }
+
+    /// Forbids that `token` is the next text token after the first `n_tokens` of the text.
+    pub(super) fn forbid_next(&mut self, n_tokens: usize, token: TokenId) {
+        self.not_next = Some((n_tokens, token));
     }
 
     /// Forbids what may not follow `sampled` by setting its logit to negative infinity. `logits`: `[n_vocab]`.
@@ -57,6 +67,11 @@ impl LogitFilters {
             forbid_each(logits, &self.blank);
         }
         forbid_each(logits, &self.suppressed);
+        if let Some((n_tokens, token)) = self.not_next
+            && sampled[n_tokens..].iter().all(|&token| token > self.eot)
+        {
+            forbid_each(logits, &[token]);
+        }
         if let Some(rules) = &self.timestamps {
             rules.apply(kernels, logits, sampled);
         }

@@ -47,6 +47,7 @@ impl GreedyDecoder {
             };
             let logprob = rules.logprob(row, &next[i], logits, token);
             row.push(token, &next[i], logprob, rules);
+            row.is_complete |= row.looped.is_some();
         }
     }
 }

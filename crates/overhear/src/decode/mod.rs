@@ -5,6 +5,7 @@ mod boost;
 mod filters;
 mod greedy;
 mod language;
+mod loops;
 mod options;
 mod rank;
 mod result;

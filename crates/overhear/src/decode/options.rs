@@ -47,6 +47,11 @@ pub struct DecodingOptions {
     pub alternatives: usize,
     /// Phrases to be made likelier. Default: none.
     pub boost: Vec<BoostPhrase>,
+    /// Whether to stop as soon as the text goes round in a loop, and to cut the loop: see [`DecodingResult::looped`].
+    /// Default: false, as the reference.
+    ///
+    /// [`DecodingResult::looped`]: crate::DecodingResult::looped
+    pub loop_guard: bool,
 }
 
 impl Default for DecodingOptions {
@@ -69,6 +74,7 @@ impl Default for DecodingOptions {
             seed: 0,
             alternatives: 0,
             boost: Vec::new(),
+            loop_guard: false,
         }
     }
 }

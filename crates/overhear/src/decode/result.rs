@@ -26,6 +26,9 @@ pub struct DecodingResult {
     /// All texts that were ended or still followed when the search was over, best first, none twice. The first is
     /// this result.
     pub hypotheses: Vec<Hypothesis>,
+    /// The text tokens of one round, if with `loop_guard` the text was found to go round in a loop: `tokens` end behind
+    /// the first round, and not because the text was at its end.
+    pub looped: Option<Vec<TokenId>>,
 }
 
 /// One text that a window may hold.

@@ -3,6 +3,7 @@
 use overhear_kernels::Kernels;
 
 use super::boost::{BoostTrie, Match};
+use super::loops::Loop;
 use super::result::TokenProbability;
 use crate::TokenId;
 
@@ -18,6 +19,8 @@ pub(super) struct Row {
     pub(super) sum_logprob: f32,
     /// What boosted phrases add to it, and which phrase is under way.
     pub(super) boosted: Match,
+    /// The loop that it fell into, looked for only with the loop guard.
+    pub(super) looped: Option<Loop>,
     pub(super) is_complete: bool,
 }
 
@@ -51,6 +54,17 @@ impl Row {
         if !next.alternatives.is_empty() {
             self.alternatives.push(next.alternatives.clone());
         }
+        if rules.loop_guard && self.looped.is_none() {
+            self.looped = Loop::at_end_of(&self.tokens, rules.eot);
+        }
+    }
+
+    /// Drops all but the first `n_tokens` tokens.
+    pub(super) fn truncate(&mut self, n_tokens: usize) {
+        self.tokens.truncate(n_tokens);
+        self.logprobs.truncate(n_tokens);
+        self.alternatives.truncate(n_tokens);
+        self.sum_logprob = self.logprobs.iter().sum();
     }
 }
 
@@ -68,6 +82,7 @@ impl Clone for Row {
         self.alternatives.clone_from(&from.alternatives);
         self.sum_logprob = from.sum_logprob;
         self.boosted = from.boosted;
+        self.looped = from.looped;
         self.is_complete = from.is_complete;
     }
 }
@@ -78,6 +93,7 @@ pub(super) struct Rules<'a> {
     pub(super) kernels: &'a Kernels,
     pub(super) boosts: Option<&'a BoostTrie>,
     pub(super) eot: TokenId,
+    pub(super) loop_guard: bool,
 }
 
 /// What goes with a row's logits.

@@ -34,6 +34,9 @@ pub(crate) struct DecodingTask<'a> {
     pub(super) filters: LogitFilters,
     boosts: Option<&'a BoostTrie>,
     pub(super) alternatives: usize,
+    loop_guard: bool,
+    /// What every text begins with, as if it had been sampled.
+    pub(super) resumed: Row,
 }
 
 impl<'a> DecodingTask<'a> {
@@ -99,7 +102,32 @@ impl<'a> DecodingTask<'a> {
             filters: LogitFilters::new(tokenizer, options)?,
             boosts,
             alternatives: options.alternatives,
+            loop_guard: options.loop_guard,
+            resumed: Row::default(),
         })
+    }
+
+    /// Goes on from where the loop of `looped` was cut, if there was one, and not into its next round. For another
+    /// task over the same window and the same options, but for the temperature and what hangs on it.
+    pub(crate) fn resume(&mut self, looped: &DecodingResult) {
+        let Some(&first_of_round) = looped.looped.as_ref().and_then(|round| round.first()) else {
+            return;
+        };
+        self.initial_tokens.extend_from_slice(&looped.tokens);
+        self.filters
+            .forbid_next(looped.tokens.len(), first_of_round);
+        let mut row = Row {
+            tokens: looped.tokens.clone(),
+            logprobs: looped.token_logprobs.clone(),
+            alternatives: looped.alternatives.clone(),
+            sum_logprob: looped.token_logprobs.iter().sum(),
+            ..Row::default()
+        };
+        if let Some(boosts) = self.boosts {
+            let matched = |matched, &token| boosts.next(matched, token);
+            row.boosted = row.tokens.iter().fold(row.boosted, matched);
+        }
+        self.resumed = row;
     }
 
     /// Decodes the window in slot 0. `on_token` is called after every step and may end the work.
@@ -157,12 +185,22 @@ impl<'a> DecodingTask<'a> {
             kernels: self.kernels,
             boosts: self.boosts,
             eot: self.tokenizer.eot(),
+            loop_guard: self.loop_guard,
         }
     }
 
-    /// The best of `rows`, of which there is at least one, and the others beside it.
-    pub(super) fn result(&self, rows: Vec<Row>, no_speech_prob: f64) -> DecodingResult {
+    /// The best of `rows`, of which there is at least one, and the others beside it. Those that loop are cut, and come
+    /// last.
+    pub(super) fn result(&self, mut rows: Vec<Row>, no_speech_prob: f64) -> DecodingResult {
+        rows.iter_mut().for_each(|row| self.cut(row));
         let mut ranked = self.ranker.rank(rows);
+        ranked.sort_by_key(|(_, row)| row.looped.is_some());
+        let looped = ranked[0].1.looped.map(|looped| {
+            let is_text = |token: &TokenId| *token < self.tokenizer.eot();
+            let text = ranked[0].1.tokens.iter().copied().filter(is_text);
+            let text: Vec<TokenId> = text.collect();
+            text[text.len() - looped.period..].to_vec()
+        });
         let alternatives = std::mem::take(&mut ranked[0].1.alternatives);
         let hypotheses: Vec<Hypothesis> = ranked
             .into_iter()
@@ -180,7 +218,19 @@ impl<'a> DecodingTask<'a> {
             compression_ratio: compression_ratio(&best.text),
             text: best.text,
             hypotheses,
+            looped,
         }
+    }
+
+    /// Cuts the loop of `row`, if it fell into one.
+    fn cut(&self, row: &mut Row) {
+        let Some(looped) = row.looped else { return };
+        let ends_sentence = |token| {
+            let text = self.tokenizer.decode(&[token]);
+            text.ends_with(['.', '。', '!', '！', '?', '？'])
+        };
+        let end = looped.cut(&row.tokens, self.tokenizer.eot(), ends_sentence);
+        row.truncate(end);
     }
 
     fn hypothesis(&self, score: f64, row: Row) -> Hypothesis {

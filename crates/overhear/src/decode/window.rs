@@ -19,7 +19,8 @@ pub(super) struct Window<'t> {
     next: Vec<Next>,
     largest: Vec<(usize, f32)>,
     no_speech_prob: f64,
-    /// Tokens chosen for each text.
+    is_begun: bool,
+    /// Tokens of each text.
     n_sampled: usize,
     is_done: bool,
 }
@@ -32,16 +33,19 @@ pub(super) enum TokenDecoder {
 
 impl<'t> Window<'t> {
     pub(super) fn new(task: &'t DecodingTask<'t>, slot: usize, first_row: usize) -> Self {
+        let mut row = Row::with_capacity(task.max_tokens);
+        row.clone_from(&task.resumed);
         Self {
             task,
             slot,
             first_row,
             decoder: task.decoder(),
-            rows: vec![Row::with_capacity(task.max_tokens)],
+            n_sampled: row.tokens.len(),
+            rows: vec![row],
             next: Vec::with_capacity(task.n_group),
             largest: Vec::with_capacity(task.alternatives),
             no_speech_prob: 0.0,
-            n_sampled: 0,
+            is_begun: false,
             is_done: false,
         }
     }
@@ -53,7 +57,7 @@ impl<'t> Window<'t> {
     /// Adds the tokens that its rows go on with, and returns how many rows of logits it will take.
     pub(super) fn push(&self, batch: &mut Batch) -> usize {
         let before = batch.logits_at.len();
-        if self.n_sampled == 0 {
+        if !self.is_begun {
             let tokens = &self.task.initial_tokens;
             let logits_at = [self.task.sot_index, tokens.len() - 1];
             batch.push(self.first_row, self.slot, tokens, &logits_at);
@@ -73,7 +77,8 @@ impl<'t> Window<'t> {
     pub(super) fn update(&mut self, mut logits: &mut [f32], source: &mut [usize]) {
         let task = self.task;
         let n_vocab = task.tokenizer.n_vocab();
-        if self.n_sampled == 0 {
+        if !self.is_begun {
+            self.is_begun = true;
             let (at_sot, last) = logits.split_at_mut(n_vocab);
             let no_speech = at_sot[task.tokenizer.no_speech() as usize];
             let log_sum = task.kernels.log_sum_exp(at_sot);
@@ -98,7 +103,14 @@ impl<'t> Window<'t> {
             TokenDecoder::Beam(beam) => beam.update(rows, next, logits, &rules, source),
         };
         self.n_sampled += 1;
-        self.is_done = is_completed || self.n_sampled == task.max_tokens;
+        self.is_done = is_completed || self.n_sampled == task.max_tokens || self.is_looping();
+    }
+
+    /// Whether the best of the beams loops. Its likelihood per token only grows, and the others would follow; rows of
+    /// the greedy search are complete when they loop.
+    fn is_looping(&self) -> bool {
+        let is_beam = matches!(self.decoder, TokenDecoder::Beam(_));
+        is_beam && self.rows.first().is_some_and(|row| row.looped.is_some())
     }
 
     /// Filters the logits of row `row`, the `n`th that is not complete, and works out what goes with them.
@@ -134,7 +146,11 @@ impl<'t> Window<'t> {
     }
 
     /// The best text, and the others beside it.
-    pub(super) fn finish(self) -> DecodingResult {
+    pub(super) fn finish(mut self) -> DecodingResult {
+        if self.is_looping() {
+            self.rows.truncate(1);
+            return self.task.result(self.rows, self.no_speech_prob);
+        }
         let rows = match self.decoder {
             TokenDecoder::Greedy(_) => self.rows,
             TokenDecoder::Beam(beam) => beam.finalize(self.rows),

@@ -7,6 +7,7 @@
 
 mod filters;
 mod frames;
+mod levels;
 mod stream;
 
 pub(crate) use stream::MelStream;

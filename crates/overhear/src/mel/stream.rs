@@ -1,6 +1,7 @@
 //! Windows of the spectrogram of an audio stream of any length.
 
 use super::frames::{FrameReader, SILENCE};
+use super::levels::{Levels, level};
 use super::{HOP_LENGTH, LogMel, N_FRAMES, SAMPLE_RATE, largest};
 use crate::{Audio, AudioWarning, Result};
 
@@ -90,6 +91,39 @@ impl MelStream {
         Ok(mel)
     }
 
+    /// The level up to which frames of this file are silent, for [`MelStream::silent_frames`]. Reads a file once more
+    /// that is too long to keep.
+    pub(crate) fn silence_level(&self) -> Result<f32> {
+        let mut levels = Levels::new();
+        if self.reader.is_none() && self.first_frame == 0 {
+            levels.count(&self.frames, self.n_mels);
+            return Ok(levels.silence());
+        }
+        let mut reader = FrameReader::new(self.audio.reader()?, self.n_mels);
+        let mut frames = Vec::new();
+        while reader.read(&mut frames)? > 0 {
+            levels.count(&frames, self.n_mels);
+            frames.clear();
+        }
+        Ok(levels.silence())
+    }
+
+    /// Which of the `n_frames` frames from `seek` on are silent; all are where the file has ended.
+    pub(crate) fn silent_frames(
+        &mut self,
+        seek: usize,
+        n_frames: usize,
+        silence_level: f32,
+    ) -> Result<Vec<bool>> {
+        self.read_to(seek, seek + n_frames)?;
+        let start = (seek - self.first_frame) * self.n_mels;
+        let there = self.frames.get(start..).unwrap_or_default();
+        let frames = there.chunks_exact(self.n_mels).take(n_frames);
+        let mut is_silent: Vec<bool> = frames.map(|frame| level(frame) <= silence_level).collect();
+        is_silent.resize(n_frames, true);
+        Ok(is_silent)
+    }
+
     /// Reads until frames `start` to `end` are in `frames`, forgetting those before `start` in a long file.
     fn read_to(&mut self, start: usize, end: usize) -> Result<()> {
         if start < self.first_frame {
@@ -174,6 +208,7 @@ mod tests {
         let audio = Audio::from_samples(samples.clone(), 16_000).unwrap();
         let mut stream = MelStream::open(&audio, 80).unwrap();
         assert!(stream.reader.is_some(), "not kept");
+        let silence_level = stream.silence_level().unwrap();
         // Forward, overlapping, far ahead, back, and beyond the end.
         for seek in [0, 3000, 4500, 50_000, 100, MAX_KEPT_FRAMES + 4990] {
             let n_frames = N_FRAMES.min(stream.content_frames() - seek);
@@ -187,5 +222,12 @@ mod tests {
                 "frames pile up"
             );
         }
+        // The first half is the quiet one.
+        let mut n_silent = |seek| {
+            let is_silent = stream.silent_frames(seek, 1000, silence_level).unwrap();
+            is_silent.iter().filter(|&&is_silent| is_silent).count()
+        };
+        let (quiet, loud, after) = (n_silent(100), n_silent(60_000), n_silent(70_000));
+        assert!(quiet > loud && after == 1000, "{quiet} {loud} {after}");
     }
 }

@@ -26,7 +26,7 @@ use crate::backend::cpu::{CpuBackend, Packer, Weights};
 use crate::backend::{Backend, Batch, State};
 use crate::decode::detect_language;
 use crate::mel::{MelStream, N_FRAMES};
-use crate::transcribe::transcribe;
+use crate::transcribe::{detect_spoken_language, transcribe};
 use crate::{
     Audio, DecodingOptions, DecodingResult, Error, Event, Language, LanguageProbability, LogMel,
     Result, TokenId, Tokenizer, TranscribeOptions, Transcript,
@@ -207,6 +207,19 @@ impl Model {
         let mut languages = detect_language(&mut *state, self.tokenizer(), 0);
         languages.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         Ok(languages)
+    }
+
+    /// The language that [`Model::transcribe`] would detect with these options: in the first windows, among
+    /// `languages`. An English-only model answers English.
+    ///
+    /// # Errors
+    /// As [`Model::transcribe`].
+    pub fn detect_language_with(
+        &self,
+        audio: &Audio,
+        options: &TranscribeOptions,
+    ) -> Result<LanguageProbability> {
+        detect_spoken_language(self, audio, options)
     }
 
     /// Decodes one window of 3000 frames: `whisper/decoding.py::decode`.

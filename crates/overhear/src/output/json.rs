@@ -11,7 +11,8 @@ use std::io::{self, Write};
 use crate::{Alternative, AudioWarning, Hypothesis, Segment, Transcript, Word};
 
 /// `{"text", "segments", "language"}` on one line (`WriteJSON`). Added where there is such a thing:
-/// `"truncated": true`, `"n_best"`, and in segments `"token_probabilities"` with their `"alternatives"`.
+/// `"truncated": true`, `"n_best"`, and in segments `"language"`, `"loop_cut"`, `"silence"`, and `"token_probabilities"`
+/// with their `"alternatives"`.
 pub(super) fn write(transcript: &Transcript, out: &mut impl Write) -> io::Result<()> {
     write!(
         out,
@@ -90,6 +91,20 @@ fn write_segment(segment: &Segment, out: &mut impl Write) -> io::Result<()> {
     }
     if let Some(language) = segment.language {
         write!(out, ", \"language\": {}", string(language.code()))?;
+    }
+    if let Some(loop_cut) = segment.loop_cut {
+        write!(out, ", \"loop_cut\": {loop_cut}")?;
+    }
+    if let Some(silence) = &segment.silence {
+        let (audio, attention) = (number(silence.audio), number(silence.attention));
+        write!(
+            out,
+            ", \"silence\": {{\"audio\": {audio}, \"attention\": {attention}"
+        )?;
+        if let Some(text) = &silence.dropped {
+            write!(out, ", \"dropped\": {}", string(text))?;
+        }
+        out.write_all(b"}")?;
     }
     if !segment.alternatives.is_empty() {
         let probabilities = list(&segment.token_probabilities, |&p| number(p));

@@ -4,7 +4,7 @@
 use super::TranscribeOptions;
 use crate::decode::DecodingResult;
 
-/// Whether `result` is too repetitive or too unlikely, and not just silent.
+/// Whether `result` loops, is too repetitive or too unlikely, and not just silent.
 pub(super) fn needs_fallback(result: &DecodingResult, options: &TranscribeOptions) -> bool {
     let is_repetitive = options
         .compression_ratio_threshold
@@ -15,7 +15,7 @@ pub(super) fn needs_fallback(result: &DecodingResult, options: &TranscribeOption
     let is_silent = options
         .no_speech_threshold
         .is_some_and(|most| result.no_speech_prob > most);
-    (is_repetitive || is_unlikely) && !(is_silent && is_unlikely)
+    (result.looped.is_some() || is_repetitive || is_unlikely) && !(is_silent && is_unlikely)
 }
 
 /// Whether the window is skipped: no speech is likely, and the text is not likely enough to outweigh that.
@@ -49,6 +49,7 @@ mod tests {
             token_logprobs: Vec::new(),
             alternatives: Vec::new(),
             hypotheses: Vec::new(),
+            looped: None,
             text: String::new(),
             avg_logprob: case.avg_logprob,
             no_speech_prob: case.no_speech_prob,
@@ -117,5 +118,24 @@ mod tests {
             ..off
         };
         assert!(needs_fallback(&result(&hopeless), &only_logprob));
+    }
+
+    #[test]
+    fn a_loop_has_failed_unless_it_is_silence() {
+        let of = |avg_logprob, no_speech_prob| {
+            let case = Case {
+                compression_ratio: 1.0,
+                avg_logprob,
+                no_speech_prob,
+                needs_fallback: false,
+                is_silence: false,
+            };
+            let looped = DecodingResult {
+                looped: Some(vec![1]),
+                ..result(&case)
+            };
+            needs_fallback(&looped, &TranscribeOptions::default())
+        };
+        assert!(of(-0.1, 0.1) && of(-0.1, 0.9) && !of(-1.5, 0.9));
     }
 }

@@ -7,7 +7,24 @@
 use super::{OnEvent, TranscribeOptions, Windows, send};
 use crate::decode::{detect_language, likeliest};
 use crate::mel::N_FRAMES;
-use crate::{Event, Language, LanguageProbability, Model, Result};
+use crate::{Audio, Event, Language, LanguageProbability, Model, Result};
+
+/// The language that a transcription of `audio` would detect: [`Model::detect_language_with`].
+pub(crate) fn detect_spoken_language(
+    model: &Model,
+    audio: &Audio,
+    options: &TranscribeOptions,
+) -> Result<LanguageProbability> {
+    options.validate(model.dims(), model.tokenizer())?;
+    if !model.dims().is_multilingual() {
+        return Ok(LanguageProbability {
+            language: Language::ENGLISH,
+            probability: 1.0,
+        });
+    }
+    let mut windows = Windows::open(model, audio, 1)?;
+    detect_in_file(model, options, &mut windows)
+}
 
 /// The language given, or the one detected in the first windows.
 pub(super) fn choose_language(
@@ -22,21 +39,10 @@ pub(super) fn choose_language(
     if let Some(language) = options.language {
         return Ok(language);
     }
-    let n_windows = windows.mel.content_frames().div_ceil(N_FRAMES);
-    let mut heard = Vec::new();
-    for window in 0..n_windows.clamp(1, options.language_detection_segments) {
-        windows.encode(window * N_FRAMES, N_FRAMES)?;
-        let found = detect(model, options, windows);
-        heard.push(found);
-        if is_sure(found, options) {
-            heard = vec![found];
-            break;
-        }
-    }
     let LanguageProbability {
         language,
         probability,
-    } = majority(&heard);
+    } = detect_in_file(model, options, windows)?;
     send(
         on_event,
         Event::LanguageDetected {
@@ -45,6 +51,25 @@ pub(super) fn choose_language(
         },
     )?;
     Ok(language)
+}
+
+/// The language of the first window that is sure, or else of the majority.
+fn detect_in_file(
+    model: &Model,
+    options: &TranscribeOptions,
+    windows: &mut Windows,
+) -> Result<LanguageProbability> {
+    let n_windows = windows.mel.content_frames().div_ceil(N_FRAMES);
+    let mut heard = Vec::new();
+    for window in 0..n_windows.clamp(1, options.language_detection_segments) {
+        windows.encode(window * N_FRAMES, N_FRAMES)?;
+        let found = detect(model, options, windows);
+        heard.push(found);
+        if is_sure(found, options) {
+            return Ok(found);
+        }
+    }
+    Ok(majority(&heard))
 }
 
 /// The likeliest of the allowed languages in the encoded window, its probability that among them.

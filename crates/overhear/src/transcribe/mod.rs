@@ -7,19 +7,22 @@ mod options;
 mod prompt;
 mod result;
 mod segments;
+mod silence;
 mod words;
 
 use std::ops::ControlFlow;
 
+pub(crate) use language::detect_spoken_language;
 pub use options::TranscribeOptions;
 pub use result::{Alternative, Event, Segment, Transcript, WindowHypotheses, Word};
+pub use silence::Silence;
 
 use hallucination::Window;
 use language::{WindowLanguage, choose_language, detect};
 use prompt::PromptHistory;
 use words::Next;
 
-use crate::align::{add_words, find_alignment};
+use crate::align::{add_words, find_alignment, silent_attention};
 use crate::backend::State;
 use crate::decode::{BoostTrie, DecodingOptions, DecodingResult, DecodingTask};
 use crate::mel::{FRAMES_PER_SECOND, MelStream, N_FRAMES};
@@ -37,6 +40,15 @@ struct Windows {
 }
 
 impl Windows {
+    /// The windows of `audio`, and a session with up to `n_rows` rows of text over them.
+    fn open(model: &Model, audio: &Audio, n_rows: usize) -> Result<Self> {
+        Ok(Self {
+            mel: MelStream::open(audio, model.dims().n_mels)?,
+            state: model.new_state(1, n_rows),
+            encoded: None,
+        })
+    }
+
     /// Encodes the window at frame `seek` of `n_frames` frames, unless it is the one at hand: the window of the
     /// language detection is the first again in audio of 30 seconds and more.
     fn encode(&mut self, seek: usize, n_frames: usize) -> Result<()> {
@@ -63,6 +75,17 @@ struct Transcription<'a> {
     n_best: Vec<WindowHypotheses>,
     /// Where the last word ended, in seconds; kept with word timestamps only.
     last_speech_s: f64,
+    /// Whether the window at hand begins where a loop was cut.
+    is_after_loop: bool,
+    /// Up to which level frames are silent; kept with the hallucination guard only.
+    silence_level: Option<f32>,
+}
+
+/// What a window was decoded to.
+struct Decoded {
+    result: DecodingResult,
+    /// Whether a loop was cut out of it.
+    is_loop_cut: bool,
 }
 
 /// Transcribes `audio`: `whisper/transcribe.py::transcribe`.
@@ -74,18 +97,16 @@ pub(crate) fn transcribe(
 ) -> Result<Transcript> {
     let tokenizer = model.tokenizer();
     options.validate(model.dims(), tokenizer)?;
-    let mel = MelStream::open(audio, model.dims().n_mels)?;
+    let mut windows = Windows::open(model, audio, options.n_rows())?;
     send(
         on_event,
         Event::Duration {
-            duration_s: mel.duration_s(),
+            duration_s: windows.mel.duration_s(),
         },
     )?;
-    let state = model.new_state(1, options.n_rows());
-    let mut windows = Windows {
-        mel,
-        state,
-        encoded: None,
+    let silence_level = match options.hallucination_guard {
+        true => Some(windows.mel.silence_level()?),
+        false => None,
     };
     let language = choose_language(model, options, &mut windows, on_event)?;
 
@@ -100,6 +121,8 @@ pub(crate) fn transcribe(
         segments: Vec::new(),
         n_best: Vec::new(),
         last_speech_s: 0.0,
+        is_after_loop: false,
+        silence_level,
     };
     transcription.run(on_event)?;
     let Transcription {
@@ -140,6 +163,7 @@ impl Transcription<'_> {
     fn window(&mut self, seek: usize, clip_end: usize, on_event: OnEvent<'_>) -> Result<usize> {
         let n_frames = N_FRAMES.min(clip_end - seek);
         self.windows.encode(seek, n_frames)?;
+        let is_after_loop = std::mem::take(&mut self.is_after_loop);
         // Windows do not draw the same numbers again.
         self.decoding.seed = self.options.seed.wrapping_add(seek as u64);
         let language_before = self.language;
@@ -147,14 +171,26 @@ impl Transcription<'_> {
             let found = detect(self.model, self.options, &mut self.windows);
             self.language.hear(found, self.options);
         }
-        let mut result = self.decode_with_fallback(on_event)?;
+        let Decoded {
+            mut result,
+            is_loop_cut,
+        } = self.decode_with_fallback(on_event)?;
         if fallback::is_silence(&result, self.options) {
             // Nobody spoke: there was no language to hear.
             self.language = language_before;
             return Ok(seek + n_frames);
         }
         let tokenizer = self.model.tokenizer();
-        let split = segments::split(&result.tokens, tokenizer.timestamp_begin(), n_frames);
+        let mut split = segments::split(&result.tokens, tokenizer.timestamp_begin(), n_frames);
+        // Every temperature looped. Twice in a row is given up: the loop may be in the audio.
+        let resumed_at = match &result.looped {
+            Some(_) if !is_after_loop => {
+                segments::end_frames(&result.tokens, tokenizer.timestamp_begin())
+            }
+            _ => None,
+        };
+        split.n_done = resumed_at.unwrap_or(split.n_done);
+        self.is_after_loop = resumed_at.is_some();
         let n_before = self.segments.len();
         let spans = split.spans.iter().enumerate();
         let mut segments: Vec<Segment> = spans
@@ -179,9 +215,11 @@ impl Transcription<'_> {
             hypotheses.truncate(self.options.n_best);
             self.n_best.push(WindowHypotheses { seek, hypotheses });
         }
+        self.drop_hallucinations(seek, n_frames, &mut segments)?;
         for mut segment in segments {
             segments::clear_if_empty(&mut segment);
             segment.language = self.options.multilingual.then_some(result.language);
+            segment.loop_cut = self.options.loop_guard.then_some(is_loop_cut);
             self.prompt.push(&segment.tokens);
             self.segments.push(segment);
             send(
@@ -189,7 +227,7 @@ impl Transcription<'_> {
                 Event::Segment(&self.segments[self.segments.len() - 1]),
             )?;
         }
-        if !self.options.condition_on_previous_text || result.temperature > 0.5 {
+        if !self.options.condition_on_previous_text || result.temperature > 0.5 || is_loop_cut {
             self.prompt.reset();
         }
         Ok(next)
@@ -227,10 +265,61 @@ impl Transcription<'_> {
         next
     }
 
-    /// Decodes the window in the state at one temperature after the other, until a result passes.
-    fn decode_with_fallback(&mut self, on_event: OnEvent<'_>) -> Result<DecodingResult> {
+    /// Weighs the `segments` of the window in the state, and clears those that were made up over silence.
+    fn drop_hallucinations(
+        &mut self,
+        seek: usize,
+        n_frames: usize,
+        segments: &mut [Segment],
+    ) -> Result<()> {
+        let Some(silence_level) = self.silence_level else {
+            return Ok(());
+        };
+        let mel = &mut self.windows.mel;
+        let is_silent = mel.silent_frames(seek, n_frames, silence_level)?;
+        let eot = self.model.tokenizer().eot();
+        let text_tokens: Vec<Vec<TokenId>> = segments
+            .iter()
+            .map(|segment| {
+                segment
+                    .tokens
+                    .iter()
+                    .copied()
+                    .filter(|&t| t < eot)
+                    .collect()
+            })
+            .collect();
+        let attention = silent_attention(
+            self.model,
+            &mut *self.windows.state,
+            self.language.current(),
+            self.options.task,
+            &text_tokens.concat(),
+            &is_silent,
+        );
+        let Some(mut attention) = attention else {
+            return Ok(());
+        };
+        for (segment, tokens) in segments.iter_mut().zip(&text_tokens) {
+            let rest = attention.split_off(tokens.len());
+            if !tokens.is_empty() {
+                let mut silence = Silence::of(segment, &is_silent, &attention);
+                if silence.is_hallucination(segment.no_speech_prob) {
+                    silence.dropped = Some(std::mem::take(&mut segment.text));
+                    segments::clear(segment);
+                }
+                segment.silence = Some(silence);
+            }
+            attention = rest;
+        }
+        Ok(())
+    }
+
+    /// Decodes the window in the state at one temperature after the other, until a result passes; after a loop from
+    /// where it was cut.
+    fn decode_with_fallback(&mut self, on_event: OnEvent<'_>) -> Result<Decoded> {
         self.decoding.prompt = self.prompt.tokens();
-        let mut last = None;
+        let mut last: Option<Decoded> = None;
         for &temperature in &self.options.temperature {
             self.options
                 .set_temperature(&mut self.decoding, temperature);
@@ -239,7 +328,7 @@ impl Transcription<'_> {
                 self.model.tokenizer(),
                 self.model.dims(),
             );
-            let task = DecodingTask::new(
+            let mut task = DecodingTask::new(
                 kernels,
                 tokenizer,
                 dims,
@@ -247,9 +336,18 @@ impl Transcription<'_> {
                 self.boosts.as_ref(),
                 &self.decoding,
             )?;
+            let looped = last.map(|last| last.result);
+            let looped = looped.filter(|result| result.looped.is_some());
+            if let Some(looped) = &looped {
+                task.resume(looped);
+            }
             let result = task.run(&mut *self.windows.state, &mut || on_event(Event::Token))?;
             let is_accepted = !fallback::needs_fallback(&result, self.options);
-            last = Some(result);
+            let is_loop_cut = looped.is_some() || result.looped.is_some();
+            last = Some(Decoded {
+                result,
+                is_loop_cut,
+            });
             if is_accepted {
                 break;
             }

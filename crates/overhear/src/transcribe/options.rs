@@ -75,6 +75,15 @@ pub struct TranscribeOptions {
     pub hotwords: Option<String>,
     /// Phrases to be made likelier, without a part in the prompt. Default: none.
     pub boost: Vec<BoostPhrase>,
+    /// Whether to stop a window as soon as its text goes round in a loop, to cut the loop behind its first round, and
+    /// to go on from there at the next temperature. What came of it is no prompt of later windows. Default: false, as
+    /// the reference.
+    pub loop_guard: bool,
+    /// Whether to weigh for every segment what speaks for its having been made up over silence, to report it
+    /// ([`Silence`]), and to drop the segment if it is enough. Default: false, as the reference.
+    ///
+    /// [`Silence`]: crate::Silence
+    pub hallucination_guard: bool,
     /// Likeliest tokens to report at each position of a segment. Default: 0.
     pub alternatives: usize,
     /// Hypotheses to keep of each window, best first. Default: 0.
@@ -115,6 +124,8 @@ impl Default for TranscribeOptions {
             seed: 0,
             hotwords: None,
             boost: Vec::new(),
+            loop_guard: false,
+            hallucination_guard: false,
             alternatives: 0,
             n_best: 0,
         }
@@ -219,6 +230,7 @@ impl TranscribeOptions {
             seed: self.seed,
             alternatives: self.alternatives,
             boost: Vec::new(),
+            loop_guard: self.loop_guard,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::Silence;
 use crate::{AudioWarning, Hypothesis, Language, TokenId};
 
 /// A stretch of speech: `segments` of the reference's result, field by field.
@@ -31,6 +32,13 @@ pub struct Segment {
     /// reference's result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<Language>,
+    /// Whether a loop was cut out of its window: with `loop_guard`. Not in the reference's result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loop_cut: Option<bool>,
+    /// What speaks for its having been made up over silence: with `hallucination_guard`, unless it had no text. Not in
+    /// the reference's result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silence: Option<Silence>,
     /// When each word was said. `None` unless asked for; but empty if cleared, as in the reference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<Word>>,
@@ -149,6 +157,8 @@ impl Segment {
                 .as_array()
                 .map(|words| words.iter().map(word).collect()),
             language: None,
+            loop_cut: None,
+            silence: None,
             token_probabilities: Vec::new(),
             alternatives: Vec::new(),
         }

@@ -97,6 +97,12 @@ pub(super) fn split(tokens: &[TokenId], timestamp_begin: TokenId, n_frames: usiz
     }
 }
 
+/// How many frames further on `tokens` end, if they end with a timestamp, and not at 0.
+pub(super) fn end_frames(tokens: &[TokenId], timestamp_begin: TokenId) -> Option<usize> {
+    let last = tokens.last().filter(|&&token| token > timestamp_begin)?;
+    Some((last - timestamp_begin) as usize * INPUT_STRIDE)
+}
+
 /// The segment of `span`.
 pub(super) fn segment(
     span: &Span,
@@ -124,6 +130,8 @@ pub(super) fn segment(
         compression_ratio: result.compression_ratio,
         no_speech_prob: result.no_speech_prob,
         language: None,
+        loop_cut: None,
+        silence: None,
         token_probabilities: result.token_logprobs[span.tokens.clone()]
             .iter()
             .map(|p| p.exp())
@@ -142,13 +150,18 @@ pub(super) fn segment(
 /// Clears the segment if it has no duration or no text.
 pub(super) fn clear_if_empty(segment: &mut Segment) {
     if segment.start == segment.end || python::strip(&segment.text).is_empty() {
-        segment.text.clear();
-        segment.tokens.clear();
-        segment.token_probabilities.clear();
-        segment.alternatives.clear();
-        // Whether words were asked for or not.
-        segment.words = Some(Vec::new());
+        clear(segment);
     }
+}
+
+/// Takes the text of the segment away.
+pub(super) fn clear(segment: &mut Segment) {
+    segment.text.clear();
+    segment.tokens.clear();
+    segment.token_probabilities.clear();
+    segment.alternatives.clear();
+    // Whether words were asked for or not.
+    segment.words = Some(Vec::new());
 }
 
 fn alternatives(tokens: &[TokenProbability], tokenizer: &Tokenizer) -> Vec<Alternative> {

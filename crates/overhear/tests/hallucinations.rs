@@ -1,0 +1,148 @@
+//! The guard against text made up over silence. The bundled model says nothing there by itself: the end of text is
+//! forbidden, so that it must.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{exact, fixtures, nano};
+use overhear::{Audio, Model, TranscribeOptions, Transcript};
+
+/// Samples of a window.
+const WINDOW: usize = 480_000;
+
+fn model() -> Model {
+    Model::open(nano(), &exact()).unwrap()
+}
+
+fn clip(name: &str) -> Vec<f32> {
+    let path = fixtures().join(format!("audio/{name}.flac"));
+    Audio::open(path).unwrap().samples().unwrap()
+}
+
+/// White noise of this root mean square, by Knuth's MMIX generator.
+fn noise(n_samples: usize, level: f32) -> Vec<f32> {
+    let mut state = 1u64;
+    let sample = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005);
+        state = state.wrapping_add(1_442_695_040_888_963_407);
+        level * ((state >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * 12f32.sqrt()
+    };
+    (0..n_samples).map(sample).collect()
+}
+
+fn options(hallucination_guard: bool) -> TranscribeOptions {
+    TranscribeOptions {
+        temperature: vec![0.0],
+        hallucination_guard,
+        ..TranscribeOptions::default()
+    }
+}
+
+/// No end of text, and no window skipped as silence.
+fn talkative(hallucination_guard: bool) -> TranscribeOptions {
+    TranscribeOptions {
+        suppress_tokens: vec![-1, 50_257],
+        no_speech_threshold: None,
+        ..options(hallucination_guard)
+    }
+}
+
+fn transcribe(model: &Model, samples: &[f32], options: &TranscribeOptions) -> Transcript {
+    let audio = Audio::from_samples(samples.to_vec(), 16_000).unwrap();
+    model.transcribe(&audio, options).unwrap()
+}
+
+#[test]
+fn text_over_silence_and_steady_noise_is_dropped() {
+    let model = model();
+    let recordings = [
+        vec![0.0; 160_000],
+        noise(WINDOW, 1e-3),
+        noise(WINDOW + 16_000, 0.1),
+        clip("silence-10s"),
+        clip("noise-35s"),
+    ];
+    for (i, samples) in recordings.iter().enumerate() {
+        let options = |guard| TranscribeOptions {
+            word_timestamps: i % 2 == 0,
+            ..talkative(guard)
+        };
+        let loose = transcribe(&model, samples, &options(false));
+        assert!(!loose.text.is_empty(), "{i}: nothing to drop");
+        assert!(loose.segments.iter().all(|s| s.silence.is_none()));
+        let guarded = transcribe(&model, samples, &options(true));
+        assert_eq!(guarded.text, "", "{i}");
+        let mut n_dropped = 0;
+        for silence in guarded.segments.iter().filter_map(|s| s.silence.as_ref()) {
+            assert!(
+                silence.audio > 0.9 && silence.attention > 0.9,
+                "{silence:?}"
+            );
+            assert!(
+                silence
+                    .dropped
+                    .as_ref()
+                    .is_some_and(|text| !text.is_empty())
+            );
+            n_dropped += 1;
+        }
+        assert!(n_dropped > 0, "{i}");
+    }
+}
+
+#[test]
+fn speech_stays_and_is_the_same_with_the_guard() {
+    let model = model();
+    let mut recordings: Vec<Vec<f32>> = [
+        "synth-en-05",
+        "synth-en-12",
+        "synth-fr-02",
+        "real-digits-0",
+        "real-cv-ru",
+        "jfk",
+        "long-90s",
+    ]
+    .map(clip)
+    .to_vec();
+    // As loud as the speech.
+    let speech = clip("synth-en-12");
+    let power = speech.iter().map(|x| x * x).sum::<f32>() / speech.len() as f32;
+    let noisy = noise(speech.len(), power.sqrt());
+    recordings.push(
+        speech
+            .iter()
+            .zip(noisy)
+            .map(|(x, noise)| x + noise)
+            .collect(),
+    );
+    for (i, samples) in recordings.iter().enumerate() {
+        let loose = transcribe(&model, samples, &options(false));
+        let mut guarded = transcribe(&model, samples, &options(true));
+        for segment in &mut guarded.segments {
+            let silence = segment.silence.take();
+            assert_eq!(silence.is_some(), !segment.text.is_empty(), "{i}");
+            assert!(silence.is_none_or(|s| s.dropped.is_none()), "{i}");
+        }
+        assert_eq!(guarded, loose, "{i}");
+    }
+}
+
+#[test]
+fn what_is_dropped_is_not_said_and_not_in_the_next_prompt() {
+    let model = model();
+    let mut samples = vec![0.0; WINDOW];
+    samples.extend(clip("synth-en-05"));
+    let loose = transcribe(&model, &samples, &talkative(false));
+    let guarded = transcribe(&model, &samples, &talkative(true));
+    let speech = " Every cloud quietly hurried";
+    assert!(guarded.text.starts_with(speech), "{}", guarded.text);
+    assert!(!loose.text.starts_with(speech), "{}", loose.text);
+    // The window of speech alone, for which there is no prompt.
+    let first = guarded.segments.iter().find(|s| !s.text.is_empty());
+    let alone = TranscribeOptions {
+        clip_timestamps: vec![first.unwrap().seek as f64 / 100.0],
+        ..talkative(true)
+    };
+    assert_eq!(guarded.text, transcribe(&model, &samples, &alone).text);
+}
