@@ -278,6 +278,7 @@ impl Part<'_> {
             } else {
                 &[]
             },
+            starts: if U::SCALED { &w.starts()[first..] } else { &[] },
             x_scale: if U::SCALED { x.scales[row] } else { 1.0 },
             bias: match bias {
                 Some(bias) => &bias[first..][..len],
@@ -320,6 +321,8 @@ struct Outs<'a> {
     sums: &'a [f32],
     /// Empty if sums need none.
     scales: &'a [f32],
+    /// What sums of bytes start from, of these outputs and whole panels.
+    starts: &'a [i32],
     x_scale: f32,
     /// Empty if there is none.
     bias: &'a [f32],
@@ -340,7 +343,10 @@ impl Outs<'_> {
         } else {
             s.read(&self.bias[out..][..n])
         };
-        let sums = unit.float(s.read(&self.sums[out..][..<U::Simd as Simd>::LANES]));
+        let sums = s.read(&self.sums[out..][..<U::Simd as Simd>::LANES]);
+        let starts = self.starts[out.min(self.starts.len())..].as_ptr();
+        // SAFETY: where sums have starts, there is one for each.
+        let sums = unsafe { unit.float(sums, starts) };
         let v = if U::SCALED {
             let scale = s.mul(s.read(&self.scales[out..][..n]), s.splat(self.x_scale));
             s.fma(sums, scale, bias)

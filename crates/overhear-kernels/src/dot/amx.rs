@@ -146,10 +146,18 @@ macro_rules! multiply {
         };
         if rows == 2 {
             asm!(
+                "test {from}, {from}",
+                "jz 3f",
                 "tileloadd tmm0, [{from} + {from_stride}]",
                 "tileloadd tmm1, [{from} + {from_stride} + 64]",
                 "tileloadd tmm2, [{from_2} + {from_stride}]",
                 "tileloadd tmm3, [{from_2} + {from_stride} + 64]",
+                "jmp 2f",
+                "3:",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
                 "2:",
                 "tileloadd tmm4, [{x} + {x_stride}]",
                 "tileloadd tmm6, [{w} + {w_stride}]",
@@ -186,10 +194,18 @@ macro_rules! multiply {
             );
         } else if panels == 2 {
             asm!(
+                "test {from}, {from}",
+                "jz 3f",
                 "tileloadd tmm0, [{from} + {from_stride}]",
                 "tileloadd tmm1, [{from} + {from_stride} + 64]",
                 "tileloadd tmm2, [{from_2} + {from_stride}]",
                 "tileloadd tmm3, [{from_2} + {from_stride} + 64]",
+                "jmp 2f",
+                "3:",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
                 "2:",
                 "tileloadd tmm4, [{x} + {x_stride}]",
                 "tileloadd tmm6, [{w} + {w_stride}]",
@@ -227,8 +243,14 @@ macro_rules! multiply {
             );
         } else {
             asm!(
+                "test {from}, {from}",
+                "jz 3f",
                 "tileloadd tmm0, [{from} + {from_stride}]",
                 "tileloadd tmm1, [{from} + {from_stride} + 64]",
+                "jmp 2f",
+                "3:",
+                "tilezero tmm0",
+                "tilezero tmm1",
                 "2:",
                 "tileloadd tmm4, [{x} + {x_stride}]",
                 "tileloadd tmm6, [{w} + {w_stride}]",
@@ -324,12 +346,14 @@ unsafe impl<const INT8: bool> Unit for AmxTiles<INT8> {
     }
 
     #[inline(always)]
-    fn float(self, sums: __m512) -> __m512 {
-        if INT8 {
-            // SAFETY: `self` proves avx512f.
-            unsafe { _mm512_cvtepi32_ps(_mm512_castps_si512(sums)) }
-        } else {
-            sums
+    unsafe fn float(self, sums: __m512, starts: *const i32) -> __m512 {
+        if !INT8 {
+            return sums;
+        }
+        // SAFETY: `self` proves avx512f; the caller vouches for the numbers.
+        unsafe {
+            let starts = _mm512_loadu_si512(starts.cast());
+            _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_castps_si512(sums), starts))
         }
     }
 

@@ -69,7 +69,7 @@ pub(crate) struct Operands {
     pub(crate) w_stride: usize,
     /// Words of K.
     pub(crate) n_words: usize,
-    /// What the sums of bytes start from.
+    /// What the sums of bytes start from; tiles leave it out.
     pub(crate) starts: *const i32,
     /// Whether they start from what is there instead; tiles only.
     pub(crate) carry: bool,
@@ -114,9 +114,16 @@ pub(crate) unsafe trait Unit: Copy + Send + Sync + 'static {
         to: *mut f32,
     );
 
-    /// Sums as a block writes them, in f32.
+    /// Sums as a block writes them, in f32; those of bytes by tiles lack what they start from, at `starts`.
+    ///
+    /// # Safety
+    /// For bytes, a vector of `starts` must be readable.
     #[inline(always)]
-    fn float(self, sums: <Self::Simd as Simd>::V) -> <Self::Simd as Simd>::V {
+    unsafe fn float(
+        self,
+        sums: <Self::Simd as Simd>::V,
+        _starts: *const i32,
+    ) -> <Self::Simd as Simd>::V {
         sums
     }
 

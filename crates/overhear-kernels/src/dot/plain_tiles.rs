@@ -35,12 +35,12 @@ unsafe impl<const INT8: bool> Unit for PlainTiles<INT8> {
         unsafe { tiles::block(self, n, n_panels, operands, to) }
     }
 
-    fn float(self, sums: [f32; 4]) -> [f32; 4] {
-        if INT8 {
-            sums.map(|sum| sum.to_bits() as i32 as f32)
-        } else {
-            sums
+    unsafe fn float(self, sums: [f32; 4], starts: *const i32) -> [f32; 4] {
+        if !INT8 {
+            return sums;
         }
+        // SAFETY: the caller's.
+        std::array::from_fn(|i| (sums[i].to_bits() as i32 + unsafe { *starts.add(i) }) as f32)
     }
 }
 
@@ -50,7 +50,10 @@ impl<const INT8: bool> TileUnit for PlainTiles<INT8> {
             for out in 0..t.n_panels * PANEL {
                 // SAFETY: the caller's: these are within rows, panels and sums.
                 unsafe {
-                    let mut sum = *t.from.add(row * t.from_stride + out);
+                    let mut sum = match t.from.is_null() {
+                        true => 0,
+                        false => *t.from.add(row * t.from_stride + out),
+                    };
                     let x = t.x.add(row * t.x_stride);
                     let w = t.w.add(out / PANEL * t.w_stride + out % PANEL);
                     for step in 0..t.n_steps {

@@ -22,9 +22,6 @@ pub(super) const BLOCKING: Blocking = Blocking {
 /// Rows that may be read beyond the last.
 pub(crate) const SLACK_ROWS: usize = TILE - 1;
 
-/// What sums start from where it is nothing.
-static ZEROS: [i32; 2 * PANEL] = [0; 2 * PANEL];
-
 /// 2 x 2 tiles of sums, or 2 of one panel, and what is added to them.
 #[derive(Clone, Copy)]
 pub(super) struct Tiles {
@@ -42,7 +39,8 @@ pub(super) struct Tiles {
     pub(super) n_steps: usize,
     /// Words of a step: 16, or fewer at the end of K.
     pub(super) step_words: usize,
-    /// What the sums start from, and elements from row to row; 0 if it is the same for all.
+    /// What the sums start from, zero if null, and elements from row to row. (Rows that are all the same, a stride of 0,
+    /// take as long to load as eight steps.)
     pub(super) from: *const i32,
     pub(super) from_stride: usize,
     /// Where they go.
@@ -82,10 +80,8 @@ pub(super) unsafe fn block<U: TileUnit>(
     let to = to.cast::<i32>();
     let (from, from_stride) = if operands.carry {
         (to.cast_const(), operands.sums_stride)
-    } else if U::SCALED {
-        (operands.starts, 0)
     } else {
-        (ZEROS.as_ptr(), 0)
+        (std::ptr::null(), 0)
     };
     let whole = Tiles {
         n_row_tiles,
