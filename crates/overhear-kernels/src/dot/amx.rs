@@ -126,122 +126,90 @@ fn vectorize<U: Unit, T: DotTask>(unit: U, task: T) {
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
-/// The block of `tiles`, by the dot product of tiles `$dot`.
+/// Four tiles of sums, 2 x 2 of rows or of panels: `$step` is a step of K, which adds to each and takes `{second}`, the
+/// second tile of rows or the second panel, further by `$second_bytes`.
+macro_rules! four_tiles {
+    ($t:ident, $second:expr, $second_bytes:literal, $from_2:expr, $to_2:expr, $($step:expr),+) => {
+        asm!(
+            "test {from}, {from}",
+            "jz 3f",
+            "tileloadd tmm0, [{from} + {from_stride}]",
+            "tileloadd tmm1, [{from} + {from_stride} + 64]",
+            "tileloadd tmm2, [{from_2} + {from_stride}]",
+            "tileloadd tmm3, [{from_2} + {from_stride} + 64]",
+            "jmp 2f",
+            "3:",
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "2:",
+            $($step,)+
+            "add {x}, 64",
+            "add {w}, 2048",
+            concat!("add {second}, ", $second_bytes),
+            "dec {n}",
+            "jnz 2b",
+            "tilestored [{to} + {to_stride}], tmm0",
+            "tilestored [{to} + {to_stride} + 64], tmm1",
+            "tilestored [{to_2} + {to_stride}], tmm2",
+            "tilestored [{to_2} + {to_stride} + 64], tmm3",
+            x = inout(reg) $t.x => _,
+            x_stride = in(reg) 4 * $t.x_stride,
+            w = inout(reg) $t.w => _,
+            w_stride = in(reg) 4 * PANEL,
+            second = inout(reg) $second => _,
+            n = inout(reg) $t.n_steps => _,
+            from = in(reg) $t.from,
+            from_2 = in(reg) $from_2,
+            from_stride = in(reg) 4 * $t.from_stride,
+            to = in(reg) $t.to,
+            to_2 = in(reg) $to_2,
+            to_stride = in(reg) 4 * $t.to_stride,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack)
+        )
+    };
+}
+
+/// The block of `$t`, by the dot product of tiles `$dot`.
 macro_rules! multiply {
-    ($tiles:expr, $dot:literal) => {{
-        let t: &Tiles = $tiles;
-        let (rows, panels) = (t.n_row_tiles, t.n_panels);
-        // Two tiles of rows on one panel, or one on two panels: the second half of each operand.
-        let (x_2, w_2) = (
-            t.x.wrapping_add(TILE * t.x_stride),
-            t.w.wrapping_add(t.w_stride),
-        );
-        let (from_2, to_2) = if rows == 2 {
-            (
-                t.from.wrapping_add(TILE * t.from_stride),
-                t.to.wrapping_add(TILE * t.to_stride),
+    ($t:ident, $dot:literal) => {
+        if $t.n_row_tiles == 2 {
+            four_tiles!(
+                $t,
+                $t.x.wrapping_add(TILE * $t.x_stride),
+                "64",
+                $t.from.wrapping_add(TILE * $t.from_stride),
+                $t.to.wrapping_add(TILE * $t.to_stride),
+                "tileloadd tmm4, [{x} + {x_stride}]",
+                "tileloadd tmm6, [{w} + {w_stride}]",
+                concat!($dot, " tmm0, tmm4, tmm6"),
+                "tileloadd tmm7, [{w} + {w_stride} + 64]",
+                concat!($dot, " tmm1, tmm4, tmm7"),
+                "tileloadd tmm5, [{second} + {x_stride}]",
+                concat!($dot, " tmm2, tmm5, tmm6"),
+                concat!($dot, " tmm3, tmm5, tmm7")
+            )
+        } else if $t.n_panels == 2 {
+            four_tiles!(
+                $t,
+                $t.w.wrapping_add($t.w_stride),
+                "2048",
+                $t.from.wrapping_add(PANEL),
+                $t.to.wrapping_add(PANEL),
+                "tileloadd tmm4, [{x} + {x_stride}]",
+                "tileloadd tmm6, [{w} + {w_stride}]",
+                concat!($dot, " tmm0, tmm4, tmm6"),
+                "tileloadd tmm7, [{w} + {w_stride} + 64]",
+                concat!($dot, " tmm1, tmm4, tmm7"),
+                "tileloadd tmm6, [{second} + {w_stride}]",
+                concat!($dot, " tmm2, tmm4, tmm6"),
+                "tileloadd tmm7, [{second} + {w_stride} + 64]",
+                concat!($dot, " tmm3, tmm4, tmm7")
             )
         } else {
-            (t.from.wrapping_add(PANEL), t.to.wrapping_add(PANEL))
-        };
-        if rows == 2 {
-            asm!(
-                "test {from}, {from}",
-                "jz 3f",
-                "tileloadd tmm0, [{from} + {from_stride}]",
-                "tileloadd tmm1, [{from} + {from_stride} + 64]",
-                "tileloadd tmm2, [{from_2} + {from_stride}]",
-                "tileloadd tmm3, [{from_2} + {from_stride} + 64]",
-                "jmp 2f",
-                "3:",
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "tilezero tmm2",
-                "tilezero tmm3",
-                "2:",
-                "tileloadd tmm4, [{x} + {x_stride}]",
-                "tileloadd tmm6, [{w} + {w_stride}]",
-                concat!($dot, " tmm0, tmm4, tmm6"),
-                "tileloadd tmm7, [{w} + {w_stride} + 64]",
-                concat!($dot, " tmm1, tmm4, tmm7"),
-                "tileloadd tmm5, [{x_2} + {x_stride}]",
-                concat!($dot, " tmm2, tmm5, tmm6"),
-                concat!($dot, " tmm3, tmm5, tmm7"),
-                "add {x}, 64",
-                "add {x_2}, 64",
-                "add {w}, 2048",
-                "dec {n}",
-                "jnz 2b",
-                "tilestored [{to} + {to_stride}], tmm0",
-                "tilestored [{to} + {to_stride} + 64], tmm1",
-                "tilestored [{to_2} + {to_stride}], tmm2",
-                "tilestored [{to_2} + {to_stride} + 64], tmm3",
-                x = inout(reg) t.x => _,
-                x_2 = inout(reg) x_2 => _,
-                x_stride = in(reg) 4 * t.x_stride,
-                w = inout(reg) t.w => _,
-                w_stride = in(reg) 4 * PANEL,
-                n = inout(reg) t.n_steps => _,
-                from = in(reg) t.from,
-                from_2 = in(reg) from_2,
-                from_stride = in(reg) 4 * t.from_stride,
-                to = in(reg) t.to,
-                to_2 = in(reg) to_2,
-                to_stride = in(reg) 4 * t.to_stride,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack)
-            );
-        } else if panels == 2 {
-            asm!(
-                "test {from}, {from}",
-                "jz 3f",
-                "tileloadd tmm0, [{from} + {from_stride}]",
-                "tileloadd tmm1, [{from} + {from_stride} + 64]",
-                "tileloadd tmm2, [{from_2} + {from_stride}]",
-                "tileloadd tmm3, [{from_2} + {from_stride} + 64]",
-                "jmp 2f",
-                "3:",
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "tilezero tmm2",
-                "tilezero tmm3",
-                "2:",
-                "tileloadd tmm4, [{x} + {x_stride}]",
-                "tileloadd tmm6, [{w} + {w_stride}]",
-                concat!($dot, " tmm0, tmm4, tmm6"),
-                "tileloadd tmm7, [{w} + {w_stride} + 64]",
-                concat!($dot, " tmm1, tmm4, tmm7"),
-                "tileloadd tmm6, [{w_2} + {w_stride}]",
-                concat!($dot, " tmm2, tmm4, tmm6"),
-                "tileloadd tmm7, [{w_2} + {w_stride} + 64]",
-                concat!($dot, " tmm3, tmm4, tmm7"),
-                "add {x}, 64",
-                "add {w}, 2048",
-                "add {w_2}, 2048",
-                "dec {n}",
-                "jnz 2b",
-                "tilestored [{to} + {to_stride}], tmm0",
-                "tilestored [{to} + {to_stride} + 64], tmm1",
-                "tilestored [{to_2} + {to_stride}], tmm2",
-                "tilestored [{to_2} + {to_stride} + 64], tmm3",
-                x = inout(reg) t.x => _,
-                x_stride = in(reg) 4 * t.x_stride,
-                w = inout(reg) t.w => _,
-                w_2 = inout(reg) w_2 => _,
-                w_stride = in(reg) 4 * PANEL,
-                n = inout(reg) t.n_steps => _,
-                from = in(reg) t.from,
-                from_2 = in(reg) from_2,
-                from_stride = in(reg) 4 * t.from_stride,
-                to = in(reg) t.to,
-                to_2 = in(reg) to_2,
-                to_stride = in(reg) 4 * t.to_stride,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm6") _, out("tmm7") _,
-                options(nostack)
-            );
-        } else {
             asm!(
                 "test {from}, {from}",
                 "jz 3f",
@@ -263,20 +231,20 @@ macro_rules! multiply {
                 "jnz 2b",
                 "tilestored [{to} + {to_stride}], tmm0",
                 "tilestored [{to} + {to_stride} + 64], tmm1",
-                x = inout(reg) t.x => _,
-                x_stride = in(reg) 4 * t.x_stride,
-                w = inout(reg) t.w => _,
+                x = inout(reg) $t.x => _,
+                x_stride = in(reg) 4 * $t.x_stride,
+                w = inout(reg) $t.w => _,
                 w_stride = in(reg) 4 * PANEL,
-                n = inout(reg) t.n_steps => _,
-                from = in(reg) t.from,
-                from_stride = in(reg) 4 * t.from_stride,
-                to = in(reg) t.to,
-                to_stride = in(reg) 4 * t.to_stride,
+                n = inout(reg) $t.n_steps => _,
+                from = in(reg) $t.from,
+                from_stride = in(reg) 4 * $t.from_stride,
+                to = in(reg) $t.to,
+                to_stride = in(reg) 4 * $t.to_stride,
                 out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
                 options(nostack)
-            );
+            )
         }
-    }};
+    };
 }
 
 /// Runs `steps` steps of four independent chains of tile products; the operations done.
