@@ -14,7 +14,8 @@ use super::{DotTask, Operands, Unit};
 use crate::packed::PANEL;
 use crate::simd::Avx512;
 
-/// Proof that the machine has AVX-512 with BF16 and AMX with BF16 and INT8, and that its system lets us use them.
+/// Proof that the machine has AVX-512 with BF16 and VNNI, and AMX with BF16 and INT8, and that its system lets us use
+/// them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Amx(Avx512Bf16);
 
@@ -22,7 +23,10 @@ impl Amx {
     pub(crate) fn new() -> Option<Self> {
         static HAS: OnceLock<bool> = OnceLock::new();
         let bf16 = Avx512Bf16::new(Avx512::new()?)?;
-        (*HAS.get_or_init(|| has_tiles() && may_use_tiles())).then_some(Self(bf16))
+        let has = HAS.get_or_init(|| {
+            is_x86_feature_detected!("avx512vnni") && has_tiles() && may_use_tiles()
+        });
+        has.then_some(Self(bf16))
     }
 
     pub(crate) fn simd(self) -> Avx512 {

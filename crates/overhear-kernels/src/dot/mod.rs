@@ -4,7 +4,7 @@
 //! registers, and tiles ([`tiles`]: AMX). Each has a twin in plain Rust.
 //!
 //! As in [`crate::simd`], a value is the proof that the machine has the instructions, and all is inlined into
-//! [`Dot::vectorize`].
+//! [`Unit::vectorize`].
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -14,6 +14,10 @@ mod plain;
 #[cfg(test)]
 mod plain_tiles;
 mod registers;
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "there the twin alone has tiles, in tests")
+)]
 mod tiles;
 
 #[cfg(target_arch = "x86_64")]
