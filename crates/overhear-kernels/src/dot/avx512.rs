@@ -3,8 +3,8 @@
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
-use super::registers;
-use super::{Dot, DotTask, Operands, Unit};
+use super::registers::{MAX_ROWS, blocks_in_registers};
+use super::{Dot, DotTask, Unit};
 use crate::simd::Avx512;
 
 /// Proof that the machine has AVX-512 F, BW, VL, DQ and BF16.
@@ -29,13 +29,10 @@ fn vectorize_bf16<T: DotTask>(dot: Avx512Bf16, task: T) {
 unsafe impl Unit for Avx512Bf16 {
     type Simd = Avx512;
 
-    const ROWS: usize = registers::MAX_ROWS;
+    const ROWS: usize = MAX_ROWS;
     const SCALED: bool = false;
 
-    #[inline(always)]
-    fn panels_of(n: usize) -> usize {
-        registers::panels_of::<Self>(n)
-    }
+    blocks_in_registers!();
 
     #[inline(always)]
     fn simd(self) -> Avx512 {
@@ -46,19 +43,6 @@ unsafe impl Unit for Avx512Bf16 {
     fn vectorize<T: DotTask>(self, task: T) {
         // SAFETY: `self` proves the features.
         unsafe { vectorize_bf16(self, task) }
-    }
-
-    #[inline(always)]
-    unsafe fn block(
-        self,
-        n: usize,
-        n_panels: usize,
-        fetch: bool,
-        operands: &Operands,
-        to: *mut f32,
-    ) {
-        // SAFETY: the caller's.
-        unsafe { registers::block(self, n, n_panels, fetch, operands, to) }
     }
 
     #[inline(always)]
@@ -132,13 +116,10 @@ fn vectorize_int8<T: DotTask>(dot: Avx512Int8, task: T) {
 unsafe impl Unit for Avx512Int8 {
     type Simd = Avx512;
 
-    const ROWS: usize = registers::MAX_ROWS;
+    const ROWS: usize = MAX_ROWS;
     const SCALED: bool = true;
 
-    #[inline(always)]
-    fn panels_of(n: usize) -> usize {
-        registers::panels_of::<Self>(n)
-    }
+    blocks_in_registers!();
 
     #[inline(always)]
     fn simd(self) -> Avx512 {
@@ -149,19 +130,6 @@ unsafe impl Unit for Avx512Int8 {
     fn vectorize<T: DotTask>(self, task: T) {
         // SAFETY: `self` proves the features.
         unsafe { vectorize_int8(self, task) }
-    }
-
-    #[inline(always)]
-    unsafe fn block(
-        self,
-        n: usize,
-        n_panels: usize,
-        fetch: bool,
-        operands: &Operands,
-        to: *mut f32,
-    ) {
-        // SAFETY: the caller's.
-        unsafe { registers::block(self, n, n_panels, fetch, operands, to) }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The dot products in plain Rust: the twin of the instructions, and what machines without them run, compiled for
 //! the vectors that they have.
 
-use super::registers;
-use super::{Dot, DotTask, LANES, Operands, Unit};
+use super::registers::blocks_in_registers;
+use super::{Dot, DotTask, LANES, Unit};
 use crate::simd::{Simd, Vectorized};
 
 /// bfloat16 beside the vectors of `S`. A product of two bfloat16 is exact in f32, so adding it is one rounding, as in
@@ -33,10 +33,7 @@ unsafe impl<S: Simd> Unit for PlainBf16<S> {
     const ROWS: usize = 1;
     const SCALED: bool = false;
 
-    #[inline(always)]
-    fn panels_of(n: usize) -> usize {
-        registers::panels_of::<Self>(n)
-    }
+    blocks_in_registers!();
 
     #[inline(always)]
     fn simd(self) -> S {
@@ -46,19 +43,6 @@ unsafe impl<S: Simd> Unit for PlainBf16<S> {
     #[inline]
     fn vectorize<T: DotTask>(self, task: T) {
         self.0.vectorize(With(self, task));
-    }
-
-    #[inline(always)]
-    unsafe fn block(
-        self,
-        n: usize,
-        n_panels: usize,
-        fetch: bool,
-        operands: &Operands,
-        to: *mut f32,
-    ) {
-        // SAFETY: the caller's.
-        unsafe { registers::block(self, n, n_panels, fetch, operands, to) }
     }
 }
 
@@ -108,10 +92,7 @@ unsafe impl<S: Simd> Unit for PlainInt8<S> {
     const ROWS: usize = 1;
     const SCALED: bool = true;
 
-    #[inline(always)]
-    fn panels_of(n: usize) -> usize {
-        registers::panels_of::<Self>(n)
-    }
+    blocks_in_registers!();
 
     #[inline(always)]
     fn simd(self) -> S {
@@ -121,19 +102,6 @@ unsafe impl<S: Simd> Unit for PlainInt8<S> {
     #[inline]
     fn vectorize<T: DotTask>(self, task: T) {
         self.0.vectorize(With(self, task));
-    }
-
-    #[inline(always)]
-    unsafe fn block(
-        self,
-        n: usize,
-        n_panels: usize,
-        fetch: bool,
-        operands: &Operands,
-        to: *mut f32,
-    ) {
-        // SAFETY: the caller's.
-        unsafe { registers::block(self, n, n_panels, fetch, operands, to) }
     }
 }
 

@@ -17,6 +17,30 @@ pub(super) const BLOCKING: Blocking = Blocking {
 /// Words ahead that a panel is fetched with few rows: what memory brings in the time that it takes to answer.
 const FETCH_WORDS: usize = 1024;
 
+/// The methods of a [`super::Unit`] whose blocks are these.
+macro_rules! blocks_in_registers {
+    () => {
+        #[inline(always)]
+        fn panels_of(n: usize) -> usize {
+            $crate::dot::registers::panels_of::<Self>(n)
+        }
+
+        #[inline(always)]
+        unsafe fn block(
+            self,
+            n: usize,
+            n_panels: usize,
+            fetch: bool,
+            operands: &$crate::dot::Operands,
+            to: *mut f32,
+        ) {
+            // SAFETY: the caller's.
+            unsafe { $crate::dot::registers::block(self, n, n_panels, fetch, operands, to) }
+        }
+    };
+}
+pub(super) use blocks_in_registers;
+
 /// Panels that a block of `n` rows takes: as many as keep its sums in registers.
 #[inline(always)]
 pub(super) fn panels_of<D: Dot>(n: usize) -> usize {
