@@ -77,6 +77,16 @@ pub(super) unsafe fn block<U: TileUnit>(
 ) {
     let n_row_tiles = n.div_ceil(TILE);
     assert!(n_row_tiles * n_panels <= 2, "{n} rows, {n_panels} panels");
+    if operands.n_words == 0 {
+        for row in 0..n {
+            // SAFETY: the caller's: so many sums are writable.
+            unsafe {
+                to.add(row * operands.sums_stride)
+                    .write_bytes(0, n_panels * PANEL)
+            };
+        }
+        return;
+    }
     let to = to.cast::<i32>();
     let (from, from_stride) = if operands.carry {
         (to.cast_const(), operands.sums_stride)

@@ -243,6 +243,71 @@ fn a_row_of_a_product_is_the_same_bits_alone_and_among_others_and_on_any_threads
 }
 
 #[test]
+fn a_product_over_no_inputs_is_the_bias_whatever_was_computed_before() {
+    let (n, n_out) = (37, 70);
+    let mut random = Random(29);
+    let bias = random.vec(n_out);
+    // One thread, so that it meets its own scratch again.
+    let pool = Pool::new(1);
+    for kernels in all_sets() {
+        for packing in PACKINGS {
+            for n_in in [64, 0] {
+                let x = random.vec(n * n_in);
+                let rows = Rows {
+                    data: &x,
+                    stride: n_in,
+                };
+                let w = random.matrix(n_out, n_in, Dtype::F32);
+                let (mut y, store) = (vec![0.0; n * n_out], Epilogue::Store);
+                product(
+                    kernels,
+                    &pool,
+                    &mut y,
+                    (rows, n),
+                    &w,
+                    packing,
+                    Some(&bias),
+                    store,
+                );
+                let is_bias = y.chunks(n_out).all(|row| row == bias);
+                assert_eq!(is_bias, n_in == 0, "{}: {packing:?}", kernels.isa());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_that_is_not_finite_leaves_the_others_alone() {
+    let (n, n_out, n_in) = (37, 70, 70);
+    let mut random = Random(23);
+    let x = random.vec(n * n_in);
+    let w = random.matrix(n_out, n_in, Dtype::F16);
+    let pool = Pool::new(2);
+    for kernels in all_sets() {
+        for packing in PACKINGS {
+            let bits = |data: &[f32]| -> Vec<u32> {
+                let mut y = vec![0.0; n * n_out];
+                let stride = n_in;
+                let rows = (Rows { data, stride }, n);
+                let store = Epilogue::Store;
+                product(kernels, &pool, &mut y, rows, &w, packing, None, store);
+                y.iter().map(|y| y.to_bits()).collect()
+            };
+            let expected = bits(&x);
+            for (bad, value) in [(0, f32::NAN), (16, f32::INFINITY), (36, f32::NAN)] {
+                let mut x = x.clone();
+                x[bad * n_in..][..n_in].fill(value);
+                let found = bits(&x);
+                for row in (0..n).filter(|&row| row != bad) {
+                    let of = |bits: &[u32]| bits[row * n_out..][..n_out].to_vec();
+                    assert_eq!(of(&found), of(&expected), "{packing:?} {bad} {row}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_product_into_bf16_is_the_f32_one_rounded_and_goes_on_as_rows() {
     let (n, n_out, n_in) = (14, 70, 34);
     let mut random = Random(3);
