@@ -113,6 +113,17 @@ impl Kernels {
         self.set.block_room(1) > 1
     }
 
+    /// Whether the weights of attention are computed in numbers of 16 bits.
+    #[cfg(test)]
+    pub(crate) fn weighs_in_16_bits(&self) -> bool {
+        self.set.lanes() == 16 && self.set.has_bf16()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set(&self) -> Set {
+        self.set
+    }
+
     /// The instruction set in use.
     #[must_use]
     pub fn isa(&self) -> Isa {
@@ -237,7 +248,7 @@ impl Kernels {
         for rows in [k, v] {
             assert_bf16(rows, to.n_key(), to.n_head() * to.head_dim());
         }
-        to.pack(pool, k, v);
+        to.pack(self.set, pool, k, v);
     }
 
     /// `softmax(q * k^T / sqrt(head_dim)) * v` per head: both products in bfloat16, the softmax in f32.

@@ -1,8 +1,9 @@
 //! Weights in the layout that dot products of words want.
 //!
-//! A *word* is a group along K: two bfloat16, or four bytes. A *panel* is 32 outputs; it lies as `[words of K, 32]`,
-//! so that a register block takes two vectors per step, one behind the other in memory, whatever the number of rows.
-//! Outputs beyond the last are zeros.
+//! A *word* is a group along K: two bfloat16, or four bytes. A *panel* is 32 outputs. For register blocks it lies as
+//! `[words of K, 32]`, so that a block takes two vectors per step, one behind the other in memory, whatever the number of
+//! rows; for tiles as `[2, words of K, 16]`, so that a tile is a kilobyte in one piece. In both, `[32 / step, words of K,
+//! step]`, where the *step* is 32 or 16. Outputs beyond the last are zeros.
 //!
 //! Bytes are signed, `weight / scale` rounded, one scale per output: its largest magnitude / 127. Activations come as
 //! `q + 128`, unsigned; the sum is put right by starting from `-128 * (sum of the output's weights)`.
@@ -46,6 +47,8 @@ impl Packing {
 #[derive(Clone, Debug)]
 pub struct PackedMatrix {
     packing: Packing,
+    /// Of the panels.
+    step: usize,
     n_out: usize,
     n_in: usize,
     words: Words,
@@ -78,13 +81,14 @@ impl PackedMatrix {
         };
         let mut packed = Self {
             packing,
+            step: set.panel_step(),
             n_out,
             n_in,
             words: Words::new(n_panels * PANEL * n_in.div_ceil(packing.per_word())),
             scales: vec![0.0; n_scales],
             starts: vec![0; n_scales],
         };
-        let panel_words = packed.panel_words();
+        let (step, panel_words) = (packed.step, packed.panel_words());
         let words = Split::new(packed.words.as_mut_slice());
         let scales = Split::new(&mut packed.scales);
         let starts = Split::new(&mut packed.starts);
@@ -104,6 +108,7 @@ impl PackedMatrix {
             scratch::with(PANEL * block, |widened| {
                 let task = PackPanel {
                     packing,
+                    step,
                     outs,
                     n_in,
                     words,
@@ -141,6 +146,11 @@ impl PackedMatrix {
         4 * self.words.as_slice().len() + 8 * self.scales.len()
     }
 
+    /// Of the panels.
+    pub(crate) fn step(&self) -> usize {
+        self.step
+    }
+
     /// Words of K.
     pub(crate) fn n_words(&self) -> usize {
         self.n_in.div_ceil(self.packing.per_word())
@@ -172,7 +182,8 @@ impl PackedMatrix {
         let panel = &self.words()[out / PANEL * self.panel_words()..][..self.panel_words()];
         for (k, to) in to.iter_mut().enumerate() {
             let per_word = self.packing.per_word();
-            let element = (k / per_word * PANEL + out % PANEL) * per_word + k % per_word;
+            let word = place(self.step, self.n_words(), k / per_word, out % PANEL);
+            let element = word * per_word + k % per_word;
             *to = match self.packing {
                 Packing::Bf16 => bf16::from_bits(halves(panel)[element]).to_f32(),
                 Packing::Int8 => f32::from(bytes(panel)[element] as i8) * self.scales[out],
@@ -181,9 +192,16 @@ impl PackedMatrix {
     }
 }
 
+/// Where a panel of `n_words` words of K has word `word` of output `out`.
+#[inline(always)]
+pub(crate) fn place(step: usize, n_words: usize, word: usize, out: usize) -> usize {
+    (out / step * n_words + word) * step + out % step
+}
+
 /// One panel to be packed.
 struct PackPanel<'a, E> {
     packing: Packing,
+    step: usize,
     /// `[up to 32, n_in]`.
     outs: &'a [E],
     n_in: usize,
@@ -201,6 +219,7 @@ impl<E: Element> Vectorized for PackPanel<'_, E> {
     fn run<S: Simd>(self, s: S) {
         let Self {
             packing,
+            step,
             outs,
             n_in,
             words,
@@ -211,6 +230,7 @@ impl<E: Element> Vectorized for PackPanel<'_, E> {
         let per_word = packing.per_word();
         let block = BLOCK_WORDS * per_word;
         let n_outs = outs.len().checked_div(n_in).unwrap_or(0);
+        let n_words = n_in.div_ceil(per_word);
         let mut inverse = [0.0; PANEL];
         if packing == Packing::Int8 {
             for out in 0..n_outs {
@@ -230,15 +250,10 @@ impl<E: Element> Vectorized for PackPanel<'_, E> {
                 let row = &mut widened[out * block..][..len];
                 widen(s, row, &outs[out * n_in + k..][..len]);
             }
-            let words = &mut words[k / per_word * PANEL..];
-            for (word, words) in words
-                .chunks_exact_mut(PANEL)
-                .take(len.div_ceil(per_word))
-                .enumerate()
-            {
+            for word in 0..len.div_ceil(per_word) {
                 for out in 0..PANEL {
                     let group = &widened[out * block + word * per_word..][..per_word];
-                    words[out] = match packing {
+                    words[place(step, n_words, k / per_word + word, out)] = match packing {
                         Packing::Bf16 => {
                             u32::from(round_bf16(group[0])) | u32::from(round_bf16(group[1])) << 16
                         }

@@ -4,18 +4,19 @@
 //! result is the same bits alone or among 1500, on any number of threads. With few rows a task reads panels one after
 //! the other, ahead of need: memory is the limit. With many it keeps a group of panels in the second-level cache and
 //! walks over its rows; where K is so long that a group would be a panel or two, it takes K in parts, and the sums wait
-//! in the cache too. The outputs of a block of rows are written a row at a time.
+//! in the cache too. Tiles take K in smaller parts still, so that a block of rows stays in the first-level cache while the
+//! group passes by. The outputs of a block of rows are written a row at a time.
 
 use crate::activations::PackedRows;
-use crate::dot::{DotTask, LANES, MAX_SUMS, Operands, Unit};
+use crate::dot::{DotTask, LANES, Operands, Outs, Unit};
 use crate::math::gelu_short;
 use crate::packed::PANEL;
 use crate::simd::{Set, Simd};
 use crate::split::Split;
 use crate::{Activations, Epilogue, PackedMatrix, Packing, Pool, scratch};
 
-/// The most panels of a block.
-const MAX_PANELS: usize = 4;
+/// Panels that are multiplied at a time with few rows.
+const FEW_PANELS: usize = 4;
 /// Bytes of panels that are worth a task of their own with few rows.
 const FEW_TASK_BYTES: usize = 64 << 10;
 /// Words that K is cut at multiples of: a step of tiles.
@@ -63,6 +64,7 @@ pub(crate) fn product(
     bias: Option<&[f32]>,
     epilogue: Epilogue,
 ) {
+    assert_eq!(w.step(), set.panel_step(), "packed for another set");
     let target = match y {
         Output::F32(y) => Target::F32(Split::new(y)),
         Output::Bf16(y, first) => {
@@ -89,7 +91,7 @@ pub(crate) fn product(
     let (rows, panels) = if is_few {
         let even = n_panels.div_ceil(8 * threads);
         let panels = even.max(FEW_TASK_BYTES.div_ceil(panel_bytes));
-        (n_rows.max(1), panels.next_multiple_of(MAX_PANELS))
+        (n_rows.max(1), panels.next_multiple_of(FEW_PANELS))
     } else {
         // Groups of even size, as many for each thread; parts of rows until there are a few tasks for each.
         let most = (blocking.group_bytes / panel_bytes).max(1);
@@ -106,20 +108,26 @@ pub(crate) fn product(
         (rows.max(4 * blocking.rows), n_panels.div_ceil(n_groups))
     };
     let n_parts = n_rows.div_ceil(rows);
-    // Room for one block, for those of all panels, or also of all rows, which wait for more words of K.
-    let n_blocks = match (is_few, n_chunks) {
-        (true, _) => 1,
+    // Room for the sums of a few panels, of all, or of all and all rows, which wait for more words of K.
+    let n_places = match (is_few, n_chunks) {
+        (true, _) => FEW_PANELS,
         (_, 1) => panels,
         _ => panels * rows.div_ceil(blocking.rows),
     };
+    let block_words = if is_few {
+        usize::MAX
+    } else {
+        blocking.block_words
+    };
     pool.run(n_parts * n_panels.div_ceil(panels.max(1)), &|task| {
         let (row, panel) = (task % n_parts * rows, task / n_parts * panels);
-        scratch::with(n_blocks * MAX_SUMS, |sums| {
+        scratch::with(n_places * blocking.place, |sums| {
             let part = Part {
                 call: &call,
                 rows: (row, n_rows.min(row + rows)),
                 panels: (panel, n_panels.min(panel + panels)),
                 chunk,
+                block_words,
                 is_few,
                 sums,
             };
@@ -136,10 +144,12 @@ struct Part<'a> {
     call: &'a Call<'a>,
     rows: (usize, usize),
     panels: (usize, usize),
-    /// Words of K that are multiplied at a time.
+    /// Words of K that all rows take before further ones.
     chunk: usize,
+    /// The most that a block of rows takes before other panels.
+    block_words: usize,
     is_few: bool,
-    /// [`MAX_SUMS`] for every block that waits.
+    /// [`Unit::PLACE`] for every panel of every block of rows that waits.
     sums: &'a mut [f32],
 }
 
@@ -158,17 +168,25 @@ impl DotTask for Part<'_> {
             let mut row = self.rows.0;
             while row < self.rows.1 {
                 let n = block_rows.min(self.rows.1 - row);
-                // Sums wait for other words of K, in a place for every block of rows; or only for those of all panels,
-                // so that rows are written in one go; or with few rows for nothing.
+                // Sums wait for other words of K, in places for every block of rows; or only for the other panels, so that
+                // rows are written in one go; or with few rows for nothing.
                 let block = if len < n_words {
                     (row - self.rows.0) / block_rows
                 } else {
                     0
                 };
                 let place = block * (self.panels.1 - self.panels.0);
-                self.multiply(unit, (row, n), (word, len), place);
-                if is_last && !self.is_few {
-                    self.finish(unit, (row, n), self.panels, place);
+                if self.is_few {
+                    for panel in (self.panels.0..self.panels.1).step_by(FEW_PANELS) {
+                        let panels = (panel, self.panels.1.min(panel + FEW_PANELS));
+                        self.multiply(unit, (row, n), panels, (word, len), 0);
+                        self.finish(unit, (row, n), panels, 0);
+                    }
+                } else {
+                    self.multiply(unit, (row, n), self.panels, (word, len), place);
+                    if is_last {
+                        self.finish(unit, (row, n), self.panels, place);
+                    }
                 }
                 row += n;
             }
@@ -181,61 +199,68 @@ impl DotTask for Part<'_> {
 }
 
 impl Part<'_> {
-    /// Panels of the block of `n` rows that begins with `panel`.
-    #[inline(always)]
-    fn block_panels<U: Unit>(&self, n: usize, panel: usize) -> usize {
-        match U::panels_of(n).min(self.panels.1 - panel) {
-            // A block of three panels is two blocks.
-            3 => 2,
-            n_panels => n_panels,
-        }
-    }
-
-    /// Where the sums of the block that begins with `panel` are, those of the first being at `place`.
-    #[inline(always)]
-    fn place(&self, panel: usize, place: usize) -> usize {
-        if self.is_few {
-            0
-        } else {
-            (place + panel - self.panels.0) * MAX_SUMS
-        }
-    }
-
-    /// Some words of K of all panels, for a block of rows; the outputs too, of few rows.
+    /// Some words of K of some panels, for a block of rows, whose sums are from `place` on.
     #[inline(always)]
     fn multiply<U: Unit>(
         &mut self,
         unit: U,
         (row, n): (usize, usize),
+        (panel, end): (usize, usize),
         (word, n_words): (usize, usize),
         place: usize,
     ) {
         let Call { x, w, .. } = self.call;
-        let mut panel = self.panels.0;
-        while panel < self.panels.1 {
-            let n_panels = self.block_panels::<U>(n, panel);
-            let starts = match w.packing() {
-                Packing::Bf16 => std::ptr::null(),
-                Packing::Int8 => w.starts()[panel * PANEL..].as_ptr(),
-            };
+        let starts = match w.packing() {
+            Packing::Bf16 => std::ptr::null(),
+            Packing::Int8 => w.starts()[panel * PANEL..].as_ptr(),
+        };
+        let sums = self.sums[place * U::PLACE..][..(end - panel) * U::PLACE].as_mut_ptr();
+        // Parts of even size.
+        let n_parts = n_words.div_ceil(self.block_words).max(1);
+        let part = n_words.div_ceil(n_parts).next_multiple_of(CHUNK_WORDS);
+        let end_word = word + n_words;
+        let mut word = word;
+        loop {
             let operands = Operands {
                 x: x.words[row * x.stride + word..].as_ptr(),
                 x_stride: x.stride,
-                w: w.words()[panel * w.panel_words() + word * PANEL..].as_ptr(),
+                w: w.words()[panel * w.panel_words() + word * U::STEP..].as_ptr(),
                 w_stride: w.panel_words(),
-                n_words,
+                n_words: part.min(end_word - word),
                 starts,
                 carry: word > 0,
-                sums_stride: n_panels * PANEL,
+                outs: if self.is_few || word + part < w.n_words() {
+                    Outs::NONE
+                } else {
+                    self.outs(row, panel)
+                },
             };
-            let at = self.place(panel, place);
-            let to = self.sums[at..][..MAX_SUMS].as_mut_ptr();
-            // SAFETY: rows (and `SLACK_ROWS` more), panels and sums are as many as the block takes.
-            unsafe { unit.block(n, n_panels, self.is_few, &operands, to) };
-            if self.is_few {
-                self.finish(unit, (row, n), (panel, panel + n_panels), place);
+            // SAFETY: rows (and `SLACK_ROWS` more), panels and sums are as many as are multiplied.
+            unsafe { unit.multiply(n, end - panel, self.is_few, &operands, sums) };
+            word += operands.n_words;
+            if word == end_word {
+                break;
             }
-            panel += n_panels;
+        }
+    }
+
+    /// Where the outputs from a row and a panel on go.
+    #[inline(always)]
+    fn outs(&self, row: usize, panel: usize) -> Outs {
+        match self.call.target {
+            Target::F32(y) => {
+                let n_out = self.call.w.n_out();
+                Outs {
+                    first: y.at(row * n_out + panel * PANEL).cast(),
+                    row_bytes: 4 * n_out,
+                    panel_bytes: 4 * PANEL,
+                }
+            }
+            Target::Bf16(y, stride) => Outs {
+                first: y.at(row * stride + panel * PANEL).cast(),
+                row_bytes: 2 * stride,
+                panel_bytes: 2 * PANEL,
+            },
         }
     }
 
@@ -248,63 +273,76 @@ impl Part<'_> {
         (first, end): (usize, usize),
         place: usize,
     ) {
+        let sums = &self.sums[place * U::PLACE..][..(end - first) * U::PLACE];
         for i in 0..n {
-            let mut panel = first;
-            while panel < end {
-                let n_panels = self.block_panels::<U>(n, panel);
-                let len = n_panels * PANEL;
-                let sums = &self.sums[self.place(panel, place) + i * len..][..len];
-                match self.call.epilogue {
-                    Epilogue::Store => self.write::<U, STORE>(unit, row + i, panel, sums),
-                    Epilogue::Gelu => self.write::<U, GELU>(unit, row + i, panel, sums),
-                    Epilogue::Add => self.write::<U, ADD>(unit, row + i, panel, sums),
-                }
-                panel += n_panels;
+            let sums = &sums[i * PANEL..];
+            match self.call.epilogue {
+                Epilogue::Store => self.write::<U, STORE>(unit, row + i, (first, end), sums),
+                Epilogue::Gelu => self.write::<U, GELU>(unit, row + i, (first, end), sums),
+                Epilogue::Add => self.write::<U, ADD>(unit, row + i, (first, end), sums),
             }
         }
     }
 
     /// Writes outputs of a row, those of some panels, from their sums.
     #[inline(always)]
-    fn write<U: Unit, const EPILOGUE: u8>(&self, unit: U, row: usize, panel: usize, sums: &[f32]) {
+    fn write<U: Unit, const EPILOGUE: u8>(
+        &self,
+        unit: U,
+        row: usize,
+        (first, end): (usize, usize),
+        sums: &[f32],
+    ) {
         let Call { x, w, bias, .. } = *self.call;
         let lanes = <U::Simd as Simd>::LANES;
-        let first = panel * PANEL;
-        let len = sums.len().min(w.n_out() - first);
-        let outs = Outs {
+        let out = first * PANEL;
+        let len = w.n_out().min(end * PANEL) - out;
+        // Whole vectors, and what is left of one.
+        let (whole, rest) = (len - len % lanes, len % lanes);
+        let outs = RowOuts {
             sums,
             scales: if U::SCALED {
-                &w.scales()[first..][..len]
+                &w.scales()[out..end * PANEL]
             } else {
                 &[]
             },
-            starts: if U::SCALED { &w.starts()[first..] } else { &[] },
-            x_scale: if U::SCALED { x.scales[row] } else { 1.0 },
-            bias: match bias {
-                Some(bias) => &bias[first..][..len],
-                None => &[],
+            starts: if U::SCALED {
+                &w.starts()[out..end * PANEL]
+            } else {
+                &[]
             },
+            x_scale: if U::SCALED { x.scales[row] } else { 1.0 },
+            bias: bias.map(|bias| &bias[out..][..len]),
         };
-        let whole = len - len % lanes;
         match self.call.target {
             Target::F32(y) => {
                 // SAFETY: the tasks' outputs are disjoint.
-                let y = unsafe { y.take(row * w.n_out() + first, len) };
-                for out in (0..whole).step_by(lanes) {
-                    outs.write::<U, EPILOGUE>(unit, &mut y[out..][..lanes], out);
-                }
-                if whole < len {
-                    outs.write::<U, EPILOGUE>(unit, &mut y[whole..], whole);
+                let y = unsafe { y.take(row * w.n_out() + out, len) };
+                let s = unit.simd();
+                for (at, y) in (0..len).step_by(lanes).zip(y.chunks_mut(lanes)) {
+                    let v = outs.value::<U, EPILOGUE>(unit, at, y.len());
+                    s.write(
+                        y,
+                        if EPILOGUE == ADD {
+                            s.add(s.read(y), v)
+                        } else {
+                            v
+                        },
+                    );
                 }
             }
+            // Nothing is added to rounded outputs.
             Target::Bf16(y, stride) => {
                 // SAFETY: as above.
-                let y = unsafe { y.take(row * stride + first, len) };
-                for out in (0..whole).step_by(lanes) {
-                    outs.write_bf16::<U, EPILOGUE>(unit, &mut y[out..][..lanes], out);
+                let y = unsafe { y.take(row * stride + out, len) };
+                for at in (0..whole).step_by(lanes) {
+                    let v = outs.value::<U, EPILOGUE>(unit, at, lanes);
+                    // SAFETY: `y` holds whole vectors up to `whole`.
+                    unsafe { unit.store_bf16(y.as_mut_ptr().add(at), v) };
                 }
-                if whole < len {
-                    outs.write_bf16::<U, EPILOGUE>(unit, &mut y[whole..], whole);
+                if rest > 0 {
+                    let v = outs.value::<U, EPILOGUE>(unit, whole, rest);
+                    write_bf16(unit, &mut y[whole..], v);
                 }
             }
         }
@@ -317,19 +355,19 @@ const GELU: u8 = 1;
 const ADD: u8 = 2;
 
 /// Outputs of a row, not yet written.
-struct Outs<'a> {
+struct RowOuts<'a> {
+    /// From the row's first panel on, [`Unit::PLACE`] apart.
     sums: &'a [f32],
-    /// Empty if sums need none.
+    /// Of whole panels; empty if sums need none.
     scales: &'a [f32],
-    /// What sums of bytes start from, of these outputs and whole panels.
+    /// What sums of bytes start from, likewise.
     starts: &'a [i32],
     x_scale: f32,
-    /// Empty if there is none.
-    bias: &'a [f32],
+    bias: Option<&'a [f32]>,
 }
 
-impl Outs<'_> {
-    /// A vector, or the first `n` of one, from output `out` on.
+impl RowOuts<'_> {
+    /// A vector, or the first `n` of one, from output `out` on, a multiple of a vector's.
     #[inline(always)]
     fn value<U: Unit, const EPILOGUE: u8>(
         &self,
@@ -338,18 +376,21 @@ impl Outs<'_> {
         n: usize,
     ) -> <U::Simd as Simd>::V {
         let s = unit.simd();
-        let bias = if self.bias.is_empty() {
-            s.splat(0.0)
-        } else {
-            s.read(&self.bias[out..][..n])
+        let bias = match self.bias {
+            Some(bias) => s.read(&bias[out..][..n]),
+            None => s.splat(0.0),
         };
-        let sums = s.read(&self.sums[out..][..<U::Simd as Simd>::LANES]);
-        let starts = self.starts[out.min(self.starts.len())..].as_ptr();
-        // SAFETY: where sums have starts, there is one for each.
-        let sums = unsafe { unit.float(sums, starts) };
+        let sums =
+            s.read(&self.sums[out / PANEL * U::PLACE + out % PANEL..][..<U::Simd as Simd>::LANES]);
         let v = if U::SCALED {
-            let scale = s.mul(s.read(&self.scales[out..][..n]), s.splat(self.x_scale));
-            s.fma(sums, scale, bias)
+            let whole = out..out + <U::Simd as Simd>::LANES;
+            // SAFETY: a vector of starts.
+            let sums = unsafe { unit.float(sums, self.starts[whole.clone()].as_ptr()) };
+            s.fma(
+                sums,
+                s.mul(s.read(&self.scales[whole]), s.splat(self.x_scale)),
+                bias,
+            )
         } else {
             s.add(sums, bias)
         };
@@ -358,25 +399,6 @@ impl Outs<'_> {
         } else {
             v
         }
-    }
-
-    /// Writes as many as `y` holds.
-    #[inline(always)]
-    fn write<U: Unit, const EPILOGUE: u8>(&self, unit: U, y: &mut [f32], out: usize) {
-        let s = unit.simd();
-        let v = self.value::<U, EPILOGUE>(unit, out, y.len());
-        let v = if EPILOGUE == ADD {
-            s.add(s.read(y), v)
-        } else {
-            v
-        };
-        s.write(y, v);
-    }
-
-    /// The same, rounded; nothing is added to rounded outputs.
-    #[inline(always)]
-    fn write_bf16<U: Unit, const EPILOGUE: u8>(&self, unit: U, y: &mut [u16], out: usize) {
-        write_bf16(unit, y, self.value::<U, EPILOGUE>(unit, out, y.len()));
     }
 }
 

@@ -31,6 +31,11 @@ impl<'a, T> Split<'a, T> {
         }
     }
 
+    /// Where element `from` is, if there is one.
+    pub(crate) fn at(self, from: usize) -> *const T {
+        self.start.wrapping_add(from)
+    }
+
     /// Elements in all.
     pub(crate) fn len(self) -> usize {
         self.len

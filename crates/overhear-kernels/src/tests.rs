@@ -33,7 +33,7 @@ const ATTENTION_ERROR: f32 = 1e-5;
 const LOG_ERROR: f32 = 2e-6;
 
 /// The sets of this machine other than the oracle, and the plain stand-ins.
-fn sets() -> Vec<Kernels> {
+pub(crate) fn sets() -> Vec<Kernels> {
     let found = Isa::ALL
         .iter()
         .filter(|&&isa| isa != Isa::Scalar && !cfg!(miri))

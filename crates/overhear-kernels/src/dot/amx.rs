@@ -1,16 +1,17 @@
 //! AMX: `tdpbf16ps` and `tdpbusd`.
 //!
-//! Its intrinsics are not stable, and tile registers cannot go from one `asm!` to the next, so a block is one `asm!`:
-//! sums loaded, K walked, sums stored. What shape the tiles have is set at the start of a task and released at its
-//! end; within it, all are 16 rows of 64 bytes but at the end of a K that is no multiple of 16 words.
+//! Its intrinsics are not stable, so they are `asm!`. What shape the tiles have is set at the start of a task and released
+//! at its end; within it, all are 16 rows of 64 bytes but at the end of a K that is no multiple of 16 words. Sums stay in
+//! their tiles from one `asm!` to the next, as the shape does: no instruction of a compiler's touches tiles unless a
+//! function is compiled for `amx-tile`, which none is here.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
 use super::avx512::Avx512Bf16;
-use super::tiles::{self, TILE, TileUnit, Tiles};
-use super::{DotTask, Operands, Unit};
+use super::tiles::{self, Place, Steps, TILE, TileUnit};
+use super::{DotTask, LANES, Operands, Unit};
 use crate::packed::PANEL;
 use crate::simd::Avx512;
 
@@ -130,122 +131,103 @@ fn vectorize<U: Unit, T: DotTask>(unit: U, task: T) {
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
-/// Four tiles of sums, 2 x 2 of rows or of panels: `$step` is a step of K, which adds to each and takes `{second}`, the
-/// second tile of rows or the second panel, further by `$second_bytes`.
-macro_rules! four_tiles {
-    ($t:ident, $second:expr, $second_bytes:literal, $from_2:expr, $to_2:expr, $($step:expr),+) => {
+/// `$body` with the names of the tiles of sums of `$pair`.
+macro_rules! with_pair {
+    ($pair:ident, $body:ident $(, $argument:expr)*) => {
+        if $pair == 0 {
+            $body!("tmm0", "tmm1" $(, $argument)*)
+        } else {
+            $body!("tmm2", "tmm3" $(, $argument)*)
+        }
+    };
+}
+
+macro_rules! zero {
+    ($first:literal, $second:literal) => {
         asm!(
-            "test {from}, {from}",
-            "jz 3f",
-            "tileloadd tmm0, [{from} + {from_stride}]",
-            "tileloadd tmm1, [{from} + {from_stride} + 64]",
-            "tileloadd tmm2, [{from_2} + {from_stride}]",
-            "tileloadd tmm3, [{from_2} + {from_stride} + 64]",
-            "jmp 2f",
-            "3:",
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "2:",
-            $($step,)+
-            "add {x}, 64",
-            "add {w}, 2048",
-            concat!("add {second}, ", $second_bytes),
-            "dec {n}",
-            "jnz 2b",
-            "tilestored [{to} + {to_stride}], tmm0",
-            "tilestored [{to} + {to_stride} + 64], tmm1",
-            "tilestored [{to_2} + {to_stride}], tmm2",
-            "tilestored [{to_2} + {to_stride} + 64], tmm3",
-            x = inout(reg) $t.x => _,
-            x_stride = in(reg) 4 * $t.x_stride,
-            w = inout(reg) $t.w => _,
-            w_stride = in(reg) 4 * PANEL,
-            second = inout(reg) $second => _,
-            n = inout(reg) $t.n_steps => _,
-            from = in(reg) $t.from,
-            from_2 = in(reg) $from_2,
-            from_stride = in(reg) 4 * $t.from_stride,
-            to = in(reg) $t.to,
-            to_2 = in(reg) $to_2,
-            to_stride = in(reg) 4 * $t.to_stride,
+            concat!("tilezero ", $first),
+            concat!("tilezero ", $second),
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, nomem)
+        )
+    };
+}
+
+macro_rules! load {
+    ($first:literal, $second:literal, $from:expr) => {
+        asm!(
+            concat!("tileloadd ", $first, ", [{first} + {stride}]"),
+            concat!("tileloadd ", $second, ", [{second} + {stride}]"),
+            first = in(reg) $from.first,
+            second = in(reg) $from.second,
+            stride = in(reg) 4 * PANEL,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            options(nostack, readonly)
+        )
+    };
+}
+
+macro_rules! store {
+    ($first:literal, $second:literal, $to:expr) => {
+        asm!(
+            concat!("tilestored [{first} + {stride}], ", $first),
+            concat!("tilestored [{second} + {stride}], ", $second),
+            first = in(reg) $to.first,
+            second = in(reg) $to.second,
+            stride = in(reg) 4 * PANEL,
             options(nostack)
         )
     };
 }
 
-/// The block of `$t`, by the dot product of tiles `$dot`.
-macro_rules! multiply {
-    ($t:ident, $dot:literal) => {
-        if $t.n_row_tiles == 2 {
-            four_tiles!(
-                $t,
-                $t.x.wrapping_add(TILE * $t.x_stride),
-                "64",
-                $t.from.wrapping_add(TILE * $t.from_stride),
-                $t.to.wrapping_add(TILE * $t.to_stride),
+/// `$n` steps by the dot product of tiles `$dot`: two tiles of rows by one of outputs, or one by two.
+macro_rules! add {
+    ($first:literal, $second:literal, $dot:literal, $steps:expr) => {
+        if OF_ROWS {
+            asm!(
+                "2:",
+                "tileloadd tmm6, [{w} + {line}]",
                 "tileloadd tmm4, [{x} + {x_stride}]",
-                "tileloadd tmm6, [{w} + {w_stride}]",
-                concat!($dot, " tmm0, tmm4, tmm6"),
-                "tileloadd tmm7, [{w} + {w_stride} + 64]",
-                concat!($dot, " tmm1, tmm4, tmm7"),
+                concat!($dot, " ", $first, ", tmm4, tmm6"),
                 "tileloadd tmm5, [{second} + {x_stride}]",
-                concat!($dot, " tmm2, tmm5, tmm6"),
-                concat!($dot, " tmm3, tmm5, tmm7")
-            )
-        } else if $t.n_panels == 2 {
-            four_tiles!(
-                $t,
-                $t.w.wrapping_add($t.w_stride),
-                "2048",
-                $t.from.wrapping_add(PANEL),
-                $t.to.wrapping_add(PANEL),
-                "tileloadd tmm4, [{x} + {x_stride}]",
-                "tileloadd tmm6, [{w} + {w_stride}]",
-                concat!($dot, " tmm0, tmm4, tmm6"),
-                "tileloadd tmm7, [{w} + {w_stride} + 64]",
-                concat!($dot, " tmm1, tmm4, tmm7"),
-                "tileloadd tmm6, [{second} + {w_stride}]",
-                concat!($dot, " tmm2, tmm4, tmm6"),
-                "tileloadd tmm7, [{second} + {w_stride} + 64]",
-                concat!($dot, " tmm3, tmm4, tmm7")
+                concat!($dot, " ", $second, ", tmm5, tmm6"),
+                "add {x}, 64",
+                "add {w}, 1024",
+                "add {second}, 64",
+                "dec {n}",
+                "jnz 2b",
+                x = inout(reg) $steps.x => _,
+                w = inout(reg) $steps.w => _,
+                second = inout(reg) $steps.second => _,
+                x_stride = in(reg) 4 * $steps.x_stride,
+                line = in(reg) 4 * LANES,
+                n = inout(reg) $steps.n => _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, readonly)
             )
         } else {
             asm!(
-                "test {from}, {from}",
-                "jz 3f",
-                "tileloadd tmm0, [{from} + {from_stride}]",
-                "tileloadd tmm1, [{from} + {from_stride} + 64]",
-                "jmp 2f",
-                "3:",
-                "tilezero tmm0",
-                "tilezero tmm1",
                 "2:",
                 "tileloadd tmm4, [{x} + {x_stride}]",
-                "tileloadd tmm6, [{w} + {w_stride}]",
-                concat!($dot, " tmm0, tmm4, tmm6"),
-                "tileloadd tmm7, [{w} + {w_stride} + 64]",
-                concat!($dot, " tmm1, tmm4, tmm7"),
+                "tileloadd tmm6, [{w} + {line}]",
+                concat!($dot, " ", $first, ", tmm4, tmm6"),
+                "tileloadd tmm7, [{second} + {line}]",
+                concat!($dot, " ", $second, ", tmm4, tmm7"),
                 "add {x}, 64",
-                "add {w}, 2048",
+                "add {w}, 1024",
+                "add {second}, 1024",
                 "dec {n}",
                 "jnz 2b",
-                "tilestored [{to} + {to_stride}], tmm0",
-                "tilestored [{to} + {to_stride} + 64], tmm1",
-                x = inout(reg) $t.x => _,
-                x_stride = in(reg) 4 * $t.x_stride,
-                w = inout(reg) $t.w => _,
-                w_stride = in(reg) 4 * PANEL,
-                n = inout(reg) $t.n_steps => _,
-                from = in(reg) $t.from,
-                from_stride = in(reg) 4 * $t.from_stride,
-                to = in(reg) $t.to,
-                to_stride = in(reg) 4 * $t.to_stride,
-                out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
-                options(nostack)
+                x = inout(reg) $steps.x => _,
+                w = inout(reg) $steps.w => _,
+                second = inout(reg) $steps.second => _,
+                x_stride = in(reg) 4 * $steps.x_stride,
+                line = in(reg) 4 * LANES,
+                n = inout(reg) $steps.n => _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, readonly)
             )
         }
     };
@@ -294,11 +276,8 @@ unsafe impl<const INT8: bool> Unit for AmxTiles<INT8> {
 
     const ROWS: usize = tiles::ROWS;
     const SCALED: bool = INT8;
-
-    #[inline(always)]
-    fn panels_of(n: usize) -> usize {
-        tiles::panels_of(n)
-    }
+    const STEP: usize = LANES;
+    const PLACE: usize = tiles::BLOCKING.place;
 
     #[inline(always)]
     fn simd(self) -> Avx512 {
@@ -312,9 +291,16 @@ unsafe impl<const INT8: bool> Unit for AmxTiles<INT8> {
     }
 
     #[inline(always)]
-    unsafe fn block(self, n: usize, n_panels: usize, _: bool, operands: &Operands, to: *mut f32) {
+    unsafe fn multiply(
+        self,
+        n: usize,
+        n_panels: usize,
+        _: bool,
+        operands: &Operands,
+        to: *mut f32,
+    ) {
         // SAFETY: the caller's.
-        unsafe { tiles::block(self, n, n_panels, operands, to) }
+        unsafe { tiles::multiply(self, n, n_panels, operands, to) }
     }
 
     #[inline(always)]
@@ -334,24 +320,67 @@ unsafe impl<const INT8: bool> Unit for AmxTiles<INT8> {
         // SAFETY: the caller's.
         unsafe { self.0.0.store_bf16(to, v) }
     }
+
+    #[inline(always)]
+    unsafe fn weigh(
+        self,
+        scores: *const f32,
+        place: usize,
+        n_panels: usize,
+        (scale, offset): (f32, f32),
+        to: *mut u16,
+        sums: __m512,
+    ) -> __m512 {
+        // SAFETY: the caller's.
+        unsafe {
+            self.0
+                .0
+                .weigh(scores, place, n_panels, (scale, offset), to, sums)
+        }
+    }
 }
 
 impl<const INT8: bool> TileUnit for AmxTiles<INT8> {
+    type Sums = ();
+
     #[inline(always)]
-    unsafe fn multiply(self, tiles: &Tiles) {
+    unsafe fn set_words(self, (): &mut (), words: usize) {
+        // SAFETY: `self` proves tiles.
+        unsafe { configure(&Shapes::new(words)) }
+    }
+
+    #[inline(always)]
+    fn fetch(self, line: *const u8) {
+        // SAFETY: a hint, which never faults; every processor with AVX-512 has it.
+        unsafe { asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly)) }
+    }
+
+    #[inline(always)]
+    unsafe fn start<const PAIR: usize>(self, (): &mut (), from: Option<Place>) {
         // SAFETY: `self` proves tiles, `vectorize` has set their shape; the caller vouches for the memory.
         unsafe {
-            if tiles.step_words < TILE {
-                configure(&Shapes::new(tiles.step_words));
-            }
-            if INT8 {
-                multiply!(tiles, "tdpbusd");
-            } else {
-                multiply!(tiles, "tdpbf16ps");
-            }
-            if tiles.step_words < TILE {
-                configure(&WHOLE);
+            match from {
+                Some(from) => with_pair!(PAIR, load, from),
+                None => with_pair!(PAIR, zero),
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn add<const PAIR: usize, const OF_ROWS: bool>(self, (): &mut (), steps: &Steps) {
+        // SAFETY: as above.
+        unsafe {
+            if INT8 {
+                with_pair!(PAIR, add, "tdpbusd", steps);
+            } else {
+                with_pair!(PAIR, add, "tdpbf16ps", steps);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store<const PAIR: usize>(self, (): &mut (), to: Place) {
+        // SAFETY: as above.
+        unsafe { with_pair!(PAIR, store, to) }
     }
 }

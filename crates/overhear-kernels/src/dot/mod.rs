@@ -19,6 +19,11 @@ mod registers;
     allow(dead_code, reason = "there the twin alone has tiles, in tests")
 )]
 mod tiles;
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "there the twin alone weighs so, in tests")
+)]
+mod weight;
 
 #[cfg(target_arch = "x86_64")]
 use amx::AmxTiles;
@@ -31,6 +36,7 @@ pub(crate) use plain::{PlainBf16, PlainInt8};
 use plain_tiles::PlainTiles;
 pub(crate) use tiles::SLACK_ROWS;
 
+use crate::math::exp2_short;
 use crate::packed::PANEL;
 use crate::simd::plain::Plain;
 use crate::simd::{Set, Simd, Vectorized};
@@ -39,8 +45,6 @@ use crate::simd::{Set, Simd, Vectorized};
 pub(crate) const LANES: usize = 16;
 /// The most rows of a block, of any unit.
 pub(crate) const MAX_ROWS: usize = tiles::ROWS;
-/// The most sums of a block, of any unit.
-pub(crate) const MAX_SUMS: usize = MAX_ROWS * PANEL;
 
 /// A kernel call with its arguments, to be compiled for any unit.
 pub(crate) trait DotTask {
@@ -53,12 +57,19 @@ pub(crate) trait DotTask {
 pub(crate) struct Blocking {
     /// The most rows of a block.
     pub(crate) rows: usize,
-    /// The most words of K that are multiplied at a time.
+    /// The most words of K that a block of rows takes before other panels.
+    pub(crate) block_words: usize,
+    /// The most words of K that all rows of a task take before further ones.
     pub(crate) k_words: usize,
     /// Bytes of panels, of so many words, that a task keeps in the second-level cache.
     pub(crate) group_bytes: usize,
     /// The most rows of a task whose sums must wait for further words of K.
     pub(crate) waiting_rows: usize,
+    /// Keys that attention takes at a time; whole panels.
+    pub(crate) keys: usize,
+    /// Elements from the sums of a panel to those of the next: as many as a block has, and a cache line more, so that the
+    /// same row of all panels is not in the same place of the first-level cache.
+    pub(crate) place: usize,
 }
 
 /// What a block multiplies, and where its sums go.
@@ -77,8 +88,28 @@ pub(crate) struct Operands {
     pub(crate) starts: *const i32,
     /// Whether they start from what is there instead; tiles only.
     pub(crate) carry: bool,
-    /// From row to row of the sums.
-    pub(crate) sums_stride: usize,
+    /// What is written from the sums, to be asked for meanwhile: tiles leave the ports to memory free.
+    pub(crate) outs: Outs,
+}
+
+/// Where outputs of rows and panels go.
+#[derive(Clone, Copy)]
+pub(crate) struct Outs {
+    /// Row 0, from the first panel's.
+    pub(crate) first: *const u8,
+    /// From row to row.
+    pub(crate) row_bytes: usize,
+    /// Of a panel in a row; none are asked for if 0.
+    pub(crate) panel_bytes: usize,
+}
+
+impl Outs {
+    /// Nothing is written yet.
+    pub(crate) const NONE: Self = Self {
+        first: std::ptr::null(),
+        row_bytes: 0,
+        panel_bytes: 0,
+    };
 }
 
 /// Blocks of products of packed rows and panels.
@@ -93,9 +124,10 @@ pub(crate) unsafe trait Unit: Copy + Send + Sync + 'static {
     const ROWS: usize;
     /// Whether sums are whole numbers that scales turn into f32.
     const SCALED: bool;
-
-    /// The most panels of a block of `n` rows.
-    fn panels_of(n: usize) -> usize;
+    /// How panels lie, see [`crate::packed`].
+    const STEP: usize;
+    /// See [`Blocking`].
+    const PLACE: usize;
 
     /// The f32 vectors.
     fn simd(self) -> Self::Simd;
@@ -103,13 +135,12 @@ pub(crate) unsafe trait Unit: Copy + Send + Sync + 'static {
     /// Compiles `task` for this unit and runs it.
     fn vectorize<T: DotTask>(self, task: T);
 
-    /// Writes the sums of `n <= ROWS` rows and `n_panels <= panels_of(n)` panels, not 3, to `to`, reading ahead if
-    /// `fetch`.
+    /// Writes the sums of `n <= ROWS` rows and `n_panels` panels to `to`, those of a panel as `[n, 32]` and
+    /// [`Self::PLACE`] from those of the next, reading ahead if `fetch`.
     ///
     /// # Safety
-    /// The operands must be readable and the sums writable for as many rows and panels, or [`MAX_SUMS`]; rows of tiles
-    /// in sixteens.
-    unsafe fn block(
+    /// The operands must be readable and the sums writable for as many rows and panels; rows of tiles in sixteens.
+    unsafe fn multiply(
         self,
         n: usize,
         n_panels: usize,
@@ -144,6 +175,37 @@ pub(crate) unsafe trait Unit: Copy + Send + Sync + 'static {
             // SAFETY: the caller's.
             unsafe { *to.add(i) = round_bf16(lanes[i]) };
         }
+    }
+
+    /// Writes `2^(scale * score + offset)` of a row's scores of `n_panels` panels of keys, `place` apart, up to 2^31 and
+    /// rounded to bfloat16, to `to`, contiguous, and adds them to `sums`. What is below 2^-32 may become that.
+    ///
+    /// # Safety
+    /// As many scores must be readable and weights writable.
+    #[inline(always)]
+    unsafe fn weigh(
+        self,
+        scores: *const f32,
+        place: usize,
+        n_panels: usize,
+        (scale, offset): (f32, f32),
+        to: *mut u16,
+        mut sums: <Self::Simd as Simd>::V,
+    ) -> <Self::Simd as Simd>::V {
+        let s = self.simd();
+        let (scale, offset) = (s.splat(scale), s.splat(offset));
+        for panel in 0..n_panels {
+            for i in (0..PANEL).step_by(<Self::Simd as Simd>::LANES) {
+                // SAFETY: the caller's.
+                unsafe {
+                    let scores = s.load(scores.add(panel * place + i));
+                    let v = exp2_short(s, s.fma(scores, scale, offset));
+                    sums = s.add(sums, v);
+                    self.store_bf16(to.add(panel * PANEL + i), v);
+                }
+            }
+        }
+        sums
     }
 }
 
@@ -275,6 +337,17 @@ impl Set {
             #[cfg(test)]
             Set::PlainTiles(_) => n.next_multiple_of(tiles::TILE),
             _ => n,
+        }
+    }
+
+    /// How panels lie, see [`crate::packed`].
+    pub(crate) fn panel_step(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx(_) => LANES,
+            #[cfg(test)]
+            Set::PlainTiles(_) => LANES,
+            _ => PANEL,
         }
     }
 

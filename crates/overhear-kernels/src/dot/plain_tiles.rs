@@ -1,8 +1,8 @@
 //! The tiles of AMX in plain Rust: the twin that packing, blocks, tails and attention are tested on where there are none.
 
 use super::plain::With;
-use super::tiles::{self, TILE, TileUnit, Tiles};
-use super::{DotTask, Operands, Unit};
+use super::tiles::{self, Place, Steps, TILE, TileUnit};
+use super::{DotTask, LANES, Operands, Unit};
 use crate::packed::PANEL;
 use crate::simd::Simd;
 use crate::simd::plain::Plain;
@@ -17,10 +17,8 @@ unsafe impl<const INT8: bool> Unit for PlainTiles<INT8> {
 
     const ROWS: usize = tiles::ROWS;
     const SCALED: bool = INT8;
-
-    fn panels_of(n: usize) -> usize {
-        tiles::panels_of(n)
-    }
+    const STEP: usize = LANES;
+    const PLACE: usize = tiles::BLOCKING.place;
 
     fn simd(self) -> Plain {
         Plain
@@ -30,9 +28,16 @@ unsafe impl<const INT8: bool> Unit for PlainTiles<INT8> {
         Plain.vectorize(With(self, task));
     }
 
-    unsafe fn block(self, n: usize, n_panels: usize, _: bool, operands: &Operands, to: *mut f32) {
+    unsafe fn multiply(
+        self,
+        n: usize,
+        n_panels: usize,
+        _: bool,
+        operands: &Operands,
+        to: *mut f32,
+    ) {
         // SAFETY: the caller's.
-        unsafe { tiles::block(self, n, n_panels, operands, to) }
+        unsafe { tiles::multiply(self, n, n_panels, operands, to) }
     }
 
     unsafe fn float(self, sums: [f32; 4], starts: *const i32) -> [f32; 4] {
@@ -44,31 +49,89 @@ unsafe impl<const INT8: bool> Unit for PlainTiles<INT8> {
     }
 }
 
+/// What the registers hold: two pairs of tiles of sums, and the words of a step.
+pub(crate) struct Registers {
+    sums: [[[[i32; TILE]; TILE]; 2]; 2],
+    words: usize,
+}
+
+impl Default for Registers {
+    fn default() -> Self {
+        Self {
+            sums: [[[[0; TILE]; TILE]; 2]; 2],
+            words: TILE,
+        }
+    }
+}
+
+/// Rows and columns of a tile.
+fn elements() -> impl Iterator<Item = (usize, usize)> {
+    (0..TILE * TILE).map(|i| (i / TILE, i % TILE))
+}
+
 impl<const INT8: bool> TileUnit for PlainTiles<INT8> {
-    unsafe fn multiply(self, t: &Tiles) {
-        for row in 0..t.n_row_tiles * TILE {
-            for out in 0..t.n_panels * PANEL {
-                // SAFETY: the caller's: these are within rows, panels and sums.
-                unsafe {
-                    let mut sum = match t.from.is_null() {
-                        true => 0,
-                        false => *t.from.add(row * t.from_stride + out),
-                    };
-                    let x = t.x.add(row * t.x_stride);
-                    let w = t.w.add(out / PANEL * t.w_stride + out % PANEL);
-                    for step in 0..t.n_steps {
-                        let words = (0..t.step_words).map(|i| {
-                            let word = step * TILE + i;
-                            (*x.add(word), *w.add(word * PANEL))
-                        });
-                        sum = if INT8 {
-                            sum + words.map(dot_bytes).sum::<i32>()
-                        } else {
-                            dot_halves(f32::from_bits(sum as u32), words).to_bits() as i32
-                        };
-                    }
-                    *t.to.add(row * t.to_stride + out) = sum;
+    type Sums = Registers;
+
+    unsafe fn set_words(self, registers: &mut Registers, words: usize) {
+        *registers = Registers {
+            words,
+            ..Registers::default()
+        };
+    }
+
+    unsafe fn start<const PAIR: usize>(self, registers: &mut Registers, from: Option<Place>) {
+        registers.sums[PAIR] = [[[0; TILE]; TILE]; 2];
+        if let Some(from) = from {
+            for (tile, from) in registers.sums[PAIR]
+                .iter_mut()
+                .zip([from.first, from.second])
+            {
+                for (row, out) in elements() {
+                    // SAFETY: the caller's.
+                    tile[row][out] = unsafe { *from.add(row * PANEL + out) };
                 }
+            }
+        }
+    }
+
+    unsafe fn add<const PAIR: usize, const OF_ROWS: bool>(
+        self,
+        registers: &mut Registers,
+        steps: &Steps,
+    ) {
+        let operands = match OF_ROWS {
+            true => [(steps.x, steps.w), (steps.second, steps.w)],
+            false => [(steps.x, steps.w), (steps.x, steps.second)],
+        };
+        for (tile, (x, w)) in registers.sums[PAIR].iter_mut().zip(operands) {
+            for (row, out) in elements() {
+                let sum = &mut tile[row][out];
+                for step in 0..steps.n {
+                    let words = (0..registers.words).map(|i| {
+                        let word = step * TILE + i;
+                        // SAFETY: the caller's: these are within rows and panels.
+                        unsafe {
+                            (
+                                *x.add(row * steps.x_stride + word),
+                                *w.add(word * LANES + out),
+                            )
+                        }
+                    });
+                    *sum = if INT8 {
+                        *sum + words.map(dot_bytes).sum::<i32>()
+                    } else {
+                        dot_halves(f32::from_bits(*sum as u32), words).to_bits() as i32
+                    };
+                }
+            }
+        }
+    }
+
+    unsafe fn store<const PAIR: usize>(self, registers: &mut Registers, to: Place) {
+        for (tile, to) in registers.sums[PAIR].iter().zip([to.first, to.second]) {
+            for (row, out) in elements() {
+                // SAFETY: the caller's.
+                unsafe { *to.add(row * PANEL + out) = tile[row][out] };
             }
         }
     }

@@ -9,24 +9,25 @@ pub(super) const MAX_ROWS: usize = 12;
 /// See [`Blocking`]: with a tile of rows and the output, panels take less than any second-level cache has.
 pub(super) const BLOCKING: Blocking = Blocking {
     rows: MAX_ROWS,
+    block_words: usize::MAX,
     k_words: usize::MAX,
     group_bytes: 384 << 10,
     waiting_rows: usize::MAX,
+    keys: usize::MAX,
+    place: MAX_ROWS * PANEL + LANES,
 };
 
 /// Words ahead that a panel is fetched with few rows: what memory brings in the time that it takes to answer.
 const FETCH_WORDS: usize = 1024;
 
-/// The methods of a [`super::Unit`] whose blocks are these.
+/// What is the same in every [`super::Unit`] whose blocks are these.
 macro_rules! blocks_in_registers {
     () => {
-        #[inline(always)]
-        fn panels_of(n: usize) -> usize {
-            $crate::dot::registers::panels_of::<Self>(n)
-        }
+        const STEP: usize = $crate::packed::PANEL;
+        const PLACE: usize = $crate::dot::registers::BLOCKING.place;
 
         #[inline(always)]
-        unsafe fn block(
+        unsafe fn multiply(
             self,
             n: usize,
             n_panels: usize,
@@ -35,7 +36,7 @@ macro_rules! blocks_in_registers {
             to: *mut f32,
         ) {
             // SAFETY: the caller's.
-            unsafe { $crate::dot::registers::block(self, n, n_panels, fetch, operands, to) }
+            unsafe { $crate::dot::registers::multiply(self, n, n_panels, fetch, operands, to) }
         }
     };
 }
@@ -43,7 +44,7 @@ pub(super) use blocks_in_registers;
 
 /// Panels that a block of `n` rows takes: as many as keep its sums in registers.
 #[inline(always)]
-pub(super) fn panels_of<D: Dot>(n: usize) -> usize {
+fn panels_of<D: Dot>(n: usize) -> usize {
     match n {
         _ if D::ROWS == 1 => 1,
         0..=3 => 4,
@@ -52,12 +53,43 @@ pub(super) fn panels_of<D: Dot>(n: usize) -> usize {
     }
 }
 
+/// See [`super::Unit::multiply`].
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(super) unsafe fn multiply<D: Dot>(
+    d: D,
+    n: usize,
+    n_panels: usize,
+    fetch: bool,
+    operands: &Operands,
+    to: *mut f32,
+) {
+    let mut panel = 0;
+    while panel < n_panels {
+        let of_block = match panels_of::<D>(n).min(n_panels - panel) {
+            // A block of three panels is two blocks.
+            3 => 2,
+            of_block => of_block,
+        };
+        let operands = Operands {
+            w: operands.w.wrapping_add(panel * operands.w_stride),
+            starts: operands.starts.wrapping_add(panel * PANEL),
+            ..*operands
+        };
+        // SAFETY: the caller's, for each block.
+        unsafe { block(d, n, of_block, fetch, &operands, to.add(panel * D::PLACE)) };
+        panel += of_block;
+    }
+}
+
 /// Writes the sums of `n <= D::ROWS` rows and `n_panels <= panels_of(n)` panels, not 3, to `to`.
 ///
 /// # Safety
 /// The operands must be readable and the sums writable for as many rows and panels.
 #[inline(always)]
-pub(super) unsafe fn block<D: Dot>(
+unsafe fn block<D: Dot>(
     d: D,
     n: usize,
     n_panels: usize,
@@ -113,7 +145,6 @@ unsafe fn rows<D: Dot, const M: usize, const G: usize, const FETCH: bool>(
         w_stride,
         n_words,
         starts,
-        sums_stride,
         ..
     } = *operands;
     let s = d.simd();
@@ -151,7 +182,7 @@ unsafe fn rows<D: Dot, const M: usize, const G: usize, const FETCH: bool>(
             for g in 0..G {
                 for half in 0..2 {
                     d.store(
-                        to.add(m * sums_stride + g * PANEL + half * LANES),
+                        to.add(g * D::PLACE + m * PANEL + half * LANES),
                         sums[m][g][half],
                     );
                 }
