@@ -180,54 +180,52 @@ macro_rules! store {
     };
 }
 
-/// `$n` steps by the dot product of tiles `$dot`: two tiles of rows by one of outputs, or one by two.
+/// `$steps.n` steps of `$line`s, of which each takes the second tile's operand further by `$second_bytes`.
+macro_rules! walk {
+    ($steps:expr, $second_bytes:literal, $($line:expr),+) => {
+        asm!(
+            "2:",
+            $($line,)+
+            "add {x}, 64",
+            "add {w}, 1024",
+            concat!("add {second}, ", $second_bytes),
+            "dec {n}",
+            "jnz 2b",
+            x = inout(reg) $steps.x => _,
+            w = inout(reg) $steps.w => _,
+            second = inout(reg) $steps.second => _,
+            x_stride = in(reg) 4 * $steps.x_stride,
+            line = in(reg) 4 * LANES,
+            n = inout(reg) $steps.n => _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, readonly)
+        )
+    };
+}
+
+/// Steps by the dot product of tiles `$dot`: two tiles of rows by one of outputs, or one by two.
 macro_rules! add {
     ($first:literal, $second:literal, $dot:literal, $steps:expr) => {
         if OF_ROWS {
-            asm!(
-                "2:",
+            walk!(
+                $steps,
+                "64",
                 "tileloadd tmm6, [{w} + {line}]",
                 "tileloadd tmm4, [{x} + {x_stride}]",
                 concat!($dot, " ", $first, ", tmm4, tmm6"),
                 "tileloadd tmm5, [{second} + {x_stride}]",
-                concat!($dot, " ", $second, ", tmm5, tmm6"),
-                "add {x}, 64",
-                "add {w}, 1024",
-                "add {second}, 64",
-                "dec {n}",
-                "jnz 2b",
-                x = inout(reg) $steps.x => _,
-                w = inout(reg) $steps.w => _,
-                second = inout(reg) $steps.second => _,
-                x_stride = in(reg) 4 * $steps.x_stride,
-                line = in(reg) 4 * LANES,
-                n = inout(reg) $steps.n => _,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack, readonly)
+                concat!($dot, " ", $second, ", tmm5, tmm6")
             )
         } else {
-            asm!(
-                "2:",
+            walk!(
+                $steps,
+                "1024",
                 "tileloadd tmm4, [{x} + {x_stride}]",
                 "tileloadd tmm6, [{w} + {line}]",
                 concat!($dot, " ", $first, ", tmm4, tmm6"),
                 "tileloadd tmm7, [{second} + {line}]",
-                concat!($dot, " ", $second, ", tmm4, tmm7"),
-                "add {x}, 64",
-                "add {w}, 1024",
-                "add {second}, 1024",
-                "dec {n}",
-                "jnz 2b",
-                x = inout(reg) $steps.x => _,
-                w = inout(reg) $steps.w => _,
-                second = inout(reg) $steps.second => _,
-                x_stride = in(reg) 4 * $steps.x_stride,
-                line = in(reg) 4 * LANES,
-                n = inout(reg) $steps.n => _,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack, readonly)
+                concat!($dot, " ", $second, ", tmm4, tmm7")
             )
         }
     };
