@@ -38,16 +38,26 @@ fn widened(out: &mut Activations) -> Vec<f32> {
 }
 
 fn check(n_head: usize, head_dim: usize, n_query: usize, n_key: usize) {
+    // Scores of order 10 make a sharp softmax.
+    check_scores(n_head, head_dim, n_query, n_key, |_| 3.0);
+}
+
+/// The same; keys are multiplied by what `size` says of each.
+fn check_scores(
+    n_head: usize,
+    head_dim: usize,
+    n_query: usize,
+    n_key: usize,
+    size: impl Fn(usize) -> f32,
+) {
     let mut random = Random((n_query * 131 + n_key) as u64);
     let width = n_head * head_dim;
     let pool = Pool::new(2);
-    // Scores of order 10 make a sharp softmax.
-    let q: Vec<f32> = random
-        .vec(n_query * width)
-        .iter()
-        .map(|x| 3.0 * x)
-        .collect();
-    let kv = random.vec(n_key * 2 * width);
+    let q = random.vec(n_query * width);
+    let mut kv = random.vec(n_key * 2 * width);
+    for (key, row) in kv.chunks_exact_mut(2 * width).enumerate() {
+        row[..width].iter_mut().for_each(|k| *k *= size(key));
+    }
     for kernels in all_sets() {
         let (q, q_f32) = bf16_rows(kernels, &pool, &q, width);
         let (kv, kv_f32) = bf16_rows(kernels, &pool, &kv, 2 * width);
@@ -125,6 +135,16 @@ fn flash_attention_matches_scalar_at_whispers_shape() {
     if !cfg!(miri) {
         for n_query in [1, 5, 20] {
             check(2, 64, n_query, 1500);
+        }
+    }
+}
+
+#[test]
+fn scores_far_above_those_of_the_first_keys_scale_their_weights_down() {
+    for n_query in [1, 20] {
+        // A little above, by powers of two up to 2^100, and so far that nothing is left of what was before.
+        for step in [1.0, 8.0, 60.0, 500.0] {
+            check_scores(2, 64, n_query, 200, |key| 1.0 + step * (key / 64) as f32);
         }
     }
 }
