@@ -108,7 +108,7 @@ impl KeysValues {
 
     /// See [`crate::Kernels::pack_keys_values`]; shapes have been checked.
     pub(crate) fn pack(&mut self, set: Set, pool: &Pool, k: PackedRows<'_>, v: PackedRows<'_>) {
-        self.step = set.panel_step();
+        self.step = set.blocking().step;
         let step = self.step;
         let (n_head, head_dim, n_key) = (self.n_head, self.head_dim, self.n_key);
         let (of_keys, of_values) = (self.keys_words(), self.values_words());
@@ -220,7 +220,11 @@ pub(crate) fn flash_attention(
     let KeysValues {
         n_head, head_dim, ..
     } = *keys_values;
-    assert_eq!(keys_values.step, set.panel_step(), "packed for another set");
+    assert_eq!(
+        keys_values.step,
+        set.blocking().step,
+        "packed for another set"
+    );
     assert!(keys_values.n_key > 0, "attention to nothing");
     let (out, out_stride) = out.bf16_mut();
     let out = Split::new(&mut out[first_out * out_stride..]);
@@ -250,7 +254,6 @@ pub(crate) fn flash_attention(
                     first,
                     n,
                     part,
-                    block_words: blocking.block_words,
                     scores,
                     weights,
                     sums,
@@ -272,13 +275,11 @@ struct Strip<'a> {
     n: usize,
     /// Keys that are taken at a time; whole panels.
     part: usize,
-    /// Words of keys that values are multiplied by at a time.
-    block_words: usize,
-    /// [`Unit::PLACE`] for every panel of two parts, in turns: `[n, 32]`.
+    /// [`Blocking::place`](crate::dot::Blocking) for every panel of two parts, in turns: `[n, 32]`.
     scores: &'a mut [f32],
     /// `[room, padded]` bfloat16: `room` is `n` and what a block takes beyond.
     weights: &'a mut [f32],
-    /// [`Unit::PLACE`] for every panel of elements: `[n, 32]`.
+    /// [`Blocking::place`](crate::dot::Blocking) for every panel of elements: `[n, 32]`.
     sums: &'a mut [f32],
 }
 
@@ -320,7 +321,10 @@ impl DotTask for Strip<'_> {
             // SAFETY: no other task has this head of this query.
             let out = unsafe { self.out.take(from, head_dim) };
             let scale = s.splat(1.0 / s.sum(softmax.sums[i]));
-            for (out, sums) in out.chunks_mut(PANEL).zip(self.sums.chunks(U::PLACE)) {
+            for (out, sums) in out
+                .chunks_mut(PANEL)
+                .zip(self.sums.chunks(U::BLOCKING.place))
+            {
                 let sums = &sums[i * PANEL..][..PANEL];
                 for (out, sums) in out.chunks_mut(lanes).zip(sums.chunks(lanes)) {
                     write_bf16(unit, out, s.mul(s.read(sums), scale));
@@ -336,7 +340,7 @@ impl Strip<'_> {
     fn part<U: Unit>(&self, first: usize) -> (usize, usize) {
         let n_keys = self.part.min(self.keys_values.n_key - first);
         (
-            first / self.part % 2 * (self.part / PANEL * U::PLACE),
+            first / self.part % 2 * (self.part / PANEL * U::BLOCKING.place),
             n_keys,
         )
     }
@@ -369,13 +373,13 @@ impl Strip<'_> {
         let n_words = kv.padded() / 2;
         let values = &kv.values.as_slice()[self.head * kv.values_words()..][..kv.values_words()];
         // What a block of rows takes at a time stays in the first-level cache.
-        for word in (0..n_words).step_by(self.block_words) {
+        for word in (0..n_words).step_by(U::BLOCKING.block_words) {
             let operands = Operands {
                 x: self.weights.as_ptr().cast::<u32>().wrapping_add(word),
                 x_stride: n_words,
-                w: values[word * U::STEP..].as_ptr(),
+                w: values[word * U::BLOCKING.step..].as_ptr(),
                 w_stride: n_words * PANEL,
-                n_words: self.block_words.min(n_words - word),
+                n_words: U::BLOCKING.block_words.min(n_words - word),
                 starts: std::ptr::null(),
                 outs: Outs::NONE,
                 carry: word > 0,
@@ -402,7 +406,7 @@ impl Strip<'_> {
         let (n, padded, scale) = (self.n, self.keys_values.padded(), softmax.scale);
         let (at, n_keys) = self.part::<U>(first);
         let n_panels = n_keys.div_ceil(PANEL);
-        let last = (n_panels - 1) * U::PLACE;
+        let last = (n_panels - 1) * U::BLOCKING.place;
         let scores = &mut self.scores[at..][..last + n * PANEL];
         if n_keys % PANEL > 0 {
             for scores in scores[last..].chunks_exact_mut(PANEL) {
@@ -420,7 +424,7 @@ impl Strip<'_> {
                 )
             };
             // SAFETY: the row's scores.
-            let max = unsafe { largest(s, scores, n_panels, U::PLACE) };
+            let max = unsafe { largest(s, scores, n_panels, U::BLOCKING.place) };
             if s.has_above(max, softmax.limits[i]) {
                 let power = (s.max_lane(max) * scale).ceil();
                 if first > 0 {
@@ -432,8 +436,16 @@ impl Strip<'_> {
             }
             let terms = (scale, -softmax.powers[i]);
             // SAFETY: the row's scores and weights.
-            softmax.sums[i] =
-                unsafe { unit.weigh(scores, U::PLACE, n_panels, terms, to, softmax.sums[i]) };
+            softmax.sums[i] = unsafe {
+                unit.weigh(
+                    scores,
+                    U::BLOCKING.place,
+                    n_panels,
+                    terms,
+                    to,
+                    softmax.sums[i],
+                )
+            };
         }
     }
 }
@@ -466,11 +478,11 @@ unsafe fn largest<S: Simd>(s: S, scores: *const f32, n_panels: usize, place: usi
     s.max(max[0], max[1])
 }
 
-/// All panels of a product of `n` rows, [`Unit::PLACE`] apart in `sums`.
+/// All panels of a product of `n` rows, [`Blocking::place`](crate::dot::Blocking) apart in `sums`.
 #[inline(always)]
 fn multiply<U: Unit>(unit: U, n: usize, n_panels: usize, operands: Operands, sums: &mut [f32]) {
     assert!(n <= U::ROWS || U::ROWS == 1);
-    assert!(n <= MAX_ROWS && sums.len() >= n_panels * U::PLACE);
+    assert!(n <= MAX_ROWS && sums.len() >= n_panels * U::BLOCKING.place);
     // A unit without instructions takes a row at a time.
     for row in (0..n).step_by(U::ROWS) {
         let n = U::ROWS.min(n - row);

@@ -81,7 +81,7 @@ impl PackedMatrix {
         };
         let mut packed = Self {
             packing,
-            step: set.panel_step(),
+            step: set.blocking().step,
             n_out,
             n_in,
             words: Words::new(n_panels * PANEL * n_in.div_ceil(packing.per_word())),

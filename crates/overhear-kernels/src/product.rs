@@ -64,7 +64,7 @@ pub(crate) fn product(
     bias: Option<&[f32]>,
     epilogue: Epilogue,
 ) {
-    assert_eq!(w.step(), set.panel_step(), "packed for another set");
+    assert_eq!(w.step(), set.blocking().step, "packed for another set");
     let target = match y {
         Output::F32(y) => Target::F32(Split::new(y)),
         Output::Bf16(y, first) => {
@@ -114,11 +114,6 @@ pub(crate) fn product(
         (_, 1) => panels,
         _ => panels * rows.div_ceil(blocking.rows),
     };
-    let block_words = if is_few {
-        usize::MAX
-    } else {
-        blocking.block_words
-    };
     pool.run(n_parts * n_panels.div_ceil(panels.max(1)), &|task| {
         let (row, panel) = (task % n_parts * rows, task / n_parts * panels);
         scratch::with(n_places * blocking.place, |sums| {
@@ -127,7 +122,6 @@ pub(crate) fn product(
                 rows: (row, n_rows.min(row + rows)),
                 panels: (panel, n_panels.min(panel + panels)),
                 chunk,
-                block_words,
                 is_few,
                 sums,
             };
@@ -146,10 +140,8 @@ struct Part<'a> {
     panels: (usize, usize),
     /// Words of K that all rows take before further ones.
     chunk: usize,
-    /// The most that a block of rows takes before other panels.
-    block_words: usize,
     is_few: bool,
-    /// [`Unit::PLACE`] for every panel of every block of rows that waits.
+    /// [`Blocking::place`](crate::dot::Blocking) for every panel of every block of rows that waits.
     sums: &'a mut [f32],
 }
 
@@ -214,9 +206,14 @@ impl Part<'_> {
             Packing::Bf16 => std::ptr::null(),
             Packing::Int8 => w.starts()[panel * PANEL..].as_ptr(),
         };
-        let sums = self.sums[place * U::PLACE..][..(end - panel) * U::PLACE].as_mut_ptr();
+        let sums = self.sums[place * U::BLOCKING.place..][..(end - panel) * U::BLOCKING.place]
+            .as_mut_ptr();
         // Parts of even size.
-        let n_parts = n_words.div_ceil(self.block_words).max(1);
+        let most = match self.is_few {
+            true => usize::MAX,
+            false => U::BLOCKING.block_words,
+        };
+        let n_parts = n_words.div_ceil(most).max(1);
         let part = n_words.div_ceil(n_parts).next_multiple_of(CHUNK_WORDS);
         let end_word = word + n_words;
         let mut word = word;
@@ -224,7 +221,7 @@ impl Part<'_> {
             let operands = Operands {
                 x: x.words[row * x.stride + word..].as_ptr(),
                 x_stride: x.stride,
-                w: w.words()[panel * w.panel_words() + word * U::STEP..].as_ptr(),
+                w: w.words()[panel * w.panel_words() + word * U::BLOCKING.step..].as_ptr(),
                 w_stride: w.panel_words(),
                 n_words: part.min(end_word - word),
                 starts,
@@ -273,7 +270,7 @@ impl Part<'_> {
         (first, end): (usize, usize),
         place: usize,
     ) {
-        let sums = &self.sums[place * U::PLACE..][..(end - first) * U::PLACE];
+        let sums = &self.sums[place * U::BLOCKING.place..][..(end - first) * U::BLOCKING.place];
         for i in 0..n {
             let sums = &sums[i * PANEL..];
             match self.call.epilogue {
@@ -356,7 +353,7 @@ const ADD: u8 = 2;
 
 /// Outputs of a row, not yet written.
 struct RowOuts<'a> {
-    /// From the row's first panel on, [`Unit::PLACE`] apart.
+    /// From the row's first panel on, [`Blocking::place`](crate::dot::Blocking) apart.
     sums: &'a [f32],
     /// Of whole panels; empty if sums need none.
     scales: &'a [f32],
@@ -380,8 +377,9 @@ impl RowOuts<'_> {
             Some(bias) => s.read(&bias[out..][..n]),
             None => s.splat(0.0),
         };
-        let sums =
-            s.read(&self.sums[out / PANEL * U::PLACE + out % PANEL..][..<U::Simd as Simd>::LANES]);
+        let sums = s.read(
+            &self.sums[out / PANEL * U::BLOCKING.place + out % PANEL..][..<U::Simd as Simd>::LANES],
+        );
         let v = if U::SCALED {
             let whole = out..out + <U::Simd as Simd>::LANES;
             // SAFETY: a vector of starts.

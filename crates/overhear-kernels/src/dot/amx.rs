@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use super::avx512::Avx512Bf16;
 use super::tiles::{self, Place, Steps, TILE, TileUnit};
-use super::{DotTask, LANES, Operands, Unit};
+use super::{Blocking, DotTask, LANES, Operands, Unit};
 use crate::packed::PANEL;
 use crate::simd::Avx512;
 
@@ -274,8 +274,7 @@ unsafe impl<const INT8: bool> Unit for AmxTiles<INT8> {
 
     const ROWS: usize = tiles::ROWS;
     const SCALED: bool = INT8;
-    const STEP: usize = LANES;
-    const PLACE: usize = tiles::BLOCKING.place;
+    const BLOCKING: Blocking = tiles::BLOCKING;
 
     #[inline(always)]
     fn simd(self) -> Avx512 {

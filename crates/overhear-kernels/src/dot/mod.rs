@@ -52,9 +52,11 @@ pub(crate) trait DotTask {
     fn run<U: Unit>(self, unit: U);
 }
 
-/// How a product of many rows is cut.
+/// How products are cut into tasks, and how their operands and sums lie.
 #[derive(Clone, Copy)]
 pub(crate) struct Blocking {
+    /// How panels lie, see [`crate::packed`].
+    pub(crate) step: usize,
     /// The most rows of a block.
     pub(crate) rows: usize,
     /// The most words of K that a block of rows takes before other panels.
@@ -124,10 +126,8 @@ pub(crate) unsafe trait Unit: Copy + Send + Sync + 'static {
     const ROWS: usize;
     /// Whether sums are whole numbers that scales turn into f32.
     const SCALED: bool;
-    /// How panels lie, see [`crate::packed`].
-    const STEP: usize;
-    /// See [`Blocking`].
-    const PLACE: usize;
+    /// How its products are cut, and their operands and sums lie.
+    const BLOCKING: Blocking;
 
     /// The f32 vectors.
     fn simd(self) -> Self::Simd;
@@ -136,7 +136,7 @@ pub(crate) unsafe trait Unit: Copy + Send + Sync + 'static {
     fn vectorize<T: DotTask>(self, task: T);
 
     /// Writes the sums of `n <= ROWS` rows and `n_panels` panels to `to`, those of a panel as `[n, 32]` and
-    /// [`Self::PLACE`] from those of the next, reading ahead if `fetch`.
+    /// [`Blocking::place`] from those of the next, reading ahead if `fetch`.
     ///
     /// # Safety
     /// The operands must be readable and the sums writable for as many rows and panels; rows of tiles in sixteens.
@@ -318,7 +318,7 @@ impl Set {
         }
     }
 
-    /// How products of many rows are cut into tasks.
+    /// That of the set's units.
     pub(crate) fn blocking(self) -> Blocking {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -337,17 +337,6 @@ impl Set {
             #[cfg(test)]
             Set::PlainTiles(_) => n.next_multiple_of(tiles::TILE),
             _ => n,
-        }
-    }
-
-    /// How panels lie, see [`crate::packed`].
-    pub(crate) fn panel_step(self) -> usize {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Set::Amx(_) => LANES,
-            #[cfg(test)]
-            Set::PlainTiles(_) => LANES,
-            _ => PANEL,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::plain::With;
 use super::tiles::{self, Place, Steps, TILE, TileUnit};
-use super::{DotTask, LANES, Operands, Unit};
+use super::{Blocking, DotTask, LANES, Operands, Unit};
 use crate::packed::PANEL;
 use crate::simd::Simd;
 use crate::simd::plain::Plain;
@@ -17,8 +17,7 @@ unsafe impl<const INT8: bool> Unit for PlainTiles<INT8> {
 
     const ROWS: usize = tiles::ROWS;
     const SCALED: bool = INT8;
-    const STEP: usize = LANES;
-    const PLACE: usize = tiles::BLOCKING.place;
+    const BLOCKING: Blocking = tiles::BLOCKING;
 
     fn simd(self) -> Plain {
         Plain

@@ -8,6 +8,7 @@ use crate::simd::Simd;
 pub(super) const MAX_ROWS: usize = 12;
 /// See [`Blocking`]: with a tile of rows and the output, panels take less than any second-level cache has.
 pub(super) const BLOCKING: Blocking = Blocking {
+    step: PANEL,
     rows: MAX_ROWS,
     block_words: usize::MAX,
     k_words: usize::MAX,
@@ -23,8 +24,7 @@ const FETCH_WORDS: usize = 1024;
 /// What is the same in every [`super::Unit`] whose blocks are these.
 macro_rules! blocks_in_registers {
     () => {
-        const STEP: usize = $crate::packed::PANEL;
-        const PLACE: usize = $crate::dot::registers::BLOCKING.place;
+        const BLOCKING: $crate::dot::Blocking = $crate::dot::registers::BLOCKING;
 
         #[inline(always)]
         unsafe fn multiply(
@@ -79,7 +79,16 @@ pub(super) unsafe fn multiply<D: Dot>(
             ..*operands
         };
         // SAFETY: the caller's, for each block.
-        unsafe { block(d, n, of_block, fetch, &operands, to.add(panel * D::PLACE)) };
+        unsafe {
+            block(
+                d,
+                n,
+                of_block,
+                fetch,
+                &operands,
+                to.add(panel * D::BLOCKING.place),
+            )
+        };
         panel += of_block;
     }
 }
@@ -182,7 +191,7 @@ unsafe fn rows<D: Dot, const M: usize, const G: usize, const FETCH: bool>(
             for g in 0..G {
                 for half in 0..2 {
                     d.store(
-                        to.add(g * D::PLACE + m * PANEL + half * LANES),
+                        to.add(g * D::BLOCKING.place + m * PANEL + half * LANES),
                         sums[m][g][half],
                     );
                 }

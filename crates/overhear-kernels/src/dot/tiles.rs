@@ -19,6 +19,7 @@ pub(super) const ROWS: usize = 2 * TILE;
 /// as much of a block of rows, ten panels and the sums of 384 rows by them leave a quarter of a second-level cache of
 /// 2 MiB, which every machine with tiles has.
 pub(super) const BLOCKING: Blocking = Blocking {
+    step: LANES,
     rows: ROWS,
     block_words: 192,
     k_words: 640,
@@ -103,7 +104,7 @@ pub(super) unsafe fn multiply<U: TileUnit>(
     unsafe {
         if operands.n_words == 0 {
             for panel in 0..n_panels {
-                to.add(panel * U::PLACE).write_bytes(0, n * PANEL);
+                to.add(panel * U::BLOCKING.place).write_bytes(0, n * PANEL);
             }
         } else if n > TILE {
             rows::<U, true>(unit, n_panels, operands, to);
@@ -165,7 +166,7 @@ unsafe fn pairs<U: TileUnit, const OF_ROWS: bool>(
         let (panel, half) = (i / of_panel, i % of_panel);
         let w = operands.w.wrapping_add(panel * operands.w_stride);
         let other_half = w.wrapping_add(operands.w_stride / 2);
-        let first = to.wrapping_add(panel * U::PLACE + half * LANES);
+        let first = to.wrapping_add(panel * U::BLOCKING.place + half * LANES);
         let below = first.wrapping_add(TILE * PANEL);
         let steps = Steps {
             x: operands.x,
