@@ -10,7 +10,7 @@
 //! and values stay in the second-level cache.
 
 use crate::activations::PackedRows;
-use crate::dot::{DotTask, MAX_ROWS, Operands, Outs, Unit};
+use crate::dot::{DotTask, MAX_ROWS, Operands, Unit};
 use crate::packed::{PANEL, place};
 use crate::product::write_bf16;
 use crate::simd::{Set, Simd, Vectorized};
@@ -359,7 +359,6 @@ impl Strip<'_> {
             w_stride: n_words * PANEL,
             n_words,
             starts: std::ptr::null(),
-            outs: Outs::NONE,
             carry: false,
         };
         let scores = &mut self.scores[at..];
@@ -381,7 +380,6 @@ impl Strip<'_> {
                 w_stride: n_words * PANEL,
                 n_words: U::BLOCKING.block_words.min(n_words - word),
                 starts: std::ptr::null(),
-                outs: Outs::NONE,
                 carry: word > 0,
             };
             multiply(
@@ -492,6 +490,6 @@ fn multiply<U: Unit>(unit: U, n: usize, n_panels: usize, operands: Operands, sum
         };
         let to = sums[row * PANEL..].as_mut_ptr();
         // SAFETY: rows, panels and sums are as many as are multiplied.
-        unsafe { unit.multiply(n, n_panels, n < U::ROWS, &operands, to) };
+        unsafe { unit.multiply(n, n_panels, n < U::ROWS, &operands, to, &()) };
     }
 }

@@ -7,8 +7,10 @@
 //! in the cache too. Tiles take K in smaller parts still, so that a block of rows stays in the first-level cache while the
 //! group passes by. The outputs of a block of rows are written a row at a time.
 
+use std::ops::Range;
+
 use crate::activations::PackedRows;
-use crate::dot::{DotTask, LANES, Operands, Outs, Unit};
+use crate::dot::{DotTask, Finish, LANES, Operands, Unit};
 use crate::math::gelu_short;
 use crate::packed::PANEL;
 use crate::simd::{Set, Simd};
@@ -156,12 +158,11 @@ impl DotTask for Part<'_> {
         let mut word = 0;
         loop {
             let len = self.chunk.min(n_words - word);
-            let is_last = word + len == n_words;
             let mut row = self.rows.0;
             while row < self.rows.1 {
                 let n = block_rows.min(self.rows.1 - row);
-                // Sums wait for other words of K, in places for every block of rows; or only for the other panels, so that
-                // rows are written in one go; or with few rows for nothing.
+                // Sums wait for other words of K, in places for every block of rows; or only for the other panels; or with
+                // few rows for nothing.
                 let block = if len < n_words {
                     (row - self.rows.0) / block_rows
                 } else {
@@ -172,18 +173,14 @@ impl DotTask for Part<'_> {
                     for panel in (self.panels.0..self.panels.1).step_by(FEW_PANELS) {
                         let panels = (panel, self.panels.1.min(panel + FEW_PANELS));
                         self.multiply(unit, (row, n), panels, (word, len), 0);
-                        self.finish(unit, (row, n), panels, 0);
                     }
                 } else {
                     self.multiply(unit, (row, n), self.panels, (word, len), place);
-                    if is_last {
-                        self.finish(unit, (row, n), self.panels, place);
-                    }
                 }
                 row += n;
             }
             word += len;
-            if is_last {
+            if word == n_words {
                 break;
             }
         }
@@ -191,7 +188,8 @@ impl DotTask for Part<'_> {
 }
 
 impl Part<'_> {
-    /// Some words of K of some panels, for a block of rows, whose sums are from `place` on.
+    /// Some words of K of some panels, for a block of rows, whose sums are from `place` on; with the last words, their
+    /// outputs.
     #[inline(always)]
     fn multiply<U: Unit>(
         &mut self,
@@ -208,6 +206,10 @@ impl Part<'_> {
         };
         let sums = self.sums[place * U::BLOCKING.place..][..(end - panel) * U::BLOCKING.place]
             .as_mut_ptr();
+        let outputs = Outputs {
+            call: self.call,
+            first: (row, panel * PANEL),
+        };
         // Parts of even size.
         let most = match self.is_few {
             true => usize::MAX,
@@ -218,129 +220,29 @@ impl Part<'_> {
         let end_word = word + n_words;
         let mut word = word;
         loop {
+            let n_words = part.min(end_word - word);
+            let is_last = word + n_words == w.n_words();
             let operands = Operands {
                 x: x.words[row * x.stride + word..].as_ptr(),
                 x_stride: x.stride,
                 w: w.words()[panel * w.panel_words() + word * U::BLOCKING.step..].as_ptr(),
                 w_stride: w.panel_words(),
-                n_words: part.min(end_word - word),
+                n_words,
                 starts,
                 carry: word > 0,
-                outs: if self.is_few || word + part < w.n_words() {
-                    Outs::NONE
-                } else {
-                    self.outs(row, panel)
-                },
             };
+            let n_panels = end - panel;
             // SAFETY: rows (and `SLACK_ROWS` more), panels and sums are as many as are multiplied.
-            unsafe { unit.multiply(n, end - panel, self.is_few, &operands, sums) };
-            word += operands.n_words;
+            unsafe {
+                if is_last {
+                    unit.multiply(n, n_panels, self.is_few, &operands, sums, &outputs);
+                } else {
+                    unit.multiply(n, n_panels, self.is_few, &operands, sums, &());
+                }
+            }
+            word += n_words;
             if word == end_word {
                 break;
-            }
-        }
-    }
-
-    /// Where the outputs from a row and a panel on go.
-    #[inline(always)]
-    fn outs(&self, row: usize, panel: usize) -> Outs {
-        match self.call.target {
-            Target::F32(y) => {
-                let n_out = self.call.w.n_out();
-                Outs {
-                    first: y.at(row * n_out + panel * PANEL).cast(),
-                    row_bytes: 4 * n_out,
-                    panel_bytes: 4 * PANEL,
-                }
-            }
-            Target::Bf16(y, stride) => Outs {
-                first: y.at(row * stride + panel * PANEL).cast(),
-                row_bytes: 2 * stride,
-                panel_bytes: 2 * PANEL,
-            },
-        }
-    }
-
-    /// Writes the outputs of some panels from their sums, row by row.
-    #[inline(always)]
-    fn finish<U: Unit>(
-        &self,
-        unit: U,
-        (row, n): (usize, usize),
-        (first, end): (usize, usize),
-        place: usize,
-    ) {
-        let sums = &self.sums[place * U::BLOCKING.place..][..(end - first) * U::BLOCKING.place];
-        for i in 0..n {
-            let sums = &sums[i * PANEL..];
-            match self.call.epilogue {
-                Epilogue::Store => self.write::<U, STORE>(unit, row + i, (first, end), sums),
-                Epilogue::Gelu => self.write::<U, GELU>(unit, row + i, (first, end), sums),
-                Epilogue::Add => self.write::<U, ADD>(unit, row + i, (first, end), sums),
-            }
-        }
-    }
-
-    /// Writes outputs of a row, those of some panels, from their sums.
-    #[inline(always)]
-    fn write<U: Unit, const EPILOGUE: u8>(
-        &self,
-        unit: U,
-        row: usize,
-        (first, end): (usize, usize),
-        sums: &[f32],
-    ) {
-        let Call { x, w, bias, .. } = *self.call;
-        let lanes = <U::Simd as Simd>::LANES;
-        let out = first * PANEL;
-        let len = w.n_out().min(end * PANEL) - out;
-        // Whole vectors, and what is left of one.
-        let (whole, rest) = (len - len % lanes, len % lanes);
-        let outs = RowOuts {
-            sums,
-            scales: if U::SCALED {
-                &w.scales()[out..end * PANEL]
-            } else {
-                &[]
-            },
-            starts: if U::SCALED {
-                &w.starts()[out..end * PANEL]
-            } else {
-                &[]
-            },
-            x_scale: if U::SCALED { x.scales[row] } else { 1.0 },
-            bias: bias.map(|bias| &bias[out..][..len]),
-        };
-        match self.call.target {
-            Target::F32(y) => {
-                // SAFETY: the tasks' outputs are disjoint.
-                let y = unsafe { y.take(row * w.n_out() + out, len) };
-                let s = unit.simd();
-                for (at, y) in (0..len).step_by(lanes).zip(y.chunks_mut(lanes)) {
-                    let v = outs.value::<U, EPILOGUE>(unit, at, y.len());
-                    s.write(
-                        y,
-                        if EPILOGUE == ADD {
-                            s.add(s.read(y), v)
-                        } else {
-                            v
-                        },
-                    );
-                }
-            }
-            // Nothing is added to rounded outputs.
-            Target::Bf16(y, stride) => {
-                // SAFETY: as above.
-                let y = unsafe { y.take(row * stride + out, len) };
-                for at in (0..whole).step_by(lanes) {
-                    let v = outs.value::<U, EPILOGUE>(unit, at, lanes);
-                    // SAFETY: `y` holds whole vectors up to `whole`.
-                    unsafe { unit.store_bf16(y.as_mut_ptr().add(at), v) };
-                }
-                if rest > 0 {
-                    let v = outs.value::<U, EPILOGUE>(unit, whole, rest);
-                    write_bf16(unit, &mut y[whole..], v);
-                }
             }
         }
     }
@@ -351,46 +253,143 @@ const STORE: u8 = 0;
 const GELU: u8 = 1;
 const ADD: u8 = 2;
 
-/// Outputs of a row, not yet written.
-struct RowOuts<'a> {
-    /// From the row's first panel on, [`Blocking::place`](crate::dot::Blocking) apart.
-    sums: &'a [f32],
-    /// Of whole panels; empty if sums need none.
-    scales: &'a [f32],
-    /// What sums of bytes start from, likewise.
-    starts: &'a [i32],
-    x_scale: f32,
-    bias: Option<&'a [f32]>,
+/// Outputs of a block, to be written from its sums.
+struct Outputs<'a> {
+    call: &'a Call<'a>,
+    /// Row and output that the block begins with.
+    first: (usize, usize),
 }
 
-impl RowOuts<'_> {
-    /// A vector, or the first `n` of one, from output `out` on, a multiple of a vector's.
+impl<U: Unit> Finish<U> for Outputs<'_> {
+    const WAITS: bool = false;
+
     #[inline(always)]
-    fn value<U: Unit, const EPILOGUE: u8>(
+    unsafe fn outputs(&self, unit: U, rows: Range<usize>, outs: Range<usize>, sums: *const f32) {
+        // SAFETY: the caller's.
+        unsafe {
+            match self.call.epilogue {
+                Epilogue::Store => self.write::<U, STORE>(unit, rows, outs, sums),
+                Epilogue::Gelu => self.write::<U, GELU>(unit, rows, outs, sums),
+                Epilogue::Add => self.write::<U, ADD>(unit, rows, outs, sums),
+            }
+        }
+    }
+}
+
+impl Outputs<'_> {
+    /// Writes some outputs of some rows, by vectors of outputs: what belongs to those is read once.
+    ///
+    /// # Safety
+    /// As [`Finish::outputs`].
+    #[inline(always)]
+    unsafe fn write<U: Unit, const EPILOGUE: u8>(
         &self,
         unit: U,
-        out: usize,
-        n: usize,
-    ) -> <U::Simd as Simd>::V {
+        rows: Range<usize>,
+        outs: Range<usize>,
+        sums: *const f32,
+    ) {
+        let Call { x, w, bias, .. } = *self.call;
+        let (s, lanes, n_out) = (unit.simd(), <U::Simd as Simd>::LANES, w.n_out());
+        let (first, first_out) = (self.first.0 + rows.start, self.first.1 + outs.start);
+        let end = n_out.min(self.first.1 + outs.end);
+        for out in (first_out..end).step_by(lanes) {
+            let n = lanes.min(end - out);
+            let mut column = Column {
+                sums: sums.wrapping_add(out - first_out),
+                x_scales: std::ptr::null(),
+                scales: s.splat(1.0),
+                starts: std::ptr::null(),
+                bias: match bias {
+                    Some(bias) => s.read(&bias[out..][..n]),
+                    None => s.splat(0.0),
+                },
+            };
+            if U::SCALED {
+                column.x_scales = x.scales[first..][..rows.len()].as_ptr();
+                column.scales = s.read(&w.scales()[out..][..lanes]);
+                column.starts = w.starts()[out..][..lanes].as_ptr();
+            }
+            // SAFETY: of all rows the sums of this vector have been written and the scales are there; the tasks' outputs are
+            // disjoint.
+            unsafe {
+                match self.call.target {
+                    Target::F32(y) if n == lanes => {
+                        let mut y = y.range(first * n_out + out, (rows.len() - 1) * n_out + lanes);
+                        for i in 0..rows.len() {
+                            let v = column.value::<U, EPILOGUE>(unit, i);
+                            let v = match EPILOGUE {
+                                ADD => s.add(s.load(y), v),
+                                _ => v,
+                            };
+                            s.store(y, v);
+                            y = y.wrapping_add(n_out);
+                        }
+                    }
+                    // Nothing is added to rounded outputs.
+                    Target::Bf16(y, stride) if n == lanes => {
+                        let mut y =
+                            y.range(first * stride + out, (rows.len() - 1) * stride + lanes);
+                        for i in 0..rows.len() {
+                            unit.store_bf16(y, column.value::<U, EPILOGUE>(unit, i));
+                            y = y.wrapping_add(stride);
+                        }
+                    }
+                    Target::F32(y) => {
+                        for i in 0..rows.len() {
+                            let v = column.value::<U, EPILOGUE>(unit, i);
+                            let y = y.take((first + i) * n_out + out, n);
+                            let v = match EPILOGUE {
+                                ADD => s.add(s.read(y), v),
+                                _ => v,
+                            };
+                            s.write(y, v);
+                        }
+                    }
+                    Target::Bf16(y, stride) => {
+                        for i in 0..rows.len() {
+                            let y = y.take((first + i) * stride + out, n);
+                            write_bf16(unit, y, column.value::<U, EPILOGUE>(unit, i));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A vector of outputs of some rows, to be made from their sums.
+struct Column<V> {
+    /// Of the first row; the next row's are [`PANEL`] elements on.
+    sums: *const f32,
+    /// Of the rows; bytes only, as are the next two.
+    x_scales: *const f32,
+    scales: V,
+    /// What the sums start from.
+    starts: *const i32,
+    bias: V,
+}
+
+impl<V: Copy> Column<V> {
+    /// The outputs of row `i`.
+    ///
+    /// # Safety
+    /// Its sums must have been written, and of bytes its scale and the starts be readable.
+    #[inline(always)]
+    unsafe fn value<U: Unit, const EPILOGUE: u8>(&self, unit: U, i: usize) -> V
+    where
+        U::Simd: Simd<V = V>,
+    {
         let s = unit.simd();
-        let bias = match self.bias {
-            Some(bias) => s.read(&bias[out..][..n]),
-            None => s.splat(0.0),
-        };
-        let sums = s.read(
-            &self.sums[out / PANEL * U::BLOCKING.place + out % PANEL..][..<U::Simd as Simd>::LANES],
-        );
-        let v = if U::SCALED {
-            let whole = out..out + <U::Simd as Simd>::LANES;
-            // SAFETY: a vector of starts.
-            let sums = unsafe { unit.float(sums, self.starts[whole.clone()].as_ptr()) };
-            s.fma(
-                sums,
-                s.mul(s.read(&self.scales[whole]), s.splat(self.x_scale)),
-                bias,
-            )
-        } else {
-            s.add(sums, bias)
+        // SAFETY: the caller's.
+        let v = unsafe {
+            let sums = unit.float(s.load(self.sums.add(i * PANEL)), self.starts);
+            if U::SCALED {
+                let x_scale = s.splat(*self.x_scales.add(i));
+                s.fma(sums, s.mul(self.scales, x_scale), self.bias)
+            } else {
+                s.add(sums, self.bias)
+            }
         };
         if EPILOGUE == GELU {
             gelu_short(s, v)

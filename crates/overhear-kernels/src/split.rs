@@ -31,8 +31,13 @@ impl<'a, T> Split<'a, T> {
         }
     }
 
-    /// Where element `from` is, if there is one.
-    pub(crate) fn at(self, from: usize) -> *const T {
+    /// Where elements `from..from + len` are.
+    ///
+    /// # Panics
+    /// If they are out of range.
+    #[inline]
+    pub(crate) fn range(self, from: usize, len: usize) -> *mut T {
+        assert!(from <= self.len && len <= self.len - from);
         self.start.wrapping_add(from)
     }
 
@@ -50,8 +55,7 @@ impl<'a, T> Split<'a, T> {
     /// If they are out of range.
     #[inline]
     pub(crate) unsafe fn take(self, from: usize, len: usize) -> &'a mut [T] {
-        assert!(from <= self.len && len <= self.len - from);
-        // SAFETY: in range, asserted above; exclusive by the caller's word and the borrow of `lifetime`.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(from), len) }
+        // SAFETY: in range, as asserted; exclusive by the caller's word and the borrow of `lifetime`.
+        unsafe { std::slice::from_raw_parts_mut(self.range(from, len), len) }
     }
 }

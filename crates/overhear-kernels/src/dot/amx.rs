@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use super::avx512::Avx512Bf16;
 use super::tiles::{self, Place, Steps, TILE, TileUnit};
-use super::{Blocking, DotTask, LANES, Operands, Unit};
+use super::{Blocking, DotTask, Finish, LANES, Operands, Unit};
 use crate::packed::PANEL;
 use crate::simd::Avx512;
 
@@ -288,16 +288,17 @@ unsafe impl<const INT8: bool> Unit for AmxTiles<INT8> {
     }
 
     #[inline(always)]
-    unsafe fn multiply(
+    unsafe fn multiply<F: Finish<Self>>(
         self,
         n: usize,
         n_panels: usize,
         _: bool,
         operands: &Operands,
         to: *mut f32,
+        finish: &F,
     ) {
         // SAFETY: the caller's.
-        unsafe { tiles::multiply(self, n, n_panels, operands, to) }
+        unsafe { tiles::multiply(self, n, n_panels, operands, to, finish) }
     }
 
     #[inline(always)]
@@ -344,12 +345,6 @@ impl<const INT8: bool> TileUnit for AmxTiles<INT8> {
     unsafe fn set_words(self, (): &mut (), words: usize) {
         // SAFETY: `self` proves tiles.
         unsafe { configure(&Shapes::new(words)) }
-    }
-
-    #[inline(always)]
-    fn fetch(self, line: *const u8) {
-        // SAFETY: a hint, which never faults; every processor with AVX-512 has it.
-        unsafe { asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly)) }
     }
 
     #[inline(always)]

@@ -36,6 +36,8 @@ pub(crate) use plain::{PlainBf16, PlainInt8};
 use plain_tiles::PlainTiles;
 pub(crate) use tiles::SLACK_ROWS;
 
+use std::ops::Range;
+
 use crate::math::exp2_short;
 use crate::packed::PANEL;
 use crate::simd::plain::Plain;
@@ -90,28 +92,27 @@ pub(crate) struct Operands {
     pub(crate) starts: *const i32,
     /// Whether they start from what is there instead; tiles only.
     pub(crate) carry: bool,
-    /// What is written from the sums, to be asked for meanwhile: tiles leave the ports to memory free.
-    pub(crate) outs: Outs,
 }
 
-/// Where outputs of rows and panels go.
-#[derive(Clone, Copy)]
-pub(crate) struct Outs {
-    /// Row 0, from the first panel's.
-    pub(crate) first: *const u8,
-    /// From row to row.
-    pub(crate) row_bytes: usize,
-    /// Of a panel in a row; none are asked for if 0.
-    pub(crate) panel_bytes: usize,
+/// What becomes of sums while others are made.
+pub(crate) trait Finish<U: Unit> {
+    /// Whether the sums are to stay where they go.
+    const WAITS: bool;
+
+    /// The sums of some rows of the block and some outputs of one of its panels, counted from the first panel, are at
+    /// `sums`, [`PANEL`] from row to row.
+    ///
+    /// # Safety
+    /// They must be readable.
+    unsafe fn outputs(&self, unit: U, rows: Range<usize>, outs: Range<usize>, sums: *const f32);
 }
 
-impl Outs {
-    /// Nothing is written yet.
-    pub(crate) const NONE: Self = Self {
-        first: std::ptr::null(),
-        row_bytes: 0,
-        panel_bytes: 0,
-    };
+/// They wait.
+impl<U: Unit> Finish<U> for () {
+    const WAITS: bool = true;
+
+    #[inline(always)]
+    unsafe fn outputs(&self, _: U, _: Range<usize>, _: Range<usize>, _: *const f32) {}
 }
 
 /// Blocks of products of packed rows and panels.
@@ -136,17 +137,19 @@ pub(crate) unsafe trait Unit: Copy + Send + Sync + 'static {
     fn vectorize<T: DotTask>(self, task: T);
 
     /// Writes the sums of `n <= ROWS` rows and `n_panels` panels to `to`, those of a panel as `[n, 32]` and
-    /// [`Blocking::place`] from those of the next, reading ahead if `fetch`.
+    /// [`Blocking::place`] from those of the next, reading ahead if `fetch`, and shows them to `finish`. Unless that waits,
+    /// it may be shown them elsewhere in `to` instead.
     ///
     /// # Safety
     /// The operands must be readable and the sums writable for as many rows and panels; rows of tiles in sixteens.
-    unsafe fn multiply(
+    unsafe fn multiply<F: Finish<Self>>(
         self,
         n: usize,
         n_panels: usize,
         fetch: bool,
         operands: &Operands,
         to: *mut f32,
+        finish: &F,
     );
 
     /// Sums as a block writes them, in f32; those of bytes by tiles lack what they start from, at `starts`.

@@ -2,7 +2,7 @@
 
 use super::plain::With;
 use super::tiles::{self, Place, Steps, TILE, TileUnit};
-use super::{Blocking, DotTask, LANES, Operands, Unit};
+use super::{Blocking, DotTask, Finish, LANES, Operands, Unit};
 use crate::packed::PANEL;
 use crate::simd::Simd;
 use crate::simd::plain::Plain;
@@ -27,16 +27,17 @@ unsafe impl<const INT8: bool> Unit for PlainTiles<INT8> {
         Plain.vectorize(With(self, task));
     }
 
-    unsafe fn multiply(
+    unsafe fn multiply<F: Finish<Self>>(
         self,
         n: usize,
         n_panels: usize,
         _: bool,
         operands: &Operands,
         to: *mut f32,
+        finish: &F,
     ) {
         // SAFETY: the caller's.
-        unsafe { tiles::multiply(self, n, n_panels, operands, to) }
+        unsafe { tiles::multiply(self, n, n_panels, operands, to, finish) }
     }
 
     unsafe fn float(self, sums: [f32; 4], starts: *const i32) -> [f32; 4] {

@@ -1,6 +1,6 @@
 //! Register blocks: products of a few rows and panels whose sums stay in vector registers through all of K.
 
-use super::{Blocking, Dot, LANES, Operands};
+use super::{Blocking, Dot, Finish, LANES, Operands};
 use crate::packed::PANEL;
 use crate::simd::Simd;
 
@@ -27,16 +27,19 @@ macro_rules! blocks_in_registers {
         const BLOCKING: $crate::dot::Blocking = $crate::dot::registers::BLOCKING;
 
         #[inline(always)]
-        unsafe fn multiply(
+        unsafe fn multiply<F: $crate::dot::Finish<Self>>(
             self,
             n: usize,
             n_panels: usize,
             fetch: bool,
             operands: &$crate::dot::Operands,
             to: *mut f32,
+            finish: &F,
         ) {
             // SAFETY: the caller's.
-            unsafe { $crate::dot::registers::multiply(self, n, n_panels, fetch, operands, to) }
+            unsafe {
+                $crate::dot::registers::multiply(self, n, n_panels, fetch, operands, to, finish)
+            }
         }
     };
 }
@@ -58,13 +61,14 @@ fn panels_of<D: Dot>(n: usize) -> usize {
 /// # Safety
 /// As there.
 #[inline(always)]
-pub(super) unsafe fn multiply<D: Dot>(
+pub(super) unsafe fn multiply<D: Dot, F: Finish<D>>(
     d: D,
     n: usize,
     n_panels: usize,
     fetch: bool,
     operands: &Operands,
     to: *mut f32,
+    finish: &F,
 ) {
     let mut panel = 0;
     while panel < n_panels {
@@ -90,6 +94,18 @@ pub(super) unsafe fn multiply<D: Dot>(
             )
         };
         panel += of_block;
+    }
+    if F::WAITS {
+        return;
+    }
+    // Row by row, so that outputs are written as they lie.
+    for row in 0..n {
+        for panel in 0..n_panels {
+            let outs = panel * PANEL..(panel + 1) * PANEL;
+            let sums = to.wrapping_add(panel * D::BLOCKING.place + row * PANEL);
+            // SAFETY: they have been written.
+            unsafe { finish.outputs(d, row..row + 1, outs, sums) };
+        }
     }
 }
 

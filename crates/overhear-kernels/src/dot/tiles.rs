@@ -6,9 +6,7 @@
 //! for it, and the tiles with it. Rows are read in sixteens, those beyond the last for nothing, so a buffer of rows ends
 //! with [`SLACK_ROWS`] more than it has.
 
-use std::ops::Range;
-
-use super::{Blocking, LANES, Operands, Outs, Unit};
+use super::{Blocking, Finish, LANES, Operands, Unit};
 use crate::packed::PANEL;
 
 /// Rows of a tile; as a tile of K, words.
@@ -62,9 +60,6 @@ pub(super) trait TileUnit: Unit {
     /// Only within [`Unit::vectorize`].
     unsafe fn set_words(self, sums: &mut Self::Sums, words: usize);
 
-    /// Asks for a line that will be written.
-    fn fetch(self, _line: *const u8) {}
-
     /// Begins a pair with what is at `from`, or zeros.
     ///
     /// # Safety
@@ -99,6 +94,7 @@ pub(super) unsafe fn multiply<U: TileUnit>(
     n_panels: usize,
     operands: &Operands,
     to: *mut f32,
+    finish: &impl Finish<U>,
 ) {
     // SAFETY: the caller's.
     unsafe {
@@ -106,10 +102,14 @@ pub(super) unsafe fn multiply<U: TileUnit>(
             for panel in 0..n_panels {
                 to.add(panel * U::BLOCKING.place).write_bytes(0, n * PANEL);
             }
+            for panel in 0..n_panels {
+                let outs = panel * PANEL..(panel + 1) * PANEL;
+                finish.outputs(unit, 0..n, outs, to.add(panel * U::BLOCKING.place));
+            }
         } else if n > TILE {
-            rows::<U, true>(unit, n_panels, operands, to);
+            rows::<U, true>(unit, n, n_panels, operands, to, finish);
         } else {
-            rows::<U, false>(unit, n_panels, operands, to);
+            rows::<U, false>(unit, n, n_panels, operands, to, finish);
         }
     }
 }
@@ -121,16 +121,28 @@ pub(super) unsafe fn multiply<U: TileUnit>(
 #[inline(always)]
 unsafe fn rows<U: TileUnit, const OF_ROWS: bool>(
     unit: U,
+    n: usize,
     n_panels: usize,
     operands: &Operands,
     to: *mut f32,
+    finish: &impl Finish<U>,
 ) {
     let (n_steps, rest) = (operands.n_words / TILE, operands.n_words % TILE);
     let mut sums = U::Sums::default();
     // SAFETY: the caller's: the whole steps, and the rest of one, make up all of K.
     unsafe {
-        if n_steps > 0 {
-            pairs::<U, OF_ROWS>(unit, &mut sums, n_panels, n_steps, operands, to);
+        if n_steps > 0 && rest == 0 {
+            pairs::<U, _, OF_ROWS>(
+                unit,
+                &mut sums,
+                (n, n_panels),
+                n_steps,
+                operands,
+                to,
+                finish,
+            );
+        } else if n_steps > 0 {
+            pairs::<U, _, OF_ROWS>(unit, &mut sums, (n, n_panels), n_steps, operands, to, &());
         }
         if rest > 0 {
             let operands = Operands {
@@ -140,33 +152,38 @@ unsafe fn rows<U: TileUnit, const OF_ROWS: bool>(
                 ..*operands
             };
             unit.set_words(&mut sums, rest);
-            pairs::<U, OF_ROWS>(unit, &mut sums, n_panels, 1, &operands, to);
+            pairs::<U, _, OF_ROWS>(unit, &mut sums, (n, n_panels), 1, &operands, to, finish);
             unit.set_words(&mut sums, TILE);
         }
     }
 }
 
-/// The same for `n_steps > 0` steps.
+/// The same for `n_steps > 0` steps. Sums that need not wait are all made in one place, which stays in the first-level
+/// cache, and finished a pair later: the tiles are at work on a pair for longer than it takes to issue its steps.
 ///
 /// # Safety
 /// As there.
 #[inline(always)]
-unsafe fn pairs<U: TileUnit, const OF_ROWS: bool>(
+unsafe fn pairs<U: TileUnit, F: Finish<U>, const OF_ROWS: bool>(
     unit: U,
     sums: &mut U::Sums,
-    n_panels: usize,
+    (n, n_panels): (usize, usize),
     n_steps: usize,
     operands: &Operands,
     to: *mut f32,
+    finish: &F,
 ) {
     let of_panel = if OF_ROWS { 2 } else { 1 };
-    let to = to.cast::<i32>();
+    let stays = F::WAITS || operands.carry;
+    let of_place = if stays { U::BLOCKING.place } else { 0 };
     let mut last = None;
     for i in 0..of_panel * n_panels {
         let (panel, half) = (i / of_panel, i % of_panel);
         let w = operands.w.wrapping_add(panel * operands.w_stride);
         let other_half = w.wrapping_add(operands.w_stride / 2);
-        let first = to.wrapping_add(panel * U::BLOCKING.place + half * LANES);
+        let first = to
+            .cast::<i32>()
+            .wrapping_add(panel * of_place + half * LANES);
         let below = first.wrapping_add(TILE * PANEL);
         let steps = Steps {
             x: operands.x,
@@ -188,9 +205,6 @@ unsafe fn pairs<U: TileUnit, const OF_ROWS: bool>(
             },
         };
         let carry = operands.carry;
-        if OF_ROWS {
-            fetch(unit, &operands.outs, panel, half * TILE..(half + 1) * TILE);
-        }
         // SAFETY: the caller's.
         unsafe {
             if i % 2 == 0 {
@@ -199,30 +213,42 @@ unsafe fn pairs<U: TileUnit, const OF_ROWS: bool>(
                 pair::<U, OF_ROWS, 1, 0>(unit, sums, &steps, carry, place, last);
             }
         }
+        if let Some(last) = last {
+            // SAFETY: stored just now.
+            unsafe { show::<U, F, OF_ROWS>(unit, n, i - 1, last, finish) };
+        }
         last = Some(place);
     }
-    // SAFETY: as above.
-    unsafe {
-        match last {
-            Some(last) if of_panel * n_panels % 2 == 1 => unit.store::<0>(sums, last),
-            Some(last) => unit.store::<1>(sums, last),
-            None => {}
+    let n_pairs = of_panel * n_panels;
+    if let Some(last) = last {
+        // SAFETY: as above.
+        unsafe {
+            if n_pairs % 2 == 1 {
+                unit.store::<0>(sums, last);
+            } else {
+                unit.store::<1>(sums, last);
+            }
+            show::<U, F, OF_ROWS>(unit, n, n_pairs - 1, last, finish);
         }
     }
 }
 
-/// Asks for the lines that some rows' outputs of a panel will be written to.
+/// Shows `finish` the sums of a pair, of `n` rows. Not a closure, as that may not be inlined.
+///
+/// # Safety
+/// The pair must have been stored.
 #[inline(always)]
-fn fetch<U: TileUnit>(unit: U, outs: &Outs, panel: usize, rows: Range<usize>) {
-    const LINE: usize = 64;
-    for row in rows {
-        let of_row = outs
-            .first
-            .wrapping_add(row * outs.row_bytes + panel * outs.panel_bytes);
-        for at in (0..outs.panel_bytes).step_by(LINE) {
-            unit.fetch(of_row.wrapping_add(at));
-        }
-    }
+unsafe fn show<U: TileUnit, F: Finish<U>, const OF_ROWS: bool>(
+    unit: U,
+    n: usize,
+    pair: usize,
+    place: Place,
+    finish: &F,
+) {
+    let n_outs = if OF_ROWS { LANES } else { PANEL };
+    let outs = pair * n_outs..(pair + 1) * n_outs;
+    // SAFETY: the caller's.
+    unsafe { finish.outputs(unit, 0..n, outs, place.first.cast()) };
 }
 
 /// The steps of one pair, and the store of the other on the way.
