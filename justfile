@@ -50,6 +50,46 @@ nextest *ARGS:
 test *ARGS:
     cargo test --workspace --locked {{ARGS}}
 
+# The kernels' tests for aarch64, emulated: a processor with all there is, one without BF16, one without DotProd too.
+aarch64 *ARGS: _aarch64-tools
+    #!/usr/bin/env bash
+    set -euo pipefail
+    export RUSTC=$PWD/target/aarch64/rustc CARGO_TARGET_DIR=$PWD/target/aarch64/build
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+    run() { # PROCESSOR [TESTS]
+        CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu $1 -L /usr/aarch64-linux-gnu" \
+        OVERHEAR_REQUIRE_ISA=neon \
+            cargo test --locked --package overhear-kernels --lib --target aarch64-unknown-linux-gnu -- "${@:2}"
+    }
+    run max {{ARGS}}
+    for processor in neoverse-n1 cortex-a72; do run $processor dot:: packed:: flash::; done
+
+# A compiler, libraries and an emulator for aarch64, all of Debian: rustup's toolchain has no libraries for it. The compiler
+# is that of Debian's testing, in a folder of its own with the libraries that it needs itself.
+_aarch64-tools:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    mkdir -p target/aarch64 && cd target/aarch64
+    if ! type mmdebstrap aarch64-linux-gnu-gcc qemu-aarch64 > /dev/null 2>&1; then
+        apt-get update --quiet=2
+        apt-get install --quiet=2 --no-install-recommends \
+            mmdebstrap gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+    fi
+    if [ ! -d debian ]; then
+        rm -rf debian.partial
+        # A mirror may be older than its lists say they are good for.
+        mmdebstrap --quiet --variant=extract --architectures=amd64,arm64 \
+            --aptopt='Acquire::Check-Valid-Until "false"' \
+            --include=rustc,libstd-rust-dev,libstd-rust-dev:arm64 forky debian.partial
+        mv debian.partial debian
+    fi
+    cat > rustc <<END
+    #!/bin/sh
+    usr='$PWD/debian/usr'
+    exec "\$usr/lib64/ld-linux-x86-64.so.2" --library-path "\$usr/lib/x86_64-linux-gnu" "\$usr/bin/rustc" --sysroot "\$usr" "\$@"
+    END
+    chmod +x rustc
+
 # Kernel and end-to-end benchmarks.
 bench *ARGS:
     cargo bench --workspace --locked {{ARGS}}

@@ -53,7 +53,7 @@ pub fn bf16_dot(isa: Isa, pool: &Pool) -> Option<f64> {
     None
 }
 
-/// Operations per second of int8 products, likewise (`tdpbusd`, `vpdpbusd`).
+/// Operations per second of int8 products, likewise (`tdpbusd`, `vpdpbusd`, `sdot`).
 #[must_use]
 pub fn int8_dot(isa: Isa, pool: &Pool) -> Option<f64> {
     #[cfg(target_arch = "x86_64")]
@@ -64,6 +64,11 @@ pub fn int8_dot(isa: Isa, pool: &Pool) -> Option<f64> {
             return Some(rate(pool, &|steps| unsafe { x86::int8_dots(steps) }));
         }
         _ => {}
+    }
+    #[cfg(target_arch = "aarch64")]
+    if isa == Isa::Neon && std::arch::is_aarch64_feature_detected!("dotprod") {
+        // SAFETY: detected above.
+        return Some(rate(pool, &|steps| unsafe { arm::int8_dots(steps) }));
     }
     let _ = (isa, pool);
     None
@@ -241,6 +246,7 @@ mod x86 {
 #[cfg(target_arch = "aarch64")]
 mod arm {
     use std::arch::aarch64::*;
+    use std::arch::asm;
     use std::hint::black_box;
 
     /// Independent chains: more than latency times units of any core.
@@ -258,6 +264,28 @@ mod arm {
         }
         black_box(acc);
         (steps * CHAINS * 4 * 2) as u64
+    }
+
+    /// Runs `steps` steps of every chain; the operations done.
+    #[target_feature(enable = "neon,dotprod")]
+    pub(super) fn int8_dots(steps: usize) -> u64 {
+        let one = black_box(vdupq_n_s8(1));
+        let mut acc = [vdupq_n_s32(0); CHAINS];
+        for _ in 0..steps {
+            for acc in &mut acc {
+                // SAFETY: the function has the feature; registers alone.
+                unsafe {
+                    asm!(
+                        "sdot {acc:v}.4s, {one:v}.16b, {one:v}.16b",
+                        acc = inout(vreg) *acc,
+                        one = in(vreg) one,
+                        options(pure, nomem, nostack, preserves_flags)
+                    );
+                }
+            }
+        }
+        black_box(acc);
+        (steps * CHAINS * 16 * 2) as u64
     }
 }
 

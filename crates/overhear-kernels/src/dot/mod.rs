@@ -1,7 +1,7 @@
 //! Units that multiply packed rows and panels, a block at a time. A word is two bfloat16, or four bytes.
 //!
-//! There are two kinds: dot products of words in 16 lanes ([`Dot`]: `vdpbf16ps`, `vpdpbusd`), whose sums stay in vector
-//! registers, and tiles ([`tiles`]: AMX). Each has a twin in plain Rust.
+//! There are two kinds: dot products of words in 16 lanes ([`Dot`]: `vdpbf16ps`, `vpdpbusd`, `sdot`), whose sums stay in
+//! vector registers, and tiles ([`tiles`]: AMX). Each has a twin in plain Rust.
 //!
 //! As in [`crate::simd`], a value is the proof that the machine has the instructions, and all is inlined into
 //! [`Unit::vectorize`].
@@ -10,6 +10,8 @@
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod plain;
 #[cfg(test)]
 mod plain_tiles;
@@ -31,6 +33,8 @@ use amx::AmxTiles;
 pub(crate) use amx::{Amx, chains as amx_chains};
 #[cfg(target_arch = "x86_64")]
 use avx512::{Avx512Bf16, Avx512Int8};
+#[cfg(target_arch = "aarch64")]
+use neon::{NeonBf16, NeonInt8, NeonWide};
 pub(crate) use plain::{PlainBf16, PlainInt8};
 #[cfg(test)]
 use plain_tiles::PlainTiles;
@@ -263,7 +267,10 @@ impl Set {
         match self {
             Set::Scalar => PlainBf16(Plain).vectorize(task),
             #[cfg(target_arch = "aarch64")]
-            Set::Neon(simd) => PlainBf16(simd).vectorize(task),
+            Set::Neon(simd) => match NeonBf16::new(simd) {
+                Some(dot) => dot.vectorize(task),
+                None => NeonWide(simd).vectorize(task),
+            },
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(simd) => PlainBf16(simd).vectorize(task),
             #[cfg(target_arch = "x86_64")]
@@ -286,7 +293,10 @@ impl Set {
         match self {
             Set::Scalar => PlainInt8(Plain).vectorize(task),
             #[cfg(target_arch = "aarch64")]
-            Set::Neon(simd) => PlainInt8(simd).vectorize(task),
+            Set::Neon(simd) => match NeonInt8::new(simd) {
+                Some(dot) => dot.vectorize(task),
+                None => PlainInt8(simd).vectorize(task),
+            },
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(simd) => PlainInt8(simd).vectorize(task),
             #[cfg(target_arch = "x86_64")]
@@ -343,7 +353,8 @@ impl Set {
         }
     }
 
-    /// Whether bfloat16 dot products are instructions of the machine.
+    /// Whether bfloat16 dot products are instructions of the machine. NEON's multiply-adds are not: they take as many
+    /// instructions as f32's.
     pub(crate) fn has_bf16(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -357,6 +368,8 @@ impl Set {
     /// Whether dot products of bytes are instructions of the machine.
     pub(crate) fn has_int8(self) -> bool {
         match self {
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(simd) => NeonInt8::new(simd).is_some(),
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(simd) => Avx512Int8::new(simd).is_some(),
             #[cfg(target_arch = "x86_64")]

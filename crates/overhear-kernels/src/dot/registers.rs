@@ -48,11 +48,10 @@ pub(super) use blocks_in_registers;
 /// Panels that a block of `n` rows takes: as many as keep its sums in registers.
 #[inline(always)]
 fn panels_of<D: Dot>(n: usize) -> usize {
-    match n {
-        _ if D::ROWS == 1 => 1,
-        0..=3 => 4,
-        4..=6 => 2,
-        _ => 1,
+    match D::ROWS / n {
+        0..=1 => 1,
+        2..=3 => 2,
+        _ => 4,
     }
 }
 

@@ -116,8 +116,18 @@ fn magnitudes(x: Rows<'_>, w: &Matrix, n: usize) -> Vec<f32> {
 
 #[test]
 fn tiles_of_the_machine_give_the_bits_of_their_twin() {
-    let Some(amx) = Kernels::new(Isa::Amx) else {
-        eprintln!("left out: this machine lacks AMX");
+    check_bits(Isa::Amx, Kernels::plain_tiles());
+}
+
+#[test]
+fn dot_products_of_neon_give_the_bits_of_their_twin() {
+    check_bits(Isa::Neon, Kernels::plain());
+}
+
+/// Products of `isa` against those of its twin, bit for bit.
+fn check_bits(isa: Isa, twin: Kernels) {
+    let Some(kernels) = Kernels::new(isa) else {
+        eprintln!("left out: this machine lacks {isa}");
         return;
     };
     let pool = Pool::new(2);
@@ -146,7 +156,7 @@ fn tiles_of_the_machine_give_the_bits_of_their_twin() {
                     );
                     y.iter().map(|y| y.to_bits()).collect()
                 };
-                let (found, expected) = (bits(amx), bits(Kernels::plain_tiles()));
+                let (found, expected) = (bits(kernels), bits(twin));
                 assert_eq!(
                     found, expected,
                     "[{n}, {n_out}, {n_in}] {packing:?} {epilogue:?}"
