@@ -155,7 +155,7 @@ pub(crate) fn model_options(args: &ModelArgs) -> Result<ModelOptions, Failure> {
     }
     let Some(compute_type) = ComputeType::parse(&args.compute_type) else {
         let reason = format!(
-            "unknown compute type `{}`; known: auto, f32, bf16, int8",
+            "unknown compute type `{}`; known: auto, f32, f16, bf16, int8",
             args.compute_type
         );
         return Err(bad("compute-type", &reason));
@@ -382,6 +382,7 @@ mod tests {
             &["--beam_size", "None"],
             &["--vad_filter", "False"],
             &["--compute_type", "f32"],
+            &["--compute_type", "f16"],
             &["--compute_type", "bf16"],
             &["--compute_type", "int8"],
             &["--fp16", "True"],

@@ -105,7 +105,10 @@ fn what_cannot_be_used_is_exit_2_in_one_line() {
         (&["--boost_file", "missing.txt"], "cannot read missing.txt"),
         (&["--highlight-words", "True"], "requires --word-timestamps"),
         (&["--device", "cuda"], "not yet supported"),
-        (&["--compute_type", "int4"], "known: auto, f32, bf16, int8"),
+        (
+            &["--compute_type", "int4"],
+            "known: auto, f32, f16, bf16, int8",
+        ),
     ] {
         let run = sandbox.nano(
             &flags

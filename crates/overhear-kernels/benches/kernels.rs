@@ -149,6 +149,15 @@ impl Bench<'_> {
                     Figure::memory(seconds, bytes, self.read_rate(&buffers, bytes))
                 },
             );
+            self.report(
+                format!("{model} decoder cross attention {n}x{N_AUDIO}x{n_head} f16"),
+                |_| {
+                    let bytes = 2 * 2 * N_AUDIO * n_state;
+                    let buffers: Vec<_> = (0..MEMORY / bytes).map(|_| ramp(bytes / 4)).collect();
+                    let seconds = self.attention_f16(n_state, n_head, n, MEMORY / bytes);
+                    Figure::memory(seconds, bytes, self.read_rate(&buffers, bytes))
+                },
+            );
         }
         for (what, n_out, n_in) in [
             ("qkv", 3 * n_state, n_state),
@@ -317,6 +326,37 @@ impl Bench<'_> {
             });
             self.kernels
                 .attention(&self.pool, &mut out, q, k, v, &shape);
+        })
+    }
+
+    /// Seconds of one cross-attention on the keys and values of `n_windows` windows in turn, in f16.
+    fn attention_f16(
+        &self,
+        n_state: usize,
+        n_head: usize,
+        n_query: usize,
+        n_windows: usize,
+    ) -> f64 {
+        let shape = AttentionShape {
+            n_head,
+            head_dim: n_state / n_head,
+            n_query,
+            n_key: N_AUDIO,
+            causal: false,
+            block: 0,
+        };
+        let halves = ramp(2 * N_AUDIO * n_state).into_iter().map(f16::from_f32);
+        let windows = vec![halves.collect::<Vec<_>>(); n_windows];
+        let q = ramp(n_query * n_state);
+        let q = Rows {
+            data: &q,
+            stride: n_state,
+        };
+        let mut out = vec![0.0; n_query * n_state];
+        median(|i| {
+            let (k, v) = windows[i % n_windows].split_at(N_AUDIO * n_state);
+            self.kernels
+                .attention_f16(&self.pool, &mut out, q, k, v, &shape);
         })
     }
 

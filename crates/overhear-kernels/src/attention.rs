@@ -7,9 +7,11 @@
 //! sum runs across lanes. Few queries: lanes along the head, and every query does what it would do alone, so that a
 //! row of text gets the same bits whoever shares its pass over the keys.
 
-use crate::linear::{Operands, block, groups};
+use half::f16;
+
+use crate::linear::{Operands, block, groups, widen};
 use crate::math::exp;
-use crate::simd::{Set, Simd, Vectorized};
+use crate::simd::{Element, Set, Simd, Vectorized};
 use crate::split::Split;
 use crate::{AttentionShape, Pool, Rows, scratch};
 
@@ -19,9 +21,9 @@ pub(crate) const FEW_QUERIES: usize = 8;
 const FEW_KEYS: usize = 256;
 /// Keys, or values, that all of a few queries take before the next: 8 KiB of heads of 64 stay in the nearest cache.
 const SHARED_KEYS: usize = 32;
-/// Rows ahead that keys and values are fetched with few queries: 6 KiB of heads of 64, what memory brings in the time
-/// that it takes to answer.
-const FETCH_ROWS: usize = 24;
+/// Bytes of heads of 64 that are to be on their way with few queries: what memory brings in the time that it takes to
+/// answer.
+const FETCH_BYTES: usize = 6 << 10;
 /// The longest head; whisper's have 64.
 pub(crate) const MAX_HEAD_DIM: usize = 256;
 /// Vectors of queries of a block: `KEY_ROWS` x 3 sums, 3 queries and a broadcast fit 32 registers.
@@ -30,30 +32,38 @@ const MAX_VECTORS: usize = 3;
 /// AVX-512) are reused from the caches nearest to the core.
 const BLOCK_KEYS: usize = 64;
 
+/// Rows of heads: head `head` of row `row` begins at `row * stride + head * head_stride`.
+#[derive(Clone, Copy)]
+pub(crate) struct HeadRows<'a, E> {
+    pub(crate) data: &'a [E],
+    pub(crate) stride: usize,
+    pub(crate) head_stride: usize,
+}
+
 /// The arguments of one call, checked.
 #[derive(Clone, Copy)]
-struct Call<'a> {
-    q: Rows<'a>,
-    k: Rows<'a>,
-    v: Rows<'a>,
+struct Call<'a, E> {
+    q: HeadRows<'a, f32>,
+    k: HeadRows<'a, E>,
+    v: HeadRows<'a, E>,
     out: Split<'a>,
     shape: AttentionShape,
     scale: f32,
 }
 
 /// Runs the call on `set`, which is not [`Set::Scalar`]; shapes have been checked.
-pub(crate) fn attention(
+pub(crate) fn attention<E: Element>(
     set: Set,
     pool: &Pool,
     out: &mut [f32],
     q: Rows<'_>,
-    k: Rows<'_>,
-    v: Rows<'_>,
+    k: HeadRows<'_, E>,
+    v: HeadRows<'_, E>,
     shape: &AttentionShape,
 ) {
     let scale = 1.0 / (shape.head_dim as f32).sqrt();
     let call = Call {
-        q,
+        q: HeadRows::side_by_side(q, shape.head_dim),
         k,
         v,
         out: Split::new(out),
@@ -84,7 +94,7 @@ pub(crate) fn attention(
     pool.run(n_head * n_blocks, &|task| {
         let (head, first) = (task / n_blocks, task % n_blocks * block);
         let n_query = block.min(n_query - first);
-        scratch::with(Blocks::scratch(shape.head_dim, lanes), |scratch| {
+        scratch::with(Blocks::<E>::scratch(shape.head_dim, lanes), |scratch| {
             let task = Blocks {
                 call: &call,
                 head,
@@ -97,7 +107,29 @@ pub(crate) fn attention(
     });
 }
 
-impl Call<'_> {
+impl<'a> HeadRows<'a, f32> {
+    /// Rows whose heads lie one behind the other.
+    pub(crate) fn side_by_side(rows: Rows<'a>, head_dim: usize) -> Self {
+        Self {
+            data: rows.data,
+            stride: rows.stride,
+            head_stride: head_dim,
+        }
+    }
+}
+
+impl<'a> HeadRows<'a, f16> {
+    /// Heads that lie one behind the other, each `[n_key, head_dim]`.
+    pub(crate) fn head_by_head(data: &'a [f16], n_key: usize, head_dim: usize) -> Self {
+        Self {
+            data,
+            stride: head_dim,
+            head_stride: n_key * head_dim,
+        }
+    }
+}
+
+impl<E> Call<'_, E> {
     /// Keys that query `query` sees.
     #[inline(always)]
     fn n_seen(&self, query: usize) -> usize {
@@ -116,14 +148,14 @@ impl Call<'_> {
 
     /// Head `head` of row `row`.
     #[inline(always)]
-    fn head<'a>(&self, rows: &Rows<'a>, row: usize, head: usize) -> &'a [f32] {
-        &rows.data[row * rows.stride + head * self.shape.head_dim..][..self.shape.head_dim]
+    fn head<'a, T>(&self, rows: &HeadRows<'a, T>, row: usize, head: usize) -> &'a [T] {
+        &rows.data[row * rows.stride + head * rows.head_stride..][..self.shape.head_dim]
     }
 }
 
 /// One head of all queries, few, over all keys that they see.
-struct FewQueries<'a> {
-    call: &'a Call<'a>,
+struct FewQueries<'a, E> {
+    call: &'a Call<'a, E>,
     head: usize,
 }
 
@@ -136,7 +168,7 @@ struct Running {
     rescale: f32,
 }
 
-impl Vectorized for FewQueries<'_> {
+impl<E: Element> Vectorized for FewQueries<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -187,9 +219,9 @@ impl Vectorized for FewQueries<'_> {
                         let weights = &scores[query][at..at + n];
                         let values = Heads::new(call.v, first + at, n, head, head_dim);
                         if query == 0 {
-                            add_weighted::<S, true>(s, out(query), rescale, weights, values);
+                            add_weighted::<S, E, true>(s, out(query), rescale, weights, values);
                         } else {
-                            add_weighted::<S, false>(s, out(query), rescale, weights, values);
+                            add_weighted::<S, E, false>(s, out(query), rescale, weights, values);
                         }
                     }
                 }
@@ -223,16 +255,22 @@ impl Running {
 
 /// One head of some rows of keys or values.
 #[derive(Clone, Copy)]
-struct Heads<'a> {
+struct Heads<'a, E> {
     /// From the head of the first row to the end of the head of the last.
-    data: &'a [f32],
+    data: &'a [E],
     stride: usize,
     n_rows: usize,
 }
 
-impl<'a> Heads<'a> {
-    fn new(rows: Rows<'a>, first: usize, n_rows: usize, head: usize, head_dim: usize) -> Self {
-        let start = first * rows.stride + head * head_dim;
+impl<'a, E> Heads<'a, E> {
+    fn new(
+        rows: HeadRows<'a, E>,
+        first: usize,
+        n_rows: usize,
+        head: usize,
+        head_dim: usize,
+    ) -> Self {
+        let start = first * rows.stride + head * rows.head_stride;
         let data = &rows.data[start..][..(n_rows - 1) * rows.stride + head_dim];
         Self {
             data,
@@ -243,14 +281,20 @@ impl<'a> Heads<'a> {
 
     /// Row `row`, or the last if there are fewer.
     #[inline(always)]
-    fn row(&self, row: usize) -> *const f32 {
+    fn row(&self, row: usize) -> *const E {
         self.data
             .as_ptr()
             .wrapping_add(row.min(self.n_rows - 1) * self.stride)
     }
+
+    /// From an element to the one to be fetched with it.
+    #[inline(always)]
+    fn ahead(&self) -> usize {
+        FETCH_BYTES / (64 * size_of::<E>()) * self.stride
+    }
 }
 
-impl Call<'_> {
+impl<E: Element> Call<'_, E> {
     /// Scores of `keys` for all queries, few, from `at` on in each query's: as many queries at a time as a register
     /// block has rows.
     #[inline(always)]
@@ -259,7 +303,7 @@ impl Call<'_> {
         s: S,
         scores: &mut [[f32; FEW_KEYS]],
         at: usize,
-        keys: Heads<'_>,
+        keys: Heads<'_, E>,
         head: usize,
     ) {
         for (i, scores) in scores.chunks_mut(S::ROWS).enumerate() {
@@ -288,21 +332,20 @@ impl Call<'_> {
         scores: &mut [[f32; FEW_KEYS]],
         at: usize,
         q: &[f32],
-        keys: Heads<'_>,
+        keys: Heads<'_, E>,
     ) {
-        let ahead = FETCH_ROWS * keys.stride;
         for first in (0..keys.n_rows).step_by(4 * G) {
-            let w = groups::<f32, G>(|j| keys.row(first + j));
+            let w = groups::<E, G>(|j| keys.row(first + j));
             let operands = Operands {
                 x: q.as_ptr(),
                 x_stride: self.q.stride,
                 w,
                 len: q.len(),
-                ahead,
+                ahead: keys.ahead(),
             };
             // SAFETY: each of `M` queries, in rows of `q` that the caller has checked, and each key are `q.len()`
             // elements, the head's.
-            let dots = unsafe { block::<S, f32, M, G, FETCH>(s, &operands) };
+            let dots = unsafe { block::<S, E, M, G, FETCH>(s, &operands) };
             let n = (4 * G).min(keys.n_rows - first);
             for (scores, dots) in scores.iter_mut().zip(&dots) {
                 let scores = &mut scores[at + first..][..n];
@@ -336,12 +379,12 @@ pub(crate) fn exponentials<S: Simd>(s: S, scores: &mut [f32], max: f32) -> f32 {
 /// `out = out * rescale + sum of weights[i] * value i`, as many vectors of the head at a time as keep the arithmetic
 /// units busy. With `FETCH`, what lies ahead is fetched meanwhile.
 #[inline(always)]
-fn add_weighted<S: Simd, const FETCH: bool>(
+fn add_weighted<S: Simd, E: Element, const FETCH: bool>(
     s: S,
     out: &mut [f32],
     rescale: f32,
     weights: &[f32],
-    values: Heads<'_>,
+    values: Heads<'_, E>,
 ) {
     let mut d = 0;
     while d < out.len() {
@@ -350,9 +393,9 @@ fn add_weighted<S: Simd, const FETCH: bool>(
         // SAFETY: every value is as long as the head, of which `left` elements follow `d`.
         d += unsafe {
             match left / S::LANES {
-                8.. => add_weighted_part::<S, 8, FETCH>(s, out, rescale, weights, values, d),
-                4.. => add_weighted_part::<S, 4, FETCH>(s, out, rescale, weights, values, d),
-                1.. => add_weighted_part::<S, 1, FETCH>(s, out, rescale, weights, values, d),
+                8.. => add_weighted_part::<S, E, 8, FETCH>(s, out, rescale, weights, values, d),
+                4.. => add_weighted_part::<S, E, 4, FETCH>(s, out, rescale, weights, values, d),
+                1.. => add_weighted_part::<S, E, 1, FETCH>(s, out, rescale, weights, values, d),
                 0 => add_weighted_tail(s, out, rescale, weights, values, d),
             }
         };
@@ -365,12 +408,12 @@ fn add_weighted<S: Simd, const FETCH: bool>(
 /// # Safety
 /// Values must have as many elements from `d`.
 #[inline(always)]
-unsafe fn add_weighted_part<S: Simd, const N: usize, const FETCH: bool>(
+unsafe fn add_weighted_part<S: Simd, E: Element, const N: usize, const FETCH: bool>(
     s: S,
     out: &mut [f32],
     rescale: f32,
     weights: &[f32],
-    values: Heads<'_>,
+    values: Heads<'_, E>,
     d: usize,
 ) -> usize {
     let mut acc = [[s.splat(0.0); N]; 2];
@@ -384,10 +427,10 @@ unsafe fn add_weighted_part<S: Simd, const N: usize, const FETCH: bool>(
             for n in 0..N {
                 let at = value.wrapping_add(n * S::LANES);
                 if FETCH {
-                    s.prefetch(at.wrapping_add(FETCH_ROWS * values.stride));
+                    s.prefetch(at.wrapping_add(values.ahead()));
                 }
                 // SAFETY: the caller's.
-                acc[chain][n] = s.fma(weight, unsafe { s.load(at) }, acc[chain][n]);
+                acc[chain][n] = s.fma(weight, unsafe { E::load(s, at) }, acc[chain][n]);
             }
         }
     }
@@ -402,18 +445,18 @@ unsafe fn add_weighted_part<S: Simd, const N: usize, const FETCH: bool>(
 /// # Safety
 /// Values must have `out.len()` elements from `d`.
 #[inline(always)]
-unsafe fn add_weighted_tail<S: Simd>(
+unsafe fn add_weighted_tail<S: Simd, E: Element>(
     s: S,
     out: &mut [f32],
     rescale: f32,
     weights: &[f32],
-    values: Heads<'_>,
+    values: Heads<'_, E>,
     d: usize,
 ) -> usize {
     let mut acc = s.mul(s.read(out), s.splat(rescale));
     for i in 0..weights.len() {
         // SAFETY: the caller's.
-        let value = unsafe { s.load_first(values.row(i).wrapping_add(d), out.len()) };
+        let value = unsafe { E::load_first(s, values.row(i).wrapping_add(d), out.len()) };
         acc = s.fma(s.splat(weights[i]), value, acc);
     }
     s.write(out, acc);
@@ -421,8 +464,8 @@ unsafe fn add_weighted_tail<S: Simd>(
 }
 
 /// One head of a block of queries, over all keys.
-struct Blocks<'a> {
-    call: &'a Call<'a>,
+struct Blocks<'a, E> {
+    call: &'a Call<'a, E>,
     head: usize,
     /// The first query.
     first: usize,
@@ -430,7 +473,7 @@ struct Blocks<'a> {
     scratch: &'a mut [f32],
 }
 
-impl Blocks<'_> {
+impl<E> Blocks<'_, E> {
     /// Elements of working memory: queries and output `[head_dim, queries]`, scores `[BLOCK_KEYS, queries]`, and a
     /// block of keys and of values.
     fn scratch(head_dim: usize, lanes: usize) -> usize {
@@ -438,7 +481,7 @@ impl Blocks<'_> {
     }
 }
 
-impl Vectorized for Blocks<'_> {
+impl<E: Element> Vectorized for Blocks<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -451,7 +494,7 @@ impl Vectorized for Blocks<'_> {
     }
 }
 
-impl Blocks<'_> {
+impl<E: Element> Blocks<'_, E> {
     /// The whole work with `N` vectors of queries.
     #[inline(always)]
     fn stream<S: Simd, const N: usize>(self, s: S) {
@@ -491,8 +534,8 @@ impl Blocks<'_> {
                 .zip(values.chunks_exact_mut(head_dim))
                 .enumerate()
             {
-                key.copy_from_slice(call.head(&call.k, first_key + i, head));
-                value.copy_from_slice(call.head(&call.v, first_key + i, head));
+                widen(s, key, call.head(&call.k, first_key + i, head));
+                widen(s, value, call.head(&call.v, first_key + i, head));
             }
             multiply::<S, N>(s, scores, keys, (head_dim, 1), queries, head_dim, None);
             if call.shape.causal {

@@ -1,17 +1,20 @@
 //! The kernels as the forward pass calls them: shapes are checked here, work is split here, and the chosen
 //! instruction set does the rest.
 
-use crate::attention::{MAX_HEAD_DIM, attention};
+use half::f16;
+
+use crate::attention::{HeadRows, MAX_HEAD_DIM, attention};
 use crate::flash::flash_attention;
 use crate::linear::linear;
+use crate::narrow::{narrow, narrow_heads};
 use crate::product::product;
 use crate::rows::{Argmax, LogSumExp, TopK, layer_norm};
-use crate::simd::Set;
+use crate::simd::{Element, Set};
 use crate::spectrum::LogSpectrogram;
 use crate::weights::attention_weights;
 use crate::{
-    Activations, Isa, IsaError, KeysValues, Matrix, Output, PackedMatrix, PackedRows, Packing,
-    Pool, Source, Spectrogram, scalar, scratch,
+    Activations, Isa, IsaError, KeysValues, Matrix, MatrixData, Output, PackedMatrix, PackedRows,
+    Packing, Pool, Source, Spectrogram, scalar, scratch,
 };
 
 /// What [`Kernels::linear`] does with `x * w^T + bias`.
@@ -279,6 +282,54 @@ impl Kernels {
         }
     }
 
+    /// Rounds the first `n_row` rows of `from` to f16, to nearest even, head by head, as [`Kernels::attention_f16`]
+    /// takes them. What is beyond the range of f16 becomes the largest of its sign: an infinite operand would make sums
+    /// infinite, or no number at all.
+    ///
+    /// `to`: `[n_head, n_row, head_dim]`, whose length says `n_head`. Allocates nothing.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn narrow_heads(
+        &self,
+        pool: &Pool,
+        to: &mut [f16],
+        from: Rows<'_>,
+        n_row: usize,
+        head_dim: usize,
+    ) {
+        let size = n_row * head_dim;
+        assert!(
+            size > 0 && to.len().is_multiple_of(size),
+            "to is not heads of {n_row} rows of {head_dim}"
+        );
+        assert_rows("from", from, n_row, to.len() / n_row);
+        match self.set {
+            Set::Scalar => scalar::narrow_heads(to, from, n_row, head_dim),
+            set => narrow_heads(set, pool, to, from, n_row, head_dim),
+        }
+    }
+
+    /// `w` in f16: as it is if that is what it holds, else rounded as by [`Kernels::narrow_heads`].
+    #[must_use]
+    pub fn narrow_weights(&self, pool: &Pool, w: Matrix) -> Matrix {
+        let narrow = match w.data() {
+            MatrixData::F16(_) => return w,
+            MatrixData::F32(from) => self.narrow(pool, from),
+            MatrixData::Bf16(from) => self.narrow(pool, from),
+        };
+        Matrix::new(w.n_rows(), w.n_cols(), MatrixData::F16(narrow))
+    }
+
+    fn narrow<E: Element + Into<f32>>(&self, pool: &Pool, from: &[E]) -> Vec<f16> {
+        let mut to = vec![f16::ZERO; from.len()];
+        match self.set {
+            Set::Scalar => scalar::narrow(&mut to, from),
+            set => narrow(set, pool, &mut to, from),
+        }
+        to
+    }
+
     /// Whether products in `packing` are instructions of the machine (and not emulated).
     #[must_use]
     pub fn is_native(&self, packing: Packing) -> bool {
@@ -332,32 +383,56 @@ impl Kernels {
         let AttentionShape {
             n_head,
             head_dim,
-            n_query,
             n_key,
-            causal,
             ..
         } = *shape;
-        let width = n_head * head_dim;
-        assert_eq!(
-            out.len(),
-            n_query * width,
-            "out is not {n_query} rows of {width}"
-        );
-        assert!(
-            n_key > 0 && (!causal || n_key >= n_query),
-            "{n_key} keys for {n_query} queries"
-        );
-        assert!(
-            (1..=MAX_HEAD_DIM).contains(&head_dim),
-            "a head of {head_dim} elements"
-        );
-        assert_rows("q", q, n_query, width);
-        assert_rows("k", k, n_key, width);
-        assert_rows("v", v, n_key, width);
+        assert_attention(out, q, shape);
+        assert_rows("k", k, n_key, n_head * head_dim);
+        assert_rows("v", v, n_key, n_head * head_dim);
         match self.set {
-            _ if n_query == 0 => {}
+            _ if out.is_empty() => {}
             Set::Scalar => scalar::attention(out, q, k, v, shape),
-            set => attention(set, pool, out, q, k, v, shape),
+            set => {
+                let [k, v] = [k, v].map(|rows| HeadRows::side_by_side(rows, head_dim));
+                attention(set, pool, out, q, k, v, shape);
+            }
+        }
+    }
+
+    /// [`Kernels::attention`] over keys and values in f16, widened as they are read: to the bit what it gives over the
+    /// same numbers in f32.
+    ///
+    /// `k`, `v`: `[n_head, n_key, head_dim]`, so that a head is read as it lies.
+    ///
+    /// # Panics
+    /// As [`Kernels::attention`].
+    pub fn attention_f16(
+        &self,
+        pool: &Pool,
+        out: &mut [f32],
+        q: Rows<'_>,
+        k: &[f16],
+        v: &[f16],
+        shape: &AttentionShape,
+    ) {
+        let AttentionShape {
+            n_head,
+            head_dim,
+            n_key,
+            ..
+        } = *shape;
+        assert_attention(out, q, shape);
+        assert!(
+            k.len() == n_head * n_key * head_dim && v.len() == k.len(),
+            "k or v is not {n_head} heads of {n_key} rows of {head_dim}"
+        );
+        match self.set {
+            _ if out.is_empty() => {}
+            Set::Scalar => scalar::attention_f16(out, q, k, v, shape),
+            set => {
+                let [k, v] = [k, v].map(|data| HeadRows::head_by_head(data, n_key, head_dim));
+                attention(set, pool, out, q, k, v, shape);
+            }
         }
     }
 
@@ -453,6 +528,33 @@ impl Kernels {
             set => set.run(blocks, || unreachable!("the scalar set has no vectors")),
         }
     }
+}
+
+/// Checks what attention has in common whatever its keys and values are.
+fn assert_attention(out: &[f32], q: Rows<'_>, shape: &AttentionShape) {
+    let AttentionShape {
+        n_head,
+        head_dim,
+        n_query,
+        n_key,
+        causal,
+        ..
+    } = *shape;
+    let width = n_head * head_dim;
+    assert_eq!(
+        out.len(),
+        n_query * width,
+        "out is not {n_query} rows of {width}"
+    );
+    assert!(
+        n_key > 0 && (!causal || n_key >= n_query),
+        "{n_key} keys for {n_query} queries"
+    );
+    assert!(
+        (1..=MAX_HEAD_DIM).contains(&head_dim),
+        "a head of {head_dim} elements"
+    );
+    assert_rows("q", q, n_query, width);
 }
 
 /// Checks that these are `n_rows` bfloat16 rows of `n_cols`.

@@ -28,6 +28,7 @@ mod kernels;
 mod linear;
 mod math;
 mod matrix;
+mod narrow;
 mod packed;
 mod pool;
 pub mod probe;

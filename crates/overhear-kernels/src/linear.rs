@@ -357,14 +357,7 @@ pub(crate) struct Operands<E, const G: usize> {
 pub(crate) fn widen<S: Simd, E: Element>(s: S, to: &mut [f32], from: &[E]) {
     assert_eq!(to.len(), from.len());
     for (to, from) in to.chunks_mut(S::LANES).zip(from.chunks(S::LANES)) {
-        let v = if from.len() == S::LANES {
-            // SAFETY: `from` holds `LANES` elements.
-            unsafe { E::load(s, from.as_ptr()) }
-        } else {
-            // SAFETY: `from` holds `from.len()` elements.
-            unsafe { E::load_first(s, from.as_ptr(), from.len()) }
-        };
-        s.write(to, v);
+        s.write(to, E::read(s, from));
     }
 }
 

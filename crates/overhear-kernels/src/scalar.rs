@@ -1,5 +1,7 @@
 //! Every kernel in its plainest form: the fallback, and the oracle for the others.
 
+use half::f16;
+
 use crate::{AttentionShape, Epilogue, Matrix, MatrixData, Packing, Rows, Spectrogram};
 
 /// What layer normalisation adds to the variance.
@@ -165,6 +167,55 @@ pub fn attention(out: &mut [f32], q: Rows<'_>, k: Rows<'_>, v: Rows<'_>, shape: 
                 out[(query * n_head + head) * head_dim + i] = weighted / sum;
             }
         }
+    }
+}
+
+/// See [`crate::Kernels::attention_f16`]: that of f32 once keys and values are rows of it.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn attention_f16(out: &mut [f32], q: Rows<'_>, k: &[f16], v: &[f16], shape: &AttentionShape) {
+    let AttentionShape {
+        n_head,
+        head_dim,
+        n_key,
+        ..
+    } = *shape;
+    let width = n_head * head_dim;
+    let [k, v] = [k, v].map(|halves| {
+        let mut rows = vec![0.0; n_key * width];
+        for (i, half) in halves.iter().enumerate() {
+            let (head, key) = (i / (n_key * head_dim), i / head_dim % n_key);
+            rows[key * width + head * head_dim + i % head_dim] = half.to_f32();
+        }
+        rows
+    });
+    let [k, v] = [&k, &v].map(|data| Rows {
+        data,
+        stride: width,
+    });
+    attention(out, q, k, v, shape);
+}
+
+/// See [`crate::Kernels::narrow_heads`].
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn narrow_heads(to: &mut [f16], from: Rows<'_>, n_row: usize, head_dim: usize) {
+    for (i, to) in to.chunks_exact_mut(head_dim).enumerate() {
+        let (head, row) = (i / n_row, i % n_row);
+        narrow(
+            to,
+            &from.data[row * from.stride + head * head_dim..][..head_dim],
+        );
+    }
+}
+
+/// What [`crate::Kernels::narrow_heads`] and [`crate::Kernels::narrow_weights`] do to each number.
+pub fn narrow<E: Copy + Into<f32>>(to: &mut [f16], from: &[E]) {
+    let (least, largest) = (f16::MIN.to_f32(), f16::MAX.to_f32());
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = f16::from_f32(from.into().clamp(least, largest));
     }
 }
 

@@ -2,6 +2,7 @@
 //! not depend on its neighbours, nor any result on the threads.
 
 mod flash;
+mod halves;
 mod packed;
 
 use half::{bf16, f16};

@@ -11,7 +11,12 @@ use std::path::Path;
 use overhear::{Audio, ComputeType, Model, ModelOptions, TokenId, TranscribeOptions};
 use serde_json::Value;
 
-const TYPES: [ComputeType; 3] = [ComputeType::F32, ComputeType::Bf16, ComputeType::Int8];
+const TYPES: [ComputeType; 4] = [
+    ComputeType::F32,
+    ComputeType::F16,
+    ComputeType::Bf16,
+    ComputeType::Int8,
+];
 /// Groups of clips by how their names begin; the first two are what the accuracy gates are about.
 const GROUPS: [(&str, &[&str]); 3] = [
     ("synth", &["synth-"]),
@@ -45,20 +50,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     println!(
-        "{:<28} {:>5}  {:>8} {:>8} {:>8}  {:>6} {:>6}",
-        "clip", "words", "f32 err", "bf16 err", "int8 err", "bf16 =", "int8 ="
+        "{:<28} {:>5}  {:>8} {:>8} {:>8} {:>8}  {:>6} {:>6} {:>6}",
+        "clip", "words", "f32 err", "f16 err", "bf16 err", "int8 err", "f16 =", "bf16 =", "int8 ="
     );
     for clip in &clips {
-        let [exact, bf16, int8] = &clip.results[..] else {
+        let [exact, f16, bf16, int8] = &clip.results[..] else {
             continue;
         };
         println!(
-            "{:<28} {:>5}  {:>8} {:>8} {:>8}  {:>6} {:>6}",
+            "{:<28} {:>5}  {:>8} {:>8} {:>8} {:>8}  {:>6} {:>6} {:>6}",
             clip.file,
             clip.reference.len(),
             exact.1,
+            f16.1,
             bf16.1,
             int8.1,
+            exact.0 == f16.0,
             exact.0 == bf16.0,
             exact.0 == int8.0,
         );

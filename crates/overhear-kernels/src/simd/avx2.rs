@@ -92,6 +92,12 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn store_f16(self, to: *mut f16, v: __m256) {
+        // SAFETY: `self` proves f16c; the caller vouches for 16 bytes.
+        unsafe { _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v)) }
+    }
+
+    #[inline(always)]
     fn prefetch<T>(self, at: *const T) {
         // SAFETY: a hint, which never faults; every x86-64 has it.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }

@@ -98,6 +98,12 @@ unsafe impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn store_f16(self, to: *mut f16, v: __m512) {
+        // SAFETY: `self` proves avx512f; the caller vouches for 32 bytes.
+        unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v)) }
+    }
+
+    #[inline(always)]
     fn prefetch<T>(self, at: *const T) {
         // SAFETY: a hint, which never faults; every x86-64 has it.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }

@@ -2,12 +2,9 @@
 
 use half::{bf16, f16};
 
-use super::Simd;
+use super::{MAX_LANES, Simd};
 
-/// The widest vector there is, in elements.
-const MAX_LANES: usize = 16;
-
-/// An element type of weights. The widening is exact, so a sum does not depend on where it happens.
+/// An element type of weights, or of keys and values. The widening is exact, so a sum does not depend on where it happens.
 pub(crate) trait Element: Copy + Send + Sync + 'static {
     /// Zero, to pad with.
     const ZERO: Self;
@@ -30,6 +27,18 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
         unsafe { std::ptr::copy_nonoverlapping(from, padded.as_mut_ptr(), n) };
         // SAFETY: `padded` holds `LANES` elements, asserted above.
         unsafe { Self::load(simd, padded.as_ptr()) }
+    }
+
+    /// Widens up to `LANES` elements from the start of `from`; lanes beyond its end are 0.
+    #[inline(always)]
+    fn read<S: Simd>(simd: S, from: &[Self]) -> S::V {
+        if from.len() >= S::LANES {
+            // SAFETY: `from` holds `LANES` elements.
+            unsafe { Self::load(simd, from.as_ptr()) }
+        } else {
+            // SAFETY: `from` holds `from.len()` elements.
+            unsafe { Self::load_first(simd, from.as_ptr(), from.len()) }
+        }
     }
 }
 

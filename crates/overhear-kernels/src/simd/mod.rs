@@ -26,6 +26,9 @@ use crate::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::dot::Amx;
 
+/// The widest vector there is, in elements.
+const MAX_LANES: usize = 16;
+
 /// A kernel call with its arguments, to be compiled for any set.
 pub(crate) trait Vectorized {
     /// What the kernel returns.
@@ -168,6 +171,12 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
     /// They must be readable.
     unsafe fn load_bf16(self, from: *const half::bf16) -> Self::V;
 
+    /// Rounds the lanes to IEEE halves, to nearest even, and writes them to `to`.
+    ///
+    /// # Safety
+    /// `LANES` halves must be writable.
+    unsafe fn store_f16(self, to: *mut half::f16, v: Self::V);
+
     /// Asks for the cache line at `at`, which need not be readable.
     fn prefetch<T>(self, at: *const T);
 
@@ -240,6 +249,21 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
         } else {
             // SAFETY: `to` holds `to.len()` elements.
             unsafe { self.store_first(to.as_mut_ptr(), v, to.len()) }
+        }
+    }
+
+    /// Writes up to `LANES` lanes to the start of `to`, rounded to halves; what does not fit is dropped.
+    #[inline(always)]
+    fn write_f16(self, to: &mut [half::f16], v: Self::V) {
+        if to.len() >= Self::LANES {
+            // SAFETY: `to` holds `LANES` elements.
+            unsafe { self.store_f16(to.as_mut_ptr(), v) }
+        } else {
+            let mut lanes = [half::f16::ZERO; MAX_LANES];
+            assert!(Self::LANES <= lanes.len());
+            // SAFETY: `lanes` holds `LANES` elements, asserted above.
+            unsafe { self.store_f16(lanes.as_mut_ptr(), v) };
+            to.copy_from_slice(&lanes[..to.len()]);
         }
     }
 }

@@ -77,32 +77,22 @@ unsafe impl Simd for Neon {
         unsafe { std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, n) };
     }
 
-    /// By integer steps, as the conversion intrinsic is not stable: the magnitude's bits, moved to f32's place, are
-    /// the value times 2^-112, subnormals included; a full exponent (infinity, NaN) stays full.
     #[inline(always)]
     unsafe fn load_f16(self, from: *const f16) -> float32x4_t {
         // SAFETY: `self` proves NEON; the caller vouches for 8 bytes.
-        unsafe {
-            let bits = vmovl_u16(vld1_u16(from.cast()));
-            let magnitude = vshlq_n_u32::<13>(vandq_u32(bits, vdupq_n_u32(0x7fff)));
-            let sign = vshlq_n_u32::<16>(vandq_u32(bits, vdupq_n_u32(0x8000)));
-            let value = vmulq_f32(
-                vreinterpretq_f32_u32(magnitude),
-                vdupq_n_f32(f32::from_bits((127 + 112) << 23)),
-            );
-            let special = vcgeq_u32(magnitude, vdupq_n_u32(31 << 23));
-            let full = vandq_u32(special, vdupq_n_u32(0xff << 23));
-            vreinterpretq_f32_u32(vorrq_u32(
-                vorrq_u32(vreinterpretq_u32_f32(value), full),
-                sign,
-            ))
-        }
+        unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from.cast()))) }
     }
 
     #[inline(always)]
     unsafe fn load_bf16(self, from: *const bf16) -> float32x4_t {
         // SAFETY: `self` proves NEON; the caller vouches for 8 bytes. A bfloat16 is the top half of an f32.
         unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_f16(self, to: *mut f16, v: float32x4_t) {
+        // SAFETY: `self` proves NEON; the caller vouches for 8 bytes.
+        unsafe { vst1_u16(to.cast(), vreinterpret_u16_f16(vcvt_f16_f32(v))) }
     }
 
     #[inline(always)]

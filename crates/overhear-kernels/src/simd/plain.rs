@@ -50,6 +50,10 @@ unsafe impl Simd for Plain {
         // SAFETY: the caller's.
         std::array::from_fn(|i| unsafe { *from.add(i) }.to_f32())
     }
+    unsafe fn store_f16(self, to: *mut f16, v: [f32; 4]) {
+        // SAFETY: the caller's.
+        (0..4).for_each(|i| unsafe { *to.add(i) = f16::from_f32(v[i]) });
+    }
     fn prefetch<T>(self, _: *const T) {}
     fn add(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
         zip(a, b, |a, b| a + b)

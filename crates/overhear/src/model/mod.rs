@@ -22,7 +22,7 @@ pub use dims::ModelDimensions;
 pub(crate) use load::Checkpoint;
 
 use crate::align::{Head, alignment_heads};
-use crate::backend::cpu::{CpuBackend, Packer, Weights};
+use crate::backend::cpu::{CpuBackend, Format, Packer, Weights};
 use crate::backend::{Backend, Batch, State};
 use crate::decode::detect_language;
 use crate::mel::{MelStream, N_FRAMES};
@@ -41,6 +41,9 @@ pub enum ComputeType {
     Auto,
     /// Single precision: the exact one.
     F32,
+    /// All arithmetic in f32; weights, and the keys and values of cross-attention, rounded to IEEE halves where they
+    /// are kept, so that half as many bytes are read. What is beyond their range becomes their largest.
+    F16,
     /// Products of bfloat16, rounded from whatever the checkpoint holds; sums, normalisation and softmax in f32.
     /// Emulated, slowly, where the machine has no instructions for it.
     Bf16,
@@ -50,12 +53,13 @@ pub enum ComputeType {
 }
 
 impl ComputeType {
-    /// The name on the command line: `auto`, `f32`, `bf16`, `int8`.
+    /// The name on the command line: `auto`, `f32`, `f16`, `bf16`, `int8`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             ComputeType::Auto => "auto",
             ComputeType::F32 => "f32",
+            ComputeType::F16 => "f16",
             ComputeType::Bf16 => "bf16",
             ComputeType::Int8 => "int8",
         }
@@ -64,13 +68,13 @@ impl ComputeType {
     /// The type of this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Auto, Self::F32, Self::Bf16, Self::Int8]
+        [Self::Auto, Self::F32, Self::F16, Self::Bf16, Self::Int8]
             .into_iter()
             .find(|compute_type| compute_type.name() == name)
     }
 
-    /// The type that is meant on this machine, and how its operands are packed.
-    fn resolve(self, kernels: &Kernels, dims: &ModelDimensions) -> Result<(Self, Option<Packing>)> {
+    /// The type that is meant on this machine, and how weights are kept for it.
+    fn resolve(self, kernels: &Kernels, dims: &ModelDimensions) -> Result<(Self, Format)> {
         // Two bfloat16 are taken at a time, from the rows of convolutions and heads as they lie.
         let is_even = [
             dims.n_mels,
@@ -81,15 +85,16 @@ impl ComputeType {
         .all(|n| n.is_multiple_of(2));
         match self {
             Self::Auto if is_even && kernels.is_native(Packing::Bf16) => {
-                Ok((Self::Bf16, Some(Packing::Bf16)))
+                Ok((Self::Bf16, Format::Packed(Packing::Bf16)))
             }
-            Self::Auto | Self::F32 => Ok((Self::F32, None)),
+            Self::Auto | Self::F32 => Ok((Self::F32, Format::Exact)),
+            Self::F16 => Ok((self, Format::F16)),
             Self::Bf16 | Self::Int8 if !is_even => Err(Error::Option {
                 name: "compute_type",
                 reason: format!("{} needs heads and mel bins of even size", self.name()),
             }),
-            Self::Bf16 => Ok((self, Some(Packing::Bf16))),
-            Self::Int8 => Ok((self, Some(Packing::Int8))),
+            Self::Bf16 => Ok((self, Format::Packed(Packing::Bf16))),
+            Self::Int8 => Ok((self, Format::Packed(Packing::Int8))),
         }
     }
 }
@@ -122,7 +127,7 @@ struct Inner {
 
 impl Model {
     /// Opens a Hugging Face model folder: `config.json`, `model.safetensors` (or shards), `tokenizer.json` (or
-    /// `vocab.json` and `merges.txt`). Weights stay in the dtype they are stored in, or are packed for the compute type.
+    /// `vocab.json` and `merges.txt`). Weights stay in the dtype they are stored in, or are rounded or packed for the compute type.
     ///
     /// # Errors
     /// [`Error::Model`] if a file is missing, damaged, or does not fit the others; [`Error::Option`] if
@@ -137,18 +142,18 @@ impl Model {
         let dims = *checkpoint.dims();
         let tokenizer = Tokenizer::open(folder, dims.n_vocab)?;
         let alignment_heads = alignment_heads(folder, &dims)?;
-        let (compute_type, packing) = options.compute_type.resolve(&kernels, &dims)?;
+        let (compute_type, format) = options.compute_type.resolve(&kernels, &dims)?;
         let threads = if options.threads == 0 {
             Pool::default_threads()
         } else {
             options.threads
         };
         let pool = Pool::new(threads);
-        let packer = packing.map(|packing| Packer {
+        let packer = Packer {
             kernels: &kernels,
             pool: &pool,
-            packing,
-        });
+            format,
+        };
         let weights = Weights::read(&checkpoint, packer)?;
         let backend = CpuBackend::new(dims, weights, kernels, pool);
         let dtype = checkpoint.dtype();
@@ -284,7 +289,7 @@ impl Model {
         self.inner.dtype.name()
     }
 
-    /// The arithmetic in use: `f32`, `bf16` or `int8`.
+    /// The arithmetic in use: `f32`, `f16`, `bf16` or `int8`.
     #[must_use]
     pub fn compute_type(&self) -> &'static str {
         self.inner.compute_type.name()

@@ -20,7 +20,7 @@ const LOGIT_ROWS: usize = 64;
 pub(super) struct AlignmentScratch {
     /// `[n_tokens, n_keys]`: the weights of one head.
     weights: Vec<f32>,
-    /// `[n_audio_ctx, head_dim]`: the keys of one head, where the cache has them packed.
+    /// `[n_audio_ctx, head_dim]`: the keys of one head, where the cache has them otherwise than in f32.
     keys: Vec<f32>,
     /// `[LOGIT_ROWS, n_vocab]`.
     logits: Vec<f32>,

@@ -1,10 +1,13 @@
 //! The keys and values that decoding keeps.
 
-use overhear_kernels::{Epilogue, KeysValues, Packing, Rows};
+use bytemuck::zeroed_vec;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use overhear_kernels::{Epilogue, KeysValues, Rows};
 
 use super::layers::Compute;
 use super::packed::PackedScratch;
-use super::weights::Decoder;
+use super::weights::{Decoder, Format};
 use crate::ModelDimensions;
 
 /// Keys and values of self-attention: per layer `[n_rows, n_text_ctx, 2 * n_state]`, the key before the value.
@@ -28,13 +31,45 @@ pub(super) struct SelfCache {
     n_state: usize,
 }
 
-/// Keys and values of cross-attention: per layer `[n_slots, n_audio_ctx, 2 * n_state]`, or packed.
+/// Keys and values of cross-attention.
 pub(super) struct CrossCache {
-    layers: Vec<Vec<f32>>,
-    /// Per layer and slot.
-    packed: Vec<Vec<KeysValues>>,
+    layers: Layers,
     n_ctx: usize,
     n_state: usize,
+    head_dim: usize,
+}
+
+/// Per layer.
+enum Layers {
+    /// `[n_slots, n_audio_ctx, 2 * n_state]`, the key before the value.
+    F32(Vec<Vec<f32>>),
+    /// `[n_slots, 2, n_text_head, n_audio_ctx, head_dim]`, the keys before the values.
+    F16(Vec<Vec<f16>>),
+    /// Per slot.
+    Packed(Vec<Vec<KeysValues>>),
+}
+
+/// The keys and values of one slot.
+#[derive(Clone, Copy)]
+pub(super) enum Slot<'a> {
+    /// `[n_audio_ctx, 2 * n_state]`, the key before the value.
+    F32(&'a [f32]),
+    /// The keys and the values, `[n_text_head, n_audio_ctx, head_dim]` each.
+    F16(&'a [f16], &'a [f16]),
+    Packed(&'a KeysValues),
+}
+
+impl<'a> Slot<'a> {
+    /// The packed keys and values.
+    ///
+    /// # Panics
+    /// If they are not packed.
+    pub(super) fn packed(self) -> &'a KeysValues {
+        match self {
+            Slot::Packed(keys_values) => keys_values,
+            _ => unreachable!("a network is packed as a whole"),
+        }
+    }
 }
 
 impl SelfCache {
@@ -129,24 +164,23 @@ impl SelfCache {
 }
 
 impl CrossCache {
-    pub(super) fn new(dims: &ModelDimensions, n_slots: usize, packing: Option<Packing>) -> Self {
+    pub(super) fn new(dims: &ModelDimensions, n_slots: usize, format: Format) -> Self {
         let (n_ctx, n_state) = (dims.n_audio_ctx, dims.n_text_state);
-        let (n_stored, n_packed) = match packing {
-            None => (dims.n_text_layer, 0),
-            Some(_) => (0, dims.n_text_layer),
-        };
-        let layers = (0..n_stored)
-            .map(|_| vec![0.0; n_slots * n_ctx * 2 * n_state])
-            .collect();
-        let slot = match packing {
-            None => KeysValues::default(),
-            Some(_) => KeysValues::new(dims.n_text_head, n_state / dims.n_text_head, n_ctx),
+        let (n_layer, size) = (dims.n_text_layer, n_slots * n_ctx * 2 * n_state);
+        let head_dim = n_state / dims.n_text_head;
+        let layers = match format {
+            Format::Exact => Layers::F32((0..n_layer).map(|_| vec![0.0; size]).collect()),
+            Format::F16 => Layers::F16((0..n_layer).map(|_| zeroed_vec(size)).collect()),
+            Format::Packed(_) => {
+                let slot = KeysValues::new(dims.n_text_head, head_dim, n_ctx);
+                Layers::Packed(vec![vec![slot; n_slots]; n_layer])
+            }
         };
         Self {
             layers,
-            packed: vec![vec![slot; n_slots]; n_packed],
             n_ctx,
             n_state,
+            head_dim,
         }
     }
 
@@ -156,18 +190,21 @@ impl CrossCache {
         slot * size..(slot + 1) * size
     }
 
-    /// The keys and values of one slot in one layer, `[n_audio_ctx, 2 * n_state]`.
-    pub(super) fn slot(&self, layer: usize, slot: usize) -> &[f32] {
-        &self.layers[layer][self.range(slot)]
-    }
-
-    /// The same where they are packed.
-    pub(super) fn packed_slot(&self, layer: usize, slot: usize) -> &KeysValues {
-        &self.packed[layer][slot]
+    /// The keys and values of one slot in one layer.
+    pub(super) fn slot(&self, layer: usize, slot: usize) -> Slot<'_> {
+        match &self.layers {
+            Layers::F32(layers) => Slot::F32(&layers[layer][self.range(slot)]),
+            Layers::F16(layers) => {
+                let (keys, values) =
+                    layers[layer][self.range(slot)].split_at(self.n_ctx * self.n_state);
+                Slot::F16(keys, values)
+            }
+            Layers::Packed(layers) => Slot::Packed(&layers[layer][slot]),
+        }
     }
 
     /// The keys of one head of `head_dim` elements in f32, from the start of the first; in `unpacked`
-    /// (`[n_audio_ctx, head_dim]`) if they are packed.
+    /// (`[n_audio_ctx, head_dim]`) if they are kept otherwise.
     pub(super) fn head_keys<'a>(
         &'a self,
         layer: usize,
@@ -175,17 +212,26 @@ impl CrossCache {
         (head, head_dim): (usize, usize),
         unpacked: &'a mut Vec<f32>,
     ) -> Rows<'a> {
-        if self.layers.is_empty() {
-            unpacked.resize(self.n_ctx * head_dim, 0.0);
-            self.packed[layer][slot].copy_keys(head, unpacked);
-            return Rows {
-                data: unpacked,
-                stride: head_dim,
-            };
+        let len = self.n_ctx * head_dim;
+        match self.slot(layer, slot) {
+            Slot::F32(rows) => {
+                return Rows {
+                    data: &rows[head * head_dim..],
+                    stride: 2 * self.n_state,
+                };
+            }
+            Slot::F16(keys, _) => {
+                unpacked.resize(len, 0.0);
+                keys[head * len..][..len].convert_to_f32_slice(unpacked);
+            }
+            Slot::Packed(keys_values) => {
+                unpacked.resize(len, 0.0);
+                keys_values.copy_keys(head, unpacked);
+            }
         }
         Rows {
-            data: &self.slot(layer, slot)[head * head_dim..],
-            stride: 2 * self.n_state,
+            data: unpacked,
+            stride: head_dim,
         }
     }
 
@@ -195,25 +241,42 @@ impl CrossCache {
         c: Compute<'_>,
         decoder: &Decoder,
         slot: usize,
-        (audio_features, scratch): (&[f32], &mut PackedScratch),
+        (audio_features, wide, packed): (&[f32], &mut [f32], &mut PackedScratch),
     ) {
-        let blocks = decoder.blocks.iter();
-        let packed = blocks
-            .zip(&mut self.packed)
-            .map(|(block, layer)| (block.cross_attn.key_value.packed(), &mut layer[slot]));
-        scratch.keys_values(c, audio_features, packed);
         let range = self.range(slot);
+        let layers = decoder
+            .blocks
+            .iter()
+            .map(|block| &block.cross_attn.key_value);
         let x = Rows {
             data: audio_features,
             stride: audio_features.len() / self.n_ctx,
         };
-        for (layer, block) in self.layers.iter_mut().zip(&decoder.blocks) {
-            c.linear(
-                &mut layer[range.clone()],
-                x,
-                &block.cross_attn.key_value,
-                Epilogue::Store,
-            );
+        match &mut self.layers {
+            Layers::F32(kept) => {
+                for (layer, kept) in layers.zip(kept) {
+                    c.linear(&mut kept[range.clone()], x, layer, Epilogue::Store);
+                }
+            }
+            Layers::F16(kept) => {
+                let (wide, half) = (&mut wide[..range.len()], range.len() / 2);
+                for (layer, kept) in layers.zip(kept) {
+                    c.linear(wide, x, layer, Epilogue::Store);
+                    for (i, kept) in kept[range.clone()].chunks_exact_mut(half).enumerate() {
+                        let from = Rows {
+                            data: &wide[i * self.n_state..],
+                            stride: 2 * self.n_state,
+                        };
+                        c.kernels
+                            .narrow_heads(c.pool, kept, from, self.n_ctx, self.head_dim);
+                    }
+                }
+            }
+            Layers::Packed(kept) => {
+                let layers = layers.zip(kept);
+                let layers = layers.map(|(layer, kept)| (layer.packed(), &mut kept[slot]));
+                packed.keys_values(c, audio_features, layers);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use overhear_kernels::{AttentionShape, Epilogue, Kernels, Packing, Rows};
 
-use super::cache::{CrossCache, SelfCache};
+use super::cache::{CrossCache, SelfCache, Slot};
 use super::layers::Compute;
 use super::packed::PackedScratch;
 use super::weights::{CrossAttention, Decoder, SelfAttention, Weight};
@@ -136,7 +136,7 @@ impl Step<'_> {
             self.attend(
                 &mut h[first * n_state..][..n * n_state],
                 q,
-                keys_values,
+                Slot::F32(keys_values),
                 begin + n,
                 true,
             );
@@ -160,7 +160,7 @@ impl Step<'_> {
             let same_slot = self.batch.rows.chunk_by(|a, b| a.slot == b.slot);
             let groups = same_slot.map(|rows| {
                 let n = rows.iter().map(|row| row.n_tokens).sum();
-                (n, cache.packed_slot(layer, rows[0].slot))
+                (n, cache.slot(layer, rows[0].slot).packed())
             });
             return packed.cross_attention(c, x, &attn.norm, query, out, groups);
         }
@@ -201,12 +201,15 @@ impl Step<'_> {
         );
     }
 
-    /// `out`: `[n_query, n_state]`; `keys_values`: `[n_key, 2 * n_state]`.
+    /// `out`: `[n_query, n_state]`; of `keys_values` the first `n_key` are seen.
+    ///
+    /// # Panics
+    /// If they are packed.
     fn attend(
         &self,
         out: &mut [f32],
         q: Rows<'_>,
-        keys_values: &[f32],
+        keys_values: Slot<'_>,
         n_key: usize,
         causal: bool,
     ) {
@@ -220,17 +223,18 @@ impl Step<'_> {
             causal,
             block: 0,
         };
-        let key = Rows {
-            data: keys_values,
-            stride: 2 * n_state,
-        };
-        let value = Rows {
-            data: &keys_values[n_state..],
-            stride: 2 * n_state,
-        };
-        self.compute
-            .kernels
-            .attention(self.compute.pool, out, q, key, value, &shape);
+        let Compute { kernels, pool } = self.compute;
+        match keys_values {
+            Slot::F32(rows) => {
+                let stride = 2 * n_state;
+                let [key, value] = [rows, &rows[n_state..]].map(|data| Rows { data, stride });
+                kernels.attention(pool, out, q, key, value, &shape);
+            }
+            Slot::F16(keys, values) => {
+                kernels.attention_f16(pool, out, q, keys, values, &shape);
+            }
+            Slot::Packed(_) => unreachable!("packed layers have an attention of their own"),
+        }
     }
 
     /// The logits of the tokens asked for: last layer norm, then the product with the embedding.

@@ -52,9 +52,12 @@ impl EncoderScratch {
         }
     }
 
-    /// The encoder's output of the last run, and what more can be computed with.
-    pub(super) fn audio_features_and_scratch(&mut self) -> (&[f32], &mut PackedScratch) {
-        (&self.h, &mut self.packed)
+    /// The encoder's output of the last run, and what more can be computed with: `[n_ctx, 4 * n_state]` if the weights
+    /// are stored, and what packed layers write to.
+    pub(super) fn audio_features_and_scratch(
+        &mut self,
+    ) -> (&[f32], &mut [f32], &mut PackedScratch) {
+        (&self.h, &mut self.wide, &mut self.packed)
     }
 
     /// The encoder's output of the last run, `[n_ctx, n_state]`.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use overhear_kernels::{Kernels, Pool};
 
-pub(crate) use weights::{Packer, Weights};
+pub(crate) use weights::{Format, Packer, Weights};
 
 use super::{Backend, State};
 use crate::ModelDimensions;

@@ -23,12 +23,13 @@ pub(super) struct CpuState {
 
 impl CpuState {
     pub(super) fn new(shared: Arc<Shared>, n_slots: usize, n_rows: usize) -> Self {
-        let (dims, packing) = (&shared.dims, shared.weights.packing);
+        let (dims, format) = (&shared.dims, shared.weights.format);
+        let packing = format.packing();
         Self {
             encoder: EncoderScratch::new(dims, packing),
             decoder: DecoderScratch::new(dims, n_rows, packing),
             self_cache: SelfCache::new(dims, n_rows),
-            cross_cache: CrossCache::new(dims, n_slots, packing),
+            cross_cache: CrossCache::new(dims, n_slots, format),
             alignment: AlignmentScratch::default(),
             shared,
         }

@@ -1,10 +1,12 @@
 //! What the seam promises, on the bundled model.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use overhear_kernels::{Kernels, Packing, Pool};
+use half::{bf16, f16};
+use overhear_kernels::{Dtype, Kernels, Packing, Pool};
 
-use super::{CpuBackend, Packer, Weights};
+use super::weights::Weight;
+use super::{CpuBackend, Format, Packer, Weights};
 use crate::backend::{AlignmentRequest, Backend, Batch, State};
 use crate::model::Checkpoint;
 use crate::{LogMel, TokenId};
@@ -12,30 +14,44 @@ use crate::{LogMel, TokenId};
 /// Attention sums in another order when queries share a pass over the keys; logits are of the order of 10.
 const TOLERANCE: f32 = 1e-4;
 
+const FORMATS: [Format; 4] = [
+    Format::Exact,
+    Format::F16,
+    Format::Packed(Packing::Bf16),
+    Format::Packed(Packing::Int8),
+];
+
 /// Start of transcript, English, transcribe, no timestamps, and some text.
 const TOKENS: [TokenId; 9] = [50258, 50259, 50359, 50363, 440, 3440, 307, 322, 7776];
 
 fn backend() -> CpuBackend {
-    packed_backend(None)
+    backend_in(Format::Exact)
 }
 
-fn packed_backend(packing: Option<Packing>) -> CpuBackend {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/nano");
-    let checkpoint = Checkpoint::open(&folder).expect("the bundled model");
-    let (kernels, pool) = (Kernels::detect(), Pool::new(2));
-    let packer = packing.map(|packing| Packer {
+/// The backend of a compute type.
+fn backend_in(format: Format) -> CpuBackend {
+    open(&nano(), format, 2)
+}
+
+fn nano() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/nano")
+}
+
+fn open(folder: &Path, format: Format, n_threads: usize) -> CpuBackend {
+    let checkpoint = Checkpoint::open(folder).expect("a model");
+    let (kernels, pool) = (Kernels::detect(), Pool::new(n_threads));
+    let packer = Packer {
         kernels: &kernels,
         pool: &pool,
-        packing,
-    });
-    let weights = Weights::read(&checkpoint, packer).expect("the bundled model");
+        format,
+    };
+    let weights = Weights::read(&checkpoint, packer).expect("a model");
     CpuBackend::new(*checkpoint.dims(), weights, kernels, pool)
 }
 
 /// Every compute type.
 fn backends() -> impl Iterator<Item = CpuBackend> {
-    let packings = [None, Some(Packing::Bf16), Some(Packing::Int8)];
-    packings.into_iter().map(packed_backend)
+    FORMATS.into_iter().map(backend_in)
 }
 
 /// Something that is no speech, another for every `seed`.
@@ -279,12 +295,14 @@ fn align_tokens(
 
 #[test]
 fn alignment_gives_the_probabilities_that_decoding_gives() {
-    check_alignment_gives_the_probabilities(&packed_backend(None), &ALIGNED);
+    for format in [Format::Exact, Format::F16] {
+        check_alignment_gives_the_probabilities(&backend_in(format), &ALIGNED);
+    }
     // The self-attention of more than eight tokens at once sums in another order than that of one, and that last bit can
     // turn a rounding over.
     let eight = [&ALIGNED[..7], &ALIGNED[9..]].concat();
     for packing in [Packing::Bf16, Packing::Int8] {
-        check_alignment_gives_the_probabilities(&packed_backend(Some(packing)), &eight);
+        check_alignment_gives_the_probabilities(&backend_in(Format::Packed(packing)), &eight);
     }
 }
 
@@ -359,18 +377,21 @@ fn check_alignment_leaves_nothing_behind(backend: &CpuBackend) {
         decode(&mut *other, &[(0, 0, &[11])])
     );
 }
-/// Relative to the largest logit: bfloat16 has 8 bits, int8 less than 7 of a row's largest, over a dozen layers.
-const ROUNDED: [(Packing, f32); 2] = [(Packing::Bf16, 0.03), (Packing::Int8, 0.15)];
+
+/// Relative to the largest logit: bfloat16 has 8 bits, int8 less than 7 of a row's largest, over a dozen layers. f16 has
+/// three bits more than bfloat16.
+const ROUNDED: [(Format, f32); 3] = [
+    (Format::F16, 0.03 / 8.0),
+    (Format::Packed(Packing::Bf16), 0.03),
+    (Format::Packed(Packing::Int8), 0.15),
+];
 
 #[test]
 fn rounded_types_stay_close_to_the_exact_one_but_are_not_it() {
     let exact = decode(&mut *state(&backend(), 1, 1), &[(0, 0, &TOKENS)]);
     let largest = exact.iter().fold(0.0f32, |max, x| max.max(x.abs()));
-    for (packing, tolerance) in ROUNDED {
-        let rounded = decode(
-            &mut *state(&packed_backend(Some(packing)), 1, 1),
-            &[(0, 0, &TOKENS)],
-        );
+    for (format, tolerance) in ROUNDED {
+        let rounded = decode(&mut *state(&backend_in(format), 1, 1), &[(0, 0, &TOKENS)]);
         let worst = exact
             .iter()
             .zip(&rounded)
@@ -378,7 +399,65 @@ fn rounded_types_stay_close_to_the_exact_one_but_are_not_it() {
             .fold(0.0, f32::max);
         assert!(
             worst > 0.0 && worst < tolerance * largest,
-            "{packing:?}: {worst} of {largest}"
+            "{format:?}: {worst} of {largest}"
         );
     }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    for format in FORMATS {
+        let [one, three] = [1, 3].map(|n_threads| {
+            let backend = open(&nano(), format, n_threads);
+            decode(&mut *state(&backend, 1, 1), &[(0, 0, &TOKENS)])
+        });
+        assert_eq!(one, three, "{format:?}");
+    }
+}
+
+#[test]
+fn f16_is_the_same_bits_whichever_dtype_the_checkpoint_stores_the_same_numbers_in() {
+    let checkpoint = std::fs::read(nano().join("model.safetensors")).expect("the bundled model");
+    let [expected, from_bf16, from_f32] = ["F16", "BF16", "F32"].map(|dtype| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = std::fs::read(nano().join("config.json")).expect("the bundled model");
+        std::fs::write(folder.path().join("config.json"), config).expect("a file");
+        let bytes = rewritten(&checkpoint, dtype);
+        std::fs::write(folder.path().join("model.safetensors"), bytes).expect("a file");
+        let backend = open(folder.path(), Format::F16, 2);
+        let Weight::Stored(embedding) = &backend.shared.weights.decoder.token_embedding else {
+            unreachable!("f16 is stored");
+        };
+        assert_eq!(embedding.dtype(), Dtype::F16, "{dtype}");
+        decode(&mut *state(&backend, 1, 1), &[(0, 0, &TOKENS)])
+    });
+    assert_eq!(expected, from_bf16);
+    assert_eq!(expected, from_f32);
+}
+
+/// A safetensors file of F16 in another dtype, its numbers rounded to what every dtype can hold.
+fn rewritten(file: &[u8], dtype: &str) -> Vec<u8> {
+    let (len, file) = file.split_at(8);
+    let len = u64::from_le_bytes(len.try_into().expect("8 bytes"));
+    let (header, data) = file.split_at(len as usize);
+    let mut header: serde_json::Map<_, _> = serde_json::from_slice(header).expect("a header");
+    header.remove("__metadata__");
+    let scale = if dtype == "F32" { 2 } else { 1 };
+    for tensor in header.values_mut() {
+        tensor["dtype"] = dtype.into();
+        for offset in tensor["data_offsets"].as_array_mut().expect("offsets") {
+            *offset = (offset.as_u64().expect("an offset") * scale).into();
+        }
+    }
+    let mut bytes = Vec::with_capacity(2 * data.len());
+    for half in data.as_chunks::<2>().0 {
+        let number = bf16::from_f32(f16::from_le_bytes(*half).to_f32()).to_f32();
+        let number = f16::from_f32(number).to_f32();
+        match dtype {
+            "F16" => bytes.extend(f16::from_f32(number).to_le_bytes()),
+            "BF16" => bytes.extend(bf16::from_f32(number).to_le_bytes()),
+            _ => bytes.extend(number.to_le_bytes()),
+        }
+    }
+    crate::model::testing::file(&serde_json::Value::Object(header).to_string(), &bytes)
 }

@@ -1,5 +1,5 @@
-//! The weights, in the checkpoint's dtype or packed for the compute type, with what is always used together stored
-//! together.
+//! The weights, in the checkpoint's dtype, in f16, or packed, as the compute type wants them, with what is always used
+//! together stored together.
 
 use overhear_kernels::{Kernels, Matrix, PackedMatrix, Packing, Pool};
 
@@ -15,9 +15,9 @@ pub(super) struct Linear {
 
 /// A matrix `[n_out, n_in]`.
 pub(super) enum Weight {
-    /// As in the checkpoint: exact.
+    /// As in the checkpoint, exact; or in f16.
     Stored(Matrix),
-    /// Rounded or quantised.
+    /// Rounded to bfloat16 or quantised.
     Packed(PackedMatrix),
 }
 
@@ -49,12 +49,33 @@ impl Linear {
     }
 }
 
-/// What packs the weights as they are read.
+/// What a compute type means here: how weights, and the keys and values of cross-attention, are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Weights as in the checkpoint, keys and values in f32.
+    Exact,
+    /// All in f16, widened to f32 as it is multiplied.
+    F16,
+    /// Weights packed, keys and values in bfloat16.
+    Packed(Packing),
+}
+
+impl Format {
+    /// How the weights are packed, if they are.
+    pub(super) fn packing(self) -> Option<Packing> {
+        match self {
+            Format::Exact | Format::F16 => None,
+            Format::Packed(packing) => Some(packing),
+        }
+    }
+}
+
+/// What brings the weights into their format as they are read.
 #[derive(Clone, Copy)]
 pub(crate) struct Packer<'a> {
     pub(crate) kernels: &'a Kernels,
     pub(crate) pool: &'a Pool,
-    pub(crate) packing: Packing,
+    pub(crate) format: Format,
 }
 
 pub(super) struct LayerNorm {
@@ -119,22 +140,21 @@ pub(super) struct Decoder {
 
 /// Every tensor of a Whisper model.
 pub(crate) struct Weights {
-    /// How they are packed, if they are.
-    pub(super) packing: Option<Packing>,
+    pub(super) format: Format,
     pub(super) encoder: Encoder,
     pub(super) decoder: Decoder,
 }
 
 impl Weights {
-    /// Reads all tensors from `checkpoint`, one after the other, each packed as soon as it is read.
+    /// Reads all tensors from `checkpoint`, one after the other, each brought into its format as soon as it is read.
     ///
     /// # Errors
     /// [`crate::Error::Model`] if a tensor is missing or has another shape.
-    pub(crate) fn read(checkpoint: &Checkpoint, packer: Option<Packer<'_>>) -> Result<Self> {
+    pub(crate) fn read(checkpoint: &Checkpoint, packer: Packer<'_>) -> Result<Self> {
         let dims = checkpoint.dims();
         let reader = Reader { checkpoint, packer };
         Ok(Self {
-            packing: packer.map(|packer| packer.packing),
+            format: packer.format,
             encoder: reader.encoder(dims)?,
             decoder: reader.decoder(dims)?,
         })
@@ -144,7 +164,7 @@ impl Weights {
 /// Puts the layers together from tensors named as in `whisper/model.py`.
 struct Reader<'a> {
     checkpoint: &'a Checkpoint,
-    packer: Option<Packer<'a>>,
+    packer: Packer<'a>,
 }
 
 impl Reader<'_> {
@@ -249,15 +269,17 @@ impl Reader<'_> {
         })
     }
 
-    /// Packed if the weights are.
+    /// In the format that the weights are to have.
     fn weight(&self, matrix: Matrix) -> Weight {
-        match self.packer {
-            None => Weight::Stored(matrix),
-            Some(Packer {
-                kernels,
-                pool,
-                packing,
-            }) => Weight::Packed(kernels.pack_weights(pool, &matrix, packing)),
+        let Packer {
+            kernels,
+            pool,
+            format,
+        } = self.packer;
+        match format {
+            Format::Exact => Weight::Stored(matrix),
+            Format::F16 => Weight::Stored(kernels.narrow_weights(pool, matrix)),
+            Format::Packed(packing) => Weight::Packed(kernels.pack_weights(pool, &matrix, packing)),
         }
     }
 
@@ -267,11 +289,15 @@ impl Reader<'_> {
         let matrix = self
             .checkpoint
             .convolution(&name_of_weight, n_out, n_in, 3)?;
+        let format = match self.packer.format {
+            Format::Packed(_) => Format::Packed(Packing::Bf16),
+            format => format,
+        };
         let reader = Self {
-            packer: self.packer.map(|packer| Packer {
-                packing: Packing::Bf16,
-                ..packer
-            }),
+            packer: Packer {
+                format,
+                ..self.packer
+            },
             ..*self
         };
         Ok(Linear {
