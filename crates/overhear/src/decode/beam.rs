@@ -104,8 +104,8 @@ impl BeamSearchDecoder {
         self.candidates.clear();
         for (i, row) in rows.iter().enumerate() {
             let logits = &logits[i * n_vocab..][..n_vocab];
-            rules
-                .kernels
+            next[i]
+                .maxima
                 .top_k(logits, self.beam_size + 1, &mut self.largest);
             for &(token, _) in &self.largest {
                 let logprob = rules.logprob(row, &next[i], logits, token);

@@ -182,7 +182,6 @@ impl<'a> DecodingTask<'a> {
 
     pub(super) fn rules(&self) -> Rules<'a> {
         Rules {
-            kernels: self.kernels,
             boosts: self.boosts,
             eot: self.tokenizer.eot(),
             loop_guard: self.loop_guard,

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use overhear_kernels::{Maxima, scalar};
 use proptest::prelude::*;
 
 use super::filters::LogitFilters;
@@ -268,8 +269,15 @@ proptest! {
             .map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 20) as f32 / 400.0)
             .collect();
         logits[likely] = 40.0;
-        filters.apply(model.kernels(), &mut logits, &tokens);
+        let mut maxima = Maxima::default();
+        filters.apply(model.kernels(), &mut logits, &mut maxima, &tokens);
         prop_assert!(logits.iter().any(|logit| logit.is_finite()), "{tokens:?}");
+        // The maxima are of what is left, of which many are equal.
+        prop_assert_eq!(maxima.argmax(&logits), scalar::argmax(&logits));
+        let (mut found, mut expected) = (Vec::new(), Vec::new());
+        maxima.top_k(&logits, 6, &mut found);
+        scalar::top_k(&logits, 6, &mut expected);
+        prop_assert_eq!(found, expected);
     }
 }
 

@@ -123,14 +123,16 @@ impl<'t> Window<'t> {
         if let Some(boosts) = task.boosts() {
             boosts.add_gains(row.boosted, logits, 1.0);
         }
-        task.filters.apply(task.kernels, logits, &row.tokens);
+        task.filters
+            .apply(task.kernels, logits, &mut next.maxima, &row.tokens);
         // Probabilities are the model's own, without what boosts add.
         if let Some(boosts) = task.boosts() {
             boosts.add_gains(row.boosted, logits, -1.0);
+            task.kernels.find_maxima(logits, &mut next.maxima);
         }
-        next.log_sum = task.kernels.log_sum_exp(logits);
+        next.log_sum = task.kernels.log_sum_exp_below(logits, &next.maxima);
         if task.alternatives > 0 {
-            task.kernels
+            next.maxima
                 .top_k(logits, task.alternatives, &mut self.largest);
             next.alternatives.clear();
             let log_sum = next.log_sum;
@@ -142,6 +144,7 @@ impl<'t> Window<'t> {
         }
         if let Some(boosts) = task.boosts() {
             boosts.add_gains(row.boosted, logits, 1.0);
+            task.kernels.find_maxima(logits, &mut next.maxima);
         }
     }
 
