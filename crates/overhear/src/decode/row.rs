@@ -98,10 +98,14 @@ pub(super) struct Rules<'a> {
 /// What goes with a row's logits.
 #[derive(Debug, Default)]
 pub(super) struct Next {
+    /// Which row's.
+    pub(super) row: usize,
     /// Where the largest are.
     pub(super) maxima: Maxima,
     /// The logarithm of the sum of the exponentials, without what boosts add.
     pub(super) log_sum: f32,
+    /// The candidates of beam search: tokens and their logits, the likeliest first.
+    pub(super) largest: Vec<(usize, f32)>,
     pub(super) alternatives: Vec<TokenProbability>,
 }
 

@@ -44,7 +44,8 @@ fn samples(best_of: usize) -> DecodingOptions {
 }
 
 fn task<'a>(model: &'a Model, options: &DecodingOptions) -> DecodingTask<'a> {
-    let (kernels, tokenizer, dims) = (model.kernels(), model.tokenizer(), model.dims());
+    let (tokenizer, dims) = (model.tokenizer(), model.dims());
+    let kernels = (model.kernels(), model.pool());
     DecodingTask::new(kernels, tokenizer, dims, Language::ENGLISH, None, options)
         .expect("options that fit")
 }

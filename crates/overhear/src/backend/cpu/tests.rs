@@ -1,6 +1,7 @@
 //! What the seam promises, on the bundled model.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use overhear_kernels::{Kernels, Packing, Pool};
 
@@ -29,7 +30,7 @@ fn packed_backend(packing: Option<Packing>) -> CpuBackend {
         packing,
     });
     let weights = Weights::read(&checkpoint, packer).expect("the bundled model");
-    CpuBackend::new(*checkpoint.dims(), weights, kernels, pool)
+    CpuBackend::new(*checkpoint.dims(), weights, kernels, Arc::new(pool))
 }
 
 /// Every compute type.
