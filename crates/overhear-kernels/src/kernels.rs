@@ -6,15 +6,16 @@ use half::f16;
 use crate::attention::{HeadRows, MAX_HEAD_DIM, attention};
 use crate::flash::flash_attention;
 use crate::linear::linear;
+use crate::maxima::{self, FindMaxima};
 use crate::narrow::{narrow, narrow_heads};
 use crate::product::product;
-use crate::rows::{Argmax, LogSumExp, TopK, layer_norm};
+use crate::rows::{LogSumExp, layer_norm};
 use crate::simd::{Element, Set};
 use crate::spectrum::LogSpectrogram;
 use crate::weights::attention_weights;
 use crate::{
-    Activations, Isa, IsaError, KeysValues, Matrix, MatrixData, Output, PackedMatrix, PackedRows,
-    Packing, Pool, Source, Spectrogram, scalar, scratch,
+    Activations, Isa, IsaError, KeysValues, Matrix, MatrixData, Maxima, Output, PackedMatrix,
+    PackedRows, Packing, Pool, Source, Spectrogram, scalar, scratch,
 };
 
 /// What [`Kernels::linear`] does with `x * w^T + bias`.
@@ -510,22 +511,26 @@ impl Kernels {
     /// `ln(sum(exp(x)))`; negative infinity for an empty or all `-inf` row.
     #[must_use]
     pub fn log_sum_exp(&self, x: &[f32]) -> f32 {
-        self.set.run(LogSumExp(x), || scalar::log_sum_exp(x))
+        let call = LogSumExp { x, max: None };
+        self.set.run(call, || scalar::log_sum_exp(x))
     }
 
-    /// The index of the largest element, the first of equals; `None` for an empty row. NaN is never largest.
+    /// The same, to the bit, of a row whose maxima are known.
     #[must_use]
-    pub fn argmax(&self, x: &[f32]) -> Option<usize> {
-        self.set.run(Argmax(x), || scalar::argmax(x))
+    pub fn log_sum_exp_below(&self, x: &[f32], maxima: &Maxima) -> f32 {
+        let max = Some(maxima.largest());
+        let call = LogSumExp { x, max };
+        self.set.run(call, || scalar::log_sum_exp(x))
     }
 
-    /// The `k` largest elements with their indices, in descending order, the first of equals first, into `largest`.
-    /// Fewer if the others are NaN or negative infinity. Allocates nothing where `largest` has room for `k`.
-    pub fn top_k(&self, x: &[f32], k: usize, largest: &mut Vec<(usize, f32)>) {
-        let blocks = TopK { x, k, largest };
+    /// Makes `maxima` those of `x`, from which its largest elements are found. Allocates only if it is too small.
+    pub fn find_maxima(&self, x: &[f32], maxima: &mut Maxima) {
+        let of_blocks = maxima.reset(x.len());
         match self.set {
-            Set::Scalar => scalar::top_k(x, k, blocks.largest),
-            set => set.run(blocks, || unreachable!("the scalar set has no vectors")),
+            Set::Scalar => scalar::find_maxima(x, of_blocks, maxima::BLOCK),
+            set => set.run(FindMaxima { x, of_blocks }, || {
+                unreachable!("the scalar set has no vectors")
+            }),
         }
     }
 }

@@ -19,6 +19,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::split::Split;
+
 /// How long a thread spins before it sleeps: several times the gap between two kernels of a step, and about what
 /// falling asleep and being woken costs.
 const SPIN: Duration = Duration::from_micros(50);
@@ -146,6 +148,27 @@ impl Pool {
         if let Some(message) = panic {
             resume_unwind(message);
         }
+    }
+
+    /// Runs `task` on each of `items` and its row of `rows`, `[items.len(), n]`, as [`Pool::run`] does.
+    ///
+    /// # Panics
+    /// If `rows` are not as many, or a task panics.
+    pub fn run_rows<T: Send>(
+        &self,
+        rows: &mut [f32],
+        items: &mut [T],
+        task: &(dyn Fn(&mut [f32], &mut T) + Sync),
+    ) {
+        let n_items = items.len();
+        let n = rows.len().checked_div(n_items).unwrap_or(0);
+        assert_eq!(rows.len(), n_items * n, "not {n_items} rows");
+        let (rows, items) = (Split::new(rows), Split::new(items));
+        self.run(n_items, &|i| {
+            // SAFETY: a task runs once, and row and item are its own.
+            let (row, item) = unsafe { (rows.take(i * n, n), items.take(i, 1)) };
+            task(row, &mut item[0]);
+        });
     }
 }
 

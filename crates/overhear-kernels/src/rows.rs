@@ -94,21 +94,25 @@ fn sum_of_powers<S: Simd, const P: u32>(s: S, x: &[f32], mean: f32) -> f32 {
     s.sum(sums) + tail
 }
 
-/// See [`crate::Kernels::log_sum_exp`]; `x` is not empty.
-pub(crate) struct LogSumExp<'a>(pub(crate) &'a [f32]);
+/// See [`crate::Kernels::log_sum_exp`].
+pub(crate) struct LogSumExp<'a> {
+    pub(crate) x: &'a [f32],
+    /// The largest element, if it is known.
+    pub(crate) max: Option<f32>,
+}
 
 impl Vectorized for LogSumExp<'_> {
     type Output = f32;
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f32 {
-        let max = largest(s, self.0);
+        let max = self.max.unwrap_or_else(|| largest(s, self.x));
         if max == f32::NEG_INFINITY {
-            return scalar::log_sum_exp(self.0);
+            return scalar::log_sum_exp(self.x);
         }
         // Lanes add up to 64 terms in f32, the blocks add up in f64: the vocabulary has 50,000.
         let mut sum = 0.0f64;
-        for block in self.0.chunks(64 * S::LANES) {
+        for block in self.x.chunks(64 * S::LANES) {
             let mut sums = s.splat(0.0);
             for x in block.chunks(S::LANES) {
                 let x = read_padded(s, x);
@@ -120,71 +124,21 @@ impl Vectorized for LogSumExp<'_> {
     }
 }
 
-/// Elements of a block of [`Argmax`] and [`TopK`]: short enough to search one by one.
-const BLOCK: usize = 256;
-
-/// See [`crate::Kernels::argmax`].
-pub(crate) struct Argmax<'a>(pub(crate) &'a [f32]);
-
-impl Vectorized for Argmax<'_> {
-    type Output = Option<usize>;
-
-    /// Finds the first block that holds the largest element, then looks for it there.
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> Option<usize> {
-        let mut best = (f32::NEG_INFINITY, 0);
-        for (i, block) in self.0.chunks(BLOCK).enumerate() {
-            let max = largest(s, block);
-            if max > best.0 {
-                best = (max, i);
-            }
-        }
-        if best.0 == f32::NEG_INFINITY {
-            return scalar::argmax(self.0);
-        }
-        let first = best.1 * BLOCK;
-        self.0[first..]
-            .iter()
-            .position(|&x| x == best.0)
-            .map(|at| first + at)
-    }
-}
-
-/// See [`crate::Kernels::top_k`].
-pub(crate) struct TopK<'a> {
-    pub(crate) x: &'a [f32],
-    pub(crate) k: usize,
-    pub(crate) largest: &'a mut Vec<(usize, f32)>,
-}
-
-impl Vectorized for TopK<'_> {
-    type Output = ();
-
-    /// Looks at single elements only in blocks whose largest is among the `k` largest so far: a few of hundreds.
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { x, k, largest: top } = self;
-        top.clear();
-        for (i, block) in x.chunks(BLOCK).enumerate() {
-            let is_full = top.len() == k;
-            if top
-                .last()
-                .is_none_or(|least| !is_full || largest(s, block) > least.1)
-            {
-                scalar::insert_largest(i * BLOCK, block, k, top);
-            }
-        }
-    }
-}
-
-/// The largest element that is not NaN, or negative infinity.
+/// The largest element that is not NaN, or negative infinity. In four vectors, as one would wait for itself.
 #[inline(always)]
-fn largest<S: Simd>(s: S, x: &[f32]) -> f32 {
-    let mut max = s.splat(f32::NEG_INFINITY);
-    for x in x.chunks(S::LANES) {
-        max = s.max(read_padded(s, x), max);
+pub(crate) fn largest<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let mut max = [s.splat(f32::NEG_INFINITY); 4];
+    let fours = x.chunks_exact(4 * S::LANES);
+    let rest = fours.remainder();
+    for x in fours {
+        for i in 0..4 {
+            max[i] = s.max(s.read(&x[i * S::LANES..]), max[i]);
+        }
     }
-    s.max_lane(max)
+    for x in rest.chunks(S::LANES) {
+        max[0] = s.max(read_padded(s, x), max[0]);
+    }
+    s.max_lane(s.max(s.max(max[0], max[1]), s.max(max[2], max[3])))
 }
 
 /// Up to `LANES` elements; lanes beyond the end of `from` are negative infinity.

@@ -315,7 +315,14 @@ pub fn log_sum_exp(x: &[f32]) -> f32 {
     max + sum.ln() as f32
 }
 
-/// See [`crate::Kernels::argmax`].
+/// See [`crate::Kernels::find_maxima`]: the largest of every `block` elements of `x`.
+pub fn find_maxima(x: &[f32], of_blocks: &mut [f32], block: usize) {
+    for (x, max) in x.chunks(block).zip(of_blocks) {
+        *max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    }
+}
+
+/// See [`crate::Maxima::argmax`].
 #[must_use]
 pub fn argmax(x: &[f32]) -> Option<usize> {
     let mut best = None;
@@ -327,7 +334,7 @@ pub fn argmax(x: &[f32]) -> Option<usize> {
     best.map(|(i, _)| i)
 }
 
-/// See [`crate::Kernels::top_k`].
+/// See [`crate::Maxima::top_k`].
 pub fn top_k(x: &[f32], k: usize, largest: &mut Vec<(usize, f32)>) {
     largest.clear();
     insert_largest(0, x, k, largest);

@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 
 use crate::{
-    AttentionShape, Dtype, Epilogue, Isa, Kernels, Matrix, MatrixData, Pool, Rows, scalar,
+    AttentionShape, Dtype, Epilogue, Isa, Kernels, Matrix, MatrixData, Maxima, Pool, Rows, scalar,
 };
 
 /// Sizes about every set's lanes (4, 8, 16), the register block and the chunk of K.
@@ -524,6 +524,8 @@ fn log_sum_exp_matches_scalar_on_awkward_sizes() {
             let want = scalar::log_sum_exp(&x);
             for kernels in sets() {
                 let got = kernels.log_sum_exp(&x);
+                let below = kernels.log_sum_exp_below(&x, &maxima(&kernels, &x));
+                assert_eq!(got.to_bits(), below.to_bits(), "{}", kernels.isa());
                 let close = got == want || (got - want).abs() <= LOG_ERROR * want.abs().max(1.0);
                 assert!(
                     close,
@@ -542,8 +544,36 @@ fn log_sum_exp_takes_suppressed_logits() {
         assert_eq!(kernels.log_sum_exp(&x), f32::NEG_INFINITY);
         x[31] = 2.5;
         assert_eq!(kernels.log_sum_exp(&x), 2.5);
+        assert_eq!(kernels.log_sum_exp_below(&x, &maxima(&kernels, &x)), 2.5);
         x[3] = f32::NAN;
         assert!(kernels.log_sum_exp(&x).is_nan());
+        let below = kernels.log_sum_exp_below(&x, &maxima(&kernels, &x));
+        assert!(below.is_nan());
+    }
+}
+
+fn maxima(kernels: &Kernels, x: &[f32]) -> Maxima {
+    let mut maxima = Maxima::default();
+    kernels.find_maxima(x, &mut maxima);
+    maxima
+}
+
+#[test]
+fn maxima_are_the_largest_that_are_not_nan() {
+    for len in [0, 1, 63, 64, 65, 255, 256, 257, 700] {
+        let mut x = Random(len as u64).vec(len);
+        x.iter_mut().step_by(5).for_each(|x| *x = f32::NAN);
+        x.iter_mut().take(300).for_each(|x| *x = x.min(-7.0));
+        for kernels in sets().into_iter().chain(Kernels::new(Isa::Scalar)) {
+            let maxima = maxima(&kernels, &x);
+            for end in 0..=len {
+                let largest = x[..end].iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                assert_eq!(maxima.largest_before(&x, end), largest, "{end} of {len}");
+                if end == len {
+                    assert_eq!(maxima.largest(), largest, "{}: {len}", kernels.isa());
+                }
+            }
+        }
     }
 }
 
@@ -551,11 +581,12 @@ fn log_sum_exp_takes_suppressed_logits() {
 fn argmax_is_the_first_of_equals_and_never_nan() {
     let (inf, nan) = (f32::INFINITY, f32::NAN);
     for kernels in sets() {
-        assert_eq!(kernels.argmax(&[]), None);
-        assert_eq!(kernels.argmax(&[nan; 40]), None);
-        assert_eq!(kernels.argmax(&[nan, -inf, -inf]), Some(1));
-        assert_eq!(kernels.argmax(&[0.0, -0.0, 0.0]), Some(0));
-        assert_eq!(kernels.argmax(&[-0.0, 0.0]), Some(0));
+        let argmax = |x: &[f32]| maxima(&kernels, x).argmax(x);
+        assert_eq!(argmax(&[]), None);
+        assert_eq!(argmax(&[nan; 40]), None);
+        assert_eq!(argmax(&[nan, -inf, -inf]), Some(1));
+        assert_eq!(argmax(&[0.0, -0.0, 0.0]), Some(0));
+        assert_eq!(argmax(&[-0.0, 0.0]), Some(0));
         for len in [1, 15, 16, 17, 255, 256, 257, 700] {
             for at in (0..len).step_by(if cfg!(miri) { 97 } else { 1 }) {
                 let mut x: Vec<f32> = (0..len).map(|i| -((i % 7) as f32) - 1.0).collect();
@@ -563,7 +594,7 @@ fn argmax_is_the_first_of_equals_and_never_nan() {
                 x[len - 1] = 3.0;
                 x[at / 2] = if at / 2 == at { 3.0 } else { nan };
                 assert_eq!(
-                    kernels.argmax(&x),
+                    argmax(&x),
                     scalar::argmax(&x),
                     "{}: {at} of {len}",
                     kernels.isa()
@@ -594,7 +625,7 @@ fn top_k_is_the_head_of_a_stable_sort_and_never_nan() {
         for kernels in sets() {
             for k in [0, 1, 2, 6, 40, 1000] {
                 let mut largest = vec![(9, 9.0)];
-                kernels.top_k(&x, k, &mut largest);
+                maxima(&kernels, &x).top_k(&x, k, &mut largest);
                 let expected = &sorted[..k.min(sorted.len())];
                 assert_eq!(largest, expected, "{}: {k} of {len}", kernels.isa());
             }

@@ -37,6 +37,23 @@ fn every_task_runs_once_in_many_short_runs() {
 }
 
 #[test]
+fn every_item_gets_its_row() {
+    for n_items in [0, 1, 2, 7] {
+        let mut rows: Vec<f32> = (0..3 * n_items).map(|i| i as f32).collect();
+        let mut items = vec![0.0; n_items];
+        Pool::new(3).run_rows(&mut rows, &mut items, &|row, item| {
+            *item = row.iter().sum();
+            row[1] = -1.0;
+        });
+        for i in 0..n_items {
+            let first = 3.0 * i as f32;
+            assert_eq!(items[i], 3.0 * first + 3.0);
+            assert_eq!(rows[3 * i..][..3], [first, -1.0, first + 2.0]);
+        }
+    }
+}
+
+#[test]
 fn workers_that_have_gone_to_sleep_are_woken() {
     let pool = Pool::new(4);
     for _ in 0..if cfg!(miri) { 3 } else { 200 } {

@@ -52,7 +52,7 @@ impl Session {
             None => likeliest(&detect_language(&mut *self.state, model.tokenizer(), 0)).language,
         };
         let task = DecodingTask::new(
-            model.kernels(),
+            (model.kernels(), model.pool()),
             model.tokenizer(),
             model.dims(),
             language,

@@ -13,7 +13,6 @@ pub(super) struct BeamSearchDecoder {
     finished: Vec<Row>,
     /// One text a candidate, kept to allocate nothing in a step.
     candidates: Vec<Candidate>,
-    largest: Vec<(usize, f32)>,
     next_rows: Vec<Row>,
     max_tokens: usize,
 }
@@ -37,7 +36,6 @@ impl BeamSearchDecoder {
             max_candidates,
             finished: Vec::new(),
             candidates: Vec::with_capacity(beam_size * (beam_size + 1)),
-            largest: Vec::with_capacity(beam_size + 1),
             next_rows: (0..beam_size)
                 .map(|_| Row::with_capacity(max_tokens))
                 .collect(),
@@ -98,16 +96,13 @@ impl BeamSearchDecoder {
         self.finished.len() >= self.max_candidates || rows.is_empty()
     }
 
-    /// One candidate more than beams for each row: one of them may be the end of text.
+    /// The likeliest tokens of each row.
     fn collect(&mut self, rows: &[Row], next: &[Next], logits: &[f32], rules: &Rules<'_>) {
         let n_vocab = logits.len() / rows.len();
         self.candidates.clear();
         for (i, row) in rows.iter().enumerate() {
             let logits = &logits[i * n_vocab..][..n_vocab];
-            rules
-                .kernels
-                .top_k(logits, self.beam_size + 1, &mut self.largest);
-            for &(token, _) in &self.largest {
+            for &(token, _) in &next[i].largest {
                 let logprob = rules.logprob(row, &next[i], logits, token);
                 let bonus = rules.bonus(row, token);
                 self.candidates.push(Candidate {

@@ -1,7 +1,7 @@
 //! The logit filters, in the reference's order: `SuppressBlank`, `SuppressTokens`, `ApplyTimestampRules`
 //! of `whisper/decoding.py`.
 
-use overhear_kernels::Kernels;
+use overhear_kernels::{Kernels, Maxima};
 
 use super::DecodingOptions;
 use crate::{Error, Result, TokenId, Tokenizer};
@@ -61,8 +61,15 @@ impl LogitFilters {
         self.not_next = Some((n_tokens, token));
     }
 
-    /// Forbids what may not follow `sampled` by setting its logit to negative infinity. `logits`: `[n_vocab]`.
-    pub(super) fn apply(&self, kernels: &Kernels, logits: &mut [f32], sampled: &[TokenId]) {
+    /// Forbids what may not follow `sampled` by setting its logit to negative infinity, and finds the maxima of what is
+    /// left. `logits`: `[n_vocab]`.
+    pub(super) fn apply(
+        &self,
+        kernels: &Kernels,
+        logits: &mut [f32],
+        maxima: &mut Maxima,
+        sampled: &[TokenId],
+    ) {
         if sampled.is_empty() {
             forbid_each(logits, &self.blank);
         }
@@ -73,13 +80,21 @@ impl LogitFilters {
             forbid_each(logits, &[token]);
         }
         if let Some(rules) = &self.timestamps {
-            rules.apply(kernels, logits, sampled);
+            rules.forbid_by_order(logits, sampled);
+        }
+        kernels.find_maxima(logits, maxima);
+        if let Some(rules) = &self.timestamps
+            && rules.is_timestamp(kernels, logits, maxima)
+        {
+            forbid(&mut logits[..rules.timestamp_begin]);
+            kernels.find_maxima(logits, maxima);
         }
     }
 }
 
 impl TimestampRules {
-    fn apply(&self, kernels: &Kernels, logits: &mut [f32], sampled: &[TokenId]) {
+    /// Forbids what would break the order of timestamps.
+    fn forbid_by_order(&self, logits: &mut [f32], sampled: &[TokenId]) {
         let begin = self.timestamp_begin;
         let is_timestamp = |token: &TokenId| *token as usize >= begin;
         logits[self.no_timestamps] = f32::NEG_INFINITY;
@@ -113,14 +128,12 @@ impl TimestampRules {
                 forbid(&mut logits[end..]);
             }
         }
-        // All timestamps together likelier than any other token: it is a timestamp.
-        let (text, timestamps) = logits.split_at_mut(begin);
-        let likeliest_text = kernels
-            .argmax(text)
-            .map_or(f32::NEG_INFINITY, |token| text[token]);
-        if kernels.log_sum_exp(timestamps) > likeliest_text {
-            forbid(text);
-        }
+    }
+
+    /// Whether all timestamps together are likelier than any other token.
+    fn is_timestamp(&self, kernels: &Kernels, logits: &[f32], maxima: &Maxima) -> bool {
+        let likeliest_text = maxima.largest_before(logits, self.timestamp_begin);
+        kernels.log_sum_exp(&logits[self.timestamp_begin..]) > likeliest_text
     }
 }
 

@@ -42,7 +42,7 @@ impl GreedyDecoder {
                 sampler.draw(logits, self.temperature)
             } else {
                 // Nothing but NaN comes of damaged weights: end the text rather than fail.
-                let likeliest = rules.kernels.argmax(logits);
+                let likeliest = next[i].maxima.argmax(logits);
                 likeliest.unwrap_or(rules.eot as usize)
             };
             let logprob = rules.logprob(row, &next[i], logits, token);

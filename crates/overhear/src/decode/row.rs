@@ -1,6 +1,6 @@
 //! A text in the making, and what its next token is chosen from.
 
-use overhear_kernels::Kernels;
+use overhear_kernels::Maxima;
 
 use super::boost::{BoostTrie, Match};
 use super::loops::Loop;
@@ -90,7 +90,6 @@ impl Clone for Row {
 /// What is the same for all rows of a task.
 #[derive(Clone, Copy)]
 pub(super) struct Rules<'a> {
-    pub(super) kernels: &'a Kernels,
     pub(super) boosts: Option<&'a BoostTrie>,
     pub(super) eot: TokenId,
     pub(super) loop_guard: bool,
@@ -99,8 +98,14 @@ pub(super) struct Rules<'a> {
 /// What goes with a row's logits.
 #[derive(Debug, Default)]
 pub(super) struct Next {
+    /// Which row's.
+    pub(super) row: usize,
+    /// Where the largest are.
+    pub(super) maxima: Maxima,
     /// The logarithm of the sum of the exponentials, without what boosts add.
     pub(super) log_sum: f32,
+    /// The candidates of beam search: tokens and their logits, the likeliest first.
+    pub(super) largest: Vec<(usize, f32)>,
     pub(super) alternatives: Vec<TokenProbability>,
 }
 

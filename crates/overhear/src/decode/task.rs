@@ -2,13 +2,14 @@
 
 use std::ops::ControlFlow;
 
-use overhear_kernels::Kernels;
+use overhear_kernels::{Kernels, Pool};
 
 use super::beam::BeamSearchDecoder;
 use super::filters::LogitFilters;
 use super::greedy::GreedyDecoder;
 use super::rank::MaximumLikelihoodRanker;
-use super::row::{Row, Rules};
+use super::result::TokenProbability;
+use super::row::{Next, Row, Rules};
 use super::window::{TokenDecoder, Window};
 use super::{BoostTrie, DecodingOptions, DecodingResult, Hypothesis, compression_ratio};
 use crate::backend::{Batch, State};
@@ -17,6 +18,7 @@ use crate::{Error, Language, ModelDimensions, Result, TokenId, Tokenizer, python
 /// A decoding task with its options resolved; nothing below checks them again.
 pub(crate) struct DecodingTask<'a> {
     pub(super) kernels: &'a Kernels,
+    pub(super) pool: &'a Pool,
     pub(super) tokenizer: &'a Tokenizer,
     language: Language,
     temperature: f32,
@@ -46,7 +48,7 @@ impl<'a> DecodingTask<'a> {
     /// # Errors
     /// [`Error::Option`].
     pub(crate) fn new(
-        kernels: &'a Kernels,
+        (kernels, pool): (&'a Kernels, &'a Pool),
         tokenizer: &'a Tokenizer,
         dims: &ModelDimensions,
         language: Language,
@@ -86,6 +88,7 @@ impl<'a> DecodingTask<'a> {
         }
         Ok(Self {
             kernels,
+            pool,
             tokenizer,
             language,
             temperature: options.temperature,
@@ -176,13 +179,43 @@ impl<'a> DecodingTask<'a> {
         }
     }
 
-    pub(super) fn boosts(&self) -> Option<&'a BoostTrie> {
-        self.boosts
+    /// Filters the logits of `row` and works out what goes with them.
+    pub(super) fn prepare(&self, row: &Row, logits: &mut [f32], next: &mut Next) {
+        if let Some(boosts) = self.boosts {
+            boosts.add_gains(row.boosted, logits, 1.0);
+        }
+        self.filters
+            .apply(self.kernels, logits, &mut next.maxima, &row.tokens);
+        // Probabilities are the model's own, without what boosts add.
+        if let Some(boosts) = self.boosts {
+            boosts.add_gains(row.boosted, logits, -1.0);
+            self.kernels.find_maxima(logits, &mut next.maxima);
+        }
+        next.log_sum = self.kernels.log_sum_exp_below(logits, &next.maxima);
+        if self.alternatives > 0 {
+            next.maxima
+                .top_k(logits, self.alternatives, &mut next.largest);
+            next.alternatives.clear();
+            let log_sum = next.log_sum;
+            let likeliest = next.largest.iter().map(|&(token, logit)| TokenProbability {
+                token: token as TokenId,
+                logprob: logit - log_sum,
+            });
+            next.alternatives.extend(likeliest);
+        }
+        if let Some(boosts) = self.boosts {
+            boosts.add_gains(row.boosted, logits, 1.0);
+            self.kernels.find_maxima(logits, &mut next.maxima);
+        }
+        if self.max_candidates.is_some() {
+            // One candidate more than beams: one of them may be the end of text.
+            next.maxima
+                .top_k(logits, self.n_group + 1, &mut next.largest);
+        }
     }
 
     pub(super) fn rules(&self) -> Rules<'a> {
         Rules {
-            kernels: self.kernels,
             boosts: self.boosts,
             eot: self.tokenizer.eot(),
             loop_guard: self.loop_guard,

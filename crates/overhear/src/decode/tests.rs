@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use overhear_kernels::{Maxima, scalar};
 use proptest::prelude::*;
 
 use super::filters::LogitFilters;
@@ -43,7 +44,8 @@ fn samples(best_of: usize) -> DecodingOptions {
 }
 
 fn task<'a>(model: &'a Model, options: &DecodingOptions) -> DecodingTask<'a> {
-    let (kernels, tokenizer, dims) = (model.kernels(), model.tokenizer(), model.dims());
+    let (tokenizer, dims) = (model.tokenizer(), model.dims());
+    let kernels = (model.kernels(), model.pool());
     DecodingTask::new(kernels, tokenizer, dims, Language::ENGLISH, None, options)
         .expect("options that fit")
 }
@@ -268,8 +270,15 @@ proptest! {
             .map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 20) as f32 / 400.0)
             .collect();
         logits[likely] = 40.0;
-        filters.apply(model.kernels(), &mut logits, &tokens);
+        let mut maxima = Maxima::default();
+        filters.apply(model.kernels(), &mut logits, &mut maxima, &tokens);
         prop_assert!(logits.iter().any(|logit| logit.is_finite()), "{tokens:?}");
+        // The maxima are of what is left, of which many are equal.
+        prop_assert_eq!(maxima.argmax(&logits), scalar::argmax(&logits));
+        let (mut found, mut expected) = (Vec::new(), Vec::new());
+        maxima.top_k(&logits, 6, &mut found);
+        scalar::top_k(&logits, 6, &mut expected);
+        prop_assert_eq!(found, expected);
     }
 }
 

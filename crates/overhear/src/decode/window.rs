@@ -2,10 +2,8 @@
 
 use super::beam::BeamSearchDecoder;
 use super::greedy::GreedyDecoder;
-use super::result::TokenProbability;
 use super::row::{Next, Row};
 use super::{DecodingResult, DecodingTask};
-use crate::TokenId;
 use crate::backend::Batch;
 
 /// A window in `slot` whose texts are rows from `first_row` on. Several windows may share a state and its steps.
@@ -17,7 +15,6 @@ pub(super) struct Window<'t> {
     rows: Vec<Row>,
     /// What goes with the logits of each row that is not complete.
     next: Vec<Next>,
-    largest: Vec<(usize, f32)>,
     no_speech_prob: f64,
     is_begun: bool,
     /// Tokens of each text.
@@ -43,7 +40,6 @@ impl<'t> Window<'t> {
             n_sampled: row.tokens.len(),
             rows: vec![row],
             next: Vec::with_capacity(task.n_group),
-            largest: Vec::with_capacity(task.alternatives),
             no_speech_prob: 0.0,
             is_begun: false,
             is_done: false,
@@ -86,12 +82,18 @@ impl<'t> Window<'t> {
             logits = last;
         }
         let mut n = 0;
-        for i in 0..self.rows.len() {
-            if !self.rows[i].is_complete {
-                self.prepare(i, n, &mut logits[n * n_vocab..][..n_vocab]);
-                n += 1;
+        let unfinished = (0..self.rows.len()).filter(|&i| !self.rows[i].is_complete);
+        for row in unfinished {
+            if self.next.len() == n {
+                self.next.push(Next::default());
             }
+            self.next[n].row = row;
+            n += 1;
         }
+        let (rows, next) = (&self.rows, &mut self.next[..n]);
+        task.pool.run_rows(logits, next, &|logits, next| {
+            task.prepare(&rows[next.row], logits, next);
+        });
         let (rows, next) = (&mut self.rows, &self.next[..n]);
         let source = &mut source[self.first_row..][..task.n_group];
         let rules = task.rules();
@@ -111,38 +113,6 @@ impl<'t> Window<'t> {
     fn is_looping(&self) -> bool {
         let is_beam = matches!(self.decoder, TokenDecoder::Beam(_));
         is_beam && self.rows.first().is_some_and(|row| row.looped.is_some())
-    }
-
-    /// Filters the logits of row `row`, the `n`th that is not complete, and works out what goes with them.
-    fn prepare(&mut self, row: usize, n: usize, logits: &mut [f32]) {
-        let (task, row) = (self.task, &self.rows[row]);
-        if self.next.len() == n {
-            self.next.push(Next::default());
-        }
-        let next = &mut self.next[n];
-        if let Some(boosts) = task.boosts() {
-            boosts.add_gains(row.boosted, logits, 1.0);
-        }
-        task.filters.apply(task.kernels, logits, &row.tokens);
-        // Probabilities are the model's own, without what boosts add.
-        if let Some(boosts) = task.boosts() {
-            boosts.add_gains(row.boosted, logits, -1.0);
-        }
-        next.log_sum = task.kernels.log_sum_exp(logits);
-        if task.alternatives > 0 {
-            task.kernels
-                .top_k(logits, task.alternatives, &mut self.largest);
-            next.alternatives.clear();
-            let log_sum = next.log_sum;
-            let likeliest = self.largest.iter().map(|&(token, logit)| TokenProbability {
-                token: token as TokenId,
-                logprob: logit - log_sum,
-            });
-            next.alternatives.extend(likeliest);
-        }
-        if let Some(boosts) = task.boosts() {
-            boosts.add_gains(row.boosted, logits, 1.0);
-        }
     }
 
     /// The best text, and the others beside it.

@@ -121,7 +121,7 @@ struct Inner {
     tokenizer: Tokenizer,
     alignment_heads: Vec<Head>,
     kernels: Kernels,
-    threads: usize,
+    pool: Arc<Pool>,
     backend: Box<dyn Backend>,
 }
 
@@ -148,14 +148,14 @@ impl Model {
         } else {
             options.threads
         };
-        let pool = Pool::new(threads);
+        let pool = Arc::new(Pool::new(threads));
         let packer = Packer {
             kernels: &kernels,
             pool: &pool,
             format,
         };
         let weights = Weights::read(&checkpoint, packer)?;
-        let backend = CpuBackend::new(dims, weights, kernels, pool);
+        let backend = CpuBackend::new(dims, weights, kernels, Arc::clone(&pool));
         let dtype = checkpoint.dtype();
         Ok(Self {
             inner: Arc::new(Inner {
@@ -165,7 +165,7 @@ impl Model {
                 tokenizer,
                 alignment_heads,
                 kernels,
-                threads,
+                pool,
                 backend: Box::new(backend),
             }),
         })
@@ -304,7 +304,7 @@ impl Model {
     /// The threads in use.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.inner.threads
+        self.inner.pool.n_threads()
     }
 
     /// The heads of cross-attention that word timestamps come from.
@@ -314,6 +314,10 @@ impl Model {
 
     pub(crate) fn kernels(&self) -> &Kernels {
         &self.inner.kernels
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.inner.pool
     }
 
     pub(crate) fn new_state(&self, n_slots: usize, n_rows: usize) -> Box<dyn State> {

@@ -324,7 +324,7 @@ impl Transcription<'_> {
             self.options
                 .set_temperature(&mut self.decoding, temperature);
             let (kernels, tokenizer, dims) = (
-                self.model.kernels(),
+                (self.model.kernels(), self.model.pool()),
                 self.model.tokenizer(),
                 self.model.dims(),
             );

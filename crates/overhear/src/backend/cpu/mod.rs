@@ -30,7 +30,7 @@ struct Shared {
     dims: ModelDimensions,
     weights: Weights,
     kernels: Kernels,
-    pool: Pool,
+    pool: Arc<Pool>,
 }
 
 impl CpuBackend {
@@ -38,7 +38,7 @@ impl CpuBackend {
         dims: ModelDimensions,
         weights: Weights,
         kernels: Kernels,
-        pool: Pool,
+        pool: Arc<Pool>,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {

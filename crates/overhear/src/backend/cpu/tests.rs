@@ -1,6 +1,7 @@
 //! What the seam promises, on the bundled model.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use half::{bf16, f16};
 use overhear_kernels::{Dtype, Kernels, Packing, Pool};
@@ -46,7 +47,7 @@ fn open(folder: &Path, format: Format, n_threads: usize) -> CpuBackend {
         format,
     };
     let weights = Weights::read(&checkpoint, packer).expect("a model");
-    CpuBackend::new(*checkpoint.dims(), weights, kernels, pool)
+    CpuBackend::new(*checkpoint.dims(), weights, kernels, Arc::new(pool))
 }
 
 /// Every compute type.
