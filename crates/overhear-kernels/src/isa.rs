@@ -18,7 +18,7 @@ pub enum Isa {
     Scalar,
     /// 128-bit NEON, on every aarch64.
     Neon,
-    /// 256-bit AVX2 with FMA and F16C.
+    /// 256-bit AVX2 with FMA and F16C; AVX-VNNI where it is.
     Avx2,
     /// 512-bit AVX-512 F, BW, VL and DQ; BF16 and VNNI where they are.
     Avx512,

@@ -53,7 +53,7 @@ pub fn bf16_dot(isa: Isa, pool: &Pool) -> Option<f64> {
     None
 }
 
-/// Operations per second of int8 products, likewise (`tdpbusd`, `vpdpbusd`, `sdot`).
+/// Operations per second of int8 products, likewise (`tdpbusd`, `vpdpbusd`, `sdot`; for AVX2 without it, `vpmaddwd`).
 #[must_use]
 pub fn int8_dot(isa: Isa, pool: &Pool) -> Option<f64> {
     #[cfg(target_arch = "x86_64")]
@@ -62,6 +62,14 @@ pub fn int8_dot(isa: Isa, pool: &Pool) -> Option<f64> {
         Isa::Avx512 if isa.is_available() && is_x86_feature_detected!("avx512vnni") => {
             // SAFETY: detected above.
             return Some(rate(pool, &|steps| unsafe { x86::int8_dots(steps) }));
+        }
+        Isa::Avx2 if isa.is_available() && is_x86_feature_detected!("avxvnni") => {
+            // SAFETY: detected above.
+            return Some(rate(pool, &|steps| unsafe { x86::int8_dots_256(steps) }));
+        }
+        Isa::Avx2 if isa.is_available() => {
+            // SAFETY: the machine has the set, checked above.
+            return Some(rate(pool, &|steps| unsafe { x86::int8_widened(steps) }));
         }
         _ => {}
     }
@@ -241,6 +249,35 @@ mod x86 {
         black_box(acc);
         (steps * CHAINS_512 * 64 * 2) as u64
     }
+
+    /// Runs `steps` steps of every chain; the operations done.
+    #[target_feature(enable = "avx2,avxvnni")]
+    pub(super) fn int8_dots_256(steps: usize) -> u64 {
+        let one = black_box(_mm256_set1_epi8(1));
+        let mut acc = [_mm256_setzero_si256(); CHAINS_256];
+        for _ in 0..steps {
+            for acc in &mut acc {
+                *acc = _mm256_dpbusd_avx_epi32(*acc, one, one);
+            }
+        }
+        black_box(acc);
+        (steps * CHAINS_256 * 32 * 2) as u64
+    }
+
+    /// The same with bytes in 16 bits.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn int8_widened(steps: usize) -> u64 {
+        let one = black_box(_mm256_set1_epi16(1));
+        let mut acc = [one; CHAINS_256];
+        for _ in 0..steps {
+            for acc in &mut acc {
+                // Of what was summed, so that no product is taken out of the loop.
+                *acc = _mm256_add_epi32(*acc, _mm256_madd_epi16(*acc, one));
+            }
+        }
+        black_box(acc);
+        (steps * CHAINS_256 * 16 * 2) as u64
+    }
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -301,6 +338,7 @@ mod tests {
             f32_fma(Isa::detect(), &pool),
             bf16_dot(Isa::detect(), &pool),
             int8_dot(Isa::detect(), &pool),
+            int8_dot(Isa::Avx2, &pool),
             Some(read_bandwidth(&pool, 1 << 20)),
         ];
         for rate in rates.into_iter().flatten() {

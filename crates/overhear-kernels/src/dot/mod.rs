@@ -1,7 +1,7 @@
 //! Units that multiply packed rows and panels, a block at a time. A word is two bfloat16, or four bytes.
 //!
-//! There are two kinds: dot products of words in 16 lanes ([`Dot`]: `vdpbf16ps`, `vpdpbusd`, `sdot`), whose sums stay in
-//! vector registers, and tiles ([`tiles`]: AMX). Each has a twin in plain Rust.
+//! There are two kinds: dot products of words, whose sums stay in vector registers, in 16 lanes ([`Dot`]: `vdpbf16ps`,
+//! `vpdpbusd`, `sdot`) or in 8 and by parts of words (`parts`: AVX2), and tiles ([`tiles`]: AMX). Each has a twin in plain Rust.
 //!
 //! As in [`crate::simd`], a value is the proof that the machine has the instructions, and all is inlined into
 //! [`Unit::vectorize`].
@@ -9,9 +9,13 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "x86_64")]
+mod parts;
 mod plain;
 #[cfg(test)]
 mod plain_tiles;
@@ -31,6 +35,8 @@ mod weight;
 use amx::AmxTiles;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use amx::{Amx, chains as amx_chains};
+#[cfg(target_arch = "x86_64")]
+use avx2::{Avx2Bf16, Avx2Int8, Avx2Vnni};
 #[cfg(target_arch = "x86_64")]
 use avx512::{Avx512Bf16, Avx512Int8};
 #[cfg(target_arch = "aarch64")]
@@ -272,7 +278,7 @@ impl Set {
                 None => NeonWide(simd).vectorize(task),
             },
             #[cfg(target_arch = "x86_64")]
-            Set::Avx2(simd) => PlainBf16(simd).vectorize(task),
+            Set::Avx2(simd) => Avx2Bf16(simd).vectorize(task),
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(simd) => match Avx512Bf16::new(simd) {
                 Some(dot) => dot.vectorize(task),
@@ -298,7 +304,10 @@ impl Set {
                 None => PlainInt8(simd).vectorize(task),
             },
             #[cfg(target_arch = "x86_64")]
-            Set::Avx2(simd) => PlainInt8(simd).vectorize(task),
+            Set::Avx2(simd) => match Avx2Vnni::new(simd) {
+                Some(dot) => dot.vectorize(task),
+                None => Avx2Int8(simd).vectorize(task),
+            },
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(simd) => match Avx512Int8::new(simd) {
                 Some(dot) => dot.vectorize(task),
@@ -365,11 +374,13 @@ impl Set {
         }
     }
 
-    /// Whether dot products of bytes are instructions of the machine.
+    /// Whether dot products of bytes are instructions of the machine; those of AVX2 on 16 bits count.
     pub(crate) fn has_int8(self) -> bool {
         match self {
             #[cfg(target_arch = "aarch64")]
             Set::Neon(simd) => NeonInt8::new(simd).is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) => true,
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(simd) => Avx512Int8::new(simd).is_some(),
             #[cfg(target_arch = "x86_64")]

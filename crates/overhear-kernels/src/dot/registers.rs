@@ -1,6 +1,6 @@
 //! Register blocks: products of a few rows and panels whose sums stay in vector registers through all of K.
 
-use super::{Blocking, Dot, Finish, LANES, Operands};
+use super::{Blocking, Dot, Finish, LANES, Operands, Unit};
 use crate::packed::PANEL;
 use crate::simd::Simd;
 
@@ -60,14 +60,14 @@ fn panels_of<D: Dot>(n: usize) -> usize {
 /// # Safety
 /// As there.
 #[inline(always)]
-pub(super) unsafe fn multiply<D: Dot, F: Finish<D>>(
+pub(super) unsafe fn multiply<D: Dot>(
     d: D,
     n: usize,
     n_panels: usize,
     fetch: bool,
     operands: &Operands,
     to: *mut f32,
-    finish: &F,
+    finish: &impl Finish<D>,
 ) {
     let mut panel = 0;
     while panel < n_panels {
@@ -94,16 +94,31 @@ pub(super) unsafe fn multiply<D: Dot, F: Finish<D>>(
         };
         panel += of_block;
     }
+    // SAFETY: the sums have been written.
+    unsafe { show(d, n, n_panels, to, finish) };
+}
+
+/// Shows `finish` the sums of a block row by row, so that outputs are written as they lie.
+///
+/// # Safety
+/// They must have been written.
+#[inline(always)]
+pub(super) unsafe fn show<U: Unit, F: Finish<U>>(
+    unit: U,
+    n: usize,
+    n_panels: usize,
+    to: *const f32,
+    finish: &F,
+) {
     if F::WAITS {
         return;
     }
-    // Row by row, so that outputs are written as they lie.
     for row in 0..n {
         for panel in 0..n_panels {
             let outs = panel * PANEL..(panel + 1) * PANEL;
-            let sums = to.wrapping_add(panel * D::BLOCKING.place + row * PANEL);
-            // SAFETY: they have been written.
-            unsafe { finish.outputs(d, row..row + 1, outs, sums) };
+            let sums = to.wrapping_add(panel * U::BLOCKING.place + row * PANEL);
+            // SAFETY: the caller's.
+            unsafe { finish.outputs(unit, row..row + 1, outs, sums) };
         }
     }
 }
