@@ -10,6 +10,9 @@ ENGINES = ["faster-whisper int8", "faster-whisper int8+t1", "faster-whisper floa
 COLUMNS = [("log_mel_s", "log-mel ms", 1e3, 1), ("encoder_s", "encoder ms", 1e3, 0), ("token_s", "ms/token", 1e3, 2),
            ("window_s", "window s", 1, 3), ("beam5_s", "beam 5 window s", 1, 3), ("load_s", "load s", 1, 2),
            ("peak_mb", "peak MB", 1, 0), ("disturbed", "other CPU", 100, 0), ("n_rounds", "rounds", 1, 0)]
+# What keeps the engines to an instruction set; whisper.cpp is built for one, and its wheel, in `wheel`, for AVX2.
+LIMITS = {"avx2": {"OVERHEAR_ISA": "avx2", "CT2_FORCE_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+                   "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}}
 # What a figure of `overhear bench` is called here.
 FIGURES = {"log-mel": "log_mel_s", "encoder": "encoder_s", "token": "token_s", "window": "window_s",
            "window, 5 beams": "beam5_s", "load": "load_s"}
@@ -28,6 +31,9 @@ def setup(a):
             if run.returncode:
                 failed[line] = (run.stderr.strip().splitlines() or ["pip failed"])[-1]
                 print(f"{line}: {failed[line]}", file=sys.stderr)
+            if source:
+                subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--only-binary", ":all:",
+                                "--target", a.work / "wheel", line], check=True)
     (a.work / "failed.json").write_text(json.dumps(failed))
 
 
@@ -76,8 +82,9 @@ class Peer:
 
     def __init__(self, a, name, size):
         self.name, self.rows, self.error, self.load_s = name, [], None, None
+        packages = a.work / "wheel" if a.isa else next((a.work / "venv/lib").glob("python*")) / "site-packages"
         environment = {**os.environ, "OMP_NUM_THREADS": str(a.threads), "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1",
-                       "LD_LIBRARY_PATH": str(next((a.work / "venv/lib").glob("python*")) / "site-packages")}
+                       "PYTHONPATH": str(packages), "LD_LIBRARY_PATH": str(packages), **LIMITS.get(a.isa, {})}
         command = [a.work / "venv/bin/python", HERE / "engines.py", name, a.checkpoints / size, a.work / size,
                    str(a.threads)]
         log = open(a.work / f"log-{size}-{name.replace(' ', '-')}.txt", "w+")
@@ -121,10 +128,11 @@ class Overhear(Peer):
         self.name, self.rows, self.error, self.load_s, self.limits = f"overhear {kind}", [], None, None, []
         self.command = [a.overhear, "bench", "--json", "--repeats", "1", "--model", a.checkpoints / size,
                         "--compute_type", kind, "--threads", str(a.threads)]
+        self.environment = {**os.environ, **LIMITS.get(a.isa, {})}
 
     def round(self, beams):
         before, times, start = busy(), os.times(), time.time()
-        run = subprocess.run(self.command, capture_output=True, text=True)
+        run = subprocess.run(self.command, capture_output=True, text=True, env=self.environment)
         seconds = time.time() - start
         after = os.times()
         own = after.children_user + after.children_system - times.children_user - times.children_system
@@ -208,6 +216,8 @@ def run(a):
         convert(a, size)
     git = lambda *words: subprocess.run(["git", "-C", REPOSITORY, *words], capture_output=True, text=True).stdout.strip()
     name, description = machine()
+    if a.isa:
+        name, description = f"{name}-only-{a.isa}", f"{description}, all engines kept to {a.isa}"
     rows = [row for size in a.sizes for row in measure(a, size)]
     failed = json.loads((a.work / "failed.json").read_text()) if (a.work / "failed.json").exists() else {}
     # The last commit that changed the program, whatever was written about it since.
@@ -304,6 +314,7 @@ def main():
     parser.add_argument("--overhear", default=REPOSITORY / "target/release/overhear")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--isa", choices=LIMITS, help="keep all engines to this instruction set")
     parser.add_argument("--retries", type=int, default=0, help="of rounds that others disturbed by over 5 %%")
     parser.add_argument("--group", type=int, default=4, help="peers in memory at a time")
     parser.add_argument("--no-beams", dest="beams", action="store_false", help="leave beam search out")
