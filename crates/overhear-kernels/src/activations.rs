@@ -3,7 +3,7 @@
 //! They are packed once for a product, with layer normalisation on the way, or come out of one as bfloat16.
 
 use crate::dot::{SLACK_ROWS, round_bf16};
-use crate::packed::{max_magnitude, quantised, scale};
+use crate::packed::quantised;
 use crate::rows::normalise;
 use crate::simd::{Set, Simd, Vectorized};
 use crate::split::Split;
@@ -24,7 +24,44 @@ pub struct Activations {
     n_cols: usize,
     words: Words,
     /// Bytes only: per row.
-    scales: Vec<f32>,
+    ranges: Vec<Range>,
+}
+
+/// What a row's bytes stand for: `scale * (q + centre)`. The centre is a whole number, so that zero is exact; rows that are
+/// mostly on one side of zero, as GELU leaves them, are so up to twice as exact.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Range {
+    pub(crate) scale: f32,
+    pub(crate) centre: f32,
+}
+
+impl Range {
+    /// Bytes of a row, less one for the rounding of the centre.
+    const STEPS: f32 = 253.0;
+
+    /// That of the numbers of `x` and zero, and the inverse of its scale. Not finite if a number is not.
+    #[inline(always)]
+    fn of(x: &[f32]) -> (Self, f32) {
+        // On bits, turned so that their order as whole numbers is that of the numbers, so that the loop becomes vectors.
+        let turned = |bits: i32| bits ^ (bits >> 31 & i32::MAX);
+        let number = |key: i32| f32::from_bits(turned(key) as u32);
+        let (lowest, highest) = x.iter().fold((0, 0), |(lowest, highest), x| {
+            let key = turned(x.to_bits() as i32);
+            (key.min(lowest), key.max(highest))
+        });
+        let (lowest, highest) = (number(lowest), number(highest));
+        let width = highest - lowest;
+        // Below the smallest normal number the inverse would be infinite.
+        if width <= Self::STEPS * f32::MIN_POSITIVE {
+            return (Self::default(), 0.0);
+        }
+        let inverse = Self::STEPS / width;
+        let range = Self {
+            scale: width / Self::STEPS,
+            centre: ((lowest + highest) * 0.5 * inverse).round_ties_even(),
+        };
+        (range, inverse)
+    }
 }
 
 /// What is packed.
@@ -47,7 +84,7 @@ pub struct PackedRows<'a> {
     len: usize,
     /// Words from row to row.
     pub(crate) stride: usize,
-    pub(crate) scales: &'a [f32],
+    pub(crate) ranges: &'a [Range],
 }
 
 impl PackedRows<'_> {
@@ -68,7 +105,7 @@ impl PackedRows<'_> {
         Self {
             words: &self.words[first * self.stride..],
             len: self.len - first * self.stride,
-            scales: &self.scales[first.min(self.scales.len())..],
+            ranges: &self.ranges[first.min(self.ranges.len())..],
             ..self
         }
     }
@@ -83,7 +120,7 @@ impl Activations {
             n_rows: 0,
             n_cols: 0,
             words: Words::default(),
-            scales: Vec::new(),
+            ranges: Vec::new(),
         };
         this.reset(n_rows, n_cols);
         this
@@ -94,8 +131,8 @@ impl Activations {
         (self.n_rows, self.n_cols) = (n_rows, n_cols);
         // A convolution's rows are up to two of these apart.
         self.words.grow((n_rows + 2 * SLACK_ROWS) * self.stride());
-        if self.packing == Packing::Int8 && self.scales.len() < n_rows {
-            self.scales.resize(n_rows, 0.0);
+        if self.packing == Packing::Int8 && self.ranges.len() < n_rows {
+            self.ranges.resize(n_rows, Range::default());
         }
     }
 
@@ -130,7 +167,7 @@ impl Activations {
             words: self.words.as_slice(),
             len: self.n_rows * self.stride(),
             stride: self.stride(),
-            scales: &self.scales,
+            ranges: &self.ranges,
         }
     }
 
@@ -203,7 +240,7 @@ impl Activations {
         self.reset(n_rows, n_cols);
         let (packing, stride) = (self.packing, self.stride());
         let words = Split::new(self.words.as_mut_slice());
-        let scales = Split::new(&mut self.scales);
+        let ranges = Split::new(&mut self.ranges);
         let n_elements = n_rows * n_cols;
         let rows = if n_elements <= FEW_ELEMENTS {
             n_rows.max(1)
@@ -214,11 +251,11 @@ impl Activations {
             let first = task * rows;
             let n = rows.min(n_rows - first);
             // SAFETY: the tasks' rows are disjoint.
-            let (words, scales) = unsafe {
-                let n_scales = if packing == Packing::Int8 { n } else { 0 };
+            let (words, ranges) = unsafe {
+                let n_ranges = if packing == Packing::Int8 { n } else { 0 };
                 (
                     words.take(first * stride, n * stride),
-                    scales.take(first.min(scales.len()), n_scales),
+                    ranges.take(first.min(ranges.len()), n_ranges),
                 )
             };
             scratch::with(2 * n_cols, |row| {
@@ -230,7 +267,7 @@ impl Activations {
                     stride,
                     norm,
                     words,
-                    scales,
+                    ranges,
                     row,
                 };
                 set.run_any(task);
@@ -248,7 +285,7 @@ struct PackRows<'a> {
     stride: usize,
     norm: Option<(&'a [f32], &'a [f32])>,
     words: &'a mut [u32],
-    scales: &'a mut [f32],
+    ranges: &'a mut [Range],
     /// Room for two rows.
     row: &'a mut [f32],
 }
@@ -284,13 +321,14 @@ impl Vectorized for PackRows<'_> {
                     to[x.len()..].fill(0);
                 }
                 Packing::Int8 => {
-                    let (scale, inverse) = scale(max_magnitude(x));
-                    self.scales[i] = scale;
+                    let (range, inverse) = Range::of(x);
+                    self.ranges[i] = range;
                     let to = bytes_mut(words);
-                    // Unsigned, 128 above: the sign bit is turned over.
-                    to.iter_mut()
-                        .zip(x)
-                        .for_each(|(to, x)| *to = quantised(*x, inverse) ^ 0x80);
+                    // Unsigned, 128 above.
+                    let above = 128 - range.centre as i32;
+                    to.iter_mut().zip(x).for_each(|(to, x)| {
+                        *to = quantised(*x, inverse).wrapping_add(above as u8);
+                    });
                     to[x.len()..].fill(0);
                 }
             }

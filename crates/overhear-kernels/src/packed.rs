@@ -6,7 +6,8 @@
 //! step]`, where the *step* is 32 or 16. Outputs beyond the last are zeros.
 //!
 //! Bytes are signed, `weight / scale` rounded, one scale per output: its largest magnitude / 127. Activations come as
-//! `q + 128`, unsigned; the sum is put right by starting from `-128 * (sum of the output's weights)`.
+//! `q + 128`, unsigned; the sum is put right by starting from `-128 * (sum of the output's weights)`. And `q` is relative to
+//! the middle of the row's range, see [`crate::activations::Range`], which the sum of the weights puts right too.
 
 use half::bf16;
 
@@ -56,6 +57,8 @@ pub struct PackedMatrix {
     scales: Vec<f32>,
     /// Bytes only: what sums start from, per output of all panels.
     starts: Vec<i32>,
+    /// Bytes only: the sum of the output's, likewise; exact.
+    totals: Vec<f32>,
 }
 
 impl PackedMatrix {
@@ -87,6 +90,7 @@ impl PackedMatrix {
             words: Words::new(n_panels * PANEL * n_in.div_ceil(packing.per_word())),
             scales: vec![0.0; n_scales],
             starts: vec![0; n_scales],
+            totals: Vec::new(),
         };
         let (step, panel_words) = (packed.step, packed.panel_words());
         let words = Split::new(packed.words.as_mut_slice());
@@ -119,6 +123,11 @@ impl PackedMatrix {
                 set.run_any(task);
             });
         });
+        packed.totals = packed
+            .starts
+            .iter()
+            .map(|start| (start / -128) as f32)
+            .collect();
         packed
     }
 
@@ -143,7 +152,7 @@ impl PackedMatrix {
     /// Bytes that a product reads.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
-        4 * self.words.as_slice().len() + 8 * self.scales.len()
+        4 * self.words.as_slice().len() + 12 * self.scales.len()
     }
 
     /// Of the panels.
@@ -171,6 +180,10 @@ impl PackedMatrix {
 
     pub(crate) fn starts(&self) -> &[i32] {
         &self.starts
+    }
+
+    pub(crate) fn totals(&self) -> &[f32] {
+        &self.totals
     }
 
     /// Writes the weights of output `out`, as they are multiplied, to `to` (`[n_in]`): the embedding lookup.
@@ -286,10 +299,10 @@ pub(crate) fn scale(largest: f32) -> (f32, f32) {
     }
 }
 
-/// `x * inverse`, which is within -127 to 127, to the nearest whole number, ties to even, as a signed byte's bits.
+/// `x * inverse`, which is within 2^22, to the nearest whole number, ties to even: the last 8 of its bits.
 #[inline(always)]
 pub(crate) fn quantised(x: f32, inverse: f32) -> u8 {
-    /// 1.5 * 2^23: in the sum the number's last 8 bits are the byte's.
+    /// 1.5 * 2^23: the last bits of the sum are the number's.
     const MAGIC: f32 = 12_582_912.0;
     (x * inverse + MAGIC).to_bits() as u8
 }

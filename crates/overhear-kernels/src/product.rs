@@ -7,9 +7,9 @@
 //! in the cache too. Tiles take K in smaller parts still, so that a block of rows stays in the first-level cache while the
 //! group passes by. The outputs of a block of rows are written a row at a time.
 
-use std::ops::Range;
+use std::ops;
 
-use crate::activations::PackedRows;
+use crate::activations::{PackedRows, Range};
 use crate::dot::{DotTask, Finish, LANES, Operands, Unit};
 use crate::math::gelu_short;
 use crate::packed::PANEL;
@@ -264,7 +264,13 @@ impl<U: Unit> Finish<U> for Outputs<'_> {
     const WAITS: bool = false;
 
     #[inline(always)]
-    unsafe fn outputs(&self, unit: U, rows: Range<usize>, outs: Range<usize>, sums: *const f32) {
+    unsafe fn outputs(
+        &self,
+        unit: U,
+        rows: ops::Range<usize>,
+        outs: ops::Range<usize>,
+        sums: *const f32,
+    ) {
         // SAFETY: the caller's.
         unsafe {
             match self.call.epilogue {
@@ -285,8 +291,8 @@ impl Outputs<'_> {
     unsafe fn write<U: Unit, const EPILOGUE: u8>(
         &self,
         unit: U,
-        rows: Range<usize>,
-        outs: Range<usize>,
+        rows: ops::Range<usize>,
+        outs: ops::Range<usize>,
         sums: *const f32,
     ) {
         let Call { x, w, bias, .. } = *self.call;
@@ -297,8 +303,9 @@ impl Outputs<'_> {
             let n = lanes.min(end - out);
             let mut column = Column {
                 sums: sums.wrapping_add(out - first_out),
-                x_scales: std::ptr::null(),
+                ranges: std::ptr::null(),
                 scales: s.splat(1.0),
+                totals: s.splat(0.0),
                 starts: std::ptr::null(),
                 bias: match bias {
                     Some(bias) => s.read(&bias[out..][..n]),
@@ -306,11 +313,12 @@ impl Outputs<'_> {
                 },
             };
             if U::SCALED {
-                column.x_scales = x.scales[first..][..rows.len()].as_ptr();
+                column.ranges = x.ranges[first..][..rows.len()].as_ptr();
                 column.scales = s.read(&w.scales()[out..][..lanes]);
+                column.totals = s.read(&w.totals()[out..][..lanes]);
                 column.starts = w.starts()[out..][..lanes].as_ptr();
             }
-            // SAFETY: of all rows the sums of this vector have been written and the scales are there; the tasks' outputs are
+            // SAFETY: of all rows the sums of this vector have been written and the ranges are there; the tasks' outputs are
             // disjoint.
             unsafe {
                 match self.call.target {
@@ -362,9 +370,11 @@ impl Outputs<'_> {
 struct Column<V> {
     /// Of the first row; the next row's are [`PANEL`] elements on.
     sums: *const f32,
-    /// Of the rows; bytes only, as are the next two.
-    x_scales: *const f32,
+    /// Of the rows; bytes only, as are the next three.
+    ranges: *const Range,
     scales: V,
+    /// The sums of the outputs' weights.
+    totals: V,
     /// What the sums start from.
     starts: *const i32,
     bias: V,
@@ -374,7 +384,7 @@ impl<V: Copy> Column<V> {
     /// The outputs of row `i`.
     ///
     /// # Safety
-    /// Its sums must have been written, and of bytes its scale and the starts be readable.
+    /// Its sums must have been written, and of bytes its range and the starts be readable.
     #[inline(always)]
     unsafe fn value<U: Unit, const EPILOGUE: u8>(&self, unit: U, i: usize) -> V
     where
@@ -385,8 +395,9 @@ impl<V: Copy> Column<V> {
         let v = unsafe {
             let sums = unit.float(s.load(self.sums.add(i * PANEL)), self.starts);
             if U::SCALED {
-                let x_scale = s.splat(*self.x_scales.add(i));
-                s.fma(sums, s.mul(self.scales, x_scale), self.bias)
+                let range = *self.ranges.add(i);
+                let sums = s.fma(self.totals, s.splat(range.centre), sums);
+                s.fma(sums, s.mul(self.scales, s.splat(range.scale)), self.bias)
             } else {
                 s.add(sums, self.bias)
             }

@@ -78,18 +78,23 @@ fn bf16_dot(x: &[f32], w: &[f32]) -> f32 {
     sum
 }
 
+/// A row's steps are 253 from its lowest number or zero to its highest, so that any whole number of them fits a byte
+/// relative to the middle; a weight's are 127 up to its largest magnitude.
 fn int8_dot(x: &[f32], w: &[f32]) -> f32 {
-    let largest = |x: &[f32]| x.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
-    let quantise = |x: &f32, largest: f32| (x * (127.0 / largest)).round_ties_even() as i32;
-    let (x_max, w_max) = (largest(x), largest(w));
-    if x_max == 0.0 || w_max == 0.0 {
+    let (lowest, highest) = x
+        .iter()
+        .fold((0.0, 0.0), |(a, b): (f32, f32), x| (a.min(*x), b.max(*x)));
+    let w_max = w.iter().fold(0.0, |max: f32, w| max.max(w.abs()));
+    let width = highest - lowest;
+    if width == 0.0 || w_max == 0.0 {
         return 0.0;
     }
+    let steps = |x: f32, per_unit: f32| (x * per_unit).round_ties_even() as i32;
     let products = x.iter().zip(w);
     let sum: i32 = products
-        .map(|(x, w)| quantise(x, x_max) * quantise(w, w_max))
+        .map(|(x, w)| steps(*x, 253.0 / width) * steps(*w, 127.0 / w_max))
         .sum();
-    sum as f32 * ((w_max / 127.0) * (x_max / 127.0))
+    sum as f32 * (width / 253.0 * (w_max / 127.0))
 }
 
 /// The dot product of two rows.

@@ -450,18 +450,18 @@ fn packing_rows_normalises_them_as_layer_norm_does() {
                         stride: n_cols,
                     });
                     kernels.pack_rows(&pool, &mut to, source, (n, n_cols), norm);
-                    (to.rows().words.to_vec(), to.rows().scales.to_vec())
+                    (to.rows().words.to_vec(), to.rows().ranges.to_vec())
                 };
-                let (found, scales) = pack(&x, Some((&gamma, &beta)));
-                let (expected, expected_scales) = pack(&normal, None);
+                let (found, ranges) = pack(&x, Some((&gamma, &beta)));
+                let (expected, expected_ranges) = pack(&normal, None);
                 // The scalar set's own layer norm sums in f64: an element in a thousand may round the other way.
                 let differing = found.iter().zip(&expected).filter(|(a, b)| a != b).count();
                 assert!(
                     differing <= 1 + found.len() / 100,
                     "{packing:?}: {differing}"
                 );
-                for (scale, expected) in scales.iter().zip(expected_scales) {
-                    assert!((scale / expected - 1.0).abs() < 1e-5);
+                for (range, expected) in ranges.iter().zip(expected_ranges) {
+                    assert!((range.scale / expected.scale - 1.0).abs() < 1e-5);
                 }
             }
         }
@@ -524,5 +524,50 @@ fn a_row_of_zeros_stays_zero_and_the_largest_weight_is_exact() {
         packed.copy_row(1, &mut row);
         let largest = |x: &[f32]| x.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
         assert!((largest(&row) / largest(&data[40..80]) - 1.0).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn a_row_of_bytes_has_all_its_steps_between_its_own_lowest_and_highest() {
+    /// Half a step, and the rounding of what turns steps back.
+    const HALF: f32 = 0.5 + 1e-3;
+    let (pool, n) = (Pool::new(1), 64);
+    let one = |i: usize| {
+        if i / n == i % n { 1.0 } else { 0.0 }
+    };
+    let identity = Matrix::new(n, n, crate::MatrixData::F32((0..n * n).map(one).collect()));
+    let mut random = Random(5);
+    // As GELU leaves rows, the same below zero, about zero, and away from it.
+    for (lowest, highest) in [(-0.17, 6.0), (-6.0, 0.17), (-3.0, 3.0), (5.0, 6.0)] {
+        let middle = 0.5 * (lowest + highest);
+        let mut x = random.vec(n);
+        x.iter_mut()
+            .for_each(|x| *x = (middle + *x).clamp(lowest, highest));
+        (x[0], x[1]) = (lowest, highest);
+        let step = (highest.max(0.0) - lowest.min(0.0)) / 253.0;
+        for kernels in all_sets() {
+            let mut y = vec![0.0; n];
+            let rows = Rows {
+                data: &x,
+                stride: n,
+            };
+            product(
+                kernels,
+                &pool,
+                &mut y,
+                (rows, 1),
+                &identity,
+                Packing::Int8,
+                None,
+                Epilogue::Store,
+            );
+            for (y, x) in y.iter().zip(&x) {
+                assert!(
+                    (y - x).abs() <= HALF * step,
+                    "{}: {y}, not {x}",
+                    kernels.isa()
+                );
+            }
+        }
     }
 }

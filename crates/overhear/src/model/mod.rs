@@ -48,7 +48,7 @@ pub enum ComputeType {
     /// Emulated, slowly, where the machine has no instructions for it.
     Bf16,
     /// The linear layers in bytes: weights quantised at load with a scale per output, activations on the fly with a
-    /// scale per row; convolutions and attention as [`ComputeType::Bf16`].
+    /// scale and a middle per row; convolutions and attention as [`ComputeType::Bf16`].
     Int8,
 }
 
