@@ -114,13 +114,13 @@ impl Kernels {
     /// Whether bfloat16 products are summed in the order of tiles.
     #[cfg(test)]
     pub(crate) fn sums_tiles(&self) -> bool {
-        self.set.block_room(1) > 1
+        self.set.has_tiles()
     }
 
     /// Whether the weights of attention are computed in numbers of 16 bits.
     #[cfg(test)]
     pub(crate) fn weighs_in_16_bits(&self) -> bool {
-        self.set.lanes() == 16 && self.set.has_bf16()
+        self.set.lanes() == 16 && self.set.has_bf16() && !self.set.has_tiles()
     }
 
     #[cfg(test)]

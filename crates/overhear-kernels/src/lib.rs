@@ -8,8 +8,8 @@
 //! Results never depend on the number of threads: work is split over outputs, never over a sum.
 //!
 //! The vector kernels are written once, in `linear`, `attention`, `rows` and `math`, over the small vocabulary of
-//! `simd`, which each instruction set implements; products in bfloat16 and bytes, in `product` and `flash`, over the
-//! units of `dot`: dot products and tiles.
+//! `simd`, which each instruction set implements; products in bfloat16 and bytes, in `product`, `flash` and
+//! `flash_tiles`, over the units of `dot`: dot products and tiles.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![allow(
@@ -23,8 +23,10 @@ mod activations;
 mod attention;
 mod dot;
 mod flash;
+mod flash_tiles;
 mod isa;
 mod kernels;
+mod keys_values;
 mod linear;
 mod math;
 mod matrix;
@@ -46,9 +48,9 @@ mod weights;
 mod words;
 
 pub use activations::{Activations, PackedRows, Source};
-pub use flash::KeysValues;
 pub use isa::{ISA_VARIABLE, Isa, IsaError};
 pub use kernels::{AttentionShape, Epilogue, Kernels, Rows};
+pub use keys_values::KeysValues;
 pub use matrix::{Dtype, Matrix, MatrixData};
 pub use maxima::Maxima;
 pub use packed::{PackedMatrix, Packing};

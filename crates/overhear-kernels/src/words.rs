@@ -61,6 +61,12 @@ pub(crate) fn halves_of(elements: &mut [f32]) -> &mut [u16] {
     unsafe { std::slice::from_raw_parts_mut(elements.as_mut_ptr().cast(), 2 * elements.len()) }
 }
 
+/// The memory of f32 as words, whatever they hold.
+pub(crate) fn words_of(elements: &mut [f32]) -> &mut [u32] {
+    // SAFETY: an f32 is as large as a word and aligned as one; any bits are valid; borrowed mutably.
+    unsafe { std::slice::from_raw_parts_mut(elements.as_mut_ptr().cast(), elements.len()) }
+}
+
 /// The bytes of words, lowest first.
 pub(crate) fn bytes(words: &[u32]) -> &[u8] {
     // SAFETY: a word is four bytes.

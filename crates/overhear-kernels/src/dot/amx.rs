@@ -10,13 +10,13 @@ use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
 use super::avx512::Avx512Bf16;
-use super::tiles::{self, Place, Steps, TILE, TileUnit};
-use super::{Blocking, DotTask, Finish, LANES, Operands, Unit};
+use super::tiles::{self, Place, Steps, TILE, TileTask, TileUnit};
+use super::{Blocking, DotTask, Finish, LANES, Operands, Unit, tile_weight};
 use crate::packed::PANEL;
 use crate::simd::Avx512;
 
-/// Proof that the machine has AVX-512 with BF16 and VNNI, and AMX with BF16 and INT8, and that its system lets us use
-/// them.
+/// Proof that the machine has AVX-512 with BF16, VBMI and VNNI, and AMX with BF16 and INT8, and that its system lets us
+/// use them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Amx(Avx512Bf16);
 
@@ -25,7 +25,10 @@ impl Amx {
         static HAS: OnceLock<bool> = OnceLock::new();
         let bf16 = Avx512Bf16::new(Avx512::new()?)?;
         let has = HAS.get_or_init(|| {
-            is_x86_feature_detected!("avx512vnni") && has_tiles() && may_use_tiles()
+            is_x86_feature_detected!("avx512vnni")
+                && is_x86_feature_detected!("avx512vbmi")
+                && has_tiles()
+                && may_use_tiles()
         });
         has.then_some(Self(bf16))
     }
@@ -131,6 +134,18 @@ fn vectorize<U: Unit, T: DotTask>(unit: U, task: T) {
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vnni,avx512vbmi,avx2,fma,f16c"
+)]
+#[inline(never)]
+fn vectorize_tiles<U: TileUnit, T: TileTask>(unit: U, task: T) {
+    // SAFETY: `unit` proves tiles.
+    unsafe { configure(&WHOLE) };
+    task.run(unit);
+    // SAFETY: as above.
+    unsafe { asm!("tilerelease", options(nostack, nomem)) };
+}
+
 /// `$body` with the names of the tiles of sums of `$pair`.
 macro_rules! with_pair {
     ($pair:ident, $body:ident $(, $argument:expr)*) => {
@@ -180,21 +195,22 @@ macro_rules! store {
     };
 }
 
-/// `$steps.n` steps of `$line`s, of which each takes the second tile's operand further by `$second_bytes`.
+/// `$steps.n` steps of `$line`s, of which each takes the second tile's operand further by `$of_second`.
 macro_rules! walk {
-    ($steps:expr, $second_bytes:literal, $($line:expr),+) => {
+    ($steps:expr, $of_second:literal, $($line:expr),+) => {
         asm!(
             "2:",
             $($line,)+
-            "add {x}, 64",
+            "add {x}, {x_step}",
             "add {w}, 1024",
-            concat!("add {second}, ", $second_bytes),
+            concat!("add {second}, ", $of_second),
             "dec {n}",
             "jnz 2b",
             x = inout(reg) $steps.x => _,
             w = inout(reg) $steps.w => _,
             second = inout(reg) $steps.second => _,
             x_stride = in(reg) 4 * $steps.x_stride,
+            x_step = in(reg) 4 * $steps.x_step,
             line = in(reg) 4 * LANES,
             n = inout(reg) $steps.n => _,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
@@ -210,7 +226,7 @@ macro_rules! add {
         if OF_ROWS {
             walk!(
                 $steps,
-                "64",
+                "{x_step}",
                 "tileloadd tmm6, [{w} + {line}]",
                 "tileloadd tmm4, [{x} + {x_stride}]",
                 concat!($dot, " ", $first, ", tmm4, tmm6"),
@@ -225,6 +241,56 @@ macro_rules! add {
                 "tileloadd tmm6, [{w} + {line}]",
                 concat!($dot, " ", $first, ", tmm4, tmm6"),
                 "tileloadd tmm7, [{second} + {line}]",
+                concat!($dot, " ", $second, ", tmm4, tmm7")
+            )
+        }
+    };
+}
+
+/// The same of one step, with a store of each of the other tiles on the way.
+macro_rules! step_and_store {
+    ($steps:expr, $to:expr, $($line:expr),+) => {
+        asm!(
+            $($line,)+
+            x = in(reg) $steps.x,
+            w = in(reg) $steps.w,
+            second = in(reg) $steps.second,
+            x_stride = in(reg) 4 * $steps.x_stride,
+            line = in(reg) 4 * LANES,
+            first_to = in(reg) $to.first,
+            second_to = in(reg) $to.second,
+            to_stride = in(reg) 4 * PANEL,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack)
+        )
+    };
+}
+
+macro_rules! add_and_store {
+    ($first:literal, $second:literal, $other:literal, $after:literal, $dot:literal, $steps:expr, $to:expr) => {
+        if OF_ROWS {
+            step_and_store!(
+                $steps,
+                $to,
+                concat!("tilestored [{first_to} + {to_stride}], ", $other),
+                "tileloadd tmm6, [{w} + {line}]",
+                "tileloadd tmm4, [{x} + {x_stride}]",
+                concat!($dot, " ", $first, ", tmm4, tmm6"),
+                "tileloadd tmm5, [{second} + {x_stride}]",
+                concat!("tilestored [{second_to} + {to_stride}], ", $after),
+                concat!($dot, " ", $second, ", tmm5, tmm6")
+            )
+        } else {
+            step_and_store!(
+                $steps,
+                $to,
+                concat!("tilestored [{first_to} + {to_stride}], ", $other),
+                "tileloadd tmm4, [{x} + {x_stride}]",
+                "tileloadd tmm6, [{w} + {line}]",
+                concat!($dot, " ", $first, ", tmm4, tmm6"),
+                "tileloadd tmm7, [{second} + {line}]",
+                concat!("tilestored [{second_to} + {to_stride}], ", $after),
                 concat!($dot, " ", $second, ", tmm4, tmm7")
             )
         }
@@ -318,28 +384,16 @@ unsafe impl<const INT8: bool> Unit for AmxTiles<INT8> {
         // SAFETY: the caller's.
         unsafe { self.0.0.store_bf16(to, v) }
     }
-
-    #[inline(always)]
-    unsafe fn weigh(
-        self,
-        scores: *const f32,
-        place: usize,
-        n_panels: usize,
-        (scale, offset): (f32, f32),
-        to: *mut u16,
-        sums: __m512,
-    ) -> __m512 {
-        // SAFETY: the caller's.
-        unsafe {
-            self.0
-                .0
-                .weigh(scores, place, n_panels, (scale, offset), to, sums)
-        }
-    }
 }
 
 impl<const INT8: bool> TileUnit for AmxTiles<INT8> {
     type Sums = ();
+
+    #[inline]
+    fn vectorize_tiles<T: TileTask>(self, task: T) {
+        // SAFETY: `self` proves the features.
+        unsafe { vectorize_tiles(self, task) }
+    }
 
     #[inline(always)]
     unsafe fn set_words(self, (): &mut (), words: usize) {
@@ -371,8 +425,125 @@ impl<const INT8: bool> TileUnit for AmxTiles<INT8> {
     }
 
     #[inline(always)]
+    unsafe fn add_and_store<const PAIR: usize, const OF_ROWS: bool>(
+        self,
+        (): &mut (),
+        step: &Steps,
+        to: Place,
+    ) {
+        // SAFETY: as above.
+        unsafe {
+            match (INT8, PAIR) {
+                (true, 0) => {
+                    add_and_store!("tmm0", "tmm1", "tmm2", "tmm3", "tdpbusd", step, to);
+                }
+                (true, _) => {
+                    add_and_store!("tmm2", "tmm3", "tmm0", "tmm1", "tdpbusd", step, to);
+                }
+                (false, 0) => {
+                    add_and_store!("tmm0", "tmm1", "tmm2", "tmm3", "tdpbf16ps", step, to);
+                }
+                (false, _) => {
+                    add_and_store!("tmm2", "tmm3", "tmm0", "tmm1", "tdpbf16ps", step, to);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn store<const PAIR: usize>(self, (): &mut (), to: Place) {
         // SAFETY: as above.
         unsafe { with_pair!(PAIR, store, to) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(
+        self,
+        from: *const u32,
+        from_stride: usize,
+        to: *mut u32,
+        to_stride: usize,
+    ) {
+        // SAFETY: `self` proves avx512f; the caller vouches for the words.
+        unsafe {
+            let mut rows = [_mm512_setzero_si512(); TILE];
+            for (i, row) in rows.iter_mut().enumerate() {
+                *row = _mm512_loadu_si512(from.add(i * from_stride).cast());
+            }
+            // Four words of a quarter of a vector go together: of two rows..
+            let mut of_two = rows;
+            for i in (0..TILE).step_by(2) {
+                of_two[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+                of_two[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+            }
+            // .. of four: quarter `q` of vector `4 i + c` is column `4 q + c` of rows `4 i` to `4 i + 3`.
+            let mut of_four = of_two;
+            for i in (0..TILE).step_by(4) {
+                of_four[i] = _mm512_unpacklo_epi64(of_two[i], of_two[i + 2]);
+                of_four[i + 1] = _mm512_unpackhi_epi64(of_two[i], of_two[i + 2]);
+                of_four[i + 2] = _mm512_unpacklo_epi64(of_two[i + 1], of_two[i + 3]);
+                of_four[i + 3] = _mm512_unpackhi_epi64(of_two[i + 1], of_two[i + 3]);
+            }
+            for c in 0..4 {
+                let (a, b, d, e) = (of_four[c], of_four[4 + c], of_four[8 + c], of_four[12 + c]);
+                let (even, below) = (
+                    _mm512_shuffle_i32x4::<0x88>(a, b),
+                    _mm512_shuffle_i32x4::<0x88>(d, e),
+                );
+                let (odd, odd_below) = (
+                    _mm512_shuffle_i32x4::<0xdd>(a, b),
+                    _mm512_shuffle_i32x4::<0xdd>(d, e),
+                );
+                let to = |q: usize| to.add((4 * q + c) * to_stride).cast();
+                _mm512_storeu_si512(to(0), _mm512_shuffle_i32x4::<0x88>(even, below));
+                _mm512_storeu_si512(to(1), _mm512_shuffle_i32x4::<0x88>(odd, odd_below));
+                _mm512_storeu_si512(to(2), _mm512_shuffle_i32x4::<0xdd>(even, below));
+                _mm512_storeu_si512(to(3), _mm512_shuffle_i32x4::<0xdd>(odd, odd_below));
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weigh_pairs(
+        self,
+        scores: *const f32,
+        n_pairs: usize,
+        scale: f32,
+        offsets: *const f32,
+        ahead: *const u32,
+        to: *mut u32,
+    ) -> u16 {
+        const IN_BOTH: i32 = (tile_weight::ABOVE as i32) << 16 | tile_weight::ABOVE as i32;
+        // SAFETY: `self` proves the features; the caller vouches for scores, weights and offsets.
+        unsafe {
+            let scale = _mm512_set1_ps(scale * tile_weight::ONE);
+            let offset = _mm512_mul_ps(_mm512_loadu_ps(offsets), _mm512_set1_ps(tile_weight::ONE));
+            let fixed = |at: *const f32| {
+                _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_loadu_ps(at), scale, offset))
+            };
+            let bows = tile_weight::BOWS.0.as_ptr();
+            let (bows, others) = (
+                _mm512_loadu_si512(bows.cast()),
+                _mm512_loadu_si512(bows.add(64).cast()),
+            );
+            // Packing goes by quarters: four queries of one key, the same of the other.
+            let in_turns = _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
+            let in_turns = _mm512_broadcast_i32x4(in_turns);
+            let mut all = _mm512_setzero_si512();
+            for pair in 0..n_pairs {
+                let scores = scores.add(pair * 2 * PANEL);
+                let ahead = ahead.wrapping_add(pair * 2 * LANES);
+                _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(LANES).cast());
+                let packed = _mm512_packus_epi32(fixed(scores), fixed(scores.add(PANEL)));
+                let x = _mm512_shuffle_epi8(packed, in_turns);
+                // The low bytes' last 7 bits choose; nothing is added to high bytes.
+                let bow = _mm512_maskz_permutex2var_epi8(0x5555_5555_5555_5555, bows, x, others);
+                let bits = _mm512_sub_epi16(x, bow);
+                _mm512_storeu_si512(to.add(pair * TILE).cast(), bits);
+                all = _mm512_or_si512(all, bits);
+            }
+            _mm512_test_epi32_mask(all, _mm512_set1_epi32(IN_BOTH))
+        }
     }
 }

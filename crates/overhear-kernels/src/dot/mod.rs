@@ -24,6 +24,11 @@ mod registers;
     not(target_arch = "x86_64"),
     allow(dead_code, reason = "there the twin alone has tiles, in tests")
 )]
+mod tile_weight;
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "there the twin alone has tiles, in tests")
+)]
 mod tiles;
 #[cfg_attr(
     not(target_arch = "x86_64"),
@@ -44,7 +49,7 @@ use neon::{NeonBf16, NeonInt8, NeonWide};
 pub(crate) use plain::{PlainBf16, PlainInt8};
 #[cfg(test)]
 use plain_tiles::PlainTiles;
-pub(crate) use tiles::SLACK_ROWS;
+pub(crate) use tiles::{SLACK_ROWS, TILE, TileOperands, TileTask, TileUnit, multiply_tiles};
 
 use std::ops::Range;
 
@@ -79,8 +84,6 @@ pub(crate) struct Blocking {
     pub(crate) group_bytes: usize,
     /// The most rows of a task whose sums must wait for further words of K.
     pub(crate) waiting_rows: usize,
-    /// Keys that attention takes at a time; whole panels.
-    pub(crate) keys: usize,
     /// Elements from the sums of a panel to those of the next: as many as a block has, and a cache line more, so that the
     /// same row of all panels is not in the same place of the first-level cache.
     pub(crate) place: usize,
@@ -351,14 +354,33 @@ impl Set {
         }
     }
 
-    /// Rows that a block of `n` reads and writes.
-    pub(crate) fn block_room(self, n: usize) -> usize {
+    /// Whether it has tiles.
+    pub(crate) fn has_tiles(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Set::Amx(_) => n.next_multiple_of(tiles::TILE),
+            Set::Amx(_) => true,
             #[cfg(test)]
-            Set::PlainTiles(_) => n.next_multiple_of(tiles::TILE),
-            _ => n,
+            Set::PlainTiles(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Runs `task` on tiles of bfloat16.
+    ///
+    /// # Panics
+    /// If the set has none.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(unused_variables, reason = "there only the tests have tiles")
+    )]
+    #[inline]
+    pub(crate) fn run_tiles<T: TileTask>(self, task: T) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx(amx) => AmxTiles::<false>(amx).vectorize_tiles(task),
+            #[cfg(test)]
+            Set::PlainTiles(_) => PlainTiles::<false>.vectorize_tiles(task),
+            _ => unreachable!("a set without tiles"),
         }
     }
 

@@ -1,11 +1,11 @@
 //! The tiles of AMX in plain Rust: the twin that packing, blocks, tails and attention are tested on where there are none.
 
 use super::plain::With;
-use super::tiles::{self, Place, Steps, TILE, TileUnit};
-use super::{Blocking, DotTask, Finish, LANES, Operands, Unit};
+use super::tiles::{self, Place, Steps, TILE, TileTask, TileUnit};
+use super::{Blocking, DotTask, Finish, LANES, Operands, Unit, tile_weight};
 use crate::packed::PANEL;
-use crate::simd::Simd;
 use crate::simd::plain::Plain;
+use crate::simd::{Simd, Vectorized};
 
 /// bfloat16 by tiles, or bytes (`INT8`).
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,18 @@ fn elements() -> impl Iterator<Item = (usize, usize)> {
 impl<const INT8: bool> TileUnit for PlainTiles<INT8> {
     type Sums = Registers;
 
+    fn vectorize_tiles<T: TileTask>(self, task: T) {
+        struct With<T>(T);
+        impl<T: TileTask> Vectorized for With<T> {
+            type Output = ();
+
+            fn run<S: Simd>(self, _: S) {
+                self.0.run(PlainTiles::<false>);
+            }
+        }
+        Plain.vectorize(With(task));
+    }
+
     unsafe fn set_words(self, registers: &mut Registers, words: usize) {
         *registers = Registers {
             words,
@@ -112,7 +124,7 @@ impl<const INT8: bool> TileUnit for PlainTiles<INT8> {
                         // SAFETY: the caller's: these are within rows and panels.
                         unsafe {
                             (
-                                *x.add(row * steps.x_stride + word),
+                                *x.add(step * steps.x_step + row * steps.x_stride + i),
                                 *w.add(word * LANES + out),
                             )
                         }
@@ -127,6 +139,23 @@ impl<const INT8: bool> TileUnit for PlainTiles<INT8> {
         }
     }
 
+    unsafe fn add_and_store<const PAIR: usize, const OF_ROWS: bool>(
+        self,
+        registers: &mut Registers,
+        step: &Steps,
+        to: Place,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            if PAIR == 0 {
+                self.store::<1>(registers, to);
+            } else {
+                self.store::<0>(registers, to);
+            }
+            self.add::<PAIR, OF_ROWS>(registers, &Steps { n: 1, ..*step });
+        }
+    }
+
     unsafe fn store<const PAIR: usize>(self, registers: &mut Registers, to: Place) {
         for (tile, to) in registers.sums[PAIR].iter().zip([to.first, to.second]) {
             for (row, out) in elements() {
@@ -134,6 +163,44 @@ impl<const INT8: bool> TileUnit for PlainTiles<INT8> {
                 unsafe { *to.add(row * PANEL + out) = tile[row][out] };
             }
         }
+    }
+
+    unsafe fn transpose(
+        self,
+        from: *const u32,
+        from_stride: usize,
+        to: *mut u32,
+        to_stride: usize,
+    ) {
+        for (row, column) in elements() {
+            // SAFETY: the caller's.
+            unsafe { *to.add(column * to_stride + row) = *from.add(row * from_stride + column) };
+        }
+    }
+
+    unsafe fn weigh_pairs(
+        self,
+        scores: *const f32,
+        n_pairs: usize,
+        scale: f32,
+        offsets: *const f32,
+        _: *const u32,
+        to: *mut u32,
+    ) -> u16 {
+        let mut above = 0;
+        for (pair, query) in (0..n_pairs * TILE).map(|i| (i / TILE, i % TILE)) {
+            // SAFETY: the caller's.
+            unsafe {
+                let [first, second] = [0, 1].map(|key| {
+                    let score = *scores.add((2 * pair + key) * PANEL + query);
+                    tile_weight::weight(score, scale, *offsets.add(query))
+                });
+                *to.add(pair * TILE + query) = u32::from(first) | u32::from(second) << 16;
+                let is_above = (first | second) & tile_weight::ABOVE > 0;
+                above |= u16::from(is_above) << query;
+            }
+        }
+        above
     }
 }
 

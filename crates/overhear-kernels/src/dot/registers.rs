@@ -14,7 +14,6 @@ pub(super) const BLOCKING: Blocking = Blocking {
     k_words: usize::MAX,
     group_bytes: 384 << 10,
     waiting_rows: usize::MAX,
-    keys: usize::MAX,
     place: MAX_ROWS * PANEL + LANES,
 };
 

@@ -5,6 +5,8 @@
 //! turns: a pair is stored when the other has taken its first step, as a store right behind the last step would wait
 //! for it, and the tiles with it. Rows are read in sixteens, those beyond the last for nothing, so a buffer of rows ends
 //! with [`SLACK_ROWS`] more than it has.
+//!
+//! Attention has them the other way around, with many tiles of rows and one panel: [`multiply_tiles`].
 
 use super::{Blocking, Finish, LANES, Operands, Unit};
 use crate::packed::PANEL;
@@ -23,7 +25,6 @@ pub(super) const BLOCKING: Blocking = Blocking {
     k_words: 640,
     group_bytes: 800 << 10,
     waiting_rows: 384,
-    keys: 64,
     place: ROWS * PANEL + LANES,
 };
 /// Rows that may be read beyond the last.
@@ -31,10 +32,11 @@ pub(crate) const SLACK_ROWS: usize = TILE - 1;
 
 /// Steps of K that a pair of tiles of sums takes.
 #[derive(Clone, Copy)]
-pub(super) struct Steps {
-    /// Row 0, and words from row to row; a step takes 16 words.
+pub(crate) struct Steps {
+    /// Row 0, words from row to row, and from a step's to the next's, of which it takes 16.
     pub(super) x: *const u32,
     pub(super) x_stride: usize,
+    pub(super) x_step: usize,
     /// Half a panel; a step takes 16 x 16 words.
     pub(super) w: *const u32,
     /// Of the pair's second tile: its row 0, if they are two of rows, or its half of the panel.
@@ -42,17 +44,41 @@ pub(super) struct Steps {
     pub(super) n: usize,
 }
 
+impl Steps {
+    /// All but the first `n` steps.
+    #[inline(always)]
+    fn skip<const OF_ROWS: bool>(&self, n: usize) -> Self {
+        let of_second = if OF_ROWS { self.x_step } else { TILE * LANES };
+        Self {
+            x: self.x.wrapping_add(n * self.x_step),
+            w: self.w.wrapping_add(n * TILE * LANES),
+            second: self.second.wrapping_add(n * of_second),
+            n: self.n - n,
+            ..*self
+        }
+    }
+}
+
 /// Where a pair of tiles of sums goes, [`PANEL`] elements from row to row.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(crate) struct Place {
     pub(super) first: *mut i32,
     pub(super) second: *mut i32,
 }
 
+/// A kernel call with its arguments, to be compiled for tiles of bfloat16.
+pub(crate) trait TileTask {
+    /// Runs the kernel; `#[inline(always)]` in every implementation.
+    fn run<U: TileUnit>(self, unit: U);
+}
+
 /// A unit that multiplies tiles, with two pairs of tiles of sums, 0 and 1.
-pub(super) trait TileUnit: Unit {
+pub(crate) trait TileUnit: Unit {
     /// The sums, where they are not registers.
     type Sums: Default;
+
+    /// Compiles `task` for this unit and runs it.
+    fn vectorize_tiles<T: TileTask>(self, task: T);
 
     /// Steps take `words <= 16` words of K from now on; the sums are lost.
     ///
@@ -76,11 +102,124 @@ pub(super) trait TileUnit: Unit {
         steps: &Steps,
     );
 
+    /// Takes one step, and writes the other pair on the way: a tile before each of the step's products, so that neither
+    /// waits for its sums.
+    ///
+    /// # Safety
+    /// As [`Self::add`] and [`Self::store`].
+    unsafe fn add_and_store<const PAIR: usize, const OF_ROWS: bool>(
+        self,
+        sums: &mut Self::Sums,
+        step: &Steps,
+        to: Place,
+    );
+
     /// Writes a pair.
     ///
     /// # Safety
     /// The place must be writable; and as [`Self::set_words`].
     unsafe fn store<const PAIR: usize>(self, sums: &mut Self::Sums, to: Place);
+
+    /// Writes the transpose of 16 rows of 16 words, `from_stride` words apart, to `to`, `to_stride` apart.
+    ///
+    /// # Safety
+    /// They must be readable and writable.
+    unsafe fn transpose(self, from: *const u32, from_stride: usize, to: *mut u32, to_stride: usize);
+
+    /// The weights of `n_pairs` pairs of keys, for 16 queries: `2^(scale * score + offset - 127)`, by
+    /// [`tile_weight`](super::tile_weight). A key's scores are a row of [`PANEL`], a pair's weights 16 words, its first key
+    /// in their low halves. With each pair two lines of what is `ahead` are fetched. Bit `i` says whether a weight of query
+    /// `i` is 2 or more; from 2 on they are not right.
+    ///
+    /// # Safety
+    /// Scores must be readable, weights writable, and 16 of the offsets readable.
+    unsafe fn weigh_pairs(
+        self,
+        scores: *const f32,
+        n_pairs: usize,
+        scale: f32,
+        offsets: *const f32,
+        ahead: *const u32,
+        to: *mut u32,
+    ) -> u16;
+}
+
+/// Rows in tiles, and a panel that they are multiplied by.
+#[derive(Clone, Copy)]
+pub(crate) struct TileOperands {
+    /// The first tile of rows, words from one to the next, and in each from the tile of a step to that of the next.
+    pub(crate) x: *const u32,
+    pub(crate) x_tile: usize,
+    pub(crate) x_step: usize,
+    pub(crate) n_tiles: usize,
+    /// The panel, and words to its second half.
+    pub(crate) w: *const u32,
+    pub(crate) w_half: usize,
+    pub(crate) n_steps: usize,
+    /// Whether sums start from what is there instead of zero.
+    pub(crate) carry: bool,
+}
+
+/// Writes the sums, `[16 * n_tiles, 32]`, to `to`; if `OF_ROWS`, of the first half of the panel alone, and what is behind
+/// an odd number of tiles is written too.
+///
+/// # Safety
+/// There must be steps, and the operands be readable and the sums writable.
+#[inline(always)]
+pub(crate) unsafe fn multiply_tiles<U: TileUnit, const OF_ROWS: bool>(
+    unit: U,
+    operands: &TileOperands,
+    to: *mut f32,
+) {
+    let TileOperands {
+        x,
+        x_tile,
+        x_step,
+        n_tiles,
+        w,
+        w_half,
+        n_steps,
+        carry,
+    } = *operands;
+    let mut sums = U::Sums::default();
+    let of_pair = if OF_ROWS { 2 } else { 1 };
+    let n_pairs = n_tiles.div_ceil(of_pair);
+    let mut last = None;
+    for i in 0..n_pairs {
+        let tile = i * of_pair;
+        let x = x.wrapping_add(tile * x_tile);
+        let first = to.cast::<i32>().wrapping_add(tile * TILE * PANEL);
+        let (second, beside) = match OF_ROWS {
+            false => (w.wrapping_add(w_half), LANES),
+            true if tile + 1 < n_tiles => (x.wrapping_add(x_tile), TILE * PANEL),
+            true => (x, TILE * PANEL),
+        };
+        let steps = Steps {
+            x,
+            x_stride: TILE,
+            x_step,
+            w,
+            second,
+            n: n_steps,
+        };
+        let place = Place {
+            first,
+            second: first.wrapping_add(beside),
+        };
+        // SAFETY: the caller's.
+        unsafe {
+            if i % 2 == 0 {
+                pair::<U, OF_ROWS, 0, 1>(unit, &mut sums, &steps, carry, place, last);
+            } else {
+                pair::<U, OF_ROWS, 1, 0>(unit, &mut sums, &steps, carry, place, last);
+            }
+        }
+        last = Some(place);
+    }
+    if let Some(last) = last {
+        // SAFETY: as above.
+        unsafe { store_last(unit, &mut sums, n_pairs, last) };
+    }
 }
 
 /// See [`Unit::multiply`].
@@ -188,6 +327,7 @@ unsafe fn pairs<U: TileUnit, F: Finish<U>, const OF_ROWS: bool>(
         let steps = Steps {
             x: operands.x,
             x_stride: operands.x_stride,
+            x_step: TILE,
             w: if half == 1 { other_half } else { w },
             second: if OF_ROWS {
                 operands.x.wrapping_add(TILE * operands.x_stride)
@@ -223,12 +363,24 @@ unsafe fn pairs<U: TileUnit, F: Finish<U>, const OF_ROWS: bool>(
     if let Some(last) = last {
         // SAFETY: as above.
         unsafe {
-            if n_pairs % 2 == 1 {
-                unit.store::<0>(sums, last);
-            } else {
-                unit.store::<1>(sums, last);
-            }
+            store_last(unit, sums, n_pairs, last);
             show::<U, F, OF_ROWS>(unit, n, n_pairs - 1, last, finish);
+        }
+    }
+}
+
+/// Stores the last of `n_pairs` pairs, in turns.
+///
+/// # Safety
+/// The place must be writable.
+#[inline(always)]
+unsafe fn store_last<U: TileUnit>(unit: U, sums: &mut U::Sums, n_pairs: usize, last: Place) {
+    // SAFETY: the caller's.
+    unsafe {
+        if n_pairs % 2 == 1 {
+            unit.store::<0>(sums, last);
+        } else {
+            unit.store::<1>(sums, last);
         }
     }
 }
@@ -268,19 +420,16 @@ unsafe fn pair<U: TileUnit, const OF_ROWS: bool, const OWN: usize, const OTHER: 
     unsafe {
         unit.start::<OWN>(sums, carry.then_some(place));
         unit.add::<OWN, OF_ROWS>(sums, &Steps { n: 1, ..*steps });
-        if let Some(last) = last {
-            unit.store::<OTHER>(sums, last);
-        }
-        if steps.n > 1 {
-            let of_second = if OF_ROWS { TILE } else { TILE * LANES };
-            let others = Steps {
-                x: steps.x.wrapping_add(TILE),
-                w: steps.w.wrapping_add(TILE * LANES),
-                second: steps.second.wrapping_add(of_second),
-                n: steps.n - 1,
-                ..*steps
-            };
-            unit.add::<OWN, OF_ROWS>(sums, &others);
+        match last {
+            Some(last) if steps.n > 1 => {
+                unit.add_and_store::<OWN, OF_ROWS>(sums, &steps.skip::<OF_ROWS>(1), last);
+                if steps.n > 2 {
+                    unit.add::<OWN, OF_ROWS>(sums, &steps.skip::<OF_ROWS>(2));
+                }
+            }
+            Some(last) => unit.store::<OTHER>(sums, last),
+            None if steps.n > 1 => unit.add::<OWN, OF_ROWS>(sums, &steps.skip::<OF_ROWS>(1)),
+            None => {}
         }
     }
 }

@@ -158,12 +158,6 @@ unsafe impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn has_above(self, v: __m512, limit: f32) -> bool {
-        // SAFETY: `self` proves avx512f.
-        unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(v, _mm512_set1_ps(limit)) != 0 }
-    }
-
-    #[inline(always)]
     fn round(self, a: __m512) -> __m512 {
         // SAFETY: `self` proves avx512f.
         unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }

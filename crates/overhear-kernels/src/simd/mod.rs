@@ -210,12 +210,6 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
         self.sum4([v; 4])[0]
     }
 
-    /// Whether a lane is above `limit`.
-    #[inline(always)]
-    fn has_above(self, v: Self::V, limit: f32) -> bool {
-        self.max_lane(v) > limit
-    }
-
     /// The largest lane; NaN is skipped unless it is in the first.
     #[inline(always)]
     fn max_lane(self, v: Self::V) -> f32 {

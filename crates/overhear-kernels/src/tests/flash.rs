@@ -121,7 +121,7 @@ fn check_scores(
 #[test]
 fn flash_attention_matches_scalar_on_awkward_sizes() {
     for n_key in [1, 2, 31, 32, 33, 65, 100] {
-        for n_query in [1, 2, 3, 5, 12, 13, 30] {
+        for n_query in [1, 2, 3, 5, 12, 13, 16, 17, 30, 47] {
             check(3, 64, n_query, n_key);
         }
     }
@@ -133,14 +133,14 @@ fn flash_attention_matches_scalar_on_awkward_sizes() {
 #[test]
 fn flash_attention_matches_scalar_at_whispers_shape() {
     if !cfg!(miri) {
-        for n_query in [1, 5, 20] {
+        for n_query in [1, 5, 20, 70] {
             check(2, 64, n_query, 1500);
         }
     }
 }
 
 #[test]
-fn scores_far_above_those_of_the_first_keys_scale_their_weights_down() {
+fn scores_far_above_those_of_the_first_keys_leave_nothing_of_theirs() {
     for n_query in [1, 20] {
         // A little above, by powers of two up to 2^100, and so far that nothing is left of what was before.
         for step in [1.0, 8.0, 60.0, 500.0] {
@@ -177,6 +177,45 @@ fn a_query_of_flash_attention_is_the_same_bits_alone_and_among_others_and_on_any
                 assert_eq!(all[first * width..][..n * width], bits(2, first, n));
             }
         }
+    }
+}
+
+#[test]
+fn attention_by_tiles_of_the_machine_gives_the_bits_of_their_twin() {
+    let Some(machine) = Kernels::new(Isa::Amx) else {
+        eprintln!("left out: this machine lacks {}", Isa::Amx);
+        return;
+    };
+    let pool = Pool::new(1);
+    // Half a panel of queries and all of it; a head of no whole steps; scores that take a second run.
+    for (head_dim, n_query, n_key, step) in [
+        (64, 5, 333, 0.0),
+        (64, 40, 600, 0.0),
+        (80, 20, 45, 0.0),
+        (64, 20, 300, 60.0),
+    ] {
+        let mut random = Random(n_key as u64);
+        let q = random.vec(n_query * head_dim);
+        let mut kv = random.vec(n_key * 2 * head_dim);
+        for (key, row) in kv.chunks_exact_mut(2 * head_dim).enumerate() {
+            let size = 1.0 + step * (key / 64) as f32;
+            row[..head_dim].iter_mut().for_each(|k| *k *= size);
+        }
+        let bits = |kernels: Kernels| {
+            let (q, _) = bf16_rows(kernels, &pool, &q, head_dim);
+            let (kv, _) = bf16_rows(kernels, &pool, &kv, 2 * head_dim);
+            let mut packed = KeysValues::new(1, head_dim, n_key);
+            let (k, v) = (kv.columns(0, head_dim), kv.columns(head_dim, head_dim));
+            kernels.pack_keys_values(&pool, &mut packed, k, v);
+            let mut out = Activations::new(Packing::Bf16, n_query, head_dim);
+            kernels.flash_attention(&pool, (&mut out, 0), (q.rows(), n_query), &packed);
+            out.bf16_mut().0.to_vec()
+        };
+        assert_eq!(
+            bits(machine),
+            bits(Kernels::plain_tiles()),
+            "{n_query} queries, {n_key} keys, a head of {head_dim}"
+        );
     }
 }
 
