@@ -517,7 +517,11 @@ impl<const INT8: bool> TileUnit for AmxTiles<INT8> {
         // SAFETY: `self` proves the features; the caller vouches for scores, weights and offsets.
         unsafe {
             let scale = _mm512_set1_ps(scale * tile_weight::ONE);
-            let offset = _mm512_mul_ps(_mm512_loadu_ps(offsets), _mm512_set1_ps(tile_weight::ONE));
+            let offset = _mm512_fmadd_ps(
+                _mm512_loadu_ps(offsets),
+                _mm512_set1_ps(tile_weight::ONE),
+                _mm512_set1_ps(-tile_weight::LESS),
+            );
             let fixed = |at: *const f32| {
                 _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_loadu_ps(at), scale, offset))
             };
@@ -538,8 +542,10 @@ impl<const INT8: bool> TileUnit for AmxTiles<INT8> {
                 let packed = _mm512_packus_epi32(fixed(scores), fixed(scores.add(PANEL)));
                 let x = _mm512_shuffle_epi8(packed, in_turns);
                 // The low bytes' last 7 bits choose; nothing is added to high bytes.
-                let bow = _mm512_maskz_permutex2var_epi8(0x5555_5555_5555_5555, bows, x, others);
-                let bits = _mm512_sub_epi16(x, bow);
+                let fraction = _mm512_srli_epi16::<1>(x);
+                let bow =
+                    _mm512_maskz_permutex2var_epi8(0x5555_5555_5555_5555, bows, fraction, others);
+                let bits = _mm512_avg_epu16(x, bow);
                 _mm512_storeu_si512(to.add(pair * TILE).cast(), bits);
                 all = _mm512_or_si512(all, bits);
             }
