@@ -30,51 +30,82 @@ pub(crate) fn flash_attention(
     assert!(keys_values.n_key() > 0, "attention to nothing");
     let (out, out_stride) = out.bf16_mut();
     let out = Split::new(&mut out[first_out * out_stride..]);
-    if set.has_tiles() {
-        return flash_tiles(set, pool, (out, out_stride), (q, n_query), keys_values);
-    }
-    let (n_head, head_dim) = (keys_values.n_head(), keys_values.head_dim());
-    let blocking = set.blocking();
-    let n_blocks = n_query.div_ceil(blocking.rows);
-    let rows = n_query.div_ceil(n_blocks.max(1));
+    let n_tasks = n_query.div_ceil(set.blocking().rows);
+    let rows = n_query.div_ceil(n_tasks.max(1));
     // Heads outermost: threads at work share a head's keys and values.
-    pool.run(n_head * n_blocks, &|task| {
-        let (head, first) = (task / n_blocks, task % n_blocks * rows);
-        let n = rows.min(n_query.saturating_sub(first));
-        let n_scores = keys_values.padded() / PANEL * blocking.place;
-        let n_sums = head_dim.div_ceil(PANEL) * blocking.place;
-        scratch::with(
-            n_scores + n_sums + n * keys_values.padded() / 2,
-            |scratch| {
-                let (scores, scratch) = scratch.split_at_mut(n_scores);
-                let (sums, weights) = scratch.split_at_mut(n_sums);
-                set.run_bf16(Block {
-                    keys_values,
-                    q,
-                    out,
-                    out_stride,
-                    head,
-                    first,
-                    n,
-                    scores,
-                    weights,
-                    sums,
-                });
-            },
-        );
+    pool.run(keys_values.n_head() * n_tasks, &|task| {
+        let first = task % n_tasks * rows;
+        let queries = Queries {
+            keys_values,
+            q,
+            out,
+            out_stride,
+            head: task / n_tasks,
+            first,
+            n: rows.min(n_query.saturating_sub(first)),
+        };
+        if set.has_tiles() {
+            flash_tiles(set, queries);
+        } else {
+            flash_block(set, queries);
+        }
     });
 }
 
-/// Some queries of one head.
-struct Block<'a> {
-    keys_values: &'a KeysValues,
-    q: PackedRows<'a>,
-    out: Split<'a, u16>,
+/// Some queries of one head: a task.
+#[derive(Clone, Copy)]
+pub(crate) struct Queries<'a> {
+    pub(crate) keys_values: &'a KeysValues,
+    pub(crate) q: PackedRows<'a>,
+    pub(crate) out: Split<'a, u16>,
     /// Elements from row to row.
-    out_stride: usize,
-    head: usize,
-    first: usize,
-    n: usize,
+    pub(crate) out_stride: usize,
+    pub(crate) head: usize,
+    pub(crate) first: usize,
+    pub(crate) n: usize,
+}
+
+impl<'a> Queries<'a> {
+    /// Where `n` elements of query `i`, of the head's from `element` on, go.
+    ///
+    /// # Safety
+    /// No other part that is alive overlaps them, see [`Split::take`].
+    #[inline(always)]
+    pub(crate) unsafe fn output(&self, i: usize, element: usize, n: usize) -> &'a mut [u16] {
+        let row = (self.first + i) * self.out_stride;
+        let at = row + self.head * self.keys_values.head_dim() + element;
+        // SAFETY: the caller's.
+        unsafe { self.out.take(at, n) }
+    }
+
+    /// Takes scores to powers of two.
+    #[inline(always)]
+    pub(crate) fn scale(&self) -> f32 {
+        std::f32::consts::LOG2_E / (self.keys_values.head_dim() as f32).sqrt()
+    }
+}
+
+/// A task by dot products.
+fn flash_block(set: Set, queries: Queries<'_>) {
+    let (head_dim, padded) = (queries.keys_values.head_dim(), queries.keys_values.padded());
+    let place = set.blocking().place;
+    let n_scores = padded / PANEL * place;
+    let n_sums = head_dim.div_ceil(PANEL) * place;
+    scratch::with(n_scores + n_sums + queries.n * padded / 2, |scratch| {
+        let (scores, scratch) = scratch.split_at_mut(n_scores);
+        let (sums, weights) = scratch.split_at_mut(n_sums);
+        set.run_bf16(Block {
+            queries,
+            scores,
+            weights,
+            sums,
+        });
+    });
+}
+
+/// A task and what it makes on its way.
+struct Block<'a> {
+    queries: Queries<'a>,
     /// [`Blocking::place`](crate::dot::Blocking) for every panel: `[n, 32]`.
     scores: &'a mut [f32],
     /// `[n, padded]` bfloat16.
@@ -87,18 +118,17 @@ impl DotTask for Block<'_> {
     #[inline(always)]
     fn run<U: Unit>(mut self, unit: U) {
         let (s, lanes) = (unit.simd(), <U::Simd as Simd>::LANES);
-        let head_dim = self.keys_values.head_dim();
+        let Queries { keys_values, n, .. } = self.queries;
         self.multiply_keys(unit);
         // Of the weights, in lanes.
         let mut totals = [s.splat(0.0); MAX_ROWS];
-        for (i, total) in totals.iter_mut().enumerate().take(self.n) {
+        for (i, total) in totals.iter_mut().enumerate().take(n) {
             *total = self.soften(unit, i);
         }
         self.multiply_values(unit);
-        for i in 0..self.n {
-            let from = (self.first + i) * self.out_stride + self.head * head_dim;
+        for i in 0..n {
             // SAFETY: no other task has this head of this query.
-            let out = unsafe { self.out.take(from, head_dim) };
+            let out = unsafe { self.queries.output(i, 0, keys_values.head_dim()) };
             let scale = s.splat(1.0 / s.sum(totals[i]));
             for (out, sums) in out
                 .chunks_mut(PANEL)
@@ -117,22 +147,29 @@ impl Block<'_> {
     /// Scores of all queries and keys, not yet scaled; of what pads the last panel, negative infinity.
     #[inline(always)]
     fn multiply_keys<U: Unit>(&mut self, unit: U) {
-        let kv = self.keys_values;
+        let Queries {
+            keys_values: kv,
+            q,
+            head,
+            first,
+            n,
+            ..
+        } = self.queries;
         let n_words = kv.head_dim() / 2;
         let n_panels = kv.padded() / PANEL;
         let operands = Operands {
-            x: self.q.words[self.first * self.q.stride + self.head * n_words..].as_ptr(),
-            x_stride: self.q.stride,
-            w: kv.keys(self.head).as_ptr(),
+            x: q.words[first * q.stride + head * n_words..].as_ptr(),
+            x_stride: q.stride,
+            w: kv.keys(head).as_ptr(),
             w_stride: n_words * PANEL,
             n_words,
             starts: std::ptr::null(),
             carry: false,
         };
-        multiply(unit, self.n, n_panels, operands, self.scores);
+        multiply(unit, n, n_panels, operands, self.scores);
         let in_last = kv.n_key() - (n_panels - 1) * PANEL;
         let last = &mut self.scores[(n_panels - 1) * U::BLOCKING.place..];
-        for scores in last.chunks_exact_mut(PANEL).take(self.n) {
+        for scores in last.chunks_exact_mut(PANEL).take(n) {
             scores[in_last..].fill(f32::NEG_INFINITY);
         }
     }
@@ -141,9 +178,9 @@ impl Block<'_> {
     #[inline(always)]
     fn soften<U: Unit>(&mut self, unit: U, i: usize) -> <U::Simd as Simd>::V {
         let s = unit.simd();
-        let padded = self.keys_values.padded();
+        let padded = self.queries.keys_values.padded();
         let (n_panels, place) = (padded / PANEL, U::BLOCKING.place);
-        let scale = std::f32::consts::LOG2_E / (self.keys_values.head_dim() as f32).sqrt();
+        let scale = self.queries.scale();
         let last = (n_panels - 1) * place + i * PANEL;
         let scores = self.scores[i * PANEL..last + PANEL].as_ptr();
         let to = halves_of(self.weights)[i * padded..][..padded].as_mut_ptr();
@@ -158,19 +195,24 @@ impl Block<'_> {
     /// The sums of values by their weights.
     #[inline(always)]
     fn multiply_values<U: Unit>(&mut self, unit: U) {
-        let kv = self.keys_values;
+        let Queries {
+            keys_values: kv,
+            head,
+            n,
+            ..
+        } = self.queries;
         let n_words = kv.padded() / 2;
         let operands = Operands {
             x: self.weights.as_ptr().cast::<u32>(),
             x_stride: n_words,
-            w: kv.values(self.head).as_ptr(),
+            w: kv.values(head).as_ptr(),
             w_stride: n_words * PANEL,
             n_words,
             starts: std::ptr::null(),
             carry: false,
         };
         let n_panels = kv.head_dim().div_ceil(PANEL);
-        multiply(unit, self.n, n_panels, operands, self.sums);
+        multiply(unit, n, n_panels, operands, self.sums);
     }
 }
 

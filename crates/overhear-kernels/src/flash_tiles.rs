@@ -8,17 +8,17 @@
 //!
 //! Weights are relative to a power of two at a query's largest score among the first keys, which changes no bit of the
 //! result (the online softmax of Milakov and Gimelshein). They may be up to 2^65 times as large; should one be larger, the
-//! task does its work again relative to the largest of all.
+//! task does its work again relative to the largest of all. (Of a score 5e7 above those, which no trained network has, the
+//! weight does not fit 32 bits, and is lost.)
 
-use crate::activations::PackedRows;
 use crate::dot::{TILE, TileOperands, TileTask, TileUnit, multiply_tiles};
-use crate::keys_values::{KeysValues, TILE_WORDS};
+use crate::flash::Queries;
+use crate::keys_values::TILE_WORDS;
 use crate::packed::PANEL;
 use crate::product::write_bf16;
+use crate::scratch;
 use crate::simd::{Set, Simd};
-use crate::split::Split;
 use crate::words::words_of;
-use crate::{Pool, scratch};
 
 /// Keys whose scores are made at a time; whole panels.
 const SCORED: usize = 64;
@@ -34,57 +34,33 @@ struct Ones([u32; TILE_WORDS]);
 
 static ONES: Ones = Ones([0x3f80_3f80; TILE_WORDS]);
 
-/// See [`crate::Kernels::flash_attention`]; shapes have been checked.
-pub(crate) fn flash_tiles(
-    set: Set,
-    pool: &Pool,
-    (out, out_stride): (Split<'_, u16>, usize),
-    (q, n_query): (PackedRows<'_>, usize),
-    keys_values: &KeysValues,
-) {
-    let n_strips = n_query.div_ceil(PANEL);
-    let rows = n_query.div_ceil(n_strips.max(1));
-    let n_queries = PANEL * keys_values.key_steps() * TILE;
+/// A task of up to 32 queries, see [`crate::Kernels::flash_attention`].
+pub(crate) fn flash_tiles(set: Set, queries: Queries<'_>) {
+    let keys_values = queries.keys_values;
+    let n_panel = PANEL * keys_values.key_steps() * TILE;
     let n_scores = SCORED * PANEL;
     let n_weights = WEIGHED / 2 * PANEL;
     let n_sums = (keys_values.head_dim().next_multiple_of(PANEL) + PANEL) * PANEL;
-    // Heads outermost: threads at work share a head's keys and values.
-    pool.run(keys_values.n_head() * n_strips, &|task| {
-        let (head, first) = (task / n_strips, task % n_strips * rows);
-        scratch::with(n_queries + n_scores + n_weights + n_sums, |scratch| {
-            let (queries, scratch) = scratch.split_at_mut(n_queries);
-            let (scores, scratch) = scratch.split_at_mut(n_scores);
-            let (weights, sums) = scratch.split_at_mut(n_weights);
-            set.run_tiles(Strip {
-                keys_values,
-                q,
-                out,
-                out_stride,
-                head,
-                first,
-                n: rows.min(n_query.saturating_sub(first)),
-                queries: words_of(queries),
-                scores,
-                weights: words_of(weights),
-                sums,
-                offsets: None,
-            });
+    scratch::with(n_panel + n_scores + n_weights + n_sums, |scratch| {
+        let (panel, scratch) = scratch.split_at_mut(n_panel);
+        let (scores, scratch) = scratch.split_at_mut(n_scores);
+        let (weights, sums) = scratch.split_at_mut(n_weights);
+        set.run_tiles(Strip {
+            queries,
+            panel: words_of(panel),
+            scores,
+            weights: words_of(weights),
+            sums,
+            offsets: None,
         });
     });
 }
 
-/// Up to 32 queries of one head.
+/// A task and what it makes on its way.
 struct Strip<'a> {
-    keys_values: &'a KeysValues,
-    q: PackedRows<'a>,
-    out: Split<'a, u16>,
-    /// Elements from row to row.
-    out_stride: usize,
-    head: usize,
-    first: usize,
-    n: usize,
-    /// `[2, words, 16]`: a panel of queries, with words along the head.
-    queries: &'a mut [u32],
+    queries: Queries<'a>,
+    /// `[2, words, 16]`: the queries, with words along the head.
+    panel: &'a mut [u32],
     /// `[64, 32]`: a row per key.
     scores: &'a mut [f32],
     /// `[2, 128, 16]`: a panel of queries, with pairs of keys as words.
@@ -98,7 +74,7 @@ struct Strip<'a> {
 impl TileTask for Strip<'_> {
     #[inline(always)]
     fn run<U: TileUnit>(self, unit: U) {
-        if self.n > TILE {
+        if self.queries.n > TILE {
             self.attend::<U, false>(unit);
         } else {
             self.attend::<U, true>(unit);
@@ -122,24 +98,25 @@ impl Strip<'_> {
     /// Writes the panel of queries. Columns without a query are unsaid.
     #[inline(always)]
     fn pack_queries<U: TileUnit, const IS_HALF: bool>(&mut self, unit: U) {
-        let n_words = self.keys_values.head_dim() / 2;
-        let n_steps = self.keys_values.key_steps();
+        let Queries { q, head, first, .. } = self.queries;
+        let n_words = self.queries.keys_values.head_dim() / 2;
+        let n_steps = self.queries.keys_values.key_steps();
         for half in 0..halves(IS_HALF) {
             for step in 0..n_steps {
-                let row = self.first + half * TILE;
-                let from = &self.q.words[row * self.q.stride + self.head * n_words + step * TILE..];
-                let to = &mut self.queries[(half * n_steps + step) * TILE_WORDS..][..TILE_WORDS];
+                let row = (first + half * TILE) * q.stride;
+                let from = &q.words[row + head * n_words + step * TILE..];
+                let to = &mut self.panel[(half * n_steps + step) * TILE_WORDS..][..TILE_WORDS];
                 let in_step = TILE.min(n_words - step * TILE);
                 if in_step == TILE {
-                    assert!(from.len() >= (TILE - 1) * self.q.stride + TILE);
+                    assert!(from.len() >= (TILE - 1) * q.stride + TILE);
                     // SAFETY: as many words were sliced.
                     unsafe {
-                        unit.transpose(from.as_ptr(), self.q.stride, to.as_mut_ptr(), TILE);
+                        unit.transpose(from.as_ptr(), q.stride, to.as_mut_ptr(), TILE);
                     }
                 } else {
                     // Zeros beyond the head, as the keys have them.
                     to.fill(0);
-                    for (query, from) in from.chunks(self.q.stride).take(TILE).enumerate() {
+                    for (query, from) in from.chunks(q.stride).take(TILE).enumerate() {
                         for (word, from) in from.iter().take(in_step).enumerate() {
                             to[word * TILE + query] = *from;
                         }
@@ -152,7 +129,7 @@ impl Strip<'_> {
     /// Makes the sums; which queries have a weight that is too large.
     #[inline(always)]
     fn run_over_keys<U: TileUnit, const IS_HALF: bool>(&mut self, unit: U) -> u32 {
-        let padded = self.keys_values.padded();
+        let padded = self.queries.keys_values.padded();
         let mut above = 0;
         for first in (0..padded).step_by(WEIGHED) {
             let end = padded.min(first + WEIGHED);
@@ -163,20 +140,20 @@ impl Strip<'_> {
             }
             self.multiply_values::<U, IS_HALF>(unit, first, end - first);
         }
-        above & (u32::MAX >> (PANEL - self.n))
+        above & (u32::MAX >> (PANEL - self.queries.n))
     }
 
     /// Scores of `n` keys, not yet scaled; negative infinity of those beyond the last.
     #[inline(always)]
     fn multiply_keys<U: TileUnit, const IS_HALF: bool>(&mut self, unit: U, key: usize, n: usize) {
-        let n_steps = self.keys_values.key_steps();
-        let tiles = &self.keys_values.keys(self.head)[key * n_steps * TILE..];
+        let n_steps = self.queries.keys_values.key_steps();
+        let tiles = &self.queries.keys_values.keys(self.queries.head)[key * n_steps * TILE..];
         let operands = TileOperands {
             x: tiles[..n * n_steps * TILE].as_ptr(),
             x_tile: n_steps * TILE_WORDS,
             x_step: TILE_WORDS,
             n_tiles: n / TILE,
-            w: self.queries.as_ptr(),
+            w: self.panel.as_ptr(),
             w_half: n_steps * TILE_WORDS,
             n_steps,
             carry: false,
@@ -184,7 +161,7 @@ impl Strip<'_> {
         let scores = &mut self.scores[..n * PANEL];
         // SAFETY: the tiles were sliced, and the scores; the panel has as many steps.
         unsafe { multiply_tiles::<U, IS_HALF>(unit, &operands, scores.as_mut_ptr()) };
-        let n_key = self.keys_values.n_key();
+        let n_key = self.queries.keys_values.n_key();
         if key + n > n_key {
             scores[(n_key - key) * PANEL..].fill(f32::NEG_INFINITY);
         }
@@ -199,7 +176,7 @@ impl Strip<'_> {
         place: usize,
         n: usize,
     ) -> u32 {
-        let scale = self.scale();
+        let scale = self.queries.scale();
         let scores = &self.scores[..n * PANEL];
         // Not by closures, as those are not compiled for the unit.
         let offsets = match self.offsets {
@@ -214,8 +191,8 @@ impl Strip<'_> {
                 offsets
             }
         };
-        let of_key = self.keys_values.key_steps() * TILE;
-        let next = self.keys_values.keys(self.head).as_ptr();
+        let of_key = self.queries.keys_values.key_steps() * TILE;
+        let next = self.queries.keys_values.keys(self.queries.head).as_ptr();
         let next = next.wrapping_add((key + n) * of_key);
         let mut above = 0;
         for half in 0..halves(IS_HALF) {
@@ -235,10 +212,10 @@ impl Strip<'_> {
     /// Adds the sums of `n` values from `key` on by their weights, and those of the weights.
     #[inline(always)]
     fn multiply_values<U: TileUnit, const IS_HALF: bool>(&mut self, unit: U, key: usize, n: usize) {
-        let values = self.keys_values.values(self.head);
+        let values = self.queries.keys_values.values(self.queries.head);
         let (head_dim, of_tile) = (
-            self.keys_values.head_dim(),
-            self.keys_values.value_steps() * TILE_WORDS,
+            self.queries.keys_values.head_dim(),
+            self.queries.keys_values.value_steps() * TILE_WORDS,
         );
         let first = key / PANEL * TILE_WORDS;
         let n_tiles = head_dim.div_ceil(TILE);
@@ -272,7 +249,7 @@ impl Strip<'_> {
     /// Offsets by the largest of all scores, of the queries in `above`.
     #[cold]
     fn raise_offsets<U: TileUnit, const IS_HALF: bool>(&mut self, unit: U, above: u32) {
-        let padded = self.keys_values.padded();
+        let padded = self.queries.keys_values.padded();
         let mut all = [f32::NEG_INFINITY; PANEL];
         for key in (0..padded).step_by(SCORED) {
             let n = SCORED.min(padded - key);
@@ -283,7 +260,7 @@ impl Strip<'_> {
                     .for_each(|(all, score)| *all = all.max(*score));
             }
         }
-        let scale = self.scale();
+        let scale = self.queries.scale();
         let offsets = self.offsets.iter_mut().flatten();
         for (query, (to, score)) in offsets.zip(all).enumerate() {
             if above >> query & 1 == 1 {
@@ -296,21 +273,25 @@ impl Strip<'_> {
     #[inline(always)]
     fn write_outputs<U: TileUnit>(&mut self, unit: U) {
         let (s, lanes) = (unit.simd(), <U::Simd as Simd>::LANES);
-        let head_dim = self.keys_values.head_dim();
-        let totals = &self.sums[head_dim.next_multiple_of(PANEL) * PANEL..][..PANEL];
+        let Queries { keys_values, n, .. } = self.queries;
+        let head_dim = keys_values.head_dim();
+        let totals = self.sums.len() - PANEL * PANEL;
+        for total in &mut self.sums[totals..][..PANEL] {
+            *total = 1.0 / *total;
+        }
+        let (sums, scales) = self.sums.split_at(totals);
         let mut tile = Tile([0; TILE_WORDS]); // [16 queries, 16 elements]
-        for half in 0..self.n.div_ceil(TILE) {
+        for half in 0..n.div_ceil(TILE) {
             for element in (0..head_dim).step_by(TILE) {
-                let sums = &self.sums[element * PANEL + half * TILE..];
+                let sums = &sums[element * PANEL + half * TILE..];
                 assert!(sums.len() >= (TILE - 1) * PANEL + TILE);
                 // SAFETY: 16 rows of sums, asserted just now.
                 unsafe { unit.transpose(sums.as_ptr().cast(), PANEL, tile.0.as_mut_ptr(), TILE) };
-                for query in half * TILE..self.n.min((half + 1) * TILE) {
-                    let at = (self.first + query) * self.out_stride + self.head * head_dim;
+                for query in half * TILE..n.min((half + 1) * TILE) {
                     let n = TILE.min(head_dim - element);
                     // SAFETY: no other task has this head of this query.
-                    let out = unsafe { self.out.take(at + element, n) };
-                    let scale = s.splat(1.0 / totals[query]);
+                    let out = unsafe { self.queries.output(query, element, n) };
+                    let scale = s.splat(scales[query]);
                     let row = &tile.0[query % TILE * TILE..][..TILE];
                     for (out, row) in out.chunks_mut(lanes).zip(row.chunks_exact(lanes)) {
                         // SAFETY: a vector of f32.
@@ -320,12 +301,6 @@ impl Strip<'_> {
                 }
             }
         }
-    }
-
-    /// Takes scores to powers of two.
-    #[inline(always)]
-    fn scale(&self) -> f32 {
-        std::f32::consts::LOG2_E / (self.keys_values.head_dim() as f32).sqrt()
     }
 }
 

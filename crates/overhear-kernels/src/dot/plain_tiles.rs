@@ -4,8 +4,8 @@ use super::plain::With;
 use super::tiles::{self, Place, Steps, TILE, TileTask, TileUnit};
 use super::{Blocking, DotTask, Finish, LANES, Operands, Unit, tile_weight};
 use crate::packed::PANEL;
+use crate::simd::Simd;
 use crate::simd::plain::Plain;
-use crate::simd::{Simd, Vectorized};
 
 /// bfloat16 by tiles, or bytes (`INT8`).
 #[derive(Clone, Copy, Debug)]
@@ -73,15 +73,7 @@ impl<const INT8: bool> TileUnit for PlainTiles<INT8> {
     type Sums = Registers;
 
     fn vectorize_tiles<T: TileTask>(self, task: T) {
-        struct With<T>(T);
-        impl<T: TileTask> Vectorized for With<T> {
-            type Output = ();
-
-            fn run<S: Simd>(self, _: S) {
-                self.0.run(PlainTiles::<false>);
-            }
-        }
-        Plain.vectorize(With(task));
+        task.run(self);
     }
 
     unsafe fn set_words(self, registers: &mut Registers, words: usize) {
