@@ -1,6 +1,8 @@
 //! The kernels as the forward pass calls them: shapes are checked here, work is split here, and the chosen
 //! instruction set does the rest.
 
+use std::convert::Infallible;
+
 use half::f16;
 
 use crate::attention::{HeadRows, MAX_HEAD_DIM, attention};
@@ -14,8 +16,8 @@ use crate::simd::{Element, Set};
 use crate::spectrum::LogSpectrogram;
 use crate::weights::attention_weights;
 use crate::{
-    Activations, Isa, IsaError, KeysValues, Matrix, MatrixData, Maxima, Output, PackedMatrix,
-    PackedRows, Packing, Pool, Source, Spectrogram, scalar, scratch,
+    Activations, Dtype, Isa, IsaError, KeysValues, Matrix, MatrixData, Maxima, Output,
+    PackedMatrix, PackedRows, Packing, Pool, Source, Spectrogram, scalar, scratch,
 };
 
 /// What [`Kernels::linear`] does with `x * w^T + bias`.
@@ -168,7 +170,33 @@ impl Kernels {
     /// `w` as [`Kernels::product`] takes it, rounded or quantised; panels in parallel.
     #[must_use]
     pub fn pack_weights(&self, pool: &Pool, w: &Matrix, packing: Packing) -> PackedMatrix {
-        PackedMatrix::new(self.set, pool, w, packing)
+        let shape = (w.n_rows(), w.n_cols());
+        let read = |first: usize, to: &mut [u8]| {
+            let bytes = &w.bytes()[first * w.n_cols() * w.dtype().size()..];
+            to.copy_from_slice(&bytes[..to.len()]);
+            Ok::<_, Infallible>(())
+        };
+        match self.pack_weights_from(pool, shape, w.dtype(), packing, read) {
+            Ok(packed) => packed,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The same of a matrix `[n_out, n_in]` that is somewhere else: `read` writes its rows from the one that it is told
+    /// on, as many as the bytes hold. It is asked for 32 at a time, which are packed while they are in the cache: the
+    /// matrix itself is never in memory as a whole.
+    ///
+    /// # Errors
+    /// What `read` answers; of several errors, any.
+    pub fn pack_weights_from<E: Send>(
+        &self,
+        pool: &Pool,
+        shape: (usize, usize),
+        dtype: Dtype,
+        packing: Packing,
+        read: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
+    ) -> Result<PackedMatrix, E> {
+        PackedMatrix::read(self.set, pool, shape, dtype, packing, read)
     }
 
     /// Makes `to` the first `n_rows` rows of `from`, `[n_rows, n_cols]`, as [`Kernels::product`] takes them; with

@@ -1,5 +1,6 @@
 //! Weights as they stand in the checkpoint: row-major, in their own dtype.
 
+use bytemuck::cast_slice;
 use half::{bf16, f16};
 
 /// The element type of a stored matrix.
@@ -93,6 +94,15 @@ impl Matrix {
     #[must_use]
     pub fn data(&self) -> &MatrixData {
         &self.data
+    }
+
+    /// The elements' bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match &self.data {
+            MatrixData::F32(data) => cast_slice(data),
+            MatrixData::F16(data) => cast_slice(data),
+            MatrixData::Bf16(data) => cast_slice(data),
+        }
     }
 
     /// The element type.

@@ -9,14 +9,17 @@
 //! `q + 128`, unsigned; the sum is put right by starting from `-128 * (sum of the output's weights)`. And `q` is relative to
 //! the middle of the row's range, see [`crate::activations::Range`], which the sum of the weights puts right too.
 
-use half::bf16;
+use std::sync::{Mutex, PoisonError};
 
-use crate::dot::round_bf16;
+use half::slice::HalfBitsSliceExt;
+use half::{bf16, f16};
+
+use crate::dot::{LANES, round_bf16};
 use crate::linear::widen;
 use crate::simd::{Element, Set, Simd, Vectorized};
 use crate::split::Split;
-use crate::words::{Words, bytes, halves};
-use crate::{Matrix, MatrixData, Pool, scratch};
+use crate::words::{Words, bytes, bytes_mut, halves, halves_mut, halves_of, words_of};
+use crate::{Dtype, Pool, scratch};
 
 /// Outputs of a panel: two vectors of 16 sums.
 pub(crate) const PANEL: usize = 32;
@@ -62,17 +65,15 @@ pub struct PackedMatrix {
 }
 
 impl PackedMatrix {
-    /// Packs `w`, panels in parallel.
-    pub(crate) fn new(set: Set, pool: &Pool, w: &Matrix, packing: Packing) -> Self {
-        match w.data() {
-            MatrixData::F32(data) => Self::pack(set, pool, data, w, packing),
-            MatrixData::F16(data) => Self::pack(set, pool, data, w, packing),
-            MatrixData::Bf16(data) => Self::pack(set, pool, data, w, packing),
-        }
-    }
-
-    fn pack<E: Element>(set: Set, pool: &Pool, data: &[E], w: &Matrix, packing: Packing) -> Self {
-        let (n_out, n_in) = (w.n_rows(), w.n_cols());
+    /// See [`crate::Kernels::pack_weights_from`].
+    pub(crate) fn read<E: Send>(
+        set: Set,
+        pool: &Pool,
+        (n_out, n_in): (usize, usize),
+        dtype: Dtype,
+        packing: Packing,
+        read: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
+    ) -> Result<Self, E> {
         assert!(
             packing == Packing::Bf16 || n_in <= MAX_INT8_COLS,
             "{n_in} bytes"
@@ -97,6 +98,7 @@ impl PackedMatrix {
         let scales = Split::new(&mut packed.scales);
         let starts = Split::new(&mut packed.starts);
         let block = BLOCK_WORDS * packing.per_word();
+        let failure = Mutex::new(None);
         pool.run(n_panels, &|panel| {
             let of_panel = if n_scales == 0 { 0 } else { PANEL };
             // SAFETY: the tasks' panels are disjoint.
@@ -108,27 +110,43 @@ impl PackedMatrix {
                 )
             };
             let first = panel * PANEL;
-            let outs = &data[first * n_in..n_out.min(first + PANEL) * n_in];
-            scratch::with(PANEL * block, |widened| {
-                let task = PackPanel {
+            let len = PANEL.min(n_out - first) * n_in;
+            scratch::with(PANEL * n_in + block + PANEL * BLOCK_WORDS, |scratch| {
+                let (outs, scratch) = scratch.split_at_mut(PANEL * n_in);
+                let (widened, narrow) = scratch.split_at_mut(block);
+                let bytes = bytes_mut(words_of(outs));
+                if let Err(error) = read(first, &mut bytes[..len * dtype.size()]) {
+                    *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    return;
+                }
+                let panel = Panel {
                     packing,
                     step,
-                    outs,
                     n_in,
                     words,
                     scales,
                     starts,
                     widened,
+                    narrow: words_of(narrow),
                 };
-                set.run_any(task);
+                match dtype {
+                    Dtype::F32 => panel.pack(set, &outs[..len]),
+                    Dtype::F16 => panel.pack::<f16>(set, halves_of(outs)[..len].reinterpret_cast()),
+                    Dtype::Bf16 => {
+                        panel.pack::<bf16>(set, halves_of(outs)[..len].reinterpret_cast())
+                    }
+                }
             });
         });
+        if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
         packed.totals = packed
             .starts
             .iter()
             .map(|start| (start / -128) as f32)
             .collect();
-        packed
+        Ok(packed)
     }
 
     /// How it is packed.
@@ -211,18 +229,30 @@ pub(crate) fn place(step: usize, n_words: usize, word: usize, out: usize) -> usi
     (out / step * n_words + word) * step + out % step
 }
 
-/// One panel to be packed.
-struct PackPanel<'a, E> {
+/// Where one panel is packed.
+struct Panel<'a> {
     packing: Packing,
     step: usize,
-    /// `[up to 32, n_in]`.
-    outs: &'a [E],
     n_in: usize,
     words: &'a mut [u32],
     scales: &'a mut [f32],
     starts: &'a mut [i32],
-    /// Room for a block of K of every output.
+    /// Room for a block of K of one output.
     widened: &'a mut [f32],
+    /// Room for a block of K of all outputs: `[32, BLOCK_WORDS]`.
+    narrow: &'a mut [u32],
+}
+
+impl<'a> Panel<'a> {
+    /// Packs `outs`, `[up to 32, n_in]`.
+    fn pack<E: Element>(self, set: Set, outs: &'a [E]) {
+        set.run_any(PackPanel { panel: self, outs });
+    }
+}
+
+struct PackPanel<'a, E> {
+    panel: Panel<'a>,
+    outs: &'a [E],
 }
 
 impl<E: Element> Vectorized for PackPanel<'_, E> {
@@ -230,16 +260,17 @@ impl<E: Element> Vectorized for PackPanel<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self {
+        let Self { panel, outs } = self;
+        let Panel {
             packing,
             step,
-            outs,
             n_in,
             words,
             scales,
             starts,
             widened,
-        } = self;
+            narrow,
+        } = panel;
         let per_word = packing.per_word();
         let block = BLOCK_WORDS * per_word;
         let n_outs = outs.len().checked_div(n_in).unwrap_or(0);
@@ -256,26 +287,42 @@ impl<E: Element> Vectorized for PackPanel<'_, E> {
                 (scales[out], inverse[out]) = scale(largest);
             }
         }
+        narrow.fill(0);
         for k in (0..n_in).step_by(block) {
             let len = block.min(n_in - k);
-            widened.fill(0.0);
-            for out in 0..n_outs {
-                let row = &mut widened[out * block..][..len];
+            for (out, narrow) in narrow
+                .chunks_exact_mut(BLOCK_WORDS)
+                .enumerate()
+                .take(n_outs)
+            {
+                let row = &mut widened[..len];
                 widen(s, row, &outs[out * n_in + k..][..len]);
+                match packing {
+                    Packing::Bf16 => {
+                        let to = halves_mut(narrow);
+                        to[len..].fill(0);
+                        to.iter_mut()
+                            .zip(row)
+                            .for_each(|(to, x)| *to = round_bf16(*x));
+                    }
+                    Packing::Int8 => {
+                        let to = bytes_mut(narrow);
+                        to[len..].fill(0);
+                        to.iter_mut()
+                            .zip(row)
+                            .for_each(|(to, x)| *to = quantised(*x, inverse[out]));
+                        let sum: i32 = to.iter().map(|&q| i32::from(q as i8)).sum();
+                        starts[out] -= 128 * sum;
+                    }
+                }
             }
-            for word in 0..len.div_ceil(per_word) {
-                for out in 0..PANEL {
-                    let group = &widened[out * block + word * per_word..][..per_word];
-                    words[place(step, n_words, k / per_word + word, out)] = match packing {
-                        Packing::Bf16 => {
-                            u32::from(round_bf16(group[0])) | u32::from(round_bf16(group[1])) << 16
-                        }
-                        Packing::Int8 => {
-                            let q = [0, 1, 2, 3].map(|i| quantised(group[i], inverse[out]));
-                            starts[out] -= 128 * q.iter().map(|&q| i32::from(q as i8)).sum::<i32>();
-                            u32::from_le_bytes(q)
-                        }
-                    };
+            for first in (0..PANEL).step_by(LANES) {
+                let to = &mut words[place(step, n_words, k / per_word, first)..];
+                let from = &narrow[first * BLOCK_WORDS..][..LANES * BLOCK_WORDS];
+                for (word, to) in to.chunks_mut(step).enumerate().take(len.div_ceil(per_word)) {
+                    for (i, to) in to[..LANES].iter_mut().enumerate() {
+                        *to = from[i * BLOCK_WORDS + word];
+                    }
                 }
             }
         }

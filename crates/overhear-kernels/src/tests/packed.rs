@@ -571,3 +571,53 @@ fn a_row_of_bytes_has_all_its_steps_between_its_own_lowest_and_highest() {
         }
     }
 }
+
+/// Weights one by one, by the format's own words: each rounded to bfloat16, or to its output's scale.
+#[test]
+fn packed_weights_are_the_rounded_ones_from_any_dtype() {
+    let pool = Pool::new(2);
+    let mut random = Random(17);
+    // Parts of panels and of blocks of K, of a word too.
+    for (n_out, n_in) in [(1, 1), (32, 128), (33, 257), (70, 90), (96, 515)] {
+        for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+            let w = random.matrix(n_out, n_in, dtype);
+            for kernels in all_sets() {
+                for packing in PACKINGS {
+                    let packed = kernels.pack_weights(&pool, &w, packing);
+                    let (mut row, mut found) = (vec![0.0f32; n_in], vec![0.0; n_in]);
+                    for out in 0..n_out {
+                        w.copy_row(out, &mut row);
+                        packed.copy_row(out, &mut found);
+                        let largest = row.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
+                        let (scale, inverse) = (largest / 127.0, 127.0 / largest);
+                        for (found, w) in found.iter().zip(&row) {
+                            let want = match packing {
+                                Packing::Bf16 => half::bf16::from_f32(*w).to_f32(),
+                                Packing::Int8 => (w * inverse).round_ties_even() * scale,
+                            };
+                            assert_eq!(*found, want, "{} {dtype:?} {packing:?}", kernels.isa());
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_that_cannot_be_read_are_an_error() {
+    let (n_out, n_in) = (100, 10);
+    let pool = Pool::new(2);
+    for kernels in all_sets() {
+        for bad in [0, 64, 96] {
+            let read = |first: usize, to: &mut [u8]| {
+                assert_eq!(to.len(), 32.min(n_out - first) * n_in * 2);
+                to.fill(0);
+                if first == bad { Err(first) } else { Ok(()) }
+            };
+            let found =
+                kernels.pack_weights_from(&pool, (n_out, n_in), Dtype::F16, Packing::Int8, read);
+            assert_eq!(found.err(), Some(bad));
+        }
+    }
+}

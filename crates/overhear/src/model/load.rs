@@ -72,19 +72,30 @@ impl Checkpoint {
     /// The matrices `names`, each `[n_rows, n_cols]`, stacked into one `[names.len() * n_rows, n_cols]`.
     /// If they differ in dtype, they are widened to f32.
     pub(crate) fn matrix(&self, names: &[&str], n_rows: usize, n_cols: usize) -> Result<Matrix> {
+        let rows = self.rows(names, n_rows, n_cols)?;
+        let data = match rows.dtype {
+            Some(Dtype::F32) => MatrixData::F32(read_all(&rows.found)?),
+            Some(Dtype::F16) => MatrixData::F16(read_all(&rows.found)?),
+            Some(Dtype::Bf16) => MatrixData::Bf16(read_all(&rows.found)?),
+            None => MatrixData::F32(read_widened(&rows.found)?),
+        };
+        Ok(Matrix::new(names.len() * n_rows, n_cols, data))
+    }
+
+    /// The same, to be read some rows at a time.
+    pub(crate) fn rows(&self, names: &[&str], n_rows: usize, n_cols: usize) -> Result<Stacked<'_>> {
         let found = names
             .iter()
             .map(|name| self.find_shaped(name, &[n_rows, n_cols]))
             .collect::<Result<Vec<_>>>()?;
         let mut dtypes = found.iter().map(|(_, _, dtype)| *dtype);
         let first = dtypes.next();
-        let data = match first.filter(|&first| dtypes.all(|dtype| dtype == first)) {
-            Some(Dtype::F32) => MatrixData::F32(read_all(&found)?),
-            Some(Dtype::F16) => MatrixData::F16(read_all(&found)?),
-            Some(Dtype::Bf16) => MatrixData::Bf16(read_all(&found)?),
-            None => MatrixData::F32(read_widened(&found)?),
-        };
-        Ok(Matrix::new(names.len() * n_rows, n_cols, data))
+        Ok(Stacked {
+            dtype: first.filter(|&first| dtypes.all(|dtype| dtype == first)),
+            found,
+            n_rows,
+            n_cols,
+        })
     }
 
     /// A 1-d convolution `[n_out, n_in, n_tap]` as a matrix `[n_out, n_tap * n_in]`, tap-major, so that a row
@@ -159,6 +170,46 @@ impl Checkpoint {
                 found.1.name, found.1.shape
             ),
         ))
+    }
+}
+
+/// Matrices of one shape, one behind the other, in their files.
+pub(crate) struct Stacked<'a> {
+    found: Vec<Found<'a>>,
+    /// If all have the same.
+    dtype: Option<Dtype>,
+    /// Of each.
+    n_rows: usize,
+    n_cols: usize,
+}
+
+impl Stacked<'_> {
+    /// The dtype of all, if they have the same.
+    pub(crate) fn dtype(&self) -> Option<Dtype> {
+        self.dtype
+    }
+
+    /// Rows of all, and columns.
+    pub(crate) fn shape(&self) -> (usize, usize) {
+        (self.found.len() * self.n_rows, self.n_cols)
+    }
+
+    /// Reads rows from `first` on, of all of one dtype.
+    ///
+    /// # Panics
+    /// If there are fewer than `bytes` takes.
+    pub(crate) fn read(&self, first: usize, mut bytes: &mut [u8]) -> Result<()> {
+        let mut row = first;
+        while !bytes.is_empty() {
+            let (file, tensor, dtype) = self.found[row / self.n_rows];
+            let row_bytes = self.n_cols * dtype.size();
+            let (at, left) = (row % self.n_rows, self.n_rows - row % self.n_rows);
+            let len = bytes.len().min(left * row_bytes);
+            let (this, rest) = bytes.split_at_mut(len);
+            file.read(tensor, at * row_bytes, this)?;
+            (row, bytes) = (row + left, rest);
+        }
+        Ok(())
     }
 }
 
@@ -288,7 +339,7 @@ fn read_all<T: Pod>(tensors: &[Found]) -> Result<Vec<T>> {
     let mut bytes: &mut [u8] = cast_slice_mut(&mut elements);
     for (file, tensor, _) in tensors {
         let (this, rest) = bytes.split_at_mut(tensor.n_bytes() as usize);
-        file.read(tensor, this)?;
+        file.read(tensor, 0, this)?;
         bytes = rest;
     }
     Ok(elements)

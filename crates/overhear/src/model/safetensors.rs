@@ -1,4 +1,4 @@
-//! Reads safetensors files: the header once, tensors one by one with positioned reads.
+//! Reads safetensors files: the header once, tensors, or parts of them, with positioned reads.
 //!
 //! A file is an 8-byte little-endian header length, a JSON header naming each tensor's dtype, shape and byte
 //! range, and the tensors' bytes, which follow each other without gap or overlap. Nothing is mapped: a file
@@ -106,22 +106,22 @@ impl SafeTensors {
         &self.tensors
     }
 
-    /// Reads all bytes of `tensor`.
+    /// Reads bytes of `tensor` from byte `first` on.
     ///
     /// # Panics
-    /// If `bytes` is not as long as the tensor.
-    pub(super) fn read(&self, tensor: &Tensor, bytes: &mut [u8]) -> Result<()> {
-        assert_eq!(bytes.len() as u64, tensor.n_bytes());
-        read_exact_at(&self.file, bytes, self.data_start + tensor.offsets.0).map_err(|e| {
-            Error::Model {
-                path: self.path.clone(),
-                reason: match e.kind() {
-                    io::ErrorKind::UnexpectedEof => {
-                        format!("became shorter while tensor {} was read", tensor.name)
-                    }
-                    _ => format!("cannot read tensor {}: {e}", tensor.name),
-                },
-            }
+    /// If there are not as many.
+    pub(super) fn read(&self, tensor: &Tensor, first: usize, bytes: &mut [u8]) -> Result<()> {
+        let first = first as u64;
+        assert!(first + bytes.len() as u64 <= tensor.n_bytes());
+        let offset = self.data_start + tensor.offsets.0 + first;
+        read_exact_at(&self.file, bytes, offset).map_err(|e| Error::Model {
+            path: self.path.clone(),
+            reason: match e.kind() {
+                io::ErrorKind::UnexpectedEof => {
+                    format!("became shorter while tensor {} was read", tensor.name)
+                }
+                _ => format!("cannot read tensor {}: {e}", tensor.name),
+            },
         })
     }
 }

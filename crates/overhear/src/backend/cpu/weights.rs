@@ -189,11 +189,7 @@ impl Reader<'_> {
         let n_positions = dims.n_text_ctx * n_state;
         let embedding = ["decoder.token_embedding.weight"];
         Ok(Decoder {
-            token_embedding: self.weight(self.checkpoint.matrix(
-                &embedding,
-                dims.n_vocab,
-                n_state,
-            )?),
+            token_embedding: self.weight(&embedding, dims.n_vocab, n_state)?,
             positional_embedding: self
                 .checkpoint
                 .vector("decoder.positional_embedding", n_positions)?,
@@ -264,46 +260,53 @@ impl Reader<'_> {
             }
         }
         Ok(Linear {
-            weight: self.weight(self.checkpoint.matrix(&weights, n_out, n_in)?),
+            weight: self.weight(&weights, n_out, n_in)?,
             bias,
         })
     }
 
-    /// In the format that the weights are to have.
-    fn weight(&self, matrix: Matrix) -> Weight {
+    /// The matrices `names`, each `[n_out, n_in]`, stacked.
+    fn weight(&self, names: &[&str], n_out: usize, n_in: usize) -> Result<Weight> {
         let Packer {
             kernels,
             pool,
             format,
         } = self.packer;
+        if let Format::Packed(packing) = format {
+            let rows = self.checkpoint.rows(names, n_out, n_in)?;
+            if let Some(dtype) = rows.dtype() {
+                let read = |first: usize, to: &mut [u8]| rows.read(first, to);
+                return kernels
+                    .pack_weights_from(pool, rows.shape(), dtype, packing, read)
+                    .map(Weight::Packed);
+            }
+        }
+        let matrix = self.checkpoint.matrix(names, n_out, n_in)?;
+        Ok(self.bring(matrix, format))
+    }
+
+    /// Packed as bfloat16 if the weights are packed: rows that overlap cannot have a scale each.
+    fn convolution(&self, name: &str, n_out: usize, n_in: usize) -> Result<Linear> {
+        let weight = format!("{name}.weight");
+        let matrix = self.checkpoint.convolution(&weight, n_out, n_in, 3)?;
+        let format = match self.packer.format {
+            Format::Packed(_) => Format::Packed(Packing::Bf16),
+            format => format,
+        };
+        Ok(Linear {
+            weight: self.bring(matrix, format),
+            bias: self.checkpoint.vector(&format!("{name}.bias"), n_out)?,
+        })
+    }
+
+    /// Brings `matrix` into `format`.
+    fn bring(&self, matrix: Matrix, format: Format) -> Weight {
+        let Packer { kernels, pool, .. } = self.packer;
         match format {
             Format::Exact => Weight::Stored(matrix),
             Format::F16 => Weight::Stored(kernels.narrow_weights(pool, matrix)),
             Format::Packed(packing) => Weight::Packed(kernels.pack_weights(pool, &matrix, packing)),
         }
-    }
-
-    /// Packed as bfloat16 if the weights are packed: rows that overlap cannot have a scale each.
-    fn convolution(&self, name: &str, n_out: usize, n_in: usize) -> Result<Linear> {
-        let name_of_weight = format!("{name}.weight");
-        let matrix = self
-            .checkpoint
-            .convolution(&name_of_weight, n_out, n_in, 3)?;
-        let format = match self.packer.format {
-            Format::Packed(_) => Format::Packed(Packing::Bf16),
-            format => format,
-        };
-        let reader = Self {
-            packer: Packer {
-                format,
-                ..self.packer
-            },
-            ..*self
-        };
-        Ok(Linear {
-            weight: reader.weight(matrix),
-            bias: self.checkpoint.vector(&format!("{name}.bias"), n_out)?,
-        })
     }
 
     fn layer_norm(&self, name: &str, n_state: usize) -> Result<LayerNorm> {

@@ -111,6 +111,25 @@ fn every_naming_and_dtype_gives_the_same_weights_in_the_dtype_stored() {
 }
 
 #[test]
+fn rows_of_a_stack_are_read_across_its_matrices() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = huggingface_names("model.");
+    let file = safetensors(&tensors(&names, "F32"));
+    write(folder.path(), &config(), &file);
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    let rows = checkpoint.rows(&[QUERY, KEY], 4, 4).unwrap();
+    assert_eq!((rows.shape(), rows.dtype()), ((8, 4), Some(Dtype::F32)));
+    for first in 0..8 {
+        for n in 0..=8 - first {
+            let mut found = vec![0.0f32; 4 * n];
+            rows.read(first, bytemuck::cast_slice_mut(&mut found))
+                .unwrap();
+            assert_eq!(found, counting(4 * n, 4 * first));
+        }
+    }
+}
+
+#[test]
 fn a_stack_of_several_dtypes_is_widened() {
     let folder = tempfile::tempdir().unwrap();
     let names = huggingface_names("model.");
@@ -120,6 +139,7 @@ fn a_stack_of_several_dtypes_is_widened() {
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
     assert_eq!(contents(&checkpoint).unwrap(), expected());
     assert_eq!(checkpoint.dtype(), Dtype::F16);
+    assert_eq!(checkpoint.rows(&[QUERY, KEY], 4, 4).unwrap().dtype(), None);
     assert_eq!(
         checkpoint.matrix(&[QUERY, KEY], 4, 4).unwrap().dtype(),
         Dtype::F32
