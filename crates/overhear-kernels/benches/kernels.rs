@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use half::f16;
 use overhear_kernels::{
-    Activations, AttentionShape, Epilogue, Isa, Kernels, KeysValues, Matrix, MatrixData, Output,
-    Packing, Pool, Rows, Source, probe,
+    Activations, AttentionShape, ByteKeysValues, Epilogue, Isa, Kernels, KeysValues, Matrix,
+    MatrixData, Output, Packing, Pool, Rows, Source, probe,
 };
 
 const MODELS: &[(&str, usize, usize, usize)] = &[
@@ -257,8 +257,38 @@ impl Bench<'_> {
                 });
             }
         }
-        if packing == Packing::Bf16 {
-            self.packed_attention(model, n_state, n_head, peak);
+        match packing {
+            Packing::Bf16 => self.packed_attention(model, n_state, n_head, peak),
+            Packing::Int8 => self.byte_attention(model, n_state, n_head),
+        }
+    }
+
+    fn byte_attention(&self, model: &str, n_state: usize, n_head: usize) {
+        let (kernels, pool) = (&self.kernels, &self.pool);
+        for n in [1, 5] {
+            let line = format!("{model} int8 attention {n}x{N_AUDIO}x{n_head}");
+            self.report(line, |_| {
+                let x = ramp(N_AUDIO * 2 * n_state);
+                let mut rows = Activations::new(Packing::Bf16, N_AUDIO, 2 * n_state);
+                let source = Source::F32(Rows {
+                    data: &x,
+                    stride: 2 * n_state,
+                });
+                kernels.pack_rows(pool, &mut rows, source, (N_AUDIO, 2 * n_state), None);
+                let part = |i: usize| rows.columns(i * n_state, n_state);
+                let mut keys_values = ByteKeysValues::new(n_head, n_state / n_head, N_AUDIO);
+                kernels.quantize_keys_values(pool, &mut keys_values, part(0), part(1));
+                let bytes = keys_values.n_bytes();
+                let copies = MEMORY / bytes;
+                let keys_values = vec![keys_values; copies];
+                let mut out = vec![0.0; n * n_state];
+                let seconds = median(|i| {
+                    let keys_values = &keys_values[i % copies];
+                    kernels.attention_int8(pool, &mut out, &x[..n * n_state], keys_values);
+                });
+                let buffers: Vec<_> = (0..copies).map(|_| ramp(bytes / 4)).collect();
+                Figure::memory(seconds, bytes, self.read_rate(&buffers, bytes))
+            });
         }
     }
 

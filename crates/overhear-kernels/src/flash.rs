@@ -235,7 +235,13 @@ unsafe fn largest<S: Simd>(s: S, scores: *const f32, n_panels: usize, place: usi
 
 /// All panels of a product of `n` rows, [`Blocking::place`](crate::dot::Blocking) apart in `sums`.
 #[inline(always)]
-fn multiply<U: Unit>(unit: U, n: usize, n_panels: usize, operands: Operands, sums: &mut [f32]) {
+pub(crate) fn multiply<U: Unit>(
+    unit: U,
+    n: usize,
+    n_panels: usize,
+    operands: Operands,
+    sums: &mut [f32],
+) {
     assert!(n <= MAX_ROWS && sums.len() >= n_panels * U::BLOCKING.place);
     // A unit of few registers takes some rows at a time, one without instructions each alone.
     for row in (0..n).step_by(U::ROWS) {

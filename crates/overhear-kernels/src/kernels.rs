@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use half::f16;
 
 use crate::attention::{HeadRows, MAX_HEAD_DIM, attention};
+use crate::byte_attention::byte_attention;
 use crate::flash::flash_attention;
 use crate::linear::linear;
 use crate::maxima::{self, FindMaxima};
@@ -16,8 +17,8 @@ use crate::simd::{Element, Set};
 use crate::spectrum::LogSpectrogram;
 use crate::weights::attention_weights;
 use crate::{
-    Activations, Dtype, Isa, IsaError, KeysValues, Matrix, MatrixData, Maxima, Output,
-    PackedMatrix, PackedRows, Packing, Pool, Source, Spectrogram, scalar, scratch,
+    Activations, ByteKeysValues, Dtype, Isa, IsaError, KeysValues, Matrix, MatrixData, Maxima,
+    Output, PackedMatrix, PackedRows, Packing, Pool, Source, Spectrogram, scalar, scratch,
 };
 
 /// What [`Kernels::linear`] does with `x * w^T + bias`.
@@ -462,6 +463,49 @@ impl Kernels {
                 let [k, v] = [k, v].map(|data| HeadRows::head_by_head(data, n_key, head_dim));
                 attention(set, pool, out, q, k, v, shape);
             }
+        }
+    }
+
+    /// Rounds keys and values, bfloat16 rows of which head `h` is the `head_dim` elements from `h * head_dim`, to bytes
+    /// for [`Kernels::attention_int8`]. Every element of a head has a range of its own over all rows. Allocates nothing.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn quantize_keys_values(
+        &self,
+        pool: &Pool,
+        to: &mut ByteKeysValues,
+        k: PackedRows<'_>,
+        v: PackedRows<'_>,
+    ) {
+        for rows in [k, v] {
+            assert_bf16(rows, to.n_key(), to.n_head() * to.head_dim());
+        }
+        to.pack(self.set, pool, k, v);
+    }
+
+    /// [`Kernels::attention`] of all queries to all keys, which are bytes; queries and weights have 16 bits.
+    ///
+    /// `q`, `out`: `[n_query, n_head * head_dim]`. A query's result does not depend on the others or on the number of
+    /// threads. Allocates nothing once threads are warm.
+    ///
+    /// # Panics
+    /// If the shapes do not fit, or there is no key.
+    pub fn attention_int8(
+        &self,
+        pool: &Pool,
+        out: &mut [f32],
+        q: &[f32],
+        keys_values: &ByteKeysValues,
+    ) {
+        let width = keys_values.n_head() * keys_values.head_dim();
+        assert!(keys_values.n_key() > 0, "no keys");
+        assert!(
+            q.len() == out.len() && width > 0 && q.len().is_multiple_of(width),
+            "q or out is not rows of {width}"
+        );
+        if !out.is_empty() {
+            byte_attention(self.set, pool, out, q, keys_values);
         }
     }
 

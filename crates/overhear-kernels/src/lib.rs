@@ -21,6 +21,8 @@
 
 mod activations;
 mod attention;
+mod byte_attention;
+mod byte_keys_values;
 mod dot;
 mod flash;
 mod flash_tiles;
@@ -48,6 +50,7 @@ mod weights;
 mod words;
 
 pub use activations::{Activations, PackedRows, Source};
+pub use byte_keys_values::ByteKeysValues;
 pub use isa::{ISA_VARIABLE, Isa, IsaError};
 pub use kernels::{AttentionShape, Epilogue, Kernels, Rows};
 pub use keys_values::KeysValues;

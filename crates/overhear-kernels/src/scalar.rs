@@ -2,7 +2,9 @@
 
 use half::f16;
 
-use crate::{AttentionShape, Epilogue, Matrix, MatrixData, Packing, Rows, Spectrogram};
+use crate::{
+    AttentionShape, ByteKeysValues, Epilogue, Matrix, MatrixData, Packing, Rows, Spectrogram,
+};
 
 /// What layer normalisation adds to the variance.
 pub(crate) const LAYER_NORM_EPSILON: f32 = 1e-5;
@@ -200,6 +202,41 @@ pub fn attention_f16(out: &mut [f32], q: Rows<'_>, k: &[f16], v: &[f16], shape: 
         stride: width,
     });
     attention(out, q, k, v, shape);
+}
+
+/// See [`crate::Kernels::attention_int8`]: that of f32 once keys and values are rows of what the bytes stand for.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn attention_int8(out: &mut [f32], q: Rows<'_>, keys_values: &ByteKeysValues) {
+    let (n_head, head_dim) = (keys_values.n_head(), keys_values.head_dim());
+    let (n_key, width) = (keys_values.n_key(), n_head * head_dim);
+    let [mut k, mut v] = [(); 2].map(|()| vec![0.0; n_key * width]);
+    let mut one = vec![0.0; n_key * head_dim];
+    for head in 0..n_head {
+        let head_of = |rows: &mut [f32], one: &[f32]| {
+            for (row, one) in rows.chunks_exact_mut(width).zip(one.chunks_exact(head_dim)) {
+                row[head * head_dim..][..head_dim].copy_from_slice(one);
+            }
+        };
+        keys_values.copy_keys(head, &mut one);
+        head_of(&mut k, &one);
+        keys_values.copy_values(head, &mut one);
+        head_of(&mut v, &one);
+    }
+    let [k, v] = [&k, &v].map(|data| Rows {
+        data,
+        stride: width,
+    });
+    let shape = AttentionShape {
+        n_head,
+        head_dim,
+        n_query: out.len() / width,
+        n_key,
+        causal: false,
+        block: 0,
+    };
+    attention(out, q, k, v, &shape);
 }
 
 /// See [`crate::Kernels::narrow_heads`].

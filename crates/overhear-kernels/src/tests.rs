@@ -1,6 +1,7 @@
 //! Every kernel of every set against the scalar one, and the promises that no oracle can check: a row's result does
 //! not depend on its neighbours, nor any result on the threads.
 
+mod bytes;
 mod flash;
 mod halves;
 mod packed;

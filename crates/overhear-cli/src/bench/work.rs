@@ -19,7 +19,7 @@ impl Work {
         let dtype_bytes = if model.dtype() == "f32" { 4.0 } else { 2.0 };
         // Bytes of a weight, and of an element of the cross-attention keys and values.
         let (weight_bytes, cache_bytes) = match model.compute_type() {
-            "int8" => (1.0, 2.0),
+            "int8" => (1.0, 1.0),
             "bf16" | "f16" => (2.0, 2.0),
             _ => (dtype_bytes, 4.0),
         };

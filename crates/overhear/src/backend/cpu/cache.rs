@@ -3,11 +3,11 @@
 use bytemuck::zeroed_vec;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use overhear_kernels::{Epilogue, KeysValues, Rows};
+use overhear_kernels::{ByteKeysValues, Epilogue, KeysValues, Packing, Rows};
 
 use super::layers::Compute;
 use super::packed::PackedScratch;
-use super::weights::{Decoder, Format};
+use super::weights::{Decoder, Format, Linear};
 use crate::ModelDimensions;
 
 /// Keys and values of self-attention: per layer `[n_rows, n_text_ctx, 2 * n_state]`, the key before the value.
@@ -45,8 +45,10 @@ enum Layers {
     F32(Vec<Vec<f32>>),
     /// `[n_slots, 2, n_text_head, n_audio_ctx, head_dim]`, the keys before the values.
     F16(Vec<Vec<f16>>),
-    /// Per slot.
+    /// Per slot, in bfloat16.
     Packed(Vec<Vec<KeysValues>>),
+    /// Per slot.
+    Bytes(Vec<Vec<ByteKeysValues>>),
 }
 
 /// The keys and values of one slot.
@@ -57,17 +59,18 @@ pub(super) enum Slot<'a> {
     /// The keys and the values, `[n_text_head, n_audio_ctx, head_dim]` each.
     F16(&'a [f16], &'a [f16]),
     Packed(&'a KeysValues),
+    Bytes(&'a ByteKeysValues),
 }
 
 impl<'a> Slot<'a> {
     /// The packed keys and values.
     ///
     /// # Panics
-    /// If they are not packed.
+    /// If they are not packed: all slots are of one kind.
     pub(super) fn packed(self) -> &'a KeysValues {
         match self {
             Slot::Packed(keys_values) => keys_values,
-            _ => unreachable!("a network is packed as a whole"),
+            _ => unreachable!("all slots are of one kind"),
         }
     }
 }
@@ -171,9 +174,13 @@ impl CrossCache {
         let layers = match format {
             Format::Exact => Layers::F32((0..n_layer).map(|_| vec![0.0; size]).collect()),
             Format::F16 => Layers::F16((0..n_layer).map(|_| zeroed_vec(size)).collect()),
-            Format::Packed(_) => {
+            Format::Packed(Packing::Bf16) => {
                 let slot = KeysValues::new(dims.n_text_head, head_dim, n_ctx);
                 Layers::Packed(vec![vec![slot; n_slots]; n_layer])
+            }
+            Format::Packed(Packing::Int8) => {
+                let slot = ByteKeysValues::new(dims.n_text_head, head_dim, n_ctx);
+                Layers::Bytes(vec![vec![slot; n_slots]; n_layer])
             }
         };
         Self {
@@ -200,6 +207,7 @@ impl CrossCache {
                 Slot::F16(keys, values)
             }
             Layers::Packed(layers) => Slot::Packed(&layers[layer][slot]),
+            Layers::Bytes(layers) => Slot::Bytes(&layers[layer][slot]),
         }
     }
 
@@ -225,6 +233,10 @@ impl CrossCache {
                 keys[head * len..][..len].convert_to_f32_slice(unpacked);
             }
             Slot::Packed(keys_values) => {
+                unpacked.resize(len, 0.0);
+                keys_values.copy_keys(head, unpacked);
+            }
+            Slot::Bytes(keys_values) => {
                 unpacked.resize(len, 0.0);
                 keys_values.copy_keys(head, unpacked);
             }
@@ -273,9 +285,18 @@ impl CrossCache {
                 }
             }
             Layers::Packed(kept) => {
-                let layers = layers.zip(kept);
-                let layers = layers.map(|(layer, kept)| (layer.packed(), &mut kept[slot]));
-                packed.keys_values(c, audio_features, layers);
+                let layers = layers.map(Linear::packed);
+                packed.keys_values(c, audio_features, layers, |layer, k, v| {
+                    c.kernels
+                        .pack_keys_values(c.pool, &mut kept[layer][slot], k, v);
+                });
+            }
+            Layers::Bytes(kept) => {
+                let layers = layers.map(Linear::packed);
+                packed.keys_values(c, audio_features, layers, |layer, k, v| {
+                    c.kernels
+                        .quantize_keys_values(c.pool, &mut kept[layer][slot], k, v);
+                });
             }
         }
     }

@@ -5,7 +5,7 @@ use overhear_kernels::{AttentionShape, Epilogue, Kernels, Packing, Rows};
 use super::cache::{CrossCache, SelfCache, Slot};
 use super::layers::Compute;
 use super::packed::PackedScratch;
-use super::weights::{CrossAttention, Decoder, SelfAttention, Weight};
+use super::weights::{CrossAttention, Decoder, SelfAttention};
 use crate::ModelDimensions;
 use crate::backend::{Batch, BatchRow};
 
@@ -155,7 +155,7 @@ impl Step<'_> {
         (h, q, packed): (&mut [f32], &mut [f32], &mut PackedScratch),
     ) {
         let (c, n_state) = (self.compute, self.dims.n_text_state);
-        if let Weight::Packed(_) = attn.query.weight {
+        if let Slot::Packed(_) = cache.slot(layer, 0) {
             let (query, out) = (attn.query.packed(), attn.out.packed());
             let same_slot = self.batch.rows.chunk_by(|a, b| a.slot == b.slot);
             let groups = same_slot.map(|rows| {
@@ -164,47 +164,33 @@ impl Step<'_> {
             });
             return packed.cross_attention(c, x, &attn.norm, query, out, groups);
         }
-        c.layer_norm(h, x, &attn.norm);
-        c.linear(
-            q,
-            Rows {
-                data: h,
-                stride: n_state,
-            },
-            &attn.query,
-            Epilogue::Store,
-        );
+        let query = attn.query.parts();
+        c.norm_linear(q, x, Some(&attn.norm), query, Epilogue::Store, (h, packed));
         let mut first = 0;
         for rows in self.batch.rows.chunk_by(shares_keys).flat_map(in_few) {
             let n: usize = rows.iter().map(|row| row.n_tokens).sum();
-            let q = Rows {
-                data: &q[first * n_state..],
-                stride: n_state,
-            };
-            self.attend(
-                &mut h[first * n_state..][..n * n_state],
-                q,
-                cache.slot(layer, rows[0].slot),
-                self.dims.n_audio_ctx,
-                false,
-            );
+            let lines = first * n_state..(first + n) * n_state;
+            let (out, q) = (&mut h[lines.clone()], &q[lines]);
+            match cache.slot(layer, rows[0].slot) {
+                Slot::Bytes(keys_values) => c.kernels.attention_int8(c.pool, out, q, keys_values),
+                keys_values => {
+                    let q = Rows {
+                        data: q,
+                        stride: n_state,
+                    };
+                    self.attend(out, q, keys_values, self.dims.n_audio_ctx, false);
+                }
+            }
             first += n;
         }
-        c.linear(
-            x,
-            Rows {
-                data: h,
-                stride: n_state,
-            },
-            &attn.out,
-            Epilogue::Add,
-        );
+        let out = attn.out.parts();
+        c.norm_linear(x, h, None, out, Epilogue::Add, (&mut [], packed));
     }
 
     /// `out`: `[n_query, n_state]`; of `keys_values` the first `n_key` are seen.
     ///
     /// # Panics
-    /// If they are packed.
+    /// If they are packed or bytes.
     fn attend(
         &self,
         out: &mut [f32],
@@ -233,7 +219,7 @@ impl Step<'_> {
             Slot::F16(keys, values) => {
                 kernels.attention_f16(pool, out, q, keys, values, &shape);
             }
-            Slot::Packed(_) => unreachable!("packed layers have an attention of their own"),
+            Slot::Packed(_) | Slot::Bytes(_) => unreachable!("these have attentions of their own"),
         }
     }
 

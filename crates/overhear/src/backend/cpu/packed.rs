@@ -123,15 +123,16 @@ impl PackedScratch {
         add(c, x, rows, n, out);
     }
 
-    /// Packs for each layer the keys and values of `x`, `[n, n_in]`.
+    /// Computes for each layer the keys and values of `x`, `[n, n_in]`, and gives them to `keep`.
     pub(super) fn keys_values<'a>(
         &mut self,
         c: Compute<'_>,
         x: &[f32],
-        layers: impl Iterator<Item = (PackedLinear<'a>, &'a mut KeysValues)>,
+        layers: impl Iterator<Item = PackedLinear<'a>>,
+        mut keep: impl FnMut(usize, PackedRows<'_>, PackedRows<'_>),
     ) {
         let mut n = 0;
-        for ((weight, bias), keys_values) in layers {
+        for (layer, (weight, bias)) in layers.enumerate() {
             if n == 0 {
                 n = pack(c, &mut self.rows, x, weight.n_in(), None);
             }
@@ -141,8 +142,7 @@ impl PackedScratch {
                 .product(c.pool, wide, rows, n, weight, Some(bias), Epilogue::Store);
             let n_state = weight.n_out() / 2;
             let part = |i: usize| self.wide.columns(i * n_state, n_state);
-            c.kernels
-                .pack_keys_values(c.pool, keys_values, part(0), part(1));
+            keep(layer, part(0), part(1));
         }
     }
 }

@@ -1,0 +1,262 @@
+//! Attention to keys and values in bytes, [`crate::byte_keys_values`], which takes as long as reading them: half of what
+//! bfloat16 takes.
+//!
+//! Both products of a head are those of bytes like any other. So that nothing but keys and values is as coarse as a byte,
+//! what multiplies them has 16 bits: a query, and its weights, are two rows of bytes each, of the high and of the low ones,
+//! whose sums are put together. Sums are exact, and the same on every machine.
+
+use crate::attention::MAX_HEAD_DIM;
+use crate::byte_keys_values::{ByteKeysValues, PER_WORD};
+use crate::dot::{DotTask, MAX_ROWS, Operands, SLACK_ROWS, Unit};
+use crate::flash::multiply;
+use crate::math::exp2_short;
+use crate::packed::{PANEL, max_magnitude};
+use crate::simd::{Set, Simd};
+use crate::split::Split;
+use crate::words::{bytes_mut, words_of};
+use crate::{Pool, scratch};
+
+/// The largest magnitude of a query's elements, as 16 bits: its high byte is 127.
+const QUERY_STEPS: f32 = 127.0 * 256.0;
+/// The largest weight, which the error of an exponential leaves within 16 bits.
+const WEIGHT_STEPS: f32 = 255.0 * 256.0;
+/// 2^23, and 2^23 + 2^22: the last bits of a sum with it are the whole number, and the signed one.
+const MAGIC: f32 = 8_388_608.0;
+const SIGNED_MAGIC: f32 = 12_582_912.0;
+/// Panels of keys whose sums are made before they become scores: they stay in the first-level cache.
+const PANELS: usize = 8;
+/// What the sums of values start from.
+const ZEROS: [i32; 256] = [0; 256];
+
+/// See [`crate::Kernels::attention_int8`]; shapes have been checked.
+pub(crate) fn byte_attention(
+    set: Set,
+    pool: &Pool,
+    out: &mut [f32],
+    q: &[f32],
+    keys_values: &ByteKeysValues,
+) {
+    assert!(keys_values.are_for(set), "packed for another set");
+    let (n_head, head_dim) = (keys_values.n_head(), keys_values.head_dim());
+    let (padded, head_words) = (keys_values.padded(), keys_values.head_words());
+    let n_query = q.len() / (n_head * head_dim);
+    let blocking = set.blocking();
+    let n_tasks = n_query.div_ceil(blocking.rows / 2);
+    let of_task = n_query.div_ceil(n_tasks);
+    let out = Split::new(out);
+    // Heads outermost: threads at work share a head's keys and values.
+    pool.run(n_head * n_tasks, &|task| {
+        let first = task % n_tasks * of_task;
+        let n = of_task.min(n_query.saturating_sub(first));
+        let rows = 2 * n + SLACK_ROWS;
+        let n_panels = PANELS.max(head_dim.div_ceil(PANEL));
+        let sizes = [
+            rows * head_words,
+            rows * padded / PER_WORD,
+            n * padded,
+            n_panels * blocking.place,
+        ];
+        scratch::with(sizes.iter().sum(), |scratch| {
+            let (queries, scratch) = scratch.split_at_mut(sizes[0]);
+            let (weights, scratch) = scratch.split_at_mut(sizes[1]);
+            let (scores, sums) = scratch.split_at_mut(sizes[2]);
+            set.run_int8(Block {
+                keys_values,
+                q,
+                out,
+                head: task / n_tasks,
+                first,
+                n,
+                queries: words_of(queries),
+                weights: words_of(weights),
+                scores,
+                sums,
+            });
+        });
+    });
+}
+
+/// Some queries of one head.
+struct Block<'a> {
+    keys_values: &'a ByteKeysValues,
+    q: &'a [f32],
+    out: Split<'a>,
+    head: usize,
+    first: usize,
+    n: usize,
+    /// `[2 * n + SLACK_ROWS, words of a head]`: of each query the high bytes, and the low ones.
+    queries: &'a mut [u32],
+    /// `[2 * n + SLACK_ROWS, padded / 4]`: of each query's weights likewise.
+    weights: &'a mut [u32],
+    /// `[n, padded]`.
+    scores: &'a mut [f32],
+    /// [`Blocking::place`](crate::dot::Blocking) for each of some panels.
+    sums: &'a mut [f32],
+}
+
+impl DotTask for Block<'_> {
+    #[inline(always)]
+    fn run<U: Unit>(mut self, unit: U) {
+        // From scores to powers of two.
+        let mut scales = [0.0; MAX_ROWS];
+        for (i, scale) in scales.iter_mut().enumerate().take(self.n) {
+            *scale = self.split_query(i);
+        }
+        self.multiply_keys(unit);
+        let mut totals = [0; MAX_ROWS];
+        for i in 0..self.n {
+            totals[i] = self.soften(unit.simd(), i, scales[i]);
+        }
+        self.multiply_values(unit);
+        for i in 0..self.n {
+            self.finish(unit, i, totals[i]);
+        }
+    }
+}
+
+impl Block<'_> {
+    /// Writes query `i`, by the scales of the keys, in 16 bits; what takes its scores to powers of two.
+    #[inline(always)]
+    fn split_query(&mut self, i: usize) -> f32 {
+        let kv = self.keys_values;
+        let (head_dim, n_words) = (kv.head_dim(), kv.head_words());
+        let row = (self.first + i) * kv.n_head() + self.head;
+        let mut scaled = [0.0; MAX_HEAD_DIM];
+        let scaled = &mut scaled[..head_dim];
+        let q = self.q[row * head_dim..][..head_dim].iter();
+        for ((to, q), scale) in scaled.iter_mut().zip(q).zip(kv.key_scales(self.head)) {
+            *to = q * scale;
+        }
+        let largest = max_magnitude(scaled);
+        let inverse = match largest > QUERY_STEPS * f32::MIN_POSITIVE {
+            true => QUERY_STEPS / largest,
+            false => 0.0,
+        };
+        let rows = &mut self.queries[2 * i * n_words..][..2 * n_words];
+        let (high, low) = rows.split_at_mut(n_words);
+        let bytes = bytes_mut(high).iter_mut().zip(bytes_mut(low));
+        for ((high, low), x) in bytes.zip(scaled) {
+            // Both bytes are signed, and come 128 above: the high one takes what the low one leaves.
+            let x = (*x * inverse + SIGNED_MAGIC).to_bits() as i16;
+            let rest = x.wrapping_sub(i16::from(x as i8));
+            (*high, *low) = ((rest >> 8) as u8 ^ 0x80, x as u8 ^ 0x80);
+        }
+        largest / QUERY_STEPS * std::f32::consts::LOG2_E / (head_dim as f32).sqrt()
+    }
+
+    /// Scores of all queries and keys, not yet scaled; of what pads the keys, negative infinity.
+    #[inline(always)]
+    fn multiply_keys<U: Unit>(&mut self, unit: U) {
+        let kv = self.keys_values;
+        let (s, lanes) = (unit.simd(), <U::Simd as Simd>::LANES);
+        let (n_words, padded) = (kv.head_words(), kv.padded());
+        let starts = kv.starts(self.head);
+        for first in (0..padded).step_by(PANELS * PANEL) {
+            let n_panels = PANELS.min((padded - first) / PANEL);
+            let operands = Operands {
+                x: self.queries.as_ptr(),
+                x_stride: n_words,
+                w: kv.keys(self.head)[first * n_words..].as_ptr(),
+                w_stride: n_words * PANEL,
+                n_words,
+                starts: starts[first..].as_ptr(),
+                carry: false,
+            };
+            multiply(unit, 2 * self.n, n_panels, operands, self.sums);
+            for i in 0..self.n {
+                let scores = &mut self.scores[i * padded + first..][..n_panels * PANEL];
+                for (panel, scores) in scores.chunks_exact_mut(PANEL).enumerate() {
+                    let at = panel * U::BLOCKING.place + 2 * i * PANEL;
+                    let (high, low) = self.sums[at..][..2 * PANEL].split_at(PANEL);
+                    let starts = &starts[first + panel * PANEL..][..PANEL];
+                    for j in (0..PANEL).step_by(lanes) {
+                        // SAFETY: of each a vector follows.
+                        let [high, low] = unsafe {
+                            let starts = starts[j..].as_ptr();
+                            [
+                                unit.float(s.read(&high[j..]), starts),
+                                unit.float(s.read(&low[j..]), starts),
+                            ]
+                        };
+                        s.write(&mut scores[j..], s.fma(high, s.splat(256.0), low));
+                    }
+                }
+            }
+        }
+        for scores in self.scores.chunks_exact_mut(padded) {
+            scores[kv.n_key()..].fill(f32::NEG_INFINITY);
+        }
+    }
+
+    /// Writes the weights of query `i` in 16 bits; their sum.
+    #[inline(always)]
+    fn soften<S: Simd>(&mut self, s: S, i: usize, scale: f32) -> u32 {
+        let padded = self.keys_values.padded();
+        let scores = &mut self.scores[i * padded..][..padded];
+        let mut max = s.splat(f32::NEG_INFINITY);
+        for scores in scores.chunks_exact(S::LANES) {
+            max = s.max(s.read(scores), max);
+        }
+        let offset = s.splat(-(s.max_lane(max) * scale));
+        let scale = s.splat(scale);
+        for scores in scores.chunks_exact_mut(S::LANES) {
+            let weights = exp2_short(s, s.fma(s.read(scores), scale, offset));
+            s.write(
+                scores,
+                s.fma(weights, s.splat(WEIGHT_STEPS), s.splat(MAGIC)),
+            );
+        }
+        let n_words = padded / PER_WORD;
+        let rows = &mut self.weights[2 * i * n_words..][..2 * n_words];
+        let (high, low) = rows.split_at_mut(n_words);
+        let mut total = 0;
+        let bytes = bytes_mut(high).iter_mut().zip(bytes_mut(low));
+        for ((high, low), weight) in bytes.zip(scores) {
+            let weight = weight.to_bits() & 0xffff;
+            (*high, *low) = ((weight >> 8) as u8, weight as u8);
+            total += weight;
+        }
+        total
+    }
+
+    /// The sums of values by the weights.
+    #[inline(always)]
+    fn multiply_values<U: Unit>(&mut self, unit: U) {
+        let kv = self.keys_values;
+        let n_words = kv.padded() / PER_WORD;
+        let operands = Operands {
+            x: self.weights.as_ptr(),
+            x_stride: n_words,
+            w: kv.values(self.head).as_ptr(),
+            w_stride: n_words * PANEL,
+            n_words,
+            starts: ZEROS.as_ptr(),
+            carry: false,
+        };
+        let n_panels = kv.head_dim().div_ceil(PANEL);
+        multiply(unit, 2 * self.n, n_panels, operands, self.sums);
+    }
+
+    /// Writes the output of query `i`, whose weights add up to `total`.
+    #[inline(always)]
+    fn finish<U: Unit>(&self, unit: U, i: usize, total: u32) {
+        let kv = self.keys_values;
+        let (s, lanes) = (unit.simd(), <U::Simd as Simd>::LANES);
+        let head_dim = kv.head_dim();
+        let (scales, centres) = kv.value_ranges(self.head);
+        let row = (self.first + i) * kv.n_head() + self.head;
+        // SAFETY: no other task has this head of this query.
+        let out = unsafe { self.out.take(row * head_dim, head_dim) };
+        let inverse = s.splat(1.0 / total as f32);
+        for (j, out) in (0..head_dim).step_by(lanes).zip(out.chunks_mut(lanes)) {
+            let at = j / PANEL * U::BLOCKING.place + 2 * i * PANEL + j % PANEL;
+            // SAFETY: `ZEROS` are a vector.
+            let [high, low] = unsafe {
+                [at, at + PANEL].map(|at| unit.float(s.read(&self.sums[at..]), ZEROS.as_ptr()))
+            };
+            let sum = s.mul(s.fma(high, s.splat(256.0), low), inverse);
+            let v = s.fma(sum, s.read(&scales[j..]), s.read(&centres[j..]));
+            s.write(out, v);
+        }
+    }
+}
