@@ -117,6 +117,12 @@ fn check(config: &WhisperConfig) -> std::result::Result<(), String> {
                 config.d_model
             ));
         }
+        // What attention's kernels hold; every published model has 64.
+        within(
+            &format!("{part} d_model per head"),
+            config.d_model / heads,
+            1..=256,
+        )?;
     }
     if config.activation_function != "gelu" {
         return Err(format!(
@@ -201,6 +207,10 @@ mod tests {
             (
                 changed("decoder_attention_heads", json!(3)),
                 "d_model 4 is no multiple of the 3 decoder_attention_heads",
+            ),
+            (
+                changed("d_model", json!(1028)),
+                "encoder d_model per head is 514, not between 1 and 256",
             ),
             (
                 changed("decoder_layers", json!(1_000_000)),

@@ -157,8 +157,7 @@ impl Step<'_> {
         let (c, n_state) = (self.compute, self.dims.n_text_state);
         if let Slot::Packed(_) = cache.slot(layer, 0) {
             let (query, out) = (attn.query.packed(), attn.out.packed());
-            let same_slot = self.batch.rows.chunk_by(|a, b| a.slot == b.slot);
-            let groups = same_slot.map(|rows| {
+            let groups = self.batch.rows.chunk_by(same_slot).map(|rows| {
                 let n = rows.iter().map(|row| row.n_tokens).sum();
                 (n, cache.slot(layer, rows[0].slot).packed())
             });
@@ -166,8 +165,16 @@ impl Step<'_> {
         }
         let query = attn.query.parts();
         c.norm_linear(q, x, Some(&attn.norm), query, Epilogue::Store, (h, packed));
+        let is_bytes = matches!(cache.slot(layer, 0), Slot::Bytes(_));
+        let together = if is_bytes { same_slot } else { shares_keys };
+        // In f32 and f16 only few queries do not depend on each other.
+        let most = match is_bytes {
+            true => usize::MAX,
+            false => Kernels::FEW_QUERIES,
+        };
         let mut first = 0;
-        for rows in self.batch.rows.chunk_by(shares_keys).flat_map(in_few) {
+        let groups = self.batch.rows.chunk_by(together);
+        for rows in groups.flat_map(|rows| rows.chunks(most)) {
             let n: usize = rows.iter().map(|row| row.n_tokens).sum();
             let lines = first * n_state..(first + n) * n_state;
             let (out, q) = (&mut h[lines.clone()], &q[lines]);
@@ -252,13 +259,13 @@ impl Step<'_> {
     }
 }
 
-/// Whether the queries of two rows can be those of one call: a token each, of the same audio.
-fn shares_keys(a: &BatchRow, b: &BatchRow) -> bool {
-    a.slot == b.slot && a.n_tokens == 1 && b.n_tokens == 1
+/// Whether two rows are of the same audio, whose keys and values are then read once for both: most of what a step reads
+/// beside the weights.
+fn same_slot(a: &BatchRow, b: &BatchRow) -> bool {
+    a.slot == b.slot
 }
 
-/// As many queries at a time as do not depend on each other. The keys and values, most of what a step reads beside
-/// the weights, are then read once for all of them.
-fn in_few(rows: &[BatchRow]) -> std::slice::Chunks<'_, BatchRow> {
-    rows.chunks(Kernels::FEW_QUERIES)
+/// The same where queries do not depend on each other only as long as they are few: a token each.
+fn shares_keys(a: &BatchRow, b: &BatchRow) -> bool {
+    same_slot(a, b) && a.n_tokens == 1 && b.n_tokens == 1
 }
