@@ -277,7 +277,7 @@ impl Bench<'_> {
                 kernels.pack_rows(pool, &mut rows, source, (N_AUDIO, 2 * n_state), None);
                 let part = |i: usize| rows.columns(i * n_state, n_state);
                 let mut keys_values = ByteKeysValues::new(n_head, n_state / n_head, N_AUDIO);
-                kernels.quantize_keys_values(pool, &mut keys_values, part(0), part(1));
+                kernels.pack_byte_keys_values(pool, &mut keys_values, part(0), part(1));
                 let bytes = keys_values.n_bytes();
                 let copies = MEMORY / bytes;
                 let keys_values = vec![keys_values; copies];

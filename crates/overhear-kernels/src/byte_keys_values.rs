@@ -14,7 +14,7 @@ use crate::Pool;
 use crate::activations::PackedRows;
 use crate::attention::MAX_HEAD_DIM;
 use crate::dot::LANES;
-use crate::packed::{PANEL, place, quantised};
+use crate::packed::{MAX_INT8_COLS, PANEL, place, quantised};
 use crate::simd::{Element, Set, Simd, Vectorized};
 use crate::split::Split;
 use crate::words::{Words, bytes, bytes_mut, halves};
@@ -59,13 +59,14 @@ impl ByteKeysValues {
     /// Room for `n_key` keys and values of `n_head` heads of `head_dim` elements.
     ///
     /// # Panics
-    /// If `head_dim` is odd or more than 256.
+    /// If `head_dim` is odd or more than 256, or there are more than 65536 keys: sums have 32 bits.
     #[must_use]
     pub fn new(n_head: usize, head_dim: usize, n_key: usize) -> Self {
         assert!(
             head_dim.is_multiple_of(2) && head_dim <= MAX_HEAD_DIM,
             "a head of {head_dim} elements"
         );
+        assert!(n_key <= MAX_INT8_COLS, "{n_key} keys");
         let part = Part {
             words: Words::default(),
             scales: vec![0.0; n_head * head_dim],
@@ -196,7 +197,7 @@ impl ByteKeysValues {
         self.head_dim.next_multiple_of(PANEL) * self.padded() / PER_WORD
     }
 
-    /// See [`crate::Kernels::quantize_keys_values`]; shapes have been checked.
+    /// See [`crate::Kernels::pack_byte_keys_values`]; shapes have been checked.
     pub(crate) fn pack(&mut self, set: Set, pool: &Pool, k: PackedRows<'_>, v: PackedRows<'_>) {
         let (n_head, head_dim, n_key, padded) =
             (self.n_head, self.head_dim, self.n_key, self.padded());
@@ -207,8 +208,8 @@ impl ByteKeysValues {
         let starts = Split::new(&mut self.starts[..]);
         // Two tasks a head.
         pool.run(2 * n_head, &|task| {
-            let (head, of_values_now) = (task / 2, task % 2 == 1);
-            let ((words, scales, centres), from, n_words) = match of_values_now {
+            let (head, is_values) = (task / 2, task % 2 == 1);
+            let ((words, scales, centres), from, n_words) = match is_values {
                 false => (keys, k, of_keys),
                 true => (values, v, of_values),
             };
@@ -218,7 +219,7 @@ impl ByteKeysValues {
                     words.take(head * n_words, n_words),
                     scales.take(head * head_dim, head_dim),
                     centres.take(head * head_dim, head_dim),
-                    (!of_values_now).then(|| starts.take(head * padded, padded)),
+                    (!is_values).then(|| starts.take(head * padded, padded)),
                 )
             };
             set.run_any(PackHead {

@@ -471,7 +471,7 @@ impl Kernels {
     ///
     /// # Panics
     /// If the shapes do not fit.
-    pub fn quantize_keys_values(
+    pub fn pack_byte_keys_values(
         &self,
         pool: &Pool,
         to: &mut ByteKeysValues,

@@ -26,7 +26,7 @@ pub(crate) const PANEL: usize = 32;
 /// Words of K that are widened at a time.
 const BLOCK_WORDS: usize = 64;
 /// The longest K of bytes: the sum of so many products of 255 and 127 fits 32 bits.
-const MAX_INT8_COLS: usize = 1 << 16;
+pub(crate) const MAX_INT8_COLS: usize = 1 << 16;
 
 /// What weights and activations are packed as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

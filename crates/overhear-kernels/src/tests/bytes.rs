@@ -35,7 +35,7 @@ fn pack_into(kernels: Kernels, pool: &Pool, to: &mut ByteKeysValues, [k, v]: [&[
         kernels.pack_rows(pool, &mut rows, from, (n_key, width), None);
         rows
     });
-    kernels.quantize_keys_values(pool, to, k.rows(), v.rows());
+    kernels.pack_byte_keys_values(pool, to, k.rows(), v.rows());
 }
 
 /// One shape on every set: close to the oracle, and the same bits on all.

@@ -295,7 +295,7 @@ impl CrossCache {
                 let layers = layers.map(Linear::packed);
                 packed.keys_values(c, audio_features, layers, |layer, k, v| {
                     c.kernels
-                        .quantize_keys_values(c.pool, &mut kept[layer][slot], k, v);
+                        .pack_byte_keys_values(c.pool, &mut kept[layer][slot], k, v);
                 });
             }
         }
