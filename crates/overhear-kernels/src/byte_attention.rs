@@ -16,17 +16,13 @@ use crate::split::Split;
 use crate::words::{bytes_mut, words_of};
 use crate::{Pool, scratch};
 
-/// The largest magnitude of a query's elements, as 16 bits: its high byte is 127.
-const QUERY_STEPS: f32 = 127.0 * 256.0;
-/// The largest weight, which the error of an exponential leaves within 16 bits.
-const WEIGHT_STEPS: f32 = 255.0 * 256.0;
-/// 2^23, and 2^23 + 2^22: the last bits of a sum with it are the whole number, and the signed one.
-const MAGIC: f32 = 8_388_608.0;
-const SIGNED_MAGIC: f32 = 12_582_912.0;
+/// The largest magnitude of a query's elements, and the largest weight, as 16 bits: the high byte is 127. The error of an
+/// exponential is too small to make it more.
+const STEPS: f32 = 127.0 * 256.0;
+/// 1.5 * 2^23: the last bits of a sum with it are the whole number's.
+const MAGIC: f32 = 12_582_912.0;
 /// Panels of keys whose sums are made before they become scores: they stay in the first-level cache.
 const PANELS: usize = 8;
-/// What the sums of values start from.
-const ZEROS: [i32; 256] = [0; 256];
 
 /// See [`crate::Kernels::attention_int8`]; shapes have been checked.
 pub(crate) fn byte_attention(
@@ -128,20 +124,17 @@ impl Block<'_> {
             *to = q * scale;
         }
         let largest = max_magnitude(scaled);
-        let inverse = match largest > QUERY_STEPS * f32::MIN_POSITIVE {
-            true => QUERY_STEPS / largest,
+        let inverse = match largest > STEPS * f32::MIN_POSITIVE {
+            true => STEPS / largest,
             false => 0.0,
         };
         let rows = &mut self.queries[2 * i * n_words..][..2 * n_words];
         let (high, low) = rows.split_at_mut(n_words);
         let bytes = bytes_mut(high).iter_mut().zip(bytes_mut(low));
         for ((high, low), x) in bytes.zip(scaled) {
-            // Both bytes are signed, and come 128 above: the high one takes what the low one leaves.
-            let x = (*x * inverse + SIGNED_MAGIC).to_bits() as i16;
-            let rest = x.wrapping_sub(i16::from(x as i8));
-            (*high, *low) = ((rest >> 8) as u8 ^ 0x80, x as u8 ^ 0x80);
+            (*high, *low) = split((*x * inverse + MAGIC).to_bits() as i16);
         }
-        largest / QUERY_STEPS * std::f32::consts::LOG2_E / (head_dim as f32).sqrt()
+        largest / STEPS * std::f32::consts::LOG2_E / (head_dim as f32).sqrt()
     }
 
     /// Scores of all queries and keys, not yet scaled; of what pads the keys, negative infinity.
@@ -150,7 +143,7 @@ impl Block<'_> {
         let kv = self.keys_values;
         let (s, lanes) = (unit.simd(), <U::Simd as Simd>::LANES);
         let (n_words, padded) = (kv.head_words(), kv.padded());
-        let starts = kv.starts(self.head);
+        let starts = kv.key_starts(self.head);
         for first in (0..padded).step_by(PANELS * PANEL) {
             let n_panels = PANELS.min((padded - first) / PANEL);
             let operands = Operands {
@@ -201,10 +194,7 @@ impl Block<'_> {
         let scale = s.splat(scale);
         for scores in scores.chunks_exact_mut(S::LANES) {
             let weights = exp2_short(s, s.fma(s.read(scores), scale, offset));
-            s.write(
-                scores,
-                s.fma(weights, s.splat(WEIGHT_STEPS), s.splat(MAGIC)),
-            );
+            s.write(scores, s.fma(weights, s.splat(STEPS), s.splat(MAGIC)));
         }
         let n_words = padded / PER_WORD;
         let rows = &mut self.weights[2 * i * n_words..][..2 * n_words];
@@ -212,9 +202,9 @@ impl Block<'_> {
         let mut total = 0;
         let bytes = bytes_mut(high).iter_mut().zip(bytes_mut(low));
         for ((high, low), weight) in bytes.zip(scores) {
-            let weight = weight.to_bits() & 0xffff;
-            (*high, *low) = ((weight >> 8) as u8, weight as u8);
-            total += weight;
+            let weight = weight.to_bits() as i16;
+            (*high, *low) = split(weight);
+            total += weight as u32;
         }
         total
     }
@@ -230,7 +220,7 @@ impl Block<'_> {
             w: kv.values(self.head).as_ptr(),
             w_stride: n_words * PANEL,
             n_words,
-            starts: ZEROS.as_ptr(),
+            starts: kv.value_starts(self.head).as_ptr(),
             carry: false,
         };
         let n_panels = kv.head_dim().div_ceil(PANEL);
@@ -244,19 +234,31 @@ impl Block<'_> {
         let (s, lanes) = (unit.simd(), <U::Simd as Simd>::LANES);
         let head_dim = kv.head_dim();
         let (scales, centres) = kv.value_ranges(self.head);
+        let starts = kv.value_starts(self.head);
         let row = (self.first + i) * kv.n_head() + self.head;
         // SAFETY: no other task has this head of this query.
         let out = unsafe { self.out.take(row * head_dim, head_dim) };
         let inverse = s.splat(1.0 / total as f32);
         for (j, out) in (0..head_dim).step_by(lanes).zip(out.chunks_mut(lanes)) {
             let at = j / PANEL * U::BLOCKING.place + 2 * i * PANEL + j % PANEL;
-            // SAFETY: `ZEROS` are a vector.
+            // SAFETY: there are starts for whole panels.
             let [high, low] = unsafe {
-                [at, at + PANEL].map(|at| unit.float(s.read(&self.sums[at..]), ZEROS.as_ptr()))
+                let starts = starts[j..].as_ptr();
+                [
+                    unit.float(s.read(&self.sums[at..]), starts),
+                    unit.float(s.read(&self.sums[at + PANEL..]), starts),
+                ]
             };
             let sum = s.mul(s.fma(high, s.splat(256.0), low), inverse);
             let v = s.fma(sum, s.read(&scales[j..]), s.read(&centres[j..]));
             s.write(out, v);
         }
     }
+}
+
+/// The high and the low byte of `x`, `256 * high + low`, both signed, and 128 above as rows of bytes are.
+#[inline(always)]
+fn split(x: i16) -> (u8, u8) {
+    let rest = x.wrapping_sub(i16::from(x as i8));
+    ((rest >> 8) as u8 ^ 0x80, x as u8 ^ 0x80)
 }

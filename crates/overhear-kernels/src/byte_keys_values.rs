@@ -40,8 +40,6 @@ pub struct ByteKeysValues {
     step: usize,
     keys: Part,
     values: Part,
-    /// What sums over a head start from, as [`crate::packed`] has it: `[n_head, padded]`.
-    starts: Vec<i32>,
 }
 
 /// The keys, or the values.
@@ -49,6 +47,8 @@ pub struct ByteKeysValues {
 struct Part {
     /// Per head.
     words: Words,
+    /// What sums start from, as [`crate::packed`] has it: per output of all panels of each head.
+    starts: Vec<i32>,
     /// `[n_head, head_dim]`.
     scales: Vec<f32>,
     /// `[n_head, head_dim]`.
@@ -69,6 +69,7 @@ impl ByteKeysValues {
         assert!(n_key <= MAX_INT8_COLS, "{n_key} keys");
         let part = Part {
             words: Words::default(),
+            starts: Vec::new(),
             scales: vec![0.0; n_head * head_dim],
             centres: vec![0.0; n_head * head_dim],
         };
@@ -79,18 +80,19 @@ impl ByteKeysValues {
             step: 0,
             keys: part.clone(),
             values: part,
-            starts: Vec::new(),
         };
         this.keys.words = Words::new(n_head * this.keys_words());
         this.values.words = Words::new(n_head * this.values_words());
-        this.starts = vec![0; n_head * this.padded()];
+        this.keys.starts = vec![0; n_head * this.padded()];
+        this.values.starts = vec![0; n_head * this.padded_dim()];
         this
     }
 
     /// Bytes that attention of one query reads.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
-        4 * self.n_head * (self.keys_words() + self.values_words() + self.padded())
+        let starts = self.padded() + self.padded_dim();
+        4 * self.n_head * (self.keys_words() + self.values_words() + starts)
     }
 
     /// Writes the keys of `head`, as the bytes stand for them, to `to`: `[n_key, head_dim]`.
@@ -148,6 +150,11 @@ impl ByteKeysValues {
         self.n_key.next_multiple_of(PADDING)
     }
 
+    /// Elements of a head that there is room for, whole panels.
+    fn padded_dim(&self) -> usize {
+        self.head_dim.next_multiple_of(PANEL)
+    }
+
     /// Words along a head.
     pub(crate) fn head_words(&self) -> usize {
         self.head_dim.div_ceil(PER_WORD)
@@ -163,9 +170,14 @@ impl ByteKeysValues {
         &self.values.words.as_slice()[head * self.values_words()..][..self.values_words()]
     }
 
-    /// What sums over a head start from, for each key.
-    pub(crate) fn starts(&self, head: usize) -> &[i32] {
-        &self.starts[head * self.padded()..][..self.padded()]
+    /// What sums over a head's elements start from, for each key.
+    pub(crate) fn key_starts(&self, head: usize) -> &[i32] {
+        &self.keys.starts[head * self.padded()..][..self.padded()]
+    }
+
+    /// What sums over a head's keys start from, for each element of all panels.
+    pub(crate) fn value_starts(&self, head: usize) -> &[i32] {
+        &self.values.starts[head * self.padded_dim()..][..self.padded_dim()]
     }
 
     /// Of a head's keys.
@@ -194,54 +206,56 @@ impl ByteKeysValues {
 
     /// Words of a head's values.
     fn values_words(&self) -> usize {
-        self.head_dim.next_multiple_of(PANEL) * self.padded() / PER_WORD
+        self.padded_dim() * self.padded() / PER_WORD
     }
 
     /// See [`crate::Kernels::pack_byte_keys_values`]; shapes have been checked.
     pub(crate) fn pack(&mut self, set: Set, pool: &Pool, k: PackedRows<'_>, v: PackedRows<'_>) {
         let (n_head, head_dim, n_key, padded) =
             (self.n_head, self.head_dim, self.n_key, self.padded());
-        let (of_keys, of_values) = (self.keys_words(), self.values_words());
+        let of_keys = (self.keys_words(), padded);
+        let of_values = (self.values_words(), self.padded_dim());
         self.step = set.blocking().step;
         let step = self.step;
         let (keys, values) = (self.keys.split(), self.values.split());
-        let starts = Split::new(&mut self.starts[..]);
         // Two tasks a head.
         pool.run(2 * n_head, &|task| {
             let (head, is_values) = (task / 2, task % 2 == 1);
-            let ((words, scales, centres), from, n_words) = match is_values {
+            let ((words, starts, scales, centres), from, (n_words, n_outs)) = match is_values {
                 false => (keys, k, of_keys),
                 true => (values, v, of_values),
             };
             // SAFETY: no other task has this head of them.
-            let (words, scales, centres, starts) = unsafe {
+            let (words, starts, scales, centres) = unsafe {
                 (
                     words.take(head * n_words, n_words),
+                    starts.take(head * n_outs, n_outs),
                     scales.take(head * head_dim, head_dim),
                     centres.take(head * head_dim, head_dim),
-                    (!is_values).then(|| starts.take(head * padded, padded)),
                 )
             };
             set.run_any(PackHead {
+                is_values,
                 from,
                 first: head * head_dim,
                 step,
                 n_key,
                 padded,
                 words,
+                starts,
                 scales,
                 centres,
-                starts,
             });
         });
     }
 }
 
 impl Part {
-    /// Words, scales and centres, to be dealt out to tasks.
-    fn split(&mut self) -> (Split<'_, u32>, Split<'_>, Split<'_>) {
+    /// Words, starts, scales and centres, to be dealt out to tasks.
+    fn split(&mut self) -> (Split<'_, u32>, Split<'_, i32>, Split<'_>, Split<'_>) {
         (
             Split::new(self.words.as_mut_slice()),
+            Split::new(&mut self.starts),
             Split::new(&mut self.scales),
             Split::new(&mut self.centres),
         )
@@ -255,6 +269,7 @@ impl Part {
 
 /// One head of the keys or the values, to be packed.
 struct PackHead<'a> {
+    is_values: bool,
     from: PackedRows<'a>,
     /// The head's first element in a row.
     first: usize,
@@ -262,10 +277,9 @@ struct PackHead<'a> {
     n_key: usize,
     padded: usize,
     words: &'a mut [u32],
+    starts: &'a mut [i32],
     scales: &'a mut [f32],
     centres: &'a mut [f32],
-    /// Of the keys; the values have none.
-    starts: Option<&'a mut [i32]>,
 }
 
 impl Vectorized for PackHead<'_> {
@@ -274,9 +288,10 @@ impl Vectorized for PackHead<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let inverses = self.find_ranges(s);
-        match self.starts.take() {
-            Some(starts) => self.pack_keys(&inverses, starts),
-            None => self.pack_values(&inverses),
+        if self.is_values {
+            self.pack_values(&inverses);
+        } else {
+            self.pack_keys(&inverses);
         }
     }
 }
@@ -339,7 +354,7 @@ impl PackHead<'_> {
 
     /// Keys are outputs, words of them elements that follow each other.
     #[inline(always)]
-    fn pack_keys(&mut self, inverses: &[f32; MAX_HEAD_DIM], starts: &mut [i32]) {
+    fn pack_keys(&mut self, inverses: &[f32; MAX_HEAD_DIM]) {
         let (head_dim, step) = (self.scales.len(), self.step);
         let n_words = head_dim.div_ceil(PER_WORD);
         let mut rows = [[0; MAX_WORDS]; LANES];
@@ -348,7 +363,7 @@ impl PackHead<'_> {
                 let row = &mut bytes_mut(row)[..head_dim];
                 self.quantise(first + i, inverses, row);
                 let sum: i32 = row.iter().map(|&b| i32::from(b as i8)).sum();
-                starts[first + i] = -128 * sum;
+                self.starts[first + i] = -128 * sum;
             }
             let panel = &mut self.words[first / PANEL * PANEL * n_words..];
             for word in 0..n_words {
@@ -365,11 +380,16 @@ impl PackHead<'_> {
     fn pack_values(&mut self, inverses: &[f32; MAX_HEAD_DIM]) {
         let (head_dim, step) = (self.scales.len(), self.step);
         let n_words = self.padded / PER_WORD;
+        self.starts.fill(0);
         // Elements beyond the last stay zeros.
         let mut rows = [[0; MAX_HEAD_DIM]; PER_WORD]; // four keys
         for word in 0..n_words {
             for (i, row) in rows.iter_mut().enumerate() {
-                self.quantise(word * PER_WORD + i, inverses, &mut row[..head_dim]);
+                let row = &mut row[..head_dim];
+                self.quantise(word * PER_WORD + i, inverses, row);
+                for (start, b) in self.starts.iter_mut().zip(row) {
+                    *start -= 128 * i32::from(*b as i8);
+                }
             }
             for first in (0..head_dim).step_by(LANES) {
                 let panel = first / PANEL * PANEL * n_words;

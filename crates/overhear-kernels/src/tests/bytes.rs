@@ -3,9 +3,10 @@
 use super::{Random, sets};
 use crate::{Activations, ByteKeysValues, Isa, Kernels, Packing, Pool, Rows, Source, scalar};
 
-/// Against the oracle over the same bytes: 2^-16 of a score of up to 20, 1e-4 of a weight, and of each weight half a step
-/// of 2^-16 of the largest, of values of order 1.
+/// Against the oracle over the same bytes, of values of order 1: 2^-15 of a score of up to 20, and 1e-4 of a weight.
 const TOLERANCE: f32 = 1e-3;
+/// And for each key half a step of its weight, if all err to one side.
+const OF_EACH_KEY: f32 = 0.5 / 32512.0;
 
 fn all_sets() -> Vec<Kernels> {
     let scalar = Kernels::new(Isa::Scalar);
@@ -51,6 +52,7 @@ fn check(n_head: usize, head_dim: usize, n_query: usize, n_key: usize) {
     for k in k.chunks_exact_mut(width) {
         k[width / 2] += 40.0;
     }
+    let tolerance = TOLERANCE + OF_EACH_KEY * n_key as f32;
     let mut first: Option<Vec<f32>> = None;
     for kernels in all_sets() {
         let packed = pack(kernels, &pool, [&k, &v], (n_head, head_dim, n_key));
@@ -64,7 +66,7 @@ fn check(n_head: usize, head_dim: usize, n_query: usize, n_key: usize) {
         kernels.attention_int8(&pool, &mut found, &q, &packed);
         for (i, (found, want)) in found.iter().zip(&want).enumerate() {
             assert!(
-                (found - want).abs() <= TOLERANCE * want.abs().max(1.0),
+                (found - want).abs() <= tolerance * want.abs().max(1.0),
                 "{}: {n_query} queries, {n_key} keys, {n_head} heads of {head_dim}, {i}: {found}, not {want}",
                 kernels.isa()
             );
