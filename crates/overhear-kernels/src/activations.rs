@@ -3,7 +3,7 @@
 //! They are packed once for a product, with layer normalisation on the way, or come out of one as bfloat16.
 
 use crate::dot::{SLACK_ROWS, round_bf16};
-use crate::packed::quantised;
+use crate::packed::{quantised, step_and_inverse};
 use crate::rows::normalise;
 use crate::simd::{Set, Simd, Vectorized};
 use crate::split::Split;
@@ -50,14 +50,9 @@ impl Range {
             (key.min(lowest), key.max(highest))
         });
         let (lowest, highest) = (number(lowest), number(highest));
-        let width = highest - lowest;
-        // Below the smallest normal number the inverse would be infinite.
-        if width <= Self::STEPS * f32::MIN_POSITIVE {
-            return (Self::default(), 0.0);
-        }
-        let inverse = Self::STEPS / width;
+        let (scale, inverse) = step_and_inverse(highest - lowest, Self::STEPS);
         let range = Self {
-            scale: width / Self::STEPS,
+            scale,
             centre: ((lowest + highest) * 0.5 * inverse).round_ties_even(),
         };
         (range, inverse)

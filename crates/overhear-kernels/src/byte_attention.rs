@@ -10,7 +10,7 @@ use crate::byte_keys_values::{ByteKeysValues, PER_WORD};
 use crate::dot::{DotTask, MAX_ROWS, Operands, SLACK_ROWS, Unit};
 use crate::flash::multiply;
 use crate::math::exp2_short;
-use crate::packed::{PANEL, max_magnitude};
+use crate::packed::{MAGIC, PANEL, max_magnitude, step_and_inverse};
 use crate::simd::{Set, Simd};
 use crate::split::Split;
 use crate::words::{bytes_mut, words_of};
@@ -19,8 +19,6 @@ use crate::{Pool, scratch};
 /// The largest magnitude of a query's elements, and the largest weight, as 16 bits: the high byte is 127. The error of an
 /// exponential is too small to make it more.
 const STEPS: f32 = 127.0 * 256.0;
-/// 1.5 * 2^23: the last bits of a sum with it are the whole number's.
-const MAGIC: f32 = 12_582_912.0;
 /// Panels of keys whose sums are made before they become scores: they stay in the first-level cache.
 const PANELS: usize = 8;
 
@@ -123,18 +121,14 @@ impl Block<'_> {
         for ((to, q), scale) in scaled.iter_mut().zip(q).zip(kv.key_scales(self.head)) {
             *to = q * scale;
         }
-        let largest = max_magnitude(scaled);
-        let inverse = match largest > STEPS * f32::MIN_POSITIVE {
-            true => STEPS / largest,
-            false => 0.0,
-        };
+        let (step, inverse) = step_and_inverse(max_magnitude(scaled), STEPS);
         let rows = &mut self.queries[2 * i * n_words..][..2 * n_words];
         let (high, low) = rows.split_at_mut(n_words);
         let bytes = bytes_mut(high).iter_mut().zip(bytes_mut(low));
         for ((high, low), x) in bytes.zip(scaled) {
             (*high, *low) = split((*x * inverse + MAGIC).to_bits() as i16);
         }
-        largest / STEPS * std::f32::consts::LOG2_E / (head_dim as f32).sqrt()
+        step * std::f32::consts::LOG2_E / (head_dim as f32).sqrt()
     }
 
     /// Scores of all queries and keys, not yet scaled; of what pads the keys, negative infinity.
@@ -160,18 +154,10 @@ impl Block<'_> {
                 let scores = &mut self.scores[i * padded + first..][..n_panels * PANEL];
                 for (panel, scores) in scores.chunks_exact_mut(PANEL).enumerate() {
                     let at = panel * U::BLOCKING.place + 2 * i * PANEL;
-                    let (high, low) = self.sums[at..][..2 * PANEL].split_at(PANEL);
                     let starts = &starts[first + panel * PANEL..][..PANEL];
                     for j in (0..PANEL).step_by(lanes) {
-                        // SAFETY: of each a vector follows.
-                        let [high, low] = unsafe {
-                            let starts = starts[j..].as_ptr();
-                            [
-                                unit.float(s.read(&high[j..]), starts),
-                                unit.float(s.read(&low[j..]), starts),
-                            ]
-                        };
-                        s.write(&mut scores[j..], s.fma(high, s.splat(256.0), low));
+                        let sums = join(unit, &self.sums[at + j..], &starts[j..]);
+                        s.write(&mut scores[j..], sums);
                     }
                 }
             }
@@ -190,10 +176,10 @@ impl Block<'_> {
         for scores in scores.chunks_exact(S::LANES) {
             max = s.max(s.read(scores), max);
         }
-        let offset = s.splat(-(s.max_lane(max) * scale));
-        let scale = s.splat(scale);
+        let (max, scale) = (s.splat(s.max_lane(max)), s.splat(scale));
         for scores in scores.chunks_exact_mut(S::LANES) {
-            let weights = exp2_short(s, s.fma(s.read(scores), scale, offset));
+            // The difference first: no rounding makes a weight more than one, which 16 bits could not hold.
+            let weights = exp2_short(s, s.mul(s.sub(s.read(scores), max), scale));
             s.write(scores, s.fma(weights, s.splat(STEPS), s.splat(MAGIC)));
         }
         let n_words = padded / PER_WORD;
@@ -241,19 +227,27 @@ impl Block<'_> {
         let inverse = s.splat(1.0 / total as f32);
         for (j, out) in (0..head_dim).step_by(lanes).zip(out.chunks_mut(lanes)) {
             let at = j / PANEL * U::BLOCKING.place + 2 * i * PANEL + j % PANEL;
-            // SAFETY: there are starts for whole panels.
-            let [high, low] = unsafe {
-                let starts = starts[j..].as_ptr();
-                [
-                    unit.float(s.read(&self.sums[at..]), starts),
-                    unit.float(s.read(&self.sums[at + PANEL..]), starts),
-                ]
-            };
-            let sum = s.mul(s.fma(high, s.splat(256.0), low), inverse);
+            let sum = s.mul(join(unit, &self.sums[at..], &starts[j..]), inverse);
             let v = s.fma(sum, s.read(&scales[j..]), s.read(&centres[j..]));
             s.write(out, v);
         }
     }
+}
+
+/// A vector of sums of a query's two rows, the high bytes' and a panel's row behind them the low ones', put together. They
+/// start from `starts`.
+#[inline(always)]
+fn join<U: Unit>(unit: U, sums: &[f32], starts: &[i32]) -> <U::Simd as Simd>::V {
+    let s = unit.simd();
+    assert!(starts.len() >= <U::Simd as Simd>::LANES);
+    // SAFETY: as many starts are readable, asserted above.
+    let [high, low] = unsafe {
+        [
+            unit.float(s.read(sums), starts.as_ptr()),
+            unit.float(s.read(&sums[PANEL..]), starts.as_ptr()),
+        ]
+    };
+    s.fma(high, s.splat(256.0), low)
 }
 
 /// The high and the low byte of `x`, `256 * high + low`, both signed, and 128 above as rows of bytes are.

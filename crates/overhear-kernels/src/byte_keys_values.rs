@@ -10,25 +10,25 @@
 use half::bf16;
 use half::slice::HalfBitsSliceExt;
 
-use crate::Pool;
 use crate::activations::PackedRows;
 use crate::attention::MAX_HEAD_DIM;
-use crate::dot::LANES;
-use crate::packed::{MAX_INT8_COLS, PANEL, place, quantised};
+use crate::dot::{LANES, TILE};
+use crate::packed::{MAX_INT8_COLS, PANEL, place, quantised, step_and_inverse};
 use crate::simd::{Element, Set, Simd, Vectorized};
 use crate::split::Split;
 use crate::words::{Words, bytes, bytes_mut, halves};
+use crate::{Packing, Pool};
 
 /// Steps of a range: as many on either side of its centre.
 const STEPS: f32 = 254.0;
 /// Vectors of a head at a time whose ranges are found.
 const VECTORS: usize = 4;
 /// Bytes of a word.
-pub(crate) const PER_WORD: usize = 4;
-/// Keys are padded to whole steps of tiles, of 16 words.
-const PADDING: usize = 16 * PER_WORD;
+pub(crate) const PER_WORD: usize = Packing::Int8.per_word();
+/// Keys are padded to whole steps of tiles.
+const PADDING: usize = TILE * PER_WORD;
 /// Words of the longest head.
-pub(crate) const MAX_WORDS: usize = MAX_HEAD_DIM / PER_WORD;
+const MAX_WORDS: usize = MAX_HEAD_DIM / PER_WORD;
 
 /// Keys and values of all heads, in bytes.
 #[derive(Clone, Debug)]
@@ -101,12 +101,10 @@ impl ByteKeysValues {
     /// If there is no such head, or `to` is not that long.
     pub fn copy_keys(&self, head: usize, to: &mut [f32]) {
         assert_eq!(to.len(), self.n_key * self.head_dim);
-        let (n_words, words) = (self.head_words(), bytes(self.keys(head)));
+        let (n_words, keys) = (self.head_words(), self.keys(head));
         for (i, to) in to.iter_mut().enumerate() {
             let (key, element) = (i / self.head_dim, i % self.head_dim);
-            let word = place(self.step, n_words, element / PER_WORD, key % PANEL);
-            let at = key / PANEL * PANEL * n_words + word;
-            let byte = words[at * PER_WORD + element % PER_WORD] as i8;
+            let byte = self.byte(keys, n_words, key, element);
             *to = self.keys.number(head * self.head_dim + element, byte);
         }
     }
@@ -117,14 +115,19 @@ impl ByteKeysValues {
     /// As there.
     pub fn copy_values(&self, head: usize, to: &mut [f32]) {
         assert_eq!(to.len(), self.n_key * self.head_dim);
-        let (n_words, words) = (self.padded() / PER_WORD, bytes(self.values(head)));
+        let (n_words, values) = (self.padded() / PER_WORD, self.values(head));
         for (i, to) in to.iter_mut().enumerate() {
             let (key, element) = (i / self.head_dim, i % self.head_dim);
-            let word = place(self.step, n_words, key / PER_WORD, element % PANEL);
-            let at = element / PANEL * PANEL * n_words + word;
-            let byte = words[at * PER_WORD + key % PER_WORD] as i8;
+            let byte = self.byte(values, n_words, element, key);
             *to = self.values.number(head * self.head_dim + element, byte);
         }
+    }
+
+    /// Byte `k` of output `out` of a head's panels, whose outputs have `n_words`.
+    fn byte(&self, panels: &[u32], n_words: usize, out: usize, k: usize) -> i8 {
+        let word = place(self.step, n_words, k / PER_WORD, out % PANEL);
+        let at = out / PANEL * PANEL * n_words + word;
+        bytes(panels)[at * PER_WORD + k % PER_WORD] as i8
     }
 
     /// Heads.
@@ -328,13 +331,9 @@ impl PackHead<'_> {
         for i in 0..head_dim {
             let (lowest, highest) = (self.centres[i], self.scales[i]);
             self.centres[i] = 0.5 * lowest + 0.5 * highest;
-            let width = highest - lowest;
-            // Below the smallest normal number the inverse would be infinite.
-            (self.scales[i], inverses[i]) = if width > STEPS * f32::MIN_POSITIVE {
-                (width / STEPS, STEPS / width)
-            } else {
-                (0.0, 0.0)
-            };
+            // Without NaN, which the difference of two infinities is.
+            let width = (highest - lowest).max(0.0);
+            (self.scales[i], inverses[i]) = step_and_inverse(width, STEPS);
         }
         inverses
     }

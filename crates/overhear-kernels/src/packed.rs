@@ -39,7 +39,7 @@ pub enum Packing {
 
 impl Packing {
     /// Elements of a word.
-    pub(crate) fn per_word(self) -> usize {
+    pub(crate) const fn per_word(self) -> usize {
         match self {
             Packing::Bf16 => 2,
             Packing::Int8 => 4,
@@ -284,7 +284,8 @@ impl<E: Element> Vectorized for PackPanel<'_, E> {
                     widen(s, row, &outs[out * n_in + k..][..row.len()]);
                     largest = largest.max(max_magnitude(row));
                 }
-                (scales[out], inverse[out]) = scale(largest);
+                // Without NaN.
+                (scales[out], inverse[out]) = step_and_inverse(largest.max(0.0), 127.0);
             }
         }
         narrow.fill(0);
@@ -335,21 +336,22 @@ pub(crate) fn max_magnitude(x: &[f32]) -> f32 {
     f32::from_bits(x.iter().fold(0, |max, x| max.max(x.abs().to_bits())))
 }
 
-/// The scale of numbers up to `largest`, and by what to multiply them for a byte.
+/// The step by which `steps` of them are `width`, and its inverse; zeros if that would be infinite. NaN stays NaN.
 #[inline(always)]
-pub(crate) fn scale(largest: f32) -> (f32, f32) {
+pub(crate) fn step_and_inverse(width: f32, steps: f32) -> (f32, f32) {
     // Below the smallest normal number the inverse would be infinite.
-    if largest > 127.0 * f32::MIN_POSITIVE {
-        (largest / 127.0, 127.0 / largest)
-    } else {
+    if width <= steps * f32::MIN_POSITIVE {
         (0.0, 0.0)
+    } else {
+        (width / steps, steps / width)
     }
 }
+
+/// 1.5 * 2^23: the last bits of a sum with it are the whole number's.
+pub(crate) const MAGIC: f32 = 12_582_912.0;
 
 /// `x * inverse`, which is within 2^22, to the nearest whole number, ties to even: the last 8 of its bits.
 #[inline(always)]
 pub(crate) fn quantised(x: f32, inverse: f32) -> u8 {
-    /// 1.5 * 2^23: the last bits of the sum are the number's.
-    const MAGIC: f32 = 12_582_912.0;
     (x * inverse + MAGIC).to_bits() as u8
 }

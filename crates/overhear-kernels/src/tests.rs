@@ -45,6 +45,12 @@ pub(crate) fn sets() -> Vec<Kernels> {
         .collect()
 }
 
+/// Those, and the scalar set: what is written over units has no code of its own for it.
+fn all_sets() -> Vec<Kernels> {
+    let scalar = Kernels::new(Isa::Scalar);
+    sets().into_iter().chain(scalar).collect()
+}
+
 /// Pseudo-random numbers about normal, of order 1.
 struct Random(u64);
 

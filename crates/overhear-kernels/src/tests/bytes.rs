@@ -1,17 +1,12 @@
 //! Attention to keys and values in bytes.
 
-use super::{Random, sets};
+use super::{Random, all_sets};
 use crate::{Activations, ByteKeysValues, Isa, Kernels, Packing, Pool, Rows, Source, scalar};
 
 /// Against the oracle over the same bytes, of values of order 1: 2^-15 of a score of up to 20, and 1e-4 of a weight.
 const TOLERANCE: f32 = 1e-3;
 /// And for each key half a step of its weight, if all err to one side.
 const OF_EACH_KEY: f32 = 0.5 / 32512.0;
-
-fn all_sets() -> Vec<Kernels> {
-    let scalar = Kernels::new(Isa::Scalar);
-    sets().into_iter().chain(scalar).collect()
-}
 
 /// Keys and values, `[n_key, width]` each, as they come out of a product.
 fn pack(
@@ -200,4 +195,27 @@ fn queries_of_another_width_are_refused() {
         &[0.0; 13],
         &packed,
     );
+}
+
+#[test]
+fn scores_of_any_size_take_the_value_of_the_likeliest_key() {
+    let (n_head, head_dim, n_key) = (1, 64, 200);
+    let pool = Pool::new(1);
+    let mut random = Random(17);
+    let [q, mut k, v] = [1, n_key, n_key].map(|n| random.vec(n * head_dim));
+    k.iter_mut().for_each(|k| *k *= 1e20);
+    for kernels in all_sets() {
+        let packed = pack(kernels, &pool, [&k, &v], (n_head, head_dim, n_key));
+        let mut want = vec![0.0; head_dim];
+        let rows = Rows {
+            data: &q[..],
+            stride: head_dim,
+        };
+        scalar::attention_int8(&mut want, rows, &packed);
+        let mut found = vec![f32::NAN; head_dim];
+        kernels.attention_int8(&pool, &mut found, &q, &packed);
+        for (found, want) in found.iter().zip(want) {
+            assert!((found - want).abs() < TOLERANCE, "{}", kernels.isa());
+        }
+    }
 }

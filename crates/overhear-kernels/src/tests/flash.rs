@@ -1,6 +1,6 @@
 //! Attention over packed keys and values against the oracle.
 
-use super::{Random, sets};
+use super::{Random, all_sets};
 use crate::{
     Activations, AttentionShape, Isa, Kernels, KeysValues, Packing, Pool, Rows, Source, scalar,
 };
@@ -8,13 +8,6 @@ use crate::{
 /// Operands are the same bfloat16 on both sides; weights are rounded to 8 bits, by at most 2^-9 each and at random, of
 /// values of order 1, and so is the result.
 const TOLERANCE: f32 = 0.01;
-
-fn all_sets() -> Vec<Kernels> {
-    sets()
-        .into_iter()
-        .chain(Kernels::new(Isa::Scalar))
-        .collect()
-}
 
 /// Rows packed as bfloat16, and the same as f32.
 fn bf16_rows(kernels: Kernels, pool: &Pool, x: &[f32], n_cols: usize) -> (Activations, Vec<f32>) {

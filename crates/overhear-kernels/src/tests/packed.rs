@@ -1,6 +1,6 @@
 //! Packed weights and rows, and their products, against the scalar oracle.
 
-use super::{AWKWARD, DTYPES, EPILOGUES, Random, SUM_ERROR, sets};
+use super::{AWKWARD, DTYPES, EPILOGUES, Random, SUM_ERROR, all_sets};
 use crate::{
     Activations, Dtype, Epilogue, Isa, Kernels, Matrix, Output, Packing, Pool, Rows, Source, scalar,
 };
@@ -15,12 +15,6 @@ const GELU_TOLERANCE: f32 = 7e-5;
 /// Whether its sums are those of tiles, in another order than the oracle's.
 fn has_tiles(kernels: Kernels, packing: Packing) -> bool {
     packing == Packing::Bf16 && kernels.sums_tiles()
-}
-
-/// The sets to test, each also on the scalar set's own vectors.
-fn all_sets() -> Vec<Kernels> {
-    let scalar = Kernels::new(Isa::Scalar);
-    sets().into_iter().chain(scalar).collect()
 }
 
 /// `product` as the network calls it: rows and weights packed, f32 out.
