@@ -11,7 +11,6 @@ use std::ops;
 
 use crate::activations::{PackedRows, Range};
 use crate::dot::{DotTask, Finish, LANES, Operands, Unit};
-use crate::math::gelu_short;
 use crate::packed::PANEL;
 use crate::simd::{Set, Simd};
 use crate::split::Split;
@@ -295,29 +294,19 @@ impl Outputs<'_> {
         outs: ops::Range<usize>,
         sums: *const f32,
     ) {
-        let Call { x, w, bias, .. } = *self.call;
-        let (s, lanes, n_out) = (unit.simd(), <U::Simd as Simd>::LANES, w.n_out());
+        let (s, lanes, n_out) = (unit.simd(), <U::Simd as Simd>::LANES, self.call.w.n_out());
         let (first, first_out) = (self.first.0 + rows.start, self.first.1 + outs.start);
         let end = n_out.min(self.first.1 + outs.end);
+        if lanes == LANES && end - first_out == PANEL {
+            // SAFETY: the caller's.
+            return unsafe {
+                self.write_panel::<U, EPILOGUE>(unit, (first, rows.len()), first_out, sums)
+            };
+        }
         for out in (first_out..end).step_by(lanes) {
             let n = lanes.min(end - out);
-            let mut column = Column {
-                sums: sums.wrapping_add(out - first_out),
-                ranges: std::ptr::null(),
-                scales: s.splat(1.0),
-                totals: s.splat(0.0),
-                starts: std::ptr::null(),
-                bias: match bias {
-                    Some(bias) => s.read(&bias[out..][..n]),
-                    None => s.splat(0.0),
-                },
-            };
-            if U::SCALED {
-                column.ranges = x.ranges[first..][..rows.len()].as_ptr();
-                column.scales = s.read(&w.scales()[out..][..lanes]);
-                column.totals = s.read(&w.totals()[out..][..lanes]);
-                column.starts = w.starts()[out..][..lanes].as_ptr();
-            }
+            let sums = sums.wrapping_add(out - first_out);
+            let column = self.column(unit, (first, rows.len()), (out, n), sums);
             // SAFETY: of all rows the sums of this vector have been written and the ranges are there; the tasks' outputs are
             // disjoint.
             unsafe {
@@ -366,6 +355,94 @@ impl Outputs<'_> {
     }
 }
 
+impl Outputs<'_> {
+    /// The same of a panel whose rows are two vectors: what belongs to a row is read once, and they are rounded together.
+    ///
+    /// # Safety
+    /// As [`Finish::outputs`].
+    #[inline(always)]
+    unsafe fn write_panel<U: Unit, const EPILOGUE: u8>(
+        &self,
+        unit: U,
+        (first, n): (usize, usize),
+        out: usize,
+        sums: *const f32,
+    ) {
+        let (s, n_out) = (unit.simd(), self.call.w.n_out());
+        let columns = [
+            self.column(unit, (first, n), (out, LANES), sums),
+            self.column(
+                unit,
+                (first, n),
+                (out + LANES, LANES),
+                sums.wrapping_add(LANES),
+            ),
+        ];
+        // SAFETY: as for a vector of them.
+        unsafe {
+            match self.call.target {
+                Target::F32(y) => {
+                    let mut y = y.range(first * n_out + out, (n - 1) * n_out + PANEL);
+                    for i in 0..n {
+                        let mut v = [
+                            columns[0].value::<U, EPILOGUE>(unit, i),
+                            columns[1].value::<U, EPILOGUE>(unit, i),
+                        ];
+                        if EPILOGUE == ADD {
+                            v = [s.add(s.load(y), v[0]), s.add(s.load(y.add(LANES)), v[1])];
+                        }
+                        s.store(y, v[0]);
+                        s.store(y.add(LANES), v[1]);
+                        y = y.wrapping_add(n_out);
+                    }
+                }
+                Target::Bf16(y, stride) => {
+                    let mut y = y.range(first * stride + out, (n - 1) * stride + PANEL);
+                    for i in 0..n {
+                        let v = [
+                            columns[0].value::<U, EPILOGUE>(unit, i),
+                            columns[1].value::<U, EPILOGUE>(unit, i),
+                        ];
+                        unit.store_bf16_pair(y, v);
+                        y = y.wrapping_add(stride);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A vector of outputs, `n` of it, of some rows.
+    #[inline(always)]
+    fn column<U: Unit>(
+        &self,
+        unit: U,
+        (first, n_rows): (usize, usize),
+        (out, n): (usize, usize),
+        sums: *const f32,
+    ) -> Column<<U::Simd as Simd>::V> {
+        let Call { x, w, bias, .. } = *self.call;
+        let (s, lanes) = (unit.simd(), <U::Simd as Simd>::LANES);
+        let mut column = Column {
+            sums,
+            ranges: std::ptr::null(),
+            scales: s.splat(1.0),
+            totals: s.splat(0.0),
+            starts: std::ptr::null(),
+            bias: match bias {
+                Some(bias) => s.read(&bias[out..][..n]),
+                None => s.splat(0.0),
+            },
+        };
+        if U::SCALED {
+            column.ranges = x.ranges[first..][..n_rows].as_ptr();
+            column.scales = s.read(&w.scales()[out..][..lanes]);
+            column.totals = s.read(&w.totals()[out..][..lanes]);
+            column.starts = w.starts()[out..][..lanes].as_ptr();
+        }
+        column
+    }
+}
+
 /// A vector of outputs of some rows, to be made from their sums.
 struct Column<V> {
     /// Of the first row; the next row's are [`PANEL`] elements on.
@@ -402,11 +479,7 @@ impl<V: Copy> Column<V> {
                 s.add(sums, self.bias)
             }
         };
-        if EPILOGUE == GELU {
-            gelu_short(s, v)
-        } else {
-            v
-        }
+        if EPILOGUE == GELU { unit.gelu(v) } else { v }
     }
 }
 

@@ -10,8 +10,8 @@ use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
 use super::avx512::Avx512Bf16;
-use super::tiles::{self, Place, Steps, TILE, TileTask, TileUnit};
-use super::{Blocking, DotTask, Finish, LANES, Operands, Unit, tile_weight};
+use super::tiles::{self, Place, Square, Steps, TILE, TileTask, TileUnit};
+use super::{Blocking, DotTask, Finish, LANES, Operands, Unit, tile_gelu, tile_weight};
 use crate::packed::PANEL;
 use crate::simd::Avx512;
 
@@ -297,6 +297,87 @@ macro_rules! add_and_store {
     };
 }
 
+/// A step of a square by the dot product of tiles `$dot`. Before its first product a tile of sums goes to `$to` if that is
+/// some, and then begins with what `$begin` brings there. Operands are loaded by `tileloadd` or, if they pass by once,
+/// `tileloaddt1`, which leaves the first-level cache to the others.
+macro_rules! square {
+    ($dot:literal, $of_x:literal, $of_w:literal, $step:expr, [$($s0:literal)?, $($s1:literal)?, $($s2:literal)?, $($s3:literal)?], [$($b0:literal)?, $($b1:literal)?, $($b2:literal)?, $($b3:literal)?] $(, $name:ident = $place:expr)*) => {
+        asm!(
+            concat!("tileload", $of_w, " tmm6, [{w} + {line}]"),
+            concat!("tileload", $of_x, " tmm4, [{x} + {x_stride}]"),
+            $($s0,)? $($b0,)?
+            concat!($dot, " tmm0, tmm4, tmm6"),
+            concat!("tileload", $of_x, " tmm5, [{x_below} + {x_stride}]"),
+            $($s1,)? $($b1,)?
+            concat!($dot, " tmm1, tmm5, tmm6"),
+            concat!("tileload", $of_w, " tmm7, [{w_beside} + {line}]"),
+            $($s2,)? $($b2,)?
+            concat!($dot, " tmm2, tmm4, tmm7"),
+            $($s3,)? $($b3,)?
+            concat!($dot, " tmm3, tmm5, tmm7"),
+            x = in(reg) $step.x,
+            x_below = in(reg) $step.x_below,
+            x_stride = in(reg) 4 * $step.x_stride,
+            w = in(reg) $step.w,
+            w_beside = in(reg) $step.w_beside,
+            line = in(reg) 4 * LANES,
+            $($name = in(reg) $place,)*
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack)
+        )
+    };
+}
+
+/// The first step of a square, see [`TileUnit::begin_square`]. A row of sums takes 128 bytes, 16 rows 2048.
+macro_rules! begin_square {
+    ($dot:literal, $of_x:literal, $of_w:literal, $step:expr, $from:expr, $last:expr) => {
+        match ($from, $last) {
+            (None, None) => square!(
+                $dot, $of_x, $of_w, $step, [,,,],
+                ["tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3"]
+            ),
+            (None, Some(last)) => square!(
+                $dot, $of_x, $of_w, $step,
+                [
+                    "tilestored [{last} + {row}], tmm0",
+                    "tilestored [{last} + {row} + 2048], tmm1",
+                    "tilestored [{last} + {row} + 64], tmm2",
+                    "tilestored [{last} + {row} + 2112], tmm3"
+                ],
+                ["tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3"],
+                last = last, row = 4 * PANEL
+            ),
+            (Some(from), None) => square!(
+                $dot, $of_x, $of_w, $step, [,,,],
+                [
+                    "tileloadd tmm0, [{from} + {row}]",
+                    "tileloadd tmm1, [{from} + {row} + 2048]",
+                    "tileloadd tmm2, [{from} + {row} + 64]",
+                    "tileloadd tmm3, [{from} + {row} + 2112]"
+                ],
+                from = from, row = 4 * PANEL
+            ),
+            (Some(from), Some(last)) => square!(
+                $dot, $of_x, $of_w, $step,
+                [
+                    "tilestored [{last} + {row}], tmm0",
+                    "tilestored [{last} + {row} + 2048], tmm1",
+                    "tilestored [{last} + {row} + 64], tmm2",
+                    "tilestored [{last} + {row} + 2112], tmm3"
+                ],
+                [
+                    "tileloadd tmm0, [{from} + {row}]",
+                    "tileloadd tmm1, [{from} + {row} + 2048]",
+                    "tileloadd tmm2, [{from} + {row} + 64]",
+                    "tileloadd tmm3, [{from} + {row} + 2112]"
+                ],
+                from = from, last = last, row = 4 * PANEL
+            ),
+        }
+    };
+}
+
 /// Runs `steps` steps of four independent chains of tile products; the operations done.
 pub(crate) fn chains(_: Amx, int8: bool, steps: usize) -> u64 {
     macro_rules! chains {
@@ -384,6 +465,34 @@ unsafe impl<const INT8: bool> Unit for AmxTiles<INT8> {
         // SAFETY: the caller's.
         unsafe { self.0.0.store_bf16(to, v) }
     }
+
+    #[inline(always)]
+    unsafe fn store_bf16_pair(self, to: *mut u16, v: [__m512; 2]) {
+        // SAFETY: the caller's.
+        unsafe { self.0.0.store_bf16_pair(to, v) }
+    }
+
+    /// See [`tile_gelu`], its twin.
+    #[inline(always)]
+    fn gelu(self, x: __m512) -> __m512 {
+        use tile_gelu::{END, MAGIC, PARABOLAS, PER_UNIT};
+        // SAFETY: `self` proves avx512f; the tables are whole vectors.
+        unsafe {
+            // Of a NaN and a number the second.
+            let z = _mm512_min_ps(_mm512_abs_ps(x), _mm512_set1_ps(END));
+            let at = _mm512_fmadd_ps(z, _mm512_set1_ps(PER_UNIT), _mm512_set1_ps(MAGIC));
+            let at = _mm512_castps_si512(at);
+            // Not by a closure, as that may not be inlined.
+            let mut p = _mm512_setzero_ps();
+            for table in &PARABOLAS {
+                let (table, others) = (table.0.as_ptr(), table.0.as_ptr().add(LANES));
+                let (table, others) = (_mm512_loadu_ps(table), _mm512_loadu_ps(others));
+                p = _mm512_fmadd_ps(p, z, _mm512_permutex2var_ps(table, at, others));
+            }
+            let above = _mm512_max_ps(_mm512_setzero_ps(), x);
+            _mm512_fmadd_ps(p, z, above)
+        }
+    }
 }
 
 impl<const INT8: bool> TileUnit for AmxTiles<INT8> {
@@ -402,8 +511,56 @@ impl<const INT8: bool> TileUnit for AmxTiles<INT8> {
     }
 
     #[inline(always)]
-    unsafe fn start<const PAIR: usize>(self, (): &mut (), from: Option<Place>) {
+    unsafe fn begin_square<const ROWS_PASS: bool>(
+        self,
+        (): &mut (),
+        step: &Square,
+        from: Option<*const i32>,
+        last: Option<*mut i32>,
+    ) {
         // SAFETY: `self` proves tiles, `vectorize` has set their shape; the caller vouches for the memory.
+        unsafe {
+            match (INT8, ROWS_PASS) {
+                (true, true) => begin_square!("tdpbusd", "dt1", "d", step, from, last),
+                (true, false) => begin_square!("tdpbusd", "d", "dt1", step, from, last),
+                (false, true) => begin_square!("tdpbf16ps", "dt1", "d", step, from, last),
+                (false, false) => begin_square!("tdpbf16ps", "d", "dt1", step, from, last),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_square<const ROWS_PASS: bool>(self, (): &mut (), step: &Square) {
+        // SAFETY: as above.
+        unsafe {
+            match (INT8, ROWS_PASS) {
+                (true, true) => square!("tdpbusd", "dt1", "d", step, [,,,], [,,,]),
+                (true, false) => square!("tdpbusd", "d", "dt1", step, [,,,], [,,,]),
+                (false, true) => square!("tdpbf16ps", "dt1", "d", step, [,,,], [,,,]),
+                (false, false) => square!("tdpbf16ps", "d", "dt1", step, [,,,], [,,,]),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_square(self, (): &mut (), to: *mut i32) {
+        // SAFETY: as above.
+        unsafe {
+            asm!(
+                "tilestored [{to} + {row}], tmm0",
+                "tilestored [{to} + {row} + 2048], tmm1",
+                "tilestored [{to} + {row} + 64], tmm2",
+                "tilestored [{to} + {row} + 2112], tmm3",
+                to = in(reg) to,
+                row = in(reg) 4 * PANEL,
+                options(nostack)
+            );
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn start<const PAIR: usize>(self, (): &mut (), from: Option<Place>) {
+        // SAFETY: as above.
         unsafe {
             match from {
                 Some(from) => with_pair!(PAIR, load, from),

@@ -55,6 +55,15 @@ unsafe impl Unit for Avx512Bf16 {
         }
     }
 
+    #[inline(always)]
+    unsafe fn store_bf16_pair(self, to: *mut u16, [v, behind]: [__m512; 2]) {
+        // SAFETY: as above; both types are 64 bytes.
+        unsafe {
+            let rounded = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(behind, v));
+            _mm512_storeu_si512(to.cast(), rounded);
+        }
+    }
+
     /// In numbers of 16 bits, see [`weight`](super::weight), its twin: half the steps that f32 takes, twice as many keys
     /// in each. The sum is that of the rounded weights.
     #[inline(always)]

@@ -24,6 +24,11 @@ mod registers;
     not(target_arch = "x86_64"),
     allow(dead_code, reason = "there the twin alone has tiles, in tests")
 )]
+mod tile_gelu;
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "there the twin alone has tiles, in tests")
+)]
 mod tile_weight;
 #[cfg_attr(
     not(target_arch = "x86_64"),
@@ -53,7 +58,7 @@ pub(crate) use tiles::{SLACK_ROWS, TILE, TileOperands, TileTask, TileUnit, multi
 
 use std::ops::Range;
 
-use crate::math::exp2_short;
+use crate::math::{exp2_short, gelu_short};
 use crate::packed::PANEL;
 use crate::simd::plain::Plain;
 use crate::simd::{Set, Simd, Vectorized};
@@ -191,6 +196,25 @@ pub(crate) unsafe trait Unit: Copy + Send + Sync + 'static {
             // SAFETY: the caller's.
             unsafe { *to.add(i) = round_bf16(lanes[i]) };
         }
+    }
+
+    /// Two vectors, one behind the other.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn store_bf16_pair(self, to: *mut u16, [v, behind]: [<Self::Simd as Simd>::V; 2]) {
+        // SAFETY: the caller's.
+        unsafe {
+            self.store_bf16(to, v);
+            self.store_bf16(to.add(<Self::Simd as Simd>::LANES), behind);
+        }
+    }
+
+    /// GELU, to an absolute 6e-5.
+    #[inline(always)]
+    fn gelu(self, x: <Self::Simd as Simd>::V) -> <Self::Simd as Simd>::V {
+        gelu_short(self.simd(), x)
     }
 
     /// Writes `2^(scale * score + offset)` of a row's scores of `n_panels` panels of keys, `place` apart, up to 2^31 and

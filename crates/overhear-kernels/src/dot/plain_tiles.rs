@@ -1,8 +1,8 @@
 //! The tiles of AMX in plain Rust: the twin that packing, blocks, tails and attention are tested on where there are none.
 
 use super::plain::With;
-use super::tiles::{self, Place, Steps, TILE, TileTask, TileUnit};
-use super::{Blocking, DotTask, Finish, LANES, Operands, Unit, tile_weight};
+use super::tiles::{self, Place, Square, Steps, TILE, TileTask, TileUnit};
+use super::{Blocking, DotTask, Finish, LANES, Operands, Unit, tile_gelu, tile_weight};
 use crate::packed::PANEL;
 use crate::simd::Simd;
 use crate::simd::plain::Plain;
@@ -47,6 +47,10 @@ unsafe impl<const INT8: bool> Unit for PlainTiles<INT8> {
         // SAFETY: the caller's.
         std::array::from_fn(|i| (sums[i].to_bits() as i32 + unsafe { *starts.add(i) }) as f32)
     }
+
+    fn gelu(self, x: [f32; 4]) -> [f32; 4] {
+        x.map(tile_gelu::gelu)
+    }
 }
 
 /// What the registers hold: two pairs of tiles of sums, and the words of a step.
@@ -62,6 +66,14 @@ impl Default for Registers {
             words: TILE,
         }
     }
+}
+
+/// Where a square's tiles lie: of either half of a panel, rows from 0 and from 16 on.
+fn halves(square: *mut i32) -> [Place; 2] {
+    [0, LANES].map(|half| Place {
+        first: square.wrapping_add(half),
+        second: square.wrapping_add(half + TILE * PANEL),
+    })
 }
 
 /// Rows and columns of a tile.
@@ -81,6 +93,50 @@ impl<const INT8: bool> TileUnit for PlainTiles<INT8> {
             words,
             ..Registers::default()
         };
+    }
+
+    unsafe fn begin_square<const ROWS_PASS: bool>(
+        self,
+        registers: &mut Registers,
+        step: &Square,
+        from: Option<*const i32>,
+        last: Option<*mut i32>,
+    ) {
+        // SAFETY: the caller's: the same as two pairs, one for each half of the panel.
+        unsafe {
+            if let Some(last) = last {
+                self.store_square(registers, last);
+            }
+            let from = from.map(|from| halves(from.cast_mut()));
+            self.start::<0>(registers, from.map(|from| from[0]));
+            self.start::<1>(registers, from.map(|from| from[1]));
+            self.add_square::<ROWS_PASS>(registers, step);
+        }
+    }
+
+    unsafe fn add_square<const ROWS_PASS: bool>(self, registers: &mut Registers, step: &Square) {
+        let steps = |w| Steps {
+            x: step.x,
+            x_stride: step.x_stride,
+            x_step: 0,
+            w,
+            second: step.x_below,
+            n: 1,
+        };
+        // SAFETY: the caller's.
+        unsafe {
+            self.add::<0, true>(registers, &steps(step.w));
+            self.add::<1, true>(registers, &steps(step.w_beside));
+        }
+    }
+
+    unsafe fn store_square(self, registers: &mut Registers, to: *mut i32) {
+        let [first, second] = halves(to);
+        // SAFETY: the caller's.
+        unsafe {
+            self.store::<0>(registers, first);
+            self.store::<1>(registers, second);
+        }
     }
 
     unsafe fn start<const PAIR: usize>(self, registers: &mut Registers, from: Option<Place>) {

@@ -1,10 +1,11 @@
 //! Products by tiles: 16 rows by 16 outputs by 16 words of K at a time, as AMX has them.
 //!
 //! Packed rows and half panels are tiles as they lie: 16 words of 16 rows, and 16 words of K of 16 outputs. Sums are
-//! made two tiles at a time, of 32 rows by half a panel or of 16 rows by both its halves. There are two such pairs, in
-//! turns: a pair is stored when the other has taken its first step, as a store right behind the last step would wait
-//! for it, and the tiles with it. Rows are read in sixteens, those beyond the last for nothing, so a buffer of rows ends
-//! with [`SLACK_ROWS`] more than it has.
+//! made four tiles at a time, a square of 32 rows by both halves of a panel: each tile of an operand is loaded once for
+//! two products. A store right behind a tile's last step would wait for it, and all tiles behind with it, so a square is
+//! stored within the next one's first step, a tile just before its first product, when three more have been made. Up to
+//! 16 rows have pairs of tiles instead, and two such pairs in turns. Rows are read in sixteens, those beyond the last for
+//! nothing, so a buffer of rows ends with [`SLACK_ROWS`] more than it has.
 //!
 //! Attention has them the other way around, with many tiles of rows and one panel: [`multiply_tiles`].
 
@@ -21,7 +22,7 @@ pub(super) const ROWS: usize = 2 * TILE;
 pub(super) const BLOCKING: Blocking = Blocking {
     step: LANES,
     rows: ROWS,
-    block_words: 192,
+    block_words: 256,
     k_words: 640,
     group_bytes: 800 << 10,
     waiting_rows: 384,
@@ -59,6 +60,32 @@ impl Steps {
     }
 }
 
+/// A step of a square of tiles of sums.
+#[derive(Clone, Copy)]
+pub(crate) struct Square {
+    /// Row 0, words from row to row, and row 16.
+    pub(super) x: *const u32,
+    pub(super) x_stride: usize,
+    pub(super) x_below: *const u32,
+    /// The first half of a panel, 16 x 16 words, and its second half.
+    pub(super) w: *const u32,
+    pub(super) w_beside: *const u32,
+}
+
+impl Square {
+    /// The step that comes `n` later, of which rows take `x_step` words each.
+    #[inline(always)]
+    fn skip(&self, n: usize, x_step: usize) -> Self {
+        Self {
+            x: self.x.wrapping_add(n * x_step),
+            x_below: self.x_below.wrapping_add(n * x_step),
+            w: self.w.wrapping_add(n * TILE * LANES),
+            w_beside: self.w_beside.wrapping_add(n * TILE * LANES),
+            ..*self
+        }
+    }
+}
+
 /// Where a pair of tiles of sums goes, [`PANEL`] elements from row to row.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
@@ -72,7 +99,8 @@ pub(crate) trait TileTask {
     fn run<U: TileUnit>(self, unit: U);
 }
 
-/// A unit that multiplies tiles, with two pairs of tiles of sums, 0 and 1.
+/// A unit that multiplies tiles, with four tiles of sums: a square, `[32, 32]` with [`PANEL`] elements from row to row; or
+/// two pairs, 0 and 1.
 pub(crate) trait TileUnit: Unit {
     /// The sums, where they are not registers.
     type Sums: Default;
@@ -85,6 +113,31 @@ pub(crate) trait TileUnit: Unit {
     /// # Safety
     /// Only within [`Unit::vectorize`].
     unsafe fn set_words(self, sums: &mut Self::Sums, words: usize);
+
+    /// Begins a square with what is at `from`, or zeros, and takes its first step; on the way writes the square before to
+    /// `last`, a tile before each product. Rows (`ROWS_PASS`) or the panel are not used again soon.
+    ///
+    /// # Safety
+    /// `from` must be readable, `last` writable, rows and panel readable; and as [`Self::set_words`].
+    unsafe fn begin_square<const ROWS_PASS: bool>(
+        self,
+        sums: &mut Self::Sums,
+        step: &Square,
+        from: Option<*const i32>,
+        last: Option<*mut i32>,
+    );
+
+    /// Takes a step more of a square.
+    ///
+    /// # Safety
+    /// Rows and panel must be readable; and as [`Self::set_words`].
+    unsafe fn add_square<const ROWS_PASS: bool>(self, sums: &mut Self::Sums, step: &Square);
+
+    /// Writes a square.
+    ///
+    /// # Safety
+    /// `to` must be writable; and as [`Self::set_words`].
+    unsafe fn store_square(self, sums: &mut Self::Sums, to: *mut i32);
 
     /// Begins a pair with what is at `from`, or zeros.
     ///
@@ -182,13 +235,39 @@ pub(crate) unsafe fn multiply_tiles<U: TileUnit, const OF_ROWS: bool>(
         carry,
     } = *operands;
     let mut sums = U::Sums::default();
+    let place = |tile: usize| to.cast::<i32>().wrapping_add(tile * TILE * PANEL);
+    // Squares of two tiles and both halves of the panel; what they leave, in pairs.
+    let in_squares = if OF_ROWS { 0 } else { n_tiles / 2 * 2 };
+    let mut last = None;
+    for tile in (0..in_squares).step_by(2) {
+        let x = x.wrapping_add(tile * x_tile);
+        let square = Square {
+            x,
+            x_stride: TILE,
+            x_below: x.wrapping_add(x_tile),
+            w,
+            w_beside: w.wrapping_add(w_half),
+        };
+        let from = carry.then_some(place(tile).cast_const());
+        // SAFETY: the caller's.
+        unsafe {
+            unit.begin_square::<true>(&mut sums, &square, from, last);
+            for step in 1..n_steps {
+                unit.add_square::<true>(&mut sums, &square.skip(step, x_step));
+            }
+        }
+        last = Some(place(tile));
+    }
+    if let Some(last) = last {
+        // SAFETY: as above.
+        unsafe { unit.store_square(&mut sums, last) };
+    }
     let of_pair = if OF_ROWS { 2 } else { 1 };
-    let n_pairs = n_tiles.div_ceil(of_pair);
+    let n_pairs = (n_tiles - in_squares).div_ceil(of_pair);
     let mut last = None;
     for i in 0..n_pairs {
-        let tile = i * of_pair;
+        let tile = in_squares + i * of_pair;
         let x = x.wrapping_add(tile * x_tile);
-        let first = to.cast::<i32>().wrapping_add(tile * TILE * PANEL);
         let (second, beside) = match OF_ROWS {
             false => (w.wrapping_add(w_half), LANES),
             true if tile + 1 < n_tiles => (x.wrapping_add(x_tile), TILE * PANEL),
@@ -202,6 +281,7 @@ pub(crate) unsafe fn multiply_tiles<U: TileUnit, const OF_ROWS: bool>(
             second,
             n: n_steps,
         };
+        let first = place(tile);
         let place = Place {
             first,
             second: first.wrapping_add(beside),
@@ -253,12 +333,12 @@ pub(super) unsafe fn multiply<U: TileUnit>(
     }
 }
 
-/// The same for up to 32 rows (`OF_ROWS`) or 16, and some words.
+/// The same for up to 32 rows (`IS_SQUARE`) or 16, and some words.
 ///
 /// # Safety
 /// As there.
 #[inline(always)]
-unsafe fn rows<U: TileUnit, const OF_ROWS: bool>(
+unsafe fn rows<U: TileUnit, const IS_SQUARE: bool>(
     unit: U,
     n: usize,
     n_panels: usize,
@@ -267,21 +347,14 @@ unsafe fn rows<U: TileUnit, const OF_ROWS: bool>(
     finish: &impl Finish<U>,
 ) {
     let (n_steps, rest) = (operands.n_words / TILE, operands.n_words % TILE);
+    let shape = (n, n_panels);
     let mut sums = U::Sums::default();
     // SAFETY: the caller's: the whole steps, and the rest of one, make up all of K.
     unsafe {
         if n_steps > 0 && rest == 0 {
-            pairs::<U, _, OF_ROWS>(
-                unit,
-                &mut sums,
-                (n, n_panels),
-                n_steps,
-                operands,
-                to,
-                finish,
-            );
+            steps::<U, _, IS_SQUARE>(unit, &mut sums, shape, n_steps, operands, to, finish);
         } else if n_steps > 0 {
-            pairs::<U, _, OF_ROWS>(unit, &mut sums, (n, n_panels), n_steps, operands, to, &());
+            steps::<U, _, IS_SQUARE>(unit, &mut sums, shape, n_steps, operands, to, &());
         }
         if rest > 0 {
             let operands = Operands {
@@ -291,19 +364,43 @@ unsafe fn rows<U: TileUnit, const OF_ROWS: bool>(
                 ..*operands
             };
             unit.set_words(&mut sums, rest);
-            pairs::<U, _, OF_ROWS>(unit, &mut sums, (n, n_panels), 1, &operands, to, finish);
+            steps::<U, _, IS_SQUARE>(unit, &mut sums, shape, 1, &operands, to, finish);
             unit.set_words(&mut sums, TILE);
         }
     }
 }
 
 /// The same for `n_steps > 0` steps. Sums that need not wait are all made in one place, which stays in the first-level
-/// cache, and finished a pair later: the tiles are at work on a pair for longer than it takes to issue its steps.
+/// cache, and finished while the next are made.
 ///
 /// # Safety
 /// As there.
 #[inline(always)]
-unsafe fn pairs<U: TileUnit, F: Finish<U>, const OF_ROWS: bool>(
+unsafe fn steps<U: TileUnit, F: Finish<U>, const IS_SQUARE: bool>(
+    unit: U,
+    sums: &mut U::Sums,
+    shape: (usize, usize),
+    n_steps: usize,
+    operands: &Operands,
+    to: *mut f32,
+    finish: &F,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        if IS_SQUARE {
+            squares(unit, sums, shape, n_steps, operands, to, finish);
+        } else {
+            pairs(unit, sums, shape, n_steps, operands, to, finish);
+        }
+    }
+}
+
+/// Squares, a panel each. One is finished when the next has taken a few steps, which the tiles are at work on meanwhile.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn squares<U: TileUnit, F: Finish<U>>(
     unit: U,
     sums: &mut U::Sums,
     (n, n_panels): (usize, usize),
@@ -312,59 +409,97 @@ unsafe fn pairs<U: TileUnit, F: Finish<U>, const OF_ROWS: bool>(
     to: *mut f32,
     finish: &F,
 ) {
-    let of_panel = if OF_ROWS { 2 } else { 1 };
+    let stays = F::WAITS || operands.carry;
+    let of_place = if stays { U::BLOCKING.place } else { 0 };
+    let place = |panel: usize| to.cast::<i32>().wrapping_add(panel * of_place);
+    let first_steps = n_steps.min(3);
+    for panel in 0..n_panels {
+        let w = operands.w.wrapping_add(panel * operands.w_stride);
+        let square = Square {
+            x: operands.x,
+            x_stride: operands.x_stride,
+            x_below: operands.x.wrapping_add(TILE * operands.x_stride),
+            w,
+            w_beside: w.wrapping_add(operands.w_stride / 2),
+        };
+        let from = operands.carry.then_some(place(panel).cast_const());
+        let last = (panel > 0).then(|| place(panel - 1));
+        // SAFETY: the caller's; the square before is stored with the first step.
+        unsafe {
+            unit.begin_square::<false>(sums, &square, from, last);
+            for step in 1..first_steps {
+                unit.add_square::<false>(sums, &square.skip(step, TILE));
+            }
+            if panel > 0 {
+                show(unit, n, panel - 1, place(panel - 1), finish);
+            }
+            for step in first_steps..n_steps {
+                unit.add_square::<false>(sums, &square.skip(step, TILE));
+            }
+        }
+    }
+    if n_panels > 0 {
+        // SAFETY: as above.
+        unsafe {
+            unit.store_square(sums, place(n_panels - 1));
+            show(unit, n, n_panels - 1, place(n_panels - 1), finish);
+        }
+    }
+}
+
+/// Pairs, of up to 16 rows and a panel each, in turns. One is finished a pair later: the tiles are at work on a pair for
+/// longer than it takes to issue its steps.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn pairs<U: TileUnit, F: Finish<U>>(
+    unit: U,
+    sums: &mut U::Sums,
+    (n, n_panels): (usize, usize),
+    n_steps: usize,
+    operands: &Operands,
+    to: *mut f32,
+    finish: &F,
+) {
     let stays = F::WAITS || operands.carry;
     let of_place = if stays { U::BLOCKING.place } else { 0 };
     let mut last = None;
-    for i in 0..of_panel * n_panels {
-        let (panel, half) = (i / of_panel, i % of_panel);
+    for panel in 0..n_panels {
         let w = operands.w.wrapping_add(panel * operands.w_stride);
-        let other_half = w.wrapping_add(operands.w_stride / 2);
-        let first = to
-            .cast::<i32>()
-            .wrapping_add(panel * of_place + half * LANES);
-        let below = first.wrapping_add(TILE * PANEL);
         let steps = Steps {
             x: operands.x,
             x_stride: operands.x_stride,
             x_step: TILE,
-            w: if half == 1 { other_half } else { w },
-            second: if OF_ROWS {
-                operands.x.wrapping_add(TILE * operands.x_stride)
-            } else {
-                other_half
-            },
+            w,
+            second: w.wrapping_add(operands.w_stride / 2),
             n: n_steps,
         };
+        let first = to.cast::<i32>().wrapping_add(panel * of_place);
         let place = Place {
             first,
-            second: if OF_ROWS {
-                below
-            } else {
-                first.wrapping_add(LANES)
-            },
+            second: first.wrapping_add(LANES),
         };
         let carry = operands.carry;
         // SAFETY: the caller's.
         unsafe {
-            if i % 2 == 0 {
-                pair::<U, OF_ROWS, 0, 1>(unit, sums, &steps, carry, place, last);
+            if panel % 2 == 0 {
+                pair::<U, false, 0, 1>(unit, sums, &steps, carry, place, last);
             } else {
-                pair::<U, OF_ROWS, 1, 0>(unit, sums, &steps, carry, place, last);
+                pair::<U, false, 1, 0>(unit, sums, &steps, carry, place, last);
             }
         }
         if let Some(last) = last {
             // SAFETY: stored just now.
-            unsafe { show::<U, F, OF_ROWS>(unit, n, i - 1, last, finish) };
+            unsafe { show(unit, n, panel - 1, last.first, finish) };
         }
         last = Some(place);
     }
-    let n_pairs = of_panel * n_panels;
     if let Some(last) = last {
         // SAFETY: as above.
         unsafe {
-            store_last(unit, sums, n_pairs, last);
-            show::<U, F, OF_ROWS>(unit, n, n_pairs - 1, last, finish);
+            store_last(unit, sums, n_panels, last);
+            show(unit, n, n_panels - 1, last.first, finish);
         }
     }
 }
@@ -385,22 +520,21 @@ unsafe fn store_last<U: TileUnit>(unit: U, sums: &mut U::Sums, n_pairs: usize, l
     }
 }
 
-/// Shows `finish` the sums of a pair, of `n` rows. Not a closure, as that may not be inlined.
+/// Shows `finish` the sums of `n` rows by a panel, at `sums`. Not a closure, as that may not be inlined.
 ///
 /// # Safety
-/// The pair must have been stored.
+/// They must have been stored.
 #[inline(always)]
-unsafe fn show<U: TileUnit, F: Finish<U>, const OF_ROWS: bool>(
+unsafe fn show<U: TileUnit, F: Finish<U>>(
     unit: U,
     n: usize,
-    pair: usize,
-    place: Place,
+    panel: usize,
+    sums: *mut i32,
     finish: &F,
 ) {
-    let n_outs = if OF_ROWS { LANES } else { PANEL };
-    let outs = pair * n_outs..(pair + 1) * n_outs;
+    let outs = panel * PANEL..(panel + 1) * PANEL;
     // SAFETY: the caller's.
-    unsafe { finish.outputs(unit, 0..n, outs, place.first.cast()) };
+    unsafe { finish.outputs(unit, 0..n, outs, sums.cast_const().cast()) };
 }
 
 /// The steps of one pair, and the store of the other on the way.
