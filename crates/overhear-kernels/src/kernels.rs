@@ -12,7 +12,7 @@ use crate::linear::linear;
 use crate::maxima::{self, FindMaxima};
 use crate::narrow::{narrow, narrow_heads};
 use crate::product::product;
-use crate::rows::{LogSumExp, layer_norm};
+use crate::rows::{LogSumExp, add, layer_norm, transpose};
 use crate::simd::{Element, Set};
 use crate::spectrum::LogSpectrogram;
 use crate::weights::attention_weights;
@@ -390,6 +390,30 @@ impl Kernels {
             Set::Scalar => scalar::layer_norm(y, x, gamma, beta),
             set => layer_norm(set, pool, y, x, gamma, beta),
         }
+    }
+
+    /// Writes the transpose of `x`, rows of `n_cols`, to `y`.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn transpose(&self, pool: &Pool, y: &mut [f32], x: &[f32], n_cols: usize) {
+        assert_eq!(y.len(), x.len(), "x and y differ in length");
+        if !x.is_empty() {
+            assert!(
+                n_cols > 0 && x.len().is_multiple_of(n_cols),
+                "x is not rows of {n_cols}"
+            );
+            transpose(pool, y, x, n_cols);
+        }
+    }
+
+    /// `y += x`, element by element.
+    ///
+    /// # Panics
+    /// If they differ in length.
+    pub fn add(&self, pool: &Pool, y: &mut [f32], x: &[f32]) {
+        assert_eq!(y.len(), x.len(), "x and y differ in length");
+        add(pool, y, x);
     }
 
     /// `softmax(q * k^T / sqrt(head_dim)) * v` per head, never storing an `n_query x n_key` matrix.

@@ -1,4 +1,4 @@
-//! Kernels over rows: layer normalisation, and the reductions that decoding needs.
+//! Kernels over rows: layer normalisation, what the encoder's input needs, and the reductions that decoding needs.
 
 use crate::math::exp;
 use crate::simd::{Set, Simd, Vectorized};
@@ -26,6 +26,36 @@ pub(crate) fn layer_norm(
         let y = unsafe { y.take(task * len, x.len()) };
         let mut call = LayerNorm { y, x, gamma, beta };
         set.run(&mut call, || unreachable!("the scalar set has no vectors"));
+    });
+}
+
+/// See [`crate::Kernels::transpose`]; shapes have been checked. A task writes some rows of `y`, of as many columns of `x`.
+pub(crate) fn transpose(pool: &Pool, y: &mut [f32], x: &[f32], n_cols: usize) {
+    let n_rows = x.len() / n_cols;
+    let columns = TASK_ELEMENTS.div_ceil(n_rows);
+    let y = Split::new(y);
+    pool.run(n_cols.div_ceil(columns), &|task| {
+        let first = task * columns;
+        let n = columns.min(n_cols - first);
+        // SAFETY: the tasks' rows are disjoint.
+        let y = unsafe { y.take(first * n_rows, n * n_rows) };
+        for (row, x) in x.chunks_exact(n_cols).enumerate() {
+            for (y, x) in y[row..].iter_mut().step_by(n_rows).zip(&x[first..][..n]) {
+                *y = *x;
+            }
+        }
+    });
+}
+
+/// See [`crate::Kernels::add`]; shapes have been checked.
+pub(crate) fn add(pool: &Pool, y: &mut [f32], x: &[f32]) {
+    let y = Split::new(y);
+    pool.run(x.len().div_ceil(TASK_ELEMENTS), &|task| {
+        let first = task * TASK_ELEMENTS;
+        let x = &x[first..x.len().min(first + TASK_ELEMENTS)];
+        // SAFETY: the tasks' elements are disjoint.
+        let y = unsafe { y.take(first, x.len()) };
+        y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
     });
 }
 

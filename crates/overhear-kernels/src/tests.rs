@@ -509,6 +509,27 @@ fn check_layer_norm(n: usize, n_state: usize, mean: f32) {
 }
 
 #[test]
+fn a_transpose_and_a_sum_are_those_of_every_element() {
+    let kernels = Kernels::detect();
+    let mut random = Random(5);
+    for (n_rows, n_cols) in [(1, 1), (3, 7), (80, 3000), (128, 1001), (40_000, 3)] {
+        let x = random.vec(n_rows * n_cols);
+        for threads in [1, 3] {
+            let pool = Pool::new(threads);
+            let mut turned = vec![f32::NAN; x.len()];
+            kernels.transpose(&pool, &mut turned, &x, n_cols);
+            let mut sums = x.clone();
+            kernels.add(&pool, &mut sums, &turned);
+            for (i, x) in x.iter().enumerate() {
+                let (row, column) = (i / n_cols, i % n_cols);
+                assert_eq!(turned[column * n_rows + row], *x);
+                assert_eq!(sums[i], x + turned[i]);
+            }
+        }
+    }
+}
+
+#[test]
 fn layer_norm_matches_scalar_on_awkward_sizes() {
     for &n_state in AWKWARD.iter().filter(|&&n| n > 1) {
         for n in [0, 1, 3] {

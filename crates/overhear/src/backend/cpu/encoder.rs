@@ -79,16 +79,11 @@ impl EncoderScratch {
             (n_mels, 2 * n_ctx),
             "shape of a window"
         );
-        for (bin, row) in mel.data.chunks_exact(2 * n_ctx).enumerate() {
-            for (frame, value) in row.iter().enumerate() {
-                self.mel[(frame + 1) * n_mels + bin] = *value;
-            }
-        }
+        let frames = &mut self.mel[n_mels..(2 * n_ctx + 1) * n_mels]; // [2 * n_ctx, n_mels]
+        c.kernels.transpose(c.pool, frames, &mel.data, 2 * n_ctx);
         self.stem(c, dims, encoder);
-        self.x
-            .iter_mut()
-            .zip(&encoder.positional_embedding)
-            .for_each(|(x, p)| *x += p);
+        c.kernels
+            .add(c.pool, &mut self.x, &encoder.positional_embedding);
 
         for block in &encoder.blocks {
             self.self_attention(c, dims, &block.attn);
