@@ -353,9 +353,7 @@ impl Outputs<'_> {
             }
         }
     }
-}
 
-impl Outputs<'_> {
     /// The same of a panel whose rows are two vectors: what belongs to a row is read once, and they are rounded together.
     ///
     /// # Safety

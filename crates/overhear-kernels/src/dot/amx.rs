@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use super::avx512::Avx512Bf16;
 use super::tiles::{self, Place, Square, Steps, TILE, TileTask, TileUnit};
 use super::{Blocking, DotTask, Finish, LANES, Operands, Unit, tile_gelu, tile_weight};
-use crate::packed::PANEL;
+use crate::packed::{MAGIC, PANEL};
 use crate::simd::Avx512;
 
 /// Proof that the machine has AVX-512 with BF16, VBMI and VNNI, and AMX with BF16 and INT8, and that its system lets us
@@ -297,23 +297,26 @@ macro_rules! add_and_store {
     };
 }
 
-/// A step of a square by the dot product of tiles `$dot`. Before its first product a tile of sums goes to `$to` if that is
-/// some, and then begins with what `$begin` brings there. Operands are loaded by `tileloadd` or, if they pass by once,
-/// `tileloaddt1`, which leaves the first-level cache to the others.
+/// A step of a square by the dot product of tiles `$dot`, with what comes before each of its products. Operands are loaded
+/// by `tileloadd` or, if they pass by once, `tileloaddt1`, which leaves the first-level cache to the others.
 macro_rules! square {
-    ($dot:literal, $of_x:literal, $of_w:literal, $step:expr, [$($s0:literal)?, $($s1:literal)?, $($s2:literal)?, $($s3:literal)?], [$($b0:literal)?, $($b1:literal)?, $($b2:literal)?, $($b3:literal)?] $(, $name:ident = $place:expr)*) => {
+    (
+        $dot:literal, $of_x:literal, $of_w:literal, $step:expr,
+        [$before:literal, $before_below:literal, $before_beside:literal, $before_last:literal]
+        $(, $name:ident = $place:expr)*
+    ) => {
         asm!(
             concat!("tileload", $of_w, " tmm6, [{w} + {line}]"),
             concat!("tileload", $of_x, " tmm4, [{x} + {x_stride}]"),
-            $($s0,)? $($b0,)?
+            $before,
             concat!($dot, " tmm0, tmm4, tmm6"),
             concat!("tileload", $of_x, " tmm5, [{x_below} + {x_stride}]"),
-            $($s1,)? $($b1,)?
+            $before_below,
             concat!($dot, " tmm1, tmm5, tmm6"),
             concat!("tileload", $of_w, " tmm7, [{w_beside} + {line}]"),
-            $($s2,)? $($b2,)?
+            $before_beside,
             concat!($dot, " tmm2, tmm4, tmm7"),
-            $($s3,)? $($b3,)?
+            $before_last,
             concat!($dot, " tmm3, tmm5, tmm7"),
             x = in(reg) $step.x,
             x_below = in(reg) $step.x_below,
@@ -334,22 +337,21 @@ macro_rules! begin_square {
     ($dot:literal, $of_x:literal, $of_w:literal, $step:expr, $from:expr, $last:expr) => {
         match ($from, $last) {
             (None, None) => square!(
-                $dot, $of_x, $of_w, $step, [,,,],
+                $dot, $of_x, $of_w, $step,
                 ["tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3"]
             ),
             (None, Some(last)) => square!(
                 $dot, $of_x, $of_w, $step,
                 [
-                    "tilestored [{last} + {row}], tmm0",
-                    "tilestored [{last} + {row} + 2048], tmm1",
-                    "tilestored [{last} + {row} + 64], tmm2",
-                    "tilestored [{last} + {row} + 2112], tmm3"
+                    "tilestored [{last} + {row}], tmm0\n tilezero tmm0",
+                    "tilestored [{last} + {row} + 2048], tmm1\n tilezero tmm1",
+                    "tilestored [{last} + {row} + 64], tmm2\n tilezero tmm2",
+                    "tilestored [{last} + {row} + 2112], tmm3\n tilezero tmm3"
                 ],
-                ["tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3"],
                 last = last, row = 4 * PANEL
             ),
             (Some(from), None) => square!(
-                $dot, $of_x, $of_w, $step, [,,,],
+                $dot, $of_x, $of_w, $step,
                 [
                     "tileloadd tmm0, [{from} + {row}]",
                     "tileloadd tmm1, [{from} + {row} + 2048]",
@@ -361,16 +363,10 @@ macro_rules! begin_square {
             (Some(from), Some(last)) => square!(
                 $dot, $of_x, $of_w, $step,
                 [
-                    "tilestored [{last} + {row}], tmm0",
-                    "tilestored [{last} + {row} + 2048], tmm1",
-                    "tilestored [{last} + {row} + 64], tmm2",
-                    "tilestored [{last} + {row} + 2112], tmm3"
-                ],
-                [
-                    "tileloadd tmm0, [{from} + {row}]",
-                    "tileloadd tmm1, [{from} + {row} + 2048]",
-                    "tileloadd tmm2, [{from} + {row} + 64]",
-                    "tileloadd tmm3, [{from} + {row} + 2112]"
+                    "tilestored [{last} + {row}], tmm0\n tileloadd tmm0, [{from} + {row}]",
+                    "tilestored [{last} + {row} + 2048], tmm1\n tileloadd tmm1, [{from} + {row} + 2048]",
+                    "tilestored [{last} + {row} + 64], tmm2\n tileloadd tmm2, [{from} + {row} + 64]",
+                    "tilestored [{last} + {row} + 2112], tmm3\n tileloadd tmm3, [{from} + {row} + 2112]"
                 ],
                 from = from, last = last, row = 4 * PANEL
             ),
@@ -475,7 +471,7 @@ unsafe impl<const INT8: bool> Unit for AmxTiles<INT8> {
     /// See [`tile_gelu`], its twin.
     #[inline(always)]
     fn gelu(self, x: __m512) -> __m512 {
-        use tile_gelu::{END, MAGIC, PARABOLAS, PER_UNIT};
+        use tile_gelu::{END, PARABOLAS, PER_UNIT};
         // SAFETY: `self` proves avx512f; the tables are whole vectors.
         unsafe {
             // Of a NaN and a number the second.
@@ -534,10 +530,10 @@ impl<const INT8: bool> TileUnit for AmxTiles<INT8> {
         // SAFETY: as above.
         unsafe {
             match (INT8, ROWS_PASS) {
-                (true, true) => square!("tdpbusd", "dt1", "d", step, [,,,], [,,,]),
-                (true, false) => square!("tdpbusd", "d", "dt1", step, [,,,], [,,,]),
-                (false, true) => square!("tdpbf16ps", "dt1", "d", step, [,,,], [,,,]),
-                (false, false) => square!("tdpbf16ps", "d", "dt1", step, [,,,], [,,,]),
+                (true, true) => square!("tdpbusd", "dt1", "d", step, ["", "", "", ""]),
+                (true, false) => square!("tdpbusd", "d", "dt1", step, ["", "", "", ""]),
+                (false, true) => square!("tdpbf16ps", "dt1", "d", step, ["", "", "", ""]),
+                (false, false) => square!("tdpbf16ps", "d", "dt1", step, ["", "", "", ""]),
             }
         }
     }

@@ -8,8 +8,6 @@
 pub(super) const PER_UNIT: f32 = 7.0;
 /// Where the last one ends.
 pub(super) const END: f32 = 31.49 / PER_UNIT;
-/// 1.5 * 2^23: the last bits of a sum with it are the whole number's.
-pub(super) const MAGIC: f32 = crate::packed::MAGIC;
 
 /// Coefficients that vectors load.
 #[repr(C, align(64))]
@@ -44,6 +42,7 @@ Table([
 /// GELU to an absolute 2e-5, the twin of the vectors' steps. NaN stays NaN.
 #[cfg(test)]
 pub(super) fn gelu(x: f32) -> f32 {
+    use crate::packed::MAGIC;
     let z = x.abs();
     let z = if z < END { z } else { END };
     let at = (z.mul_add(PER_UNIT, MAGIC).to_bits() & 31) as usize;
