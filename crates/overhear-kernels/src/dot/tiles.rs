@@ -16,7 +16,7 @@ use crate::packed::PANEL;
 pub(crate) const TILE: usize = 16;
 /// Rows of the largest block.
 pub(super) const ROWS: usize = 2 * TILE;
-/// See [`Blocking`]: 24 KiB of a block of rows stay in the first-level cache while panels pass by. 80 KiB of a panel and
+/// See [`Blocking`]: 32 KiB of a block of rows stay in the first-level cache while panels are loaded past it. 80 KiB of a panel and
 /// as much of a block of rows, ten panels and the sums of 384 rows by them leave a quarter of a second-level cache of
 /// 2 MiB, which every machine with tiles has.
 pub(super) const BLOCKING: Blocking = Blocking {
