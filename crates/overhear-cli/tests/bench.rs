@@ -63,11 +63,19 @@ fn a_run_is_json_that_a_later_run_is_compared_with() {
     );
     run.assert(0);
     assert_eq!(run.stderr, "", "the settings are the same");
-    let lines: Vec<Vec<&str>> = run.stdout.lines().map(|l| l.split(',').collect()).collect();
-    assert_eq!(lines[0][0], "name");
-    let window = lines.iter().find(|line| line[0] == "window").unwrap();
-    assert_eq!(window.len(), lines[0].len());
-    let [now, earlier, ratio] = [1, 7, 8].map(|i| window[i].parse::<f64>().unwrap());
+    let (header, rows) = run.stdout.split_once('\n').unwrap();
+    let rows: Vec<(&str, Vec<&str>)> = rows
+        .lines()
+        .map(|line| line[1..].split_once("\",").expect("a quoted name"))
+        .map(|(name, values)| (name, values.split(',').collect()))
+        .collect();
+    assert!(header.starts_with("name,"));
+    for (name, values) in &rows {
+        // "window, 5 beams" is one name.
+        assert_eq!(1 + values.len(), header.split(',').count(), "{name}");
+    }
+    let (_, window) = rows.iter().find(|(name, _)| *name == "window").unwrap();
+    let [now, earlier, ratio] = [0, 6, 7].map(|i| window[i].parse::<f64>().unwrap());
     assert_eq!(earlier, figures[6]["median_ms"].as_f64().unwrap());
     assert!((ratio - earlier / now).abs() < 1e-9 * ratio, "{window:?}");
 }

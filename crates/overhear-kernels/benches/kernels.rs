@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use half::f16;
 use overhear_kernels::{
-    Activations, AttentionShape, ByteKeysValues, Epilogue, Isa, Kernels, KeysValues, Matrix,
-    MatrixData, Output, Packing, Pool, Rows, Source, probe,
+    Activations, AttentionShape, ByteKeysValues, Dtype, Epilogue, Isa, Kernels, KeysValues, Matrix,
+    MatrixData, Output, Packing, Pool, Rows, Source, StoredMatrix, probe,
 };
 
 const MODELS: &[(&str, usize, usize, usize)] = &[
@@ -108,7 +108,7 @@ impl Bench<'_> {
             self.report(
                 format!("{model} encoder {what} {N_AUDIO}x{n_out}x{n_in}"),
                 |_| {
-                    let w = weights(n_out, n_in, 1);
+                    let w = self.stored(n_out, n_in, 1);
                     let x = ramp(N_AUDIO * n_in);
                     let bias = vec![0.1; n_out];
                     let mut y = vec![0.0; N_AUDIO * n_out];
@@ -171,7 +171,7 @@ impl Bench<'_> {
                     format!("{model} decoder {what} {n}x{n_out}x{n_in} f16"),
                     |_| {
                         let bytes = 2 * n_out * n_in;
-                        let w = weights(n_out, n_in, MEMORY.div_ceil(bytes));
+                        let w = self.stored(n_out, n_in, MEMORY.div_ceil(bytes));
                         let x = ramp(n * n_in);
                         let bias = vec![0.1; n_out];
                         let mut y = vec![0.0; n * n_out];
@@ -198,6 +198,12 @@ impl Bench<'_> {
         }
     }
 
+    /// Copies of a layer's weights, in f16.
+    fn stored(&self, n_out: usize, n_in: usize, n: usize) -> Vec<StoredMatrix> {
+        let w = weights(n_out, n_in);
+        vec![self.kernels.store_weights(&self.pool, &w, Dtype::F16); n]
+    }
+
     /// The linear layers in `packing`, and attention in bfloat16.
     fn packed(
         &self,
@@ -221,7 +227,7 @@ impl Bench<'_> {
                 }
                 let line = format!("{model} {name} {what} {n}x{n_out}x{n_in}");
                 self.report(line, |_| {
-                    let w = kernels.pack_weights(pool, &weights(n_out, n_in, 1)[0], packing);
+                    let w = kernels.pack_weights(pool, &weights(n_out, n_in), packing);
                     let bytes = w.n_bytes();
                     let copies = if n == N_AUDIO {
                         1
@@ -472,11 +478,9 @@ fn ramp(len: usize) -> Vec<f32> {
     (0..len).map(|i| (i % 97) as f32 / 97.0 - 0.5).collect()
 }
 
-fn weights(n_out: usize, n_in: usize, n: usize) -> Vec<Matrix> {
-    let data: Vec<f16> = ramp(n_out * n_in).into_iter().map(f16::from_f32).collect();
-    (0..n)
-        .map(|_| Matrix::new(n_out, n_in, MatrixData::F16(data.clone())))
-        .collect()
+fn weights(n_out: usize, n_in: usize) -> Matrix {
+    let data = ramp(n_out * n_in).into_iter().map(f16::from_f32);
+    Matrix::new(n_out, n_in, MatrixData::F16(data.collect()))
 }
 
 /// The sum of the words of a buffer, by the widest loads of the machine.

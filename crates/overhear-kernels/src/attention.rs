@@ -9,9 +9,9 @@
 
 use half::f16;
 
-use crate::linear::{Operands, block, groups, widen};
 use crate::math::exp;
-use crate::simd::{Element, Set, Simd, Vectorized};
+use crate::row_dots::{Operands, block, groups};
+use crate::simd::{Element, Set, Simd, Vectorized, widen};
 use crate::split::Split;
 use crate::{AttentionShape, Pool, Rows, scratch};
 

@@ -10,15 +10,15 @@ use crate::byte_attention::byte_attention;
 use crate::flash::flash_attention;
 use crate::linear::linear;
 use crate::maxima::{self, FindMaxima};
-use crate::narrow::{narrow, narrow_heads};
+use crate::narrow::narrow_heads;
 use crate::product::product;
 use crate::rows::{LogSumExp, add, layer_norm, transpose};
-use crate::simd::{Element, Set};
+use crate::simd::Set;
 use crate::spectrum::LogSpectrogram;
 use crate::weights::attention_weights;
 use crate::{
-    Activations, ByteKeysValues, Dtype, Isa, IsaError, KeysValues, Matrix, MatrixData, Maxima,
-    Output, PackedMatrix, PackedRows, Packing, Pool, Source, Spectrogram, scalar, scratch,
+    Activations, ByteKeysValues, Dtype, Isa, IsaError, KeysValues, Matrix, Maxima, Output,
+    PackedMatrix, PackedRows, Packing, Pool, Source, Spectrogram, StoredMatrix, scalar, scratch,
 };
 
 /// What [`Kernels::linear`] does with `x * w^T + bias`.
@@ -139,9 +139,9 @@ impl Kernels {
 
     /// `y = epilogue(x * w^T + bias)`.
     ///
-    /// `x`: `n` rows of `w.n_cols()`; `w`: `[n_out, n_in]`; `bias`: `[n_out]`; `y`: `[n, n_out]`, contiguous,
+    /// `x`: `n` rows of `w.n_in()`; `w`: `[n_out, n_in]`; `bias`: `[n_out]`; `y`: `[n, n_out]`, contiguous,
     /// whose length says `n`. A row's result does not depend on the other rows or on the number of threads.
-    /// Up to 24 rows allocate nothing; more use memory that each thread keeps.
+    /// One row allocates nothing; more use memory that each thread keeps.
     ///
     /// # Panics
     /// If the shapes do not fit.
@@ -150,11 +150,11 @@ impl Kernels {
         pool: &Pool,
         y: &mut [f32],
         x: Rows<'_>,
-        w: &Matrix,
+        w: &StoredMatrix,
         bias: Option<&[f32]>,
         epilogue: Epilogue,
     ) {
-        let (n_out, n_in) = (w.n_rows(), w.n_cols());
+        let (n_out, n_in) = (w.n_out(), w.n_in());
         let n_rows = y.len().checked_div(n_out).unwrap_or(0);
         assert_eq!(y.len(), n_rows * n_out, "y is not rows of {n_out}");
         assert!(
@@ -164,28 +164,54 @@ impl Kernels {
         assert_rows("x", x, n_rows, n_in);
         match self.set {
             Set::Scalar => scalar::linear(y, x, w, bias, epilogue),
-            set => linear(set, pool, y, x, (w.data(), n_out, n_in), bias, epilogue),
+            set => linear(set, pool, y, x, w, bias, epilogue),
         }
     }
 
-    /// `w` as [`Kernels::product`] takes it, rounded or quantised; panels in parallel.
+    /// `w` as [`Kernels::linear`] takes it, see [`Kernels::store_weights_from`].
+    #[must_use]
+    pub fn store_weights(&self, pool: &Pool, w: &Matrix, kept: Dtype) -> StoredMatrix {
+        let shape = (w.n_rows(), w.n_cols());
+        let read = |first: usize, to: &mut [u8]| copy_rows(w, first, to);
+        match self.store_weights_from(pool, shape, w.dtype(), kept, read) {
+            Ok(stored) => stored,
+            Err(never) => match never {},
+        }
+    }
+
+    /// `w` as [`Kernels::product`] takes it, rounded or quantised, see [`Kernels::pack_weights_from`].
     #[must_use]
     pub fn pack_weights(&self, pool: &Pool, w: &Matrix, packing: Packing) -> PackedMatrix {
         let shape = (w.n_rows(), w.n_cols());
-        let read = |first: usize, to: &mut [u8]| {
-            let bytes = &w.bytes()[first * w.n_cols() * w.dtype().size()..];
-            to.copy_from_slice(&bytes[..to.len()]);
-            Ok::<_, Infallible>(())
-        };
+        let read = |first: usize, to: &mut [u8]| copy_rows(w, first, to);
         match self.pack_weights_from(pool, shape, w.dtype(), packing, read) {
             Ok(packed) => packed,
             Err(never) => match never {},
         }
     }
 
-    /// The same of a matrix `[n_out, n_in]` that is somewhere else: `read` writes its rows from the one that it is told
-    /// on, as many as the bytes hold. It is asked for 32 at a time, which are packed while they are in the cache: the
-    /// matrix itself is never in memory as a whole.
+    /// A matrix `[n_out, n_in]` of `dtype` as [`Kernels::linear`] takes it, kept as it is or rounded to f16 as by
+    /// [`Kernels::narrow_heads`]. `read` writes its rows from the one that it is told on, as many as the bytes hold. It is
+    /// asked for 32 at a time, in parallel, which are put in place while they are in the cache: the matrix is never in
+    /// memory twice.
+    ///
+    /// # Errors
+    /// What `read` answers; of several errors, any.
+    ///
+    /// # Panics
+    /// If `kept` is neither `dtype` nor f16.
+    pub fn store_weights_from<E: Send>(
+        &self,
+        pool: &Pool,
+        shape: (usize, usize),
+        dtype: Dtype,
+        kept: Dtype,
+        read: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
+    ) -> Result<StoredMatrix, E> {
+        StoredMatrix::read(self.set, pool, shape, dtype, kept, read)
+    }
+
+    /// The same as [`Kernels::product`] takes it, rounded or quantised.
     ///
     /// # Errors
     /// What `read` answers; of several errors, any.
@@ -338,26 +364,6 @@ impl Kernels {
             Set::Scalar => scalar::narrow_heads(to, from, n_row, head_dim),
             set => narrow_heads(set, pool, to, from, n_row, head_dim),
         }
-    }
-
-    /// `w` in f16: as it is if that is what it holds, else rounded as by [`Kernels::narrow_heads`].
-    #[must_use]
-    pub fn narrow_weights(&self, pool: &Pool, w: Matrix) -> Matrix {
-        let narrow = match w.data() {
-            MatrixData::F16(_) => return w,
-            MatrixData::F32(from) => self.narrow(pool, from),
-            MatrixData::Bf16(from) => self.narrow(pool, from),
-        };
-        Matrix::new(w.n_rows(), w.n_cols(), MatrixData::F16(narrow))
-    }
-
-    fn narrow<E: Element + Into<f32>>(&self, pool: &Pool, from: &[E]) -> Vec<f16> {
-        let mut to = vec![f16::ZERO; from.len()];
-        match self.set {
-            Set::Scalar => scalar::narrow(&mut to, from),
-            set => narrow(set, pool, &mut to, from),
-        }
-        to
     }
 
     /// Whether products in `packing` are instructions of the machine (and not emulated).
@@ -663,6 +669,13 @@ fn assert_bf16(rows: PackedRows<'_>, n_rows: usize, n_cols: usize) {
     assert_eq!(rows.packing, Packing::Bf16, "rows that are not bfloat16");
     assert_eq!(rows.n_cols, n_cols, "rows that are not {n_cols} long");
     assert!(rows.has(n_rows), "fewer than {n_rows} rows");
+}
+
+/// Writes the bytes of rows of `w` from `first` on.
+fn copy_rows(w: &Matrix, first: usize, to: &mut [u8]) -> Result<(), Infallible> {
+    let bytes = &w.bytes()[first * w.n_cols() * w.dtype().size()..];
+    to.copy_from_slice(&bytes[..to.len()]);
+    Ok(())
 }
 
 /// Checks that `n_rows` rows of `len` elements lie within the buffer.

@@ -1,40 +1,47 @@
-//! `epilogue(x * w^T + bias)` on vectors.
+//! `epilogue(x * w^T + bias)` in f32, from weights in the dtype they are stored in.
 //!
-//! Rows of `x` and of `w` are both contiguous along K, so every output is a dot product of two contiguous runs. A
-//! register block computes `ROWS` x 4 of them at once, each in its own vector of partial sums. The order of a sum
-//! is fixed by K alone: lane `i` adds the elements `i`, `i + LANES`, .. of a chunk with fused steps, the lanes are
-//! halved until one is left ([`Simd::sum4`]), and the chunks are added in order. Neither the number of rows, nor
-//! the place in a block, nor the threads have a say, so a row's result is the same bits alone or among 1500.
+//! Lanes are outputs: a step of a register block multiplies an element of each of its rows by a few vectors of a panel, see
+//! [`crate::stored`]. The order of a sum is fixed by K alone: fused steps one after the other in each chunk of 256, and the
+//! chunks in order. Neither the number of rows, nor the place in a block, nor the threads, nor the instruction set has a say,
+//! so a row's sums are the same bits alone or among 1500.
 //!
-//! Few rows read `w` once, widening as they go: memory is the limit. Many rows work through tiles of the output and
-//! widen a panel of `w` once per tile, which stays in the second-level cache while the rows pass over it.
+//! Rows are copied a chunk at a time, to where they lie a cache line more than a chunk apart: rows of a power of two would
+//! fight for the same places of the first-level cache. Few rows read the panels once, widening as they go: memory is the
+//! limit. Many rows work through tiles of the output, and widen a chunk of a panel once per tile.
 
-use std::hint::black_box;
+use bytemuck::AnyBitPattern;
+use half::{bf16, f16};
 
 use crate::math::gelu;
-use crate::simd::{Element, Set, Simd, Vectorized};
+use crate::packed::PANEL;
+use crate::simd::{Element, Set, Simd, Vectorized, widen};
 use crate::split::Split;
-use crate::{Epilogue, MatrixData, Pool, Rows, scratch};
+use crate::{Dtype, Epilogue, Pool, Rows, StoredMatrix, scratch};
 
-/// The longest chunk of K: six rows of `x` (18 KiB) and four of `w` (12 KiB) share a first-level cache.
-const MAX_CHUNK: usize = 768;
-/// Up to so many rows read `w` as it is: four blocks of six, each of which widens it again.
+/// Elements of K whose products are summed before they are added to those of the chunk before. A panel's are 32 KiB of f32;
+/// shorter sums are also more exact than one in a row.
+const CHUNK: usize = 256;
+/// Elements from a copied row to the next.
+const PLACE: usize = CHUNK + 16;
+/// Up to so many rows read the panels as they are: two blocks of twelve, each of which widens them again.
 const FEW_ROWS: usize = 24;
-/// Bytes that are to be on their way with few rows: what memory brings in the time that it takes to answer.
-const FETCH_BYTES: usize = 12 << 10;
-/// Outputs whose sums are kept on the stack with few rows.
-const FEW_OUTS: usize = 32;
-/// Bytes of `w` that are worth a task of their own: a microsecond of memory traffic.
+/// Panels that few rows take at a time.
+const FEW_PANELS: usize = 2;
+/// Bytes of panels that are worth a task of their own: a microsecond of memory traffic.
 const TASK_BYTES: usize = 32 << 10;
-/// Rows of a tile with many rows: enough that widening a panel (1 step per element) is 2 % of using it.
-const TILE_ROWS: usize = 192;
-/// Outputs of a tile with many rows: a panel of 96 x 768 f32 is 288 KiB, a part of any second-level cache.
-const TILE_OUTS: usize = 96;
+/// Bytes ahead that panels are fetched with few rows: what memory brings in the time that it takes to answer.
+const FETCH_BYTES: usize = 4 << 10;
+/// Rows of a tile with many rows: enough that widening a panel is 2 % of using it; a chunk of them is 102 KiB, a part of any
+/// second-level cache.
+const TILE_ROWS: usize = 96;
+/// Panels of a tile with many rows: enough that copying rows is a few percent of using them.
+const TILE_PANELS: usize = 12;
 
 /// The arguments of one call, checked.
 #[derive(Clone, Copy)]
 struct Call<'a, E> {
     x: Rows<'a>,
+    /// `[panels, n_in, 32]`
     w: &'a [E],
     bias: Option<&'a [f32]>,
     epilogue: Epilogue,
@@ -44,39 +51,37 @@ struct Call<'a, E> {
     n_in: usize,
 }
 
-/// Runs the call on `set`, which is not [`Set::Scalar`]; shapes have been checked against `w`'s `[n_out, n_in]`.
+/// Runs the call on `set`, which is not [`Set::Scalar`]; shapes have been checked.
 pub(crate) fn linear(
     set: Set,
     pool: &Pool,
     y: &mut [f32],
     x: Rows<'_>,
-    (w, n_out, n_in): (&MatrixData, usize, usize),
+    w: &StoredMatrix,
     bias: Option<&[f32]>,
     epilogue: Epilogue,
 ) {
-    match w {
-        MatrixData::F32(w) => Call::new(y, x, w, (n_out, n_in), bias, epilogue).run(set, pool),
-        MatrixData::F16(w) => Call::new(y, x, w, (n_out, n_in), bias, epilogue).run(set, pool),
-        MatrixData::Bf16(w) => Call::new(y, x, w, (n_out, n_in), bias, epilogue).run(set, pool),
+    match w.dtype() {
+        Dtype::F32 => Call::<f32>::new(y, x, w, bias, epilogue).run(set, pool),
+        Dtype::F16 => Call::<f16>::new(y, x, w, bias, epilogue).run(set, pool),
+        Dtype::Bf16 => Call::<bf16>::new(y, x, w, bias, epilogue).run(set, pool),
     }
 }
 
-impl<'a, E: Element> Call<'a, E> {
+impl<'a, E: Element + AnyBitPattern> Call<'a, E> {
     fn new(
         y: &'a mut [f32],
         x: Rows<'a>,
-        w: &'a [E],
-        (n_out, n_in): (usize, usize),
+        w: &'a StoredMatrix,
         bias: Option<&'a [f32]>,
         epilogue: Epilogue,
     ) -> Self {
+        let (n_out, n_in) = (w.n_out(), w.n_in());
         let n_rows = y.len().checked_div(n_out).unwrap_or(0);
         assert!(n_rows == 0 || x.data.len() >= (n_rows - 1) * x.stride + n_in);
-        assert!(
-            w.len() == n_out * n_in
-                && y.len() == n_rows * n_out
-                && bias.is_none_or(|b| b.len() == n_out)
-        );
+        assert!(y.len() == n_rows * n_out && bias.is_none_or(|b| b.len() == n_out));
+        let w = w.elements();
+        assert!(w.len() >= n_out.next_multiple_of(PANEL) * n_in);
         Self {
             x,
             w,
@@ -91,7 +96,9 @@ impl<'a, E: Element> Call<'a, E> {
 
     /// Splits the output into tasks.
     fn run(&self, set: Set, pool: &Pool) {
-        if self.n_rows <= FEW_ROWS {
+        if self.n_rows == 0 {
+            // Nothing to do.
+        } else if self.n_rows <= FEW_ROWS {
             self.run_few(set, pool)
         } else {
             self.run_many(set, pool)
@@ -99,98 +106,80 @@ impl<'a, E: Element> Call<'a, E> {
     }
 
     fn run_few(&self, set: Set, pool: &Pool) {
-        let threads = pool.n_threads();
+        let n_panels = self.n_out.div_ceil(PANEL);
         // Eight tasks per thread even out threads of unequal speed.
-        let for_bytes = TASK_BYTES.div_ceil((self.n_in * size_of::<E>()).max(1));
-        let outs = self
-            .n_out
-            .div_ceil(8 * threads)
-            .max(for_bytes)
-            .next_multiple_of(FEW_OUTS);
-        pool.run(self.n_out.div_ceil(outs), &|task| {
-            let tile = Tile {
-                rows: (0, self.n_rows),
-                outs: (task * outs, self.n_out.min((task + 1) * outs)),
-            };
-            set.run(FewRows { call: self, tile }, || {
-                unreachable!("the scalar set has no vectors")
+        let even = n_panels.div_ceil(8 * pool.n_threads());
+        let for_bytes = TASK_BYTES.div_ceil((self.n_in * PANEL * size_of::<E>()).max(1));
+        let panels = even.max(for_bytes).next_multiple_of(FEW_PANELS);
+        // One row is read where it is.
+        let n_copied = match self.n_rows {
+            1 => 0,
+            n_rows => n_rows * self.n_in.div_ceil(CHUNK) * PLACE,
+        };
+        pool.run(n_panels.div_ceil(panels), &|task| {
+            scratch::with(n_copied, |copied| {
+                let few_rows = FewRows {
+                    call: self,
+                    panels: (task * panels, n_panels.min((task + 1) * panels)),
+                    copied,
+                };
+                set.run(few_rows, || unreachable!("the scalar set has no vectors"));
             });
         });
     }
 
     fn run_many(&self, set: Set, pool: &Pool) {
+        let n_panels = self.n_out.div_ceil(PANEL);
         let n_row_tiles = self.n_rows.div_ceil(TILE_ROWS);
         let rows = self.n_rows.div_ceil(n_row_tiles).next_multiple_of(12);
-        let even = (self.n_out * n_row_tiles).div_ceil(4 * pool.n_threads());
-        let outs = even.next_multiple_of(16).min(TILE_OUTS);
+        let even = (n_panels * n_row_tiles).div_ceil(4 * pool.n_threads());
+        let panels = even.clamp(1, TILE_PANELS);
         let n_row_tiles = self.n_rows.div_ceil(rows);
-        pool.run(n_row_tiles * self.n_out.div_ceil(outs), &|task| {
-            let (row, out) = (task % n_row_tiles * rows, task / n_row_tiles * outs);
-            let tile = Tile {
-                rows: (row, self.n_rows.min(row + rows)),
-                outs: (out, self.n_out.min(out + outs)),
-            };
-            scratch::with((MAX_CHUNK + rows) * outs, |scratch| {
-                set.run(
-                    ManyRows {
-                        call: self,
-                        tile,
-                        scratch,
-                    },
-                    || unreachable!("the scalar set has no vectors"),
-                );
+        pool.run(n_row_tiles * n_panels.div_ceil(panels), &|task| {
+            let (row, panel) = (task % n_row_tiles * rows, task / n_row_tiles * panels);
+            scratch::with(rows * (PLACE + panels * PANEL) + CHUNK * PANEL, |scratch| {
+                let many_rows = ManyRows {
+                    call: self,
+                    rows: (row, self.n_rows.min(row + rows)),
+                    panels: (panel, n_panels.min(panel + panels)),
+                    scratch,
+                };
+                set.run(many_rows, || unreachable!("the scalar set has no vectors"));
             });
         });
     }
 
-    /// The first element and the length of the chunks of K, a function of K alone: as few as may be, about even,
-    /// all but the last a multiple of every set's lanes.
+    /// The first element and the length of the chunks of K.
     #[inline(always)]
     fn chunks(&self) -> impl Iterator<Item = (usize, usize)> + use<E> {
         let n_in = self.n_in;
-        let chunk = n_in
-            .div_ceil(n_in.div_ceil(MAX_CHUNK).max(1))
-            .next_multiple_of(64)
-            .max(64);
         (0..n_in)
-            .step_by(chunk)
-            .map(move |k| (k, chunk.min(n_in - k)))
+            .step_by(CHUNK)
+            .map(move |k| (k, CHUNK.min(n_in - k)))
     }
 
-    /// Where row `row` of `x` has its element `k`.
+    /// Copies `len` elements from `k` of rows from `first` on, as many as there is room for.
     #[inline(always)]
-    fn x_at(&self, row: usize, k: usize) -> *const f32 {
-        self.x.data[row * self.x.stride + k..].as_ptr()
-    }
-
-    /// How far ahead to fetch in the chunk from `k`, when blocks of `n_outs` outputs follow one another: at the next
-    /// chunk, the first of the next block after the last, or blocks further if they are small.
-    #[inline(always)]
-    fn ahead(&self, n_outs: usize, k: usize, len: usize) -> usize {
-        if k + len < self.n_in {
-            len
-        } else {
-            let n_blocks = if k > 0 {
-                1
-            } else {
-                FETCH_BYTES.div_ceil(n_outs * len * size_of::<E>())
-            };
-            n_blocks * n_outs * self.n_in - k
+    fn copy_rows(&self, to: &mut [f32], first: usize, (k, len): (usize, usize)) {
+        for (i, to) in to.chunks_exact_mut(PLACE).enumerate() {
+            to[..len].copy_from_slice(&self.x.data[(first + i) * self.x.stride + k..][..len]);
         }
     }
 
-    /// Where output `out` of `w` has its element `k`.
+    /// Where a panel has element `k`.
     #[inline(always)]
-    fn weight(&self, out: usize, k: usize) -> *const E {
-        self.w[out * self.n_in + k..].as_ptr()
+    fn weights(&self, panel: usize, k: usize) -> &'a [E] {
+        &self.w[(panel * self.n_in + k) * PANEL..]
     }
 
-    /// Writes outputs `from..from + sums.len()` of `row`.
+    /// Writes outputs of `row` from those of `panel` on, as many as there are in `sums`, but for those beyond the last.
     ///
     /// # Safety
     /// No other task touches them.
     #[inline(always)]
-    unsafe fn finish<S: Simd>(&self, s: S, row: usize, from: usize, sums: &[f32]) {
+    unsafe fn finish<S: Simd>(&self, s: S, row: usize, panel: usize, sums: &[f32]) {
+        let from = panel * PANEL;
+        let sums = &sums[..sums.len().min(self.n_out - from)];
         // SAFETY: the caller's.
         let y = unsafe { self.y.take(row * self.n_out + from, sums.len()) };
         let bias = self.bias.map(|bias| &bias[from..][..sums.len()]);
@@ -213,311 +202,253 @@ impl<'a, E: Element> Call<'a, E> {
     }
 }
 
-/// Rows and outputs from the first to before the second.
-#[derive(Clone, Copy)]
-struct Tile {
-    rows: (usize, usize),
-    outs: (usize, usize),
-}
-
-/// All rows, few, over the outputs of a tile.
+/// All rows, few, over some panels.
 struct FewRows<'a, E> {
     call: &'a Call<'a, E>,
-    tile: Tile,
+    /// From the first to before the second.
+    panels: (usize, usize),
+    /// Room for the rows, `[chunks of K, n_rows, PLACE]`, if there are several.
+    copied: &'a mut [f32],
 }
 
-impl<E: Element> Vectorized for FewRows<'_, E> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        if self.call.n_rows == 1 {
-            // One row has sums for but four chains of dependent steps; eight keep the arithmetic units busy.
-            self.blocks::<S, 2>(s, &mut [0.0; FEW_OUTS]);
-        } else {
-            self.blocks::<S, 1>(s, &mut [0.0; FEW_ROWS * FEW_OUTS]);
-        }
-    }
-}
-
-impl<E: Element> FewRows<'_, E> {
-    /// `sums`: room for `[n_rows, FEW_OUTS]`.
-    #[inline(always)]
-    fn blocks<S: Simd, const G: usize>(&self, s: S, sums: &mut [f32]) {
-        let Self { call, tile } = self;
-        for first in (tile.outs.0..tile.outs.1).step_by(FEW_OUTS) {
-            let n_outs = FEW_OUTS.min(tile.outs.1 - first);
-            let sums = &mut sums[..call.n_rows * n_outs];
-            sums.fill(0.0);
-            for out in (0..n_outs).step_by(4 * G) {
-                for (k, len) in call.chunks() {
-                    let w = groups::<E, G>(|j| call.weight(first + (out + j).min(n_outs - 1), k));
-                    let ahead = call.ahead(4 * G, k, len);
-                    for row in (0..call.n_rows).step_by(S::ROWS) {
-                        let n = S::ROWS.min(call.n_rows - row);
-                        let operands = Operands {
-                            x: call.x_at(row, k),
-                            x_stride: call.x.stride,
-                            w,
-                            len,
-                            ahead,
-                        };
-                        // SAFETY: `x` and `w` point into rows of `n_in` elements, `len` of them from `k`.
-                        unsafe {
-                            add_block::<S, E, G, true>(
-                                s,
-                                n,
-                                &operands,
-                                &mut sums[row * n_outs..],
-                                n_outs,
-                                out,
-                            )
-                        };
-                    }
-                }
-            }
-            for (i, sums) in sums.chunks_exact(n_outs).enumerate() {
-                // SAFETY: the tasks' outputs are disjoint.
-                unsafe { call.finish(s, i, first, sums) };
-            }
-        }
-    }
-}
-
-/// A tile of the output, with room for a panel `[n_outs, chunk]` of `w` and for its sums.
-struct ManyRows<'a, E> {
-    call: &'a Call<'a, E>,
-    tile: Tile,
-    scratch: &'a mut [f32],
-}
-
-impl<E: Element> Vectorized for ManyRows<'_, E> {
+impl<E: Element + AnyBitPattern> Vectorized for FewRows<'_, E> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self {
             call,
-            tile,
-            scratch,
+            panels,
+            copied,
         } = self;
-        let (n_rows, n_outs) = (tile.rows.1 - tile.rows.0, tile.outs.1 - tile.outs.0);
-        let (sums, panel) = scratch.split_at_mut(n_rows * n_outs);
-        sums.fill(0.0);
-        for (k, len) in call.chunks() {
-            for (out, widened) in panel.chunks_exact_mut(len).take(n_outs).enumerate() {
-                widen(
-                    s,
-                    widened,
-                    &call.w[(tile.outs.0 + out) * call.n_in + k..][..len],
-                );
-            }
-            for row in (0..n_rows).step_by(S::ROWS) {
-                let n = S::ROWS.min(n_rows - row);
-                let (x, sums) = (call.x_at(tile.rows.0 + row, k), &mut sums[row * n_outs..]);
-                for out in (0..n_outs).step_by(4) {
-                    let w = groups::<f32, 1>(|j| {
-                        panel[(out + j).min(n_outs - 1) * len..][..len].as_ptr()
-                    });
-                    let operands = Operands {
-                        x,
-                        x_stride: call.x.stride,
-                        w,
-                        len,
-                        ahead: 0,
-                    };
-                    // SAFETY: `x` points into rows of `n_in` elements, `len` of them from `k`; so does `w`.
-                    unsafe { add_block::<S, f32, 1, false>(s, n, &operands, sums, n_outs, out) };
-                }
-            }
+        let n_rows = call.n_rows;
+        for (chunk, of_k) in copied.chunks_exact_mut(n_rows * PLACE).zip(call.chunks()) {
+            call.copy_rows(chunk, 0, of_k);
         }
-        for (i, sums) in sums.chunks_exact(n_outs).enumerate() {
-            // SAFETY: the tasks' tiles are disjoint.
-            unsafe { call.finish(s, tile.rows.0 + i, tile.outs.0, sums) };
-        }
-    }
-}
-
-/// What a register block multiplies.
-#[derive(Clone, Copy)]
-pub(crate) struct Operands<E, const G: usize> {
-    /// Row 0 of `x`, from the chunk's first element.
-    pub(crate) x: *const f32,
-    pub(crate) x_stride: usize,
-    /// The rows of `w`, from the chunk's first element.
-    pub(crate) w: [[*const E; 4]; G],
-    /// Elements of the chunk.
-    pub(crate) len: usize,
-    /// From an element of `w` to the one to be fetched with it.
-    pub(crate) ahead: usize,
-}
-
-/// `from` as f32.
-#[inline(always)]
-pub(crate) fn widen<S: Simd, E: Element>(s: S, to: &mut [f32], from: &[E]) {
-    assert_eq!(to.len(), from.len());
-    for (to, from) in to.chunks_mut(S::LANES).zip(from.chunks(S::LANES)) {
-        s.write(to, E::read(s, from));
-    }
-}
-
-/// The rows of `w` of `4 * G` outputs.
-#[inline(always)]
-pub(crate) fn groups<E, const G: usize>(row: impl Fn(usize) -> *const E) -> [[*const E; 4]; G] {
-    let mut rows = [[std::ptr::null(); 4]; G];
-    for (g, rows) in rows.iter_mut().enumerate() {
-        for (j, w) in rows.iter_mut().enumerate() {
-            *w = row(4 * g + j);
-        }
-    }
-    rows
-}
-
-/// Adds the dot products of `n <= ROWS` rows (1 if `G` is 2) with `4 * G` outputs to columns `out..` of `sums`, rows
-/// of `n_outs`; outputs beyond `n_outs` are dropped.
-///
-/// # Safety
-/// The operands must be readable for as many rows.
-#[inline(always)]
-unsafe fn add_block<S: Simd, E: Element, const G: usize, const FETCH: bool>(
-    s: S,
-    n: usize,
-    operands: &Operands<E, G>,
-    sums: &mut [f32],
-    n_outs: usize,
-    out: usize,
-) {
-    // SAFETY: the caller's, for each.
-    unsafe {
-        match n {
-            1 => add(sums, n_outs, out, block::<S, E, 1, G, FETCH>(s, operands)),
-            2 if G == 1 => add(sums, n_outs, out, block::<S, E, 2, G, FETCH>(s, operands)),
-            3 if G == 1 => add(sums, n_outs, out, block::<S, E, 3, G, FETCH>(s, operands)),
-            4 if G == 1 && S::ROWS > 3 => {
-                add(sums, n_outs, out, block::<S, E, 4, G, FETCH>(s, operands))
+        const WIDTH: usize = FEW_PANELS * PANEL;
+        let sums = &mut [0.0; FEW_ROWS * WIDTH][..n_rows * WIDTH];
+        for panel in (panels.0..panels.1).step_by(FEW_PANELS) {
+            sums.fill(0.0);
+            for (chunk, (k, len)) in call.chunks().enumerate() {
+                let x = match n_rows {
+                    1 => &call.x.data[k..],
+                    _ => &copied[chunk * n_rows * PLACE..],
+                };
+                let operands = Operands {
+                    x: x.as_ptr(),
+                    w: call.weights(panel, k).as_ptr(),
+                    w_stride: call.n_in * PANEL,
+                    n_panels: FEW_PANELS.min(panels.1 - panel),
+                    len,
+                    sums: sums.as_mut_ptr(),
+                    sums_stride: WIDTH,
+                };
+                // SAFETY: `n_rows` rows have `len` elements from `k`, and so have the panels; the sums were sliced.
+                unsafe { add::<S, E, true>(s, n_rows, &operands) };
             }
-            5 if G == 1 && S::ROWS > 3 => {
-                add(sums, n_outs, out, block::<S, E, 5, G, FETCH>(s, operands))
-            }
-            6 if G == 1 && S::ROWS > 3 => {
-                add(sums, n_outs, out, block::<S, E, 6, G, FETCH>(s, operands))
-            }
-            _ => unreachable!("a register block of {n} rows"),
-        }
-    }
-}
-
-/// Adds a block to columns `out..` of `sums`, rows of `n_outs`.
-#[inline(always)]
-fn add<const M: usize, const G: usize>(
-    sums: &mut [f32],
-    n_outs: usize,
-    out: usize,
-    block: [[[f32; 4]; G]; M],
-) {
-    for (sums, block) in sums.chunks_exact_mut(n_outs).zip(&block) {
-        for (sums, block) in sums[out..].chunks_mut(4).zip(block) {
-            if let Ok(sums) = <&mut [f32; 4]>::try_from(&mut *sums) {
-                for j in 0..4 {
-                    sums[j] += block[j];
-                }
-            } else {
-                sums.iter_mut()
-                    .zip(block)
-                    .for_each(|(sum, dot)| *sum += dot);
+            for (row, sums) in sums.chunks_exact(WIDTH).enumerate() {
+                // SAFETY: the tasks' outputs are disjoint.
+                unsafe { call.finish(s, row, panel, sums) };
             }
         }
     }
 }
 
-/// The dot products of `M` rows of `x` with `4 * G` rows of `w`, over the chunk; with `FETCH`, what lies ahead in `w`
-/// is fetched meanwhile.
-///
-/// # Safety
-/// The operands must be readable for `M` rows.
-#[inline(always)]
-pub(crate) unsafe fn block<
-    S: Simd,
-    E: Element,
-    const M: usize,
-    const G: usize,
-    const FETCH: bool,
->(
-    s: S,
-    operands: &Operands<E, G>,
-) -> [[[f32; 4]; G]; M] {
-    s.vectorize(Block::<E, M, G, FETCH>(*operands))
+/// Some rows, many, over some panels.
+struct ManyRows<'a, E> {
+    call: &'a Call<'a, E>,
+    /// From the first to before the second, as the panels.
+    rows: (usize, usize),
+    panels: (usize, usize),
+    /// Room for the sums, a chunk of the rows and one of a panel.
+    scratch: &'a mut [f32],
 }
 
-/// A register block, a function of its own so that its loop has the registers to itself. Its operands are readable:
-/// only [`block`] makes one.
-struct Block<E, const M: usize, const G: usize, const FETCH: bool>(Operands<E, G>);
-
-impl<E: Element, const M: usize, const G: usize, const FETCH: bool> Vectorized
-    for Block<E, M, G, FETCH>
-{
-    type Output = [[[f32; 4]; G]; M];
+impl<E: Element + AnyBitPattern> Vectorized for ManyRows<'_, E> {
+    type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> Self::Output {
-        // With few registers the compiler would work the addresses out again in every step, unless it cannot know
-        // how: AVX2 goes from 45 % to 85 % of its peak. With AVX-512 the same costs a sixth.
-        let operands = if S::LANES == 8 {
-            black_box(self.0)
-        } else {
-            self.0
+    fn run<S: Simd>(self, s: S) {
+        let Self {
+            call,
+            rows,
+            panels,
+            scratch,
+        } = self;
+        let (n_rows, n_panels) = (rows.1 - rows.0, panels.1 - panels.0);
+        let (sums, scratch) = scratch.split_at_mut(n_rows * n_panels * PANEL);
+        let (copied, widened) = scratch.split_at_mut(n_rows * PLACE);
+        sums.fill(0.0);
+        for (k, len) in call.chunks() {
+            call.copy_rows(copied, rows.0, (k, len));
+            for panel in 0..n_panels {
+                let stored = &call.weights(panels.0 + panel, k)[..len * PANEL];
+                let w = match E::as_f32(stored) {
+                    Some(w) => w,
+                    None => {
+                        let widened = &mut widened[..len * PANEL];
+                        widen(s, widened, stored);
+                        widened
+                    }
+                };
+                let operands = Operands {
+                    x: copied.as_ptr(),
+                    w: w.as_ptr(),
+                    w_stride: 0,
+                    n_panels: 1,
+                    len,
+                    sums: sums[panel * PANEL..].as_mut_ptr(),
+                    sums_stride: n_panels * PANEL,
+                };
+                // SAFETY: `n_rows` rows and a panel have `len` elements; the sums were sliced.
+                unsafe { add::<S, f32, false>(s, n_rows, &operands) };
+            }
+        }
+        for (i, sums) in sums.chunks_exact(n_panels * PANEL).enumerate() {
+            // SAFETY: the tasks' tiles are disjoint.
+            unsafe { call.finish(s, rows.0 + i, panels.0, sums) };
+        }
+    }
+}
+
+/// What a register block multiplies, and where its sums are.
+#[derive(Clone, Copy)]
+struct Operands<E> {
+    /// A chunk of the first row; the others are [`PLACE`] elements apart.
+    x: *const f32,
+    /// That chunk of the first panel.
+    w: *const E,
+    /// From panel to panel.
+    w_stride: usize,
+    n_panels: usize,
+    /// Elements of the chunk.
+    len: usize,
+    /// Of the first row, those of a panel behind those of the one before.
+    sums: *mut f32,
+    sums_stride: usize,
+}
+
+/// Adds the products of `n` rows and the panels to the sums; with `FETCH`, what lies ahead in the panels is fetched meanwhile.
+///
+/// # Safety
+/// The operands must be readable, and the sums writable, for as many rows and panels.
+#[inline(always)]
+unsafe fn add<S: Simd, E: Element, const FETCH: bool>(s: S, n: usize, operands: &Operands<E>) {
+    // Blocks of even size: a small one costs nearly as much as a full one.
+    let n_blocks = n.div_ceil(2 * S::ROWS).max(1);
+    let block_rows = n.div_ceil(n_blocks).max(1);
+    for row in (0..n).step_by(block_rows) {
+        let operands = Operands {
+            x: operands.x.wrapping_add(row * PLACE),
+            sums: operands.sums.wrapping_add(row * operands.sums_stride),
+            ..*operands
         };
+        // SAFETY: the caller's, for each.
+        unsafe {
+            match block_rows.min(n - row) {
+                1 => add_rows::<S, E, 1, FETCH>(s, &operands),
+                2 => add_rows::<S, E, 2, FETCH>(s, &operands),
+                3 => add_rows::<S, E, 3, FETCH>(s, &operands),
+                4 => add_rows::<S, E, 4, FETCH>(s, &operands),
+                5 => add_rows::<S, E, 5, FETCH>(s, &operands),
+                6 => add_rows::<S, E, 6, FETCH>(s, &operands),
+                7 if S::ROWS > 3 => add_rows::<S, E, 7, FETCH>(s, &operands),
+                8 if S::ROWS > 3 => add_rows::<S, E, 8, FETCH>(s, &operands),
+                9 if S::ROWS > 4 => add_rows::<S, E, 9, FETCH>(s, &operands),
+                10 if S::ROWS > 4 => add_rows::<S, E, 10, FETCH>(s, &operands),
+                11 if S::ROWS > 5 => add_rows::<S, E, 11, FETCH>(s, &operands),
+                12 if S::ROWS > 5 => add_rows::<S, E, 12, FETCH>(s, &operands),
+                n => unreachable!("a register block of {n} rows"),
+            }
+        }
+    }
+}
+
+/// `M` rows: blocks of as many vectors of outputs as keep the sums in registers, of which there are four times `ROWS`.
+///
+/// # Safety
+/// As [`add`].
+#[inline(always)]
+unsafe fn add_rows<S: Simd, E: Element, const M: usize, const FETCH: bool>(
+    s: S,
+    operands: &Operands<E>,
+) {
+    let of_panel = PANEL / S::LANES;
+    let n_vectors = operands.n_panels * of_panel;
+    let mut vector = 0;
+    while vector < n_vectors {
+        let (panel, lane) = (vector / of_panel, vector % of_panel * S::LANES);
+        let operands = Operands {
+            w: operands.w.wrapping_add(panel * operands.w_stride + lane),
+            sums: operands.sums.wrapping_add(panel * PANEL + lane),
+            ..*operands
+        };
+        let left = n_vectors - vector;
+        vector += if of_panel == 8 && M <= S::ROWS / 2 {
+            s.vectorize(Block::<E, M, 8, FETCH>(operands));
+            8
+        } else if left >= 4 && M <= S::ROWS {
+            s.vectorize(Block::<E, M, 4, FETCH>(operands));
+            4
+        } else {
+            s.vectorize(Block::<E, M, 2, FETCH>(operands));
+            2
+        };
+    }
+}
+
+/// A register block of `M` rows and `N` vectors of outputs, of one panel or two; a function of its own so that its loop has the
+/// registers to itself. Its operands are as [`add`] wants them: only [`add_rows`] makes one.
+struct Block<E, const M: usize, const N: usize, const FETCH: bool>(Operands<E>);
+
+impl<E: Element, const M: usize, const N: usize, const FETCH: bool> Vectorized
+    for Block<E, M, N, FETCH>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
         let Operands {
-            x,
-            x_stride,
+            mut x,
             w,
+            w_stride,
             len,
-            ahead,
-        } = operands;
-        let mut acc = [[[s.splat(0.0); 4]; G]; M];
-        let mut x_now = [s.splat(0.0); M];
-        let whole = len - len % S::LANES;
-        let mut k = 0;
-        while k < whole {
-            for i in 0..M {
-                // SAFETY: readable by the invariant, as `k + LANES <= len`.
-                x_now[i] = unsafe { s.load(x.add(i * x_stride + k)) };
-            }
-            for g in 0..G {
-                for j in 0..4 {
-                    // SAFETY: readable by the invariant, as `k + LANES <= len`.
-                    let w_now = unsafe { E::load(s, w[g][j].add(k)) };
-                    if FETCH {
-                        s.prefetch(w[g][j].wrapping_add(k + ahead));
-                    }
-                    for i in 0..M {
-                        acc[i][g][j] = s.fma(x_now[i], w_now, acc[i][g][j]);
+            sums,
+            sums_stride,
+            ..
+        } = self.0;
+        let of_panel = PANEL / S::LANES;
+        let mut panels = [w, w.wrapping_add(w_stride)];
+        let mut acc = [[s.splat(0.0); N]; M];
+        let mut w_now = [s.splat(0.0); N];
+        // SAFETY: `M` rows and the panels of `N` vectors have `len` elements, and their sums are there, by the invariant.
+        unsafe {
+            for _ in 0..len {
+                for n in 0..N {
+                    let lane = n % of_panel * S::LANES;
+                    let w = panels[n / of_panel].wrapping_add(lane);
+                    w_now[n] = E::load(s, w);
+                    // Once for a cache line.
+                    if FETCH && (lane * size_of::<E>()).is_multiple_of(64) {
+                        s.prefetch(w.wrapping_byte_add(FETCH_BYTES));
                     }
                 }
-            }
-            k += S::LANES;
-        }
-        if whole < len {
-            for i in 0..M {
-                // SAFETY: readable by the invariant: `len - whole` elements from `whole`.
-                x_now[i] = unsafe { s.load_first(x.add(i * x_stride + whole), len - whole) };
-            }
-            for g in 0..G {
-                for j in 0..4 {
-                    // SAFETY: as above.
-                    let w_now = unsafe { E::load_first(s, w[g][j].add(whole), len - whole) };
-                    for i in 0..M {
-                        acc[i][g][j] = s.fma(x_now[i], w_now, acc[i][g][j]);
+                for m in 0..M {
+                    let x = s.splat(*x.wrapping_add(m * PLACE));
+                    for n in 0..N {
+                        acc[m][n] = s.fma(x, w_now[n], acc[m][n]);
                     }
+                }
+                x = x.wrapping_add(1);
+                panels = panels.map(|panel| panel.wrapping_add(PANEL));
+            }
+            for m in 0..M {
+                for n in 0..N {
+                    let at = n / of_panel * PANEL + n % of_panel * S::LANES;
+                    let at = sums.wrapping_add(m * sums_stride).wrapping_add(at);
+                    s.store(at, s.add(s.load(at), acc[m][n]));
                 }
             }
         }
-        let mut sums = [[[0.0; 4]; G]; M];
-        for i in 0..M {
-            for g in 0..G {
-                sums[i][g] = s.sum4(acc[i][g]);
-            }
-        }
-        sums
     }
 }

@@ -9,20 +9,6 @@ use crate::{Pool, Rows};
 /// Elements of a task: a few microseconds' work.
 const TASK_ELEMENTS: usize = 16 << 10;
 
-/// Runs the call on `set`, which is not [`Set::Scalar`]; `to` and `from` are of one length.
-pub(crate) fn narrow<E: Element>(set: Set, pool: &Pool, to: &mut [f16], from: &[E]) {
-    let to = Split::new(to);
-    pool.run(from.len().div_ceil(TASK_ELEMENTS), &|task| {
-        let first = task * TASK_ELEMENTS;
-        let from = &from[first..from.len().min(first + TASK_ELEMENTS)];
-        // SAFETY: the tasks' elements are disjoint.
-        let to = unsafe { to.take(first, from.len()) };
-        set.run(Narrow { to, from }, || {
-            unreachable!("the scalar set has no vectors")
-        });
-    });
-}
-
 /// Runs the call on `set`, which is not [`Set::Scalar`]; shapes have been checked.
 pub(crate) fn narrow_heads(
     set: Set,
@@ -45,20 +31,6 @@ pub(crate) fn narrow_heads(
         };
         set.run(heads, || unreachable!("the scalar set has no vectors"));
     });
-}
-
-struct Narrow<'a, E> {
-    to: &'a mut [f16],
-    from: &'a [E],
-}
-
-impl<E: Element> Vectorized for Narrow<'_, E> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        narrow_run(s, self.to, self.from);
-    }
 }
 
 /// Some rows of [`narrow_heads`].
@@ -90,7 +62,7 @@ impl Vectorized for NarrowHeads<'_> {
 
 /// Narrows numbers that lie one behind the other.
 #[inline(always)]
-fn narrow_run<S: Simd, E: Element>(s: S, to: &mut [f16], from: &[E]) {
+pub(crate) fn narrow_run<S: Simd, E: Element>(s: S, to: &mut [f16], from: &[E]) {
     let (least, largest) = (f16::MIN.to_f32(), f16::MAX.to_f32());
     let (least, largest) = (s.splat(least), s.splat(largest));
     for (to, from) in to.chunks_mut(S::LANES).zip(from.chunks(S::LANES)) {

@@ -9,17 +9,14 @@
 //! `q + 128`, unsigned; the sum is put right by starting from `-128 * (sum of the output's weights)`. And `q` is relative to
 //! the middle of the row's range, see [`crate::activations::Range`], which the sum of the weights puts right too.
 
-use std::sync::{Mutex, PoisonError};
-
-use half::slice::HalfBitsSliceExt;
-use half::{bf16, f16};
+use half::bf16;
 
 use crate::dot::{LANES, round_bf16};
-use crate::linear::widen;
-use crate::simd::{Element, Set, Simd, Vectorized};
+use crate::simd::{Element, Set, Simd, Vectorized, widen};
 use crate::split::Split;
-use crate::words::{Words, bytes, bytes_mut, halves, halves_mut, halves_of, words_of};
-use crate::{Dtype, Pool, scratch};
+use crate::stored::{Outs, read_panels};
+use crate::words::{Words, bytes, bytes_mut, halves, halves_mut, words_of};
+use crate::{Dtype, Pool};
 
 /// Outputs of a panel: two vectors of 16 sums.
 pub(crate) const PANEL: usize = 32;
@@ -98,49 +95,34 @@ impl PackedMatrix {
         let scales = Split::new(&mut packed.scales);
         let starts = Split::new(&mut packed.starts);
         let block = BLOCK_WORDS * packing.per_word();
-        let failure = Mutex::new(None);
-        pool.run(n_panels, &|panel| {
+        let n_spare = block + PANEL * BLOCK_WORDS;
+        read_panels(pool, (n_out, n_in), dtype, n_spare, read, |task| {
             let of_panel = if n_scales == 0 { 0 } else { PANEL };
             // SAFETY: the tasks' panels are disjoint.
             let (words, scales, starts) = unsafe {
                 (
-                    words.take(panel * panel_words, panel_words),
-                    scales.take(panel * of_panel, of_panel),
-                    starts.take(panel * of_panel, of_panel),
+                    words.take(task.panel * panel_words, panel_words),
+                    scales.take(task.panel * of_panel, of_panel),
+                    starts.take(task.panel * of_panel, of_panel),
                 )
             };
-            let first = panel * PANEL;
-            let len = PANEL.min(n_out - first) * n_in;
-            scratch::with(PANEL * n_in + block + PANEL * BLOCK_WORDS, |scratch| {
-                let (outs, scratch) = scratch.split_at_mut(PANEL * n_in);
-                let (widened, narrow) = scratch.split_at_mut(block);
-                let bytes = bytes_mut(words_of(outs));
-                if let Err(error) = read(first, &mut bytes[..len * dtype.size()]) {
-                    *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                    return;
-                }
-                let panel = Panel {
-                    packing,
-                    step,
-                    n_in,
-                    words,
-                    scales,
-                    starts,
-                    widened,
-                    narrow: words_of(narrow),
-                };
-                match dtype {
-                    Dtype::F32 => panel.pack(set, &outs[..len]),
-                    Dtype::F16 => panel.pack::<f16>(set, halves_of(outs)[..len].reinterpret_cast()),
-                    Dtype::Bf16 => {
-                        panel.pack::<bf16>(set, halves_of(outs)[..len].reinterpret_cast())
-                    }
-                }
-            });
-        });
-        if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(error);
-        }
+            let (widened, narrow) = task.spare.split_at_mut(block);
+            let panel = Panel {
+                packing,
+                step,
+                n_in,
+                words,
+                scales,
+                starts,
+                widened,
+                narrow: words_of(narrow),
+            };
+            match task.outs {
+                Outs::F32(outs) => panel.pack(set, outs),
+                Outs::F16(outs) => panel.pack(set, outs),
+                Outs::Bf16(outs) => panel.pack(set, outs),
+            }
+        })?;
         packed.totals = packed
             .starts
             .iter()

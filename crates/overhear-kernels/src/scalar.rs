@@ -3,7 +3,7 @@
 use half::f16;
 
 use crate::{
-    AttentionShape, ByteKeysValues, Epilogue, Matrix, MatrixData, Packing, Rows, Spectrogram,
+    AttentionShape, ByteKeysValues, Epilogue, Matrix, Packing, Rows, Spectrogram, StoredMatrix,
 };
 
 /// What layer normalisation adds to the variance.
@@ -13,19 +13,23 @@ pub(crate) const LAYER_NORM_EPSILON: f32 = 1e-5;
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn linear(y: &mut [f32], x: Rows<'_>, w: &Matrix, bias: Option<&[f32]>, epilogue: Epilogue) {
-    let (n_out, n_in) = (w.n_rows(), w.n_cols());
+pub fn linear(
+    y: &mut [f32],
+    x: Rows<'_>,
+    w: &StoredMatrix,
+    bias: Option<&[f32]>,
+    epilogue: Epilogue,
+) {
+    let (n_out, n_in) = (w.n_out(), w.n_in());
     assert!(bias.is_none_or(|b| b.len() == n_out));
-    for (row, y) in y.chunks_exact_mut(n_out.max(1)).enumerate() {
-        let x = &x.data[row * x.stride..][..n_in];
-        for (out, y) in y.iter_mut().enumerate() {
-            let weights = out * n_in..(out + 1) * n_in;
-            let dot = match w.data() {
-                MatrixData::F32(w) => dot(x, w[weights].iter().copied()),
-                MatrixData::F16(w) => dot(x, w[weights].iter().map(|w| w.to_f32())),
-                MatrixData::Bf16(w) => dot(x, w[weights].iter().map(|w| w.to_f32())),
-            };
+    let mut weights = vec![0.0; n_in];
+    for out in 0..n_out {
+        w.copy_row(out, &mut weights);
+        for row in 0..y.len() / n_out {
+            let x = &x.data[row * x.stride..][..n_in];
+            let dot = dot(x, weights.iter().copied());
             let sum = (dot + bias.map_or(0.0, |b| f64::from(b[out]))) as f32;
+            let y = &mut y[row * n_out + out];
             match epilogue {
                 Epilogue::Store => *y = sum,
                 Epilogue::Gelu => *y = gelu(sum),
@@ -253,7 +257,7 @@ pub fn narrow_heads(to: &mut [f16], from: Rows<'_>, n_row: usize, head_dim: usiz
     }
 }
 
-/// What [`crate::Kernels::narrow_heads`] and [`crate::Kernels::narrow_weights`] do to each number.
+/// What [`crate::Kernels::narrow_heads`] and [`crate::Kernels::store_weights`] do to each number.
 pub fn narrow<E: Copy + Into<f32>>(to: &mut [f16], from: &[E]) {
     let (least, largest) = (f16::MIN.to_f32(), f16::MAX.to_f32());
     for (to, &from) in to.iter_mut().zip(from) {

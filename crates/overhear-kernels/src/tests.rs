@@ -10,7 +10,8 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 
 use crate::{
-    AttentionShape, Dtype, Epilogue, Isa, Kernels, Matrix, MatrixData, Maxima, Pool, Rows, scalar,
+    AttentionShape, Dtype, Epilogue, Isa, Kernels, Matrix, MatrixData, Maxima, Pool, Rows,
+    StoredMatrix, scalar,
 };
 
 /// Sizes about every set's lanes (4, 8, 16), the register block and the chunk of K.
@@ -22,9 +23,9 @@ const AWKWARD: &[usize] = if cfg!(miri) {
     ]
 };
 
-/// What a kernel may differ from an oracle that sums in f64, per unit of `sum |x w|`. A lane adds at most 768 / 4
-/// terms, each step within half an epsilon (6e-8), then up to 7 chunks: 1.2e-5 at worst. Roundings have random
-/// signs, so the real error is about the root of it; 1e-6 leaves a factor of 3 and catches any wrong term.
+/// What a kernel may differ from an oracle that sums in f64, per unit of `sum |x w|`: 256 steps in a row, each within half an
+/// epsilon (6e-8), then up to 20 chunks: 1.7e-5 at worst. Roundings have random signs, so the real error is about the root of
+/// it; 1e-6 leaves a factor of 3 and catches any wrong term.
 const SUM_ERROR: f32 = 1e-6;
 /// Layer normalisation divides two such sums: values are of order 1, times gamma.
 const NORM_ERROR: f32 = 3e-6;
@@ -100,12 +101,13 @@ fn check_linear(
     let bias = with_bias.then_some(&bias[..]);
     let before = random.vec(n * n_out);
     let mut want = before.clone();
-    scalar::linear(&mut want, x, &w, bias, epilogue);
     let pool = Pool::new(2);
+    let stored = Kernels::detect().store_weights(&pool, &w, dtype);
+    scalar::linear(&mut want, x, &stored, bias, epilogue);
     let mut weights = vec![0.0; n_in];
     for kernels in sets() {
         let mut y = before.clone();
-        kernels.linear(&pool, &mut y, x, &w, bias, epilogue);
+        kernels.linear(&pool, &mut y, x, &stored, bias, epilogue);
         for (i, (&y, &want)) in y.iter().zip(&want).enumerate() {
             w.copy_row(i % n_out, &mut weights);
             let x = &x.data[i / n_out * stride..][..n_in];
@@ -166,16 +168,70 @@ fn linear_reads_overlapping_rows_as_a_convolution_does() {
     }
 }
 
+#[test]
+fn stored_weights_are_those_of_the_matrix() {
+    for (n_out, n_in) in [
+        (0, 3),
+        (1, 0),
+        (1, 1),
+        (31, 63),
+        (32, 64),
+        (33, 65),
+        (70, 200),
+    ] {
+        for dtype in DTYPES {
+            let w = Random(9).matrix(n_out, n_in, dtype);
+            let (mut found, mut want) = (vec![0.0; n_in], vec![0.0; n_in]);
+            for kernels in all_sets() {
+                let stored = kernels.store_weights(&Pool::new(2), &w, dtype);
+                assert_eq!(
+                    (stored.n_out(), stored.n_in(), stored.dtype()),
+                    (n_out, n_in, dtype)
+                );
+                for out in 0..n_out {
+                    stored.copy_row(out, &mut found);
+                    w.copy_row(out, &mut want);
+                    assert_eq!(found, want, "{}: output {out}", kernels.isa());
+                }
+            }
+        }
+    }
+}
+
+/// The sums of a row do not depend on the instruction set either: there is one order of them.
+#[test]
+fn linear_is_the_same_bits_on_every_set() {
+    let (n_out, n_in) = if cfg!(miri) { (33, 9) } else { (103, 1283) };
+    let mut random = Random(3);
+    for (dtype, n) in DTYPES.into_iter().zip([1, 7, 61]) {
+        let x = random.vec(n * n_in);
+        let w = random.matrix(n_out, n_in, dtype);
+        let w = Kernels::detect().store_weights(&Pool::new(1), &w, dtype);
+        let x = Rows {
+            data: &x,
+            stride: n_in,
+        };
+        let bits = |kernels: Kernels| {
+            let mut y = vec![0.0; n * n_out];
+            kernels.linear(&Pool::new(2), &mut y, x, &w, None, Epilogue::Store);
+            y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        for kernels in sets() {
+            assert_eq!(bits(kernels), bits(Kernels::plain()), "{}", kernels.isa());
+        }
+    }
+}
+
 /// `linear` on every set with `threads` threads; all bits of the output.
 fn linear_bits(
     kernels: Kernels,
     threads: usize,
     x: Rows<'_>,
     n: usize,
-    w: &Matrix,
+    w: &StoredMatrix,
     bias: &[f32],
 ) -> Vec<u32> {
-    let mut y = vec![0.0; n * w.n_rows()];
+    let mut y = vec![0.0; n * w.n_out()];
     kernels.linear(
         &Pool::new(threads),
         &mut y,
@@ -192,6 +248,7 @@ fn check_independence(n: usize, n_out: usize, n_in: usize, dtype: Dtype) {
     let mut random = Random(n_in as u64);
     let x = random.vec(n * n_in);
     let w = random.matrix(n_out, n_in, dtype);
+    let w = Kernels::detect().store_weights(&Pool::new(1), &w, dtype);
     let bias = random.vec(n_out);
     let rows = |first: usize| Rows {
         data: &x[first * n_in..],
@@ -231,6 +288,7 @@ fn a_row_of_linear_is_the_same_bits_alone_and_among_others_and_on_any_threads() 
     for dtype in DTYPES {
         check_independence(61, 70, 384, dtype);
         check_independence(27, 129, 1283, dtype);
+        check_independence(210, 33, 300, dtype);
     }
 }
 
@@ -686,6 +744,7 @@ fn widening_is_exact_for_every_half_and_bfloat16() {
             .iter()
             .flat_map(|w| sets().into_iter().map(move |k| (w, k)))
         {
+            let stored = kernels.store_weights(&Pool::new(1), w, w.dtype());
             for n in [1, 30] {
                 let mut y = vec![0.0; n * w.n_rows()];
                 kernels.linear(
@@ -695,7 +754,7 @@ fn widening_is_exact_for_every_half_and_bfloat16() {
                         data: &[1.0],
                         stride: 0,
                     },
-                    w,
+                    &stored,
                     None,
                     Epilogue::Store,
                 );
@@ -740,6 +799,7 @@ fn shapes_that_do_not_fit_are_refused() {
     let kernels = Kernels::detect();
     let pool = Pool::new(1);
     let w = Matrix::new(4, 3, MatrixData::F32(vec![0.0; 12]));
+    let w = kernels.store_weights(&pool, &w, Dtype::F32);
     let refused = |f: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err();
     let linear = |n_y: usize, n_x: usize, stride: usize, n_bias: usize| {
         let (x, bias) = (vec![0.0; n_x], vec![0.0; n_bias]);

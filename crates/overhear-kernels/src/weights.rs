@@ -2,7 +2,7 @@
 //! that want to see where the head looks.
 
 use crate::attention::{MAX_HEAD_DIM, exponentials};
-use crate::linear::{Operands, block, groups};
+use crate::row_dots::{Operands, block, groups};
 use crate::simd::{Set, Simd, Vectorized};
 use crate::split::Split;
 use crate::{Pool, Rows, scratch};

@@ -192,7 +192,7 @@ impl Report {
             let change = self.change(figure);
             let _ = writeln!(
                 text,
-                "{},{},{},{},{},{},{},{},{}",
+                "\"{}\",{},{},{},{},{},{},{},{}",
                 figure.name,
                 figure.median_ms,
                 figure.min_ms,

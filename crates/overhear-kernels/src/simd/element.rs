@@ -9,6 +9,9 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
     /// Zero, to pad with.
     const ZERO: Self;
 
+    /// `from` itself, if it needs no widening.
+    fn as_f32(from: &[Self]) -> Option<&[f32]>;
+
     /// Widens the `LANES` elements at `from`.
     ///
     /// # Safety
@@ -46,6 +49,11 @@ impl Element for f32 {
     const ZERO: Self = 0.0;
 
     #[inline(always)]
+    fn as_f32(from: &[Self]) -> Option<&[f32]> {
+        Some(from)
+    }
+
+    #[inline(always)]
     unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V {
         // SAFETY: the caller's.
         unsafe { simd.load(from) }
@@ -62,6 +70,11 @@ impl Element for f16 {
     const ZERO: Self = f16::ZERO;
 
     #[inline(always)]
+    fn as_f32(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+
+    #[inline(always)]
     unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V {
         // SAFETY: the caller's.
         unsafe { simd.load_f16(from) }
@@ -72,8 +85,22 @@ impl Element for bf16 {
     const ZERO: Self = bf16::ZERO;
 
     #[inline(always)]
+    fn as_f32(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+
+    #[inline(always)]
     unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V {
         // SAFETY: the caller's.
         unsafe { simd.load_bf16(from) }
+    }
+}
+
+/// `from` as f32.
+#[inline(always)]
+pub(crate) fn widen<S: Simd, E: Element>(s: S, to: &mut [f32], from: &[E]) {
+    assert_eq!(to.len(), from.len());
+    for (to, from) in to.chunks_mut(S::LANES).zip(from.chunks(S::LANES)) {
+        s.write(to, E::read(s, from));
     }
 }

@@ -18,7 +18,7 @@ pub(crate) mod plain;
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
-pub(crate) use element::Element;
+pub(crate) use element::{Element, widen};
 #[cfg(target_arch = "aarch64")]
 pub(crate) use neon::Neon;
 
@@ -27,7 +27,7 @@ use crate::Isa;
 use crate::dot::Amx;
 
 /// The widest vector there is, in elements.
-const MAX_LANES: usize = 16;
+pub(crate) const MAX_LANES: usize = 16;
 
 /// A kernel call with its arguments, to be compiled for any set.
 pub(crate) trait Vectorized {

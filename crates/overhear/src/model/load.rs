@@ -1,7 +1,7 @@
 //! Reads a Hugging Face checkpoint: configuration, and tensors by openai/whisper's names.
 //!
-//! Weights go from the file straight into the vector that the model keeps, in the dtype they are stored in:
-//! peak memory is the weights themselves.
+//! Weights go from the file straight into the panels that the model keeps, some rows at a time: peak memory is the weights
+//! themselves.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};

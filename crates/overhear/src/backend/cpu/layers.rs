@@ -1,6 +1,6 @@
 //! What encoder and decoder have in common.
 
-use overhear_kernels::{Epilogue, Kernels, Matrix, Pool, Rows};
+use overhear_kernels::{Epilogue, Kernels, Pool, Rows, StoredMatrix};
 
 use super::packed::PackedScratch;
 use super::weights::{LayerNorm, Linear, Mlp, Weight};
@@ -18,7 +18,7 @@ impl Compute<'_> {
         &self,
         y: &mut [f32],
         x: Rows<'_>,
-        weight: &Matrix,
+        weight: &StoredMatrix,
         bias: Option<&[f32]>,
         epilogue: Epilogue,
     ) {
@@ -56,7 +56,7 @@ impl Compute<'_> {
                     }
                     None => x,
                 };
-                let stride = weight.n_cols();
+                let stride = weight.n_in();
                 self.stored_linear(y, Rows { data, stride }, weight, bias, epilogue);
             }
             Weight::Packed(weight) => packed.linear(*self, y, x, norm, (weight, bias), epilogue),

@@ -1,7 +1,7 @@
 //! The weights, in the checkpoint's dtype, in f16, or packed, as the compute type wants them, with what is always used
 //! together stored together.
 
-use overhear_kernels::{Kernels, Matrix, PackedMatrix, Packing, Pool};
+use overhear_kernels::{Dtype, Kernels, Matrix, PackedMatrix, Packing, Pool, StoredMatrix};
 
 use super::packed::PackedLinear;
 use crate::Result;
@@ -16,7 +16,7 @@ pub(super) struct Linear {
 /// A matrix `[n_out, n_in]`.
 pub(super) enum Weight {
     /// As in the checkpoint, exact; or in f16.
-    Stored(Matrix),
+    Stored(StoredMatrix),
     /// Rounded to bfloat16 or quantised.
     Packed(PackedMatrix),
 }
@@ -272,17 +272,25 @@ impl Reader<'_> {
             pool,
             format,
         } = self.packer;
-        if let Format::Packed(packing) = format {
-            let rows = self.checkpoint.rows(names, n_out, n_in)?;
-            if let Some(dtype) = rows.dtype() {
-                let read = |first: usize, to: &mut [u8]| rows.read(first, to);
-                return kernels
-                    .pack_weights_from(pool, rows.shape(), dtype, packing, read)
-                    .map(Weight::Packed);
-            }
+        let rows = self.checkpoint.rows(names, n_out, n_in)?;
+        let Some(dtype) = rows.dtype() else {
+            let matrix = self.checkpoint.matrix(names, n_out, n_in)?;
+            return Ok(self.bring(&matrix, format));
+        };
+        let (shape, read) = (rows.shape(), |first: usize, to: &mut [u8]| {
+            rows.read(first, to)
+        });
+        match format {
+            Format::Exact => kernels
+                .store_weights_from(pool, shape, dtype, dtype, read)
+                .map(Weight::Stored),
+            Format::F16 => kernels
+                .store_weights_from(pool, shape, dtype, Dtype::F16, read)
+                .map(Weight::Stored),
+            Format::Packed(packing) => kernels
+                .pack_weights_from(pool, shape, dtype, packing, read)
+                .map(Weight::Packed),
         }
-        let matrix = self.checkpoint.matrix(names, n_out, n_in)?;
-        Ok(self.bring(matrix, format))
     }
 
     /// Packed as bfloat16 if the weights are packed: rows that overlap cannot have a scale each.
@@ -294,18 +302,19 @@ impl Reader<'_> {
             format => format,
         };
         Ok(Linear {
-            weight: self.bring(matrix, format),
+            weight: self.bring(&matrix, format),
             bias: self.checkpoint.vector(&format!("{name}.bias"), n_out)?,
         })
     }
 
     /// Brings `matrix` into `format`.
-    fn bring(&self, matrix: Matrix, format: Format) -> Weight {
+    fn bring(&self, matrix: &Matrix, format: Format) -> Weight {
         let Packer { kernels, pool, .. } = self.packer;
+        let stored = |kept| Weight::Stored(kernels.store_weights(pool, matrix, kept));
         match format {
-            Format::Exact => Weight::Stored(matrix),
-            Format::F16 => Weight::Stored(kernels.narrow_weights(pool, matrix)),
-            Format::Packed(packing) => Weight::Packed(kernels.pack_weights(pool, &matrix, packing)),
+            Format::Exact => stored(matrix.dtype()),
+            Format::F16 => stored(Dtype::F16),
+            Format::Packed(packing) => Weight::Packed(kernels.pack_weights(pool, matrix, packing)),
         }
     }
 
