@@ -3,15 +3,16 @@
 //! (the online softmax of Milakov and Gimelshein, the blocking of FlashAttention).
 //!
 //! Many queries: lanes are *queries*. A block of queries is transposed once; then scores, maxima, sums and the
-//! output are all vertical operations, keys and values are read as they lie, one element broadcast at a time, and no
-//! sum runs across lanes. Few queries: lanes along the head, and every query does what it would do alone, so that a
-//! row of text gets the same bits whoever shares its pass over the keys.
+//! output are all vertical operations, an element of a key or a value is broadcast at a time, and no sum runs across
+//! lanes. A task has a few such blocks, which share copies of a block of keys and values. Few queries: lanes along the
+//! head, and every query does what it would do alone, so that a row of text gets the same bits whoever shares its pass
+//! over the keys.
 
 use half::f16;
 
 use crate::math::exp;
-use crate::row_dots::{Operands, block, groups};
-use crate::simd::{Element, Set, Simd, Vectorized, widen};
+use crate::row_dots::{self, block, groups};
+use crate::simd::{Element, MAX_LANES, Set, Simd, Vectorized, widen};
 use crate::split::Split;
 use crate::{AttentionShape, Pool, Rows, scratch};
 
@@ -26,11 +27,17 @@ const SHARED_KEYS: usize = 32;
 const FETCH_BYTES: usize = 6 << 10;
 /// The longest head; whisper's have 64.
 pub(crate) const MAX_HEAD_DIM: usize = 256;
-/// Vectors of queries of a block: `KEY_ROWS` x 3 sums, 3 queries and a broadcast fit 32 registers.
+/// Vectors of queries of a block with 32 registers, which hold 8 x 3 sums, 3 queries and a broadcast. Of 16 registers, 4 x 2
+/// .. 6 x 2 do.
 const MAX_VECTORS: usize = 3;
 /// Keys of a block with many queries: 64 keys and values of 64 elements (32 KiB) and their scores (12 KiB with
 /// AVX-512) are reused from the caches nearest to the core.
 const BLOCK_KEYS: usize = 64;
+/// Blocks of queries of a task, which share copies of keys and values.
+const TASK_BLOCKS: usize = 8;
+/// Elements from a copied key or value to the next: a cache line more than the longest, as rows that lie a large power of two
+/// apart would share a few sets of the cache.
+const PLACE: usize = MAX_HEAD_DIM + 16;
 
 /// Rows of heads: head `head` of row `row` begins at `row * stride + head * head_stride`.
 #[derive(Clone, Copy)]
@@ -82,24 +89,29 @@ pub(crate) fn attention<E: Element>(
         return;
     }
     let lanes = set.lanes();
+    let n_vectors = if lanes == 8 { 2 } else { MAX_VECTORS };
     let block = if shape.block == 0 {
-        MAX_VECTORS * lanes
+        n_vectors * lanes
     } else {
-        shape.block.min(MAX_VECTORS * lanes)
+        shape.block.min(n_vectors * lanes)
     };
     let n_blocks = n_query.div_ceil(block);
     // Blocks of even size; heads outermost, so that threads at work share a head's keys and values.
     let block = n_query.div_ceil(n_blocks);
     let n_blocks = n_query.div_ceil(block);
-    pool.run(n_head * n_blocks, &|task| {
-        let (head, first) = (task / n_blocks, task % n_blocks * block);
-        let n_query = block.min(n_query - first);
+    // A few tasks for each thread.
+    let of_task = (n_head * n_blocks / (4 * pool.n_threads())).clamp(1, TASK_BLOCKS);
+    let n_tasks = n_blocks.div_ceil(of_task);
+    pool.run(n_head * n_tasks, &|task| {
+        let (head, first) = (task / n_tasks, task % n_tasks * of_task * block);
+        let n_query = (of_task * block).min(n_query - first);
         scratch::with(Blocks::<E>::scratch(shape.head_dim, lanes), |scratch| {
             let task = Blocks {
                 call: &call,
                 head,
                 first,
                 n_query,
+                block,
                 scratch,
             };
             set.run(task, || unreachable!("the scalar set has no vectors"));
@@ -336,7 +348,7 @@ impl<E: Element> Call<'_, E> {
     ) {
         for first in (0..keys.n_rows).step_by(4 * G) {
             let w = groups::<E, G>(|j| keys.row(first + j));
-            let operands = Operands {
+            let operands = row_dots::Operands {
                 x: q.as_ptr(),
                 x_stride: self.q.stride,
                 w,
@@ -463,21 +475,24 @@ unsafe fn add_weighted_tail<S: Simd, E: Element>(
     out.len()
 }
 
-/// One head of a block of queries, over all keys.
+/// One head of a few blocks of queries, over all keys.
 struct Blocks<'a, E> {
     call: &'a Call<'a, E>,
     head: usize,
     /// The first query.
     first: usize,
     n_query: usize,
+    /// Queries of a block.
+    block: usize,
     scratch: &'a mut [f32],
 }
 
 impl<E> Blocks<'_, E> {
-    /// Elements of working memory: queries and output `[head_dim, queries]`, scores `[BLOCK_KEYS, queries]`, and a
-    /// block of keys and of values.
+    /// Elements of working memory: a block of keys, of values and of scores `[BLOCK_KEYS, queries]`; and for each block of
+    /// queries these and its output, `[head_dim, queries]`.
     fn scratch(head_dim: usize, lanes: usize) -> usize {
-        (2 * head_dim + BLOCK_KEYS) * MAX_VECTORS * lanes + 2 * BLOCK_KEYS * head_dim
+        let width = MAX_VECTORS * lanes;
+        2 * BLOCK_KEYS * PLACE + BLOCK_KEYS * width + TASK_BLOCKS * 2 * head_dim * width
     }
 }
 
@@ -486,7 +501,7 @@ impl<E: Element> Vectorized for Blocks<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        match self.n_query.div_ceil(S::LANES) {
+        match self.block.div_ceil(S::LANES) {
             1 => self.stream::<S, 1>(s),
             2 => self.stream::<S, 2>(s),
             _ => self.stream::<S, 3>(s),
@@ -503,73 +518,97 @@ impl<E: Element> Blocks<'_, E> {
             head,
             first,
             n_query,
+            block,
             scratch,
         } = self;
         let head_dim = call.shape.head_dim;
         let width = N * S::LANES;
-        let (queries, scratch) = scratch.split_at_mut(head_dim * width);
-        let (output, scratch) = scratch.split_at_mut(head_dim * width);
+        let (keys, scratch) = scratch.split_at_mut(BLOCK_KEYS * PLACE);
+        let (values, scratch) = scratch.split_at_mut(BLOCK_KEYS * PLACE);
         let (scores, scratch) = scratch.split_at_mut(BLOCK_KEYS * width);
-        let (keys, scratch) = scratch.split_at_mut(BLOCK_KEYS * head_dim);
-        let values = &mut scratch[..BLOCK_KEYS * head_dim];
-        for lane in 0..width {
-            // Lanes beyond the last query repeat it, and are dropped in the end.
-            let q = call.head(&call.q, first + lane.min(n_query - 1), head);
-            q.iter()
-                .enumerate()
-                .for_each(|(d, q)| queries[d * width + lane] = q * call.scale);
+        let n_blocks = n_query.div_ceil(block);
+        let blocks = &mut scratch[..n_blocks * 2 * head_dim * width];
+        // The first query of each, and how many.
+        let queries_of = |i: usize| (first + i * block, block.min(n_query - i * block));
+        for (i, state) in blocks.chunks_exact_mut(2 * head_dim * width).enumerate() {
+            let (queries, output) = state.split_at_mut(head_dim * width);
+            let (first, n_query) = queries_of(i);
+            for lane in 0..width {
+                // Lanes beyond the last query repeat it, and are dropped in the end.
+                let row = |lane: usize| first + lane.min(n_query - 1);
+                fetch(s, call.head(&call.q, row(lane + 16), head));
+                let q = call.head(&call.q, row(lane), head);
+                q.iter()
+                    .enumerate()
+                    .for_each(|(d, q)| queries[d * width + lane] = q * call.scale);
+            }
+            output.fill(0.0);
         }
-        output.fill(0.0);
-        let mut max = [s.splat(f32::NEG_INFINITY); N];
-        let mut sum = [s.splat(0.0); N];
+        let mut max = [[s.splat(f32::NEG_INFINITY); N]; TASK_BLOCKS];
+        let mut sum = [[s.splat(0.0); N]; TASK_BLOCKS];
+        let mut rescale = [0.0; MAX_VECTORS * MAX_LANES];
         let n_seen = call.n_seen(first + n_query - 1);
         for first_key in (0..n_seen).step_by(BLOCK_KEYS) {
             let n_keys = BLOCK_KEYS.min(n_seen - first_key);
-            let scores = &mut scores[..n_keys * width];
-            let keys = &mut keys[..n_keys * head_dim];
-            let values = &mut values[..n_keys * head_dim];
-            // Rows that lie a large power of two apart would share a few sets of the cache.
             for (i, (key, value)) in keys
-                .chunks_exact_mut(head_dim)
-                .zip(values.chunks_exact_mut(head_dim))
+                .chunks_exact_mut(PLACE)
+                .zip(values.chunks_exact_mut(PLACE))
                 .enumerate()
+                .take(n_keys)
             {
-                widen(s, key, call.head(&call.k, first_key + i, head));
-                widen(s, value, call.head(&call.v, first_key + i, head));
+                let row = first_key + i;
+                widen(s, &mut key[..head_dim], call.head(&call.k, row, head));
+                widen(s, &mut value[..head_dim], call.head(&call.v, row, head));
             }
-            multiply::<S, N>(s, scores, keys, (head_dim, 1), queries, head_dim, None);
-            if call.shape.causal {
-                for (i, scores) in scores.chunks_exact_mut(width).enumerate() {
-                    let n_blind = (0..n_query)
-                        .take_while(|lane| call.n_seen(first + lane) <= first_key + i)
-                        .count();
-                    scores[..n_blind].fill(f32::NEG_INFINITY);
+            for (i, state) in blocks.chunks_exact_mut(2 * head_dim * width).enumerate() {
+                let (queries, output) = state.split_at_mut(head_dim * width);
+                let (first, n_query) = queries_of(i);
+                let n_keys = call
+                    .n_seen(first + n_query - 1)
+                    .saturating_sub(first_key)
+                    .min(n_keys);
+                let scores = &mut scores[..n_keys * width];
+                multiply::<S, N, true>(s, scores, keys, queries, None);
+                if call.shape.causal {
+                    for (i, scores) in scores.chunks_exact_mut(width).enumerate() {
+                        let n_blind = (0..n_query)
+                            .take_while(|lane| call.n_seen(first + lane) <= first_key + i)
+                            .count();
+                        scores[..n_blind].fill(f32::NEG_INFINITY);
+                    }
                 }
+                let by = soften::<S, N>(s, scores, &mut max[i], &mut sum[i]);
+                for n in 0..N {
+                    s.write(&mut rescale[n * S::LANES..], by[n]);
+                }
+                multiply::<S, N, false>(s, output, values, scores, Some(&rescale));
             }
-            let rescale = soften::<S, N>(s, scores, &mut max, &mut sum);
-            multiply::<S, N>(
-                s,
-                output,
-                values,
-                (1, head_dim),
-                scores,
-                n_keys,
-                Some(rescale),
-            );
         }
-        let mut lanes = [[0.0; 16]; MAX_VECTORS];
-        for n in 0..N {
-            s.write(&mut lanes[n], s.div(s.splat(1.0), sum[n]));
+        for (i, state) in blocks.chunks_exact(2 * head_dim * width).enumerate() {
+            let output = &state[head_dim * width..];
+            let (first, n_query) = queries_of(i);
+            let mut lanes = [[0.0; MAX_LANES]; MAX_VECTORS];
+            for n in 0..N {
+                s.write(&mut lanes[n], s.div(s.splat(1.0), sum[i][n]));
+            }
+            for lane in 0..n_query {
+                let row = (first + lane) * call.shape.n_head + head;
+                // SAFETY: no other task has this head of this query.
+                let out = unsafe { call.out.take(row * head_dim, head_dim) };
+                let scale = lanes[lane / S::LANES][lane % S::LANES];
+                out.iter_mut()
+                    .enumerate()
+                    .for_each(|(d, out)| *out = output[d * width + lane] * scale);
+            }
         }
-        for lane in 0..n_query {
-            let row = (first + lane) * call.shape.n_head + head;
-            // SAFETY: no other task has this head of this query.
-            let out = unsafe { call.out.take(row * head_dim, head_dim) };
-            let scale = lanes[lane / S::LANES][lane % S::LANES];
-            out.iter_mut()
-                .enumerate()
-                .for_each(|(d, out)| *out = output[d * width + lane] * scale);
-        }
+    }
+}
+
+/// Asks for a head.
+#[inline(always)]
+fn fetch<S: Simd, E>(s: S, head: &[E]) {
+    for line in head.chunks(64 / size_of::<E>()) {
+        s.prefetch(line.as_ptr());
     }
 }
 
@@ -604,81 +643,106 @@ fn soften<S: Simd, const N: usize>(
     rescale
 }
 
-/// `c = a * b`, or `c = c * rescale + a * b`, with lanes along the columns: `b` is `[depth, N * LANES]`, `c` is
-/// `[rows, N * LANES]`, and `a` has its element `(row, k)` at `row * strides.0 + k * strides.1`.
+/// `c = a * b`, or `c = c * rescale + a * b`, with lanes along the columns: `b` and `c` are rows of `N * LANES`, `rescale` is
+/// one. Of `a`, rows [`PLACE`] apart are rows, or if not `BY_ROWS`, columns.
 #[inline(always)]
-fn multiply<S: Simd, const N: usize>(
+fn multiply<S: Simd, const N: usize, const BY_ROWS: bool>(
     s: S,
     c: &mut [f32],
     a: &[f32],
-    strides: (usize, usize),
     b: &[f32],
-    depth: usize,
-    rescale: Option<[S::V; N]>,
+    rescale: Option<&[f32]>,
 ) {
     let width = N * S::LANES;
-    let n_rows = c.len() / width;
-    assert!(b.len() >= depth * width);
-    assert!(
-        n_rows == 0 || depth == 0 || a.len() > (n_rows - 1) * strides.0 + (depth - 1) * strides.1
-    );
-    let step = if S::ROWS >= 6 { 8 } else { 4 };
+    let (n_rows, depth) = (c.len() / width, b.len() / width);
+    let (n_places, len) = if BY_ROWS {
+        (n_rows, depth)
+    } else {
+        (depth, n_rows)
+    };
+    assert!(a.len() >= n_places * PLACE && len <= PLACE);
+    assert!(rescale.is_none_or(|rescale| rescale.len() >= width));
+    let step = if S::ROWS >= 6 { 8 } else { 6 };
     let mut row = 0;
     while row < n_rows {
-        let n = if n_rows - row >= step { step } else { 1 };
-        let c = &mut c[row * width..][..n * width];
-        let a = a[row * strides.0..].as_ptr();
-        // SAFETY: `a` and `b` hold what `n` rows of `depth` need, asserted above, and `c` is `n` rows.
-        unsafe {
-            match n {
-                8 => multiply_rows::<S, N, 8>(s, c, a, strides, b, depth, rescale),
-                4 => multiply_rows::<S, N, 4>(s, c, a, strides, b, depth, rescale),
-                _ => multiply_rows::<S, N, 1>(s, c, a, strides, b, depth, rescale),
-            }
+        let n = match n_rows - row {
+            left if left >= step => step,
+            4.. => 4,
+            _ => 1,
+        };
+        let operands = Operands {
+            c: c[row * width..][..n * width].as_mut_ptr(),
+            a: a[if BY_ROWS { row * PLACE } else { row }..].as_ptr(),
+            b: b.as_ptr(),
+            depth,
+            rescale: rescale.map(<[f32]>::as_ptr),
+        };
+        match n {
+            8 => s.vectorize(Multiply::<N, 8, BY_ROWS>(operands)),
+            6 => s.vectorize(Multiply::<N, 6, BY_ROWS>(operands)),
+            4 => s.vectorize(Multiply::<N, 4, BY_ROWS>(operands)),
+            _ => s.vectorize(Multiply::<N, 1, BY_ROWS>(operands)),
         }
         row += n;
     }
 }
 
-/// `M` rows of [`multiply`].
-///
-/// # Safety
-/// `a` must be readable at every row and `k`; `b` and `c` must be `depth` and `M` rows.
-#[inline(always)]
-unsafe fn multiply_rows<S: Simd, const N: usize, const M: usize>(
-    s: S,
-    c: &mut [f32],
+/// What [`Multiply`] takes.
+struct Operands {
+    c: *mut f32,
     a: *const f32,
-    strides: (usize, usize),
-    b: &[f32],
+    b: *const f32,
     depth: usize,
-    rescale: Option<[S::V; N]>,
-) {
-    let mut acc = [[s.splat(0.0); N]; M];
-    if let Some(rescale) = rescale {
-        for m in 0..M {
-            for n in 0..N {
-                acc[m][n] = s.mul(s.read(&c[(m * N + n) * S::LANES..]), rescale[n]);
+    rescale: Option<*const f32>,
+}
+
+/// `M` rows of [`multiply`], a function of its own so that its loop has the registers to itself. Its operands are as they
+/// should be: only [`multiply`] makes one.
+struct Multiply<const N: usize, const M: usize, const BY_ROWS: bool>(Operands);
+
+impl<const N: usize, const M: usize, const BY_ROWS: bool> Vectorized for Multiply<N, M, BY_ROWS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Operands {
+            c,
+            mut a,
+            mut b,
+            depth,
+            rescale,
+        } = self.0;
+        let (row_stride, stride) = if BY_ROWS { (PLACE, 1) } else { (1, PLACE) };
+        // SAFETY: `a` has `M` rows of `depth`, `b` is `depth` rows, `c` is `M`, and `rescale` one, by the invariant.
+        unsafe {
+            let mut acc = [[s.splat(0.0); N]; M];
+            if let Some(rescale) = rescale {
+                for m in 0..M {
+                    for n in 0..N {
+                        let old = s.load(c.add((m * N + n) * S::LANES));
+                        acc[m][n] = s.mul(old, s.load(rescale.add(n * S::LANES)));
+                    }
+                }
             }
-        }
-    }
-    let mut b_row = [s.splat(0.0); N];
-    for k in 0..depth {
-        for n in 0..N {
-            // SAFETY: row `k < depth` of `b`.
-            b_row[n] = unsafe { s.load(b.as_ptr().add((k * N + n) * S::LANES)) };
-        }
-        for m in 0..M {
-            // SAFETY: the caller's.
-            let a = s.splat(unsafe { *a.add(m * strides.0 + k * strides.1) });
-            for n in 0..N {
-                acc[m][n] = s.fma(a, b_row[n], acc[m][n]);
+            let mut b_row = [s.splat(0.0); N];
+            for _ in 0..depth {
+                for n in 0..N {
+                    b_row[n] = s.load(b.wrapping_add(n * S::LANES));
+                }
+                for m in 0..M {
+                    let a = s.splat(*a.wrapping_add(m * row_stride));
+                    for n in 0..N {
+                        acc[m][n] = s.fma(a, b_row[n], acc[m][n]);
+                    }
+                }
+                a = a.wrapping_add(stride);
+                b = b.wrapping_add(N * S::LANES);
             }
-        }
-    }
-    for m in 0..M {
-        for n in 0..N {
-            s.write(&mut c[(m * N + n) * S::LANES..], acc[m][n]);
+            for m in 0..M {
+                for n in 0..N {
+                    s.store(c.add((m * N + n) * S::LANES), acc[m][n]);
+                }
+            }
         }
     }
 }
