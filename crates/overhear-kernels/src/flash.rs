@@ -11,7 +11,7 @@ use crate::activations::PackedRows;
 use crate::dot::{DotTask, MAX_ROWS, Operands, Unit};
 use crate::flash_tiles::flash_tiles;
 use crate::keys_values::KeysValues;
-use crate::packed::PANEL;
+use crate::panels::PANEL;
 use crate::product::write_bf16;
 use crate::simd::{Set, Simd};
 use crate::split::Split;

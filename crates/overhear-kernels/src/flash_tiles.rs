@@ -14,7 +14,7 @@
 use crate::dot::{TILE, TileOperands, TileTask, TileUnit, multiply_tiles};
 use crate::flash::Queries;
 use crate::keys_values::TILE_WORDS;
-use crate::packed::PANEL;
+use crate::panels::PANEL;
 use crate::product::write_bf16;
 use crate::scratch;
 use crate::simd::{Set, Simd};

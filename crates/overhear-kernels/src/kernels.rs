@@ -173,10 +173,8 @@ impl Kernels {
     pub fn store_weights(&self, pool: &Pool, w: &Matrix, kept: Dtype) -> StoredMatrix {
         let shape = (w.n_rows(), w.n_cols());
         let read = |first: usize, to: &mut [u8]| copy_rows(w, first, to);
-        match self.store_weights_from(pool, shape, w.dtype(), kept, read) {
-            Ok(stored) => stored,
-            Err(never) => match never {},
-        }
+        let Ok(stored) = self.store_weights_from(pool, shape, w.dtype(), kept, read);
+        stored
     }
 
     /// `w` as [`Kernels::product`] takes it, rounded or quantised, see [`Kernels::pack_weights_from`].
@@ -184,10 +182,8 @@ impl Kernels {
     pub fn pack_weights(&self, pool: &Pool, w: &Matrix, packing: Packing) -> PackedMatrix {
         let shape = (w.n_rows(), w.n_cols());
         let read = |first: usize, to: &mut [u8]| copy_rows(w, first, to);
-        match self.pack_weights_from(pool, shape, w.dtype(), packing, read) {
-            Ok(packed) => packed,
-            Err(never) => match never {},
-        }
+        let Ok(packed) = self.pack_weights_from(pool, shape, w.dtype(), packing, read);
+        packed
     }
 
     /// A matrix `[n_out, n_in]` of `dtype` as [`Kernels::linear`] takes it, kept as it is or rounded to f16 as by

@@ -7,7 +7,8 @@
 
 use crate::activations::PackedRows;
 use crate::dot::{TILE, TileTask, TileUnit};
-use crate::packed::{PANEL, place};
+use crate::packed::place;
+use crate::panels::PANEL;
 use crate::simd::{Set, Simd, Vectorized};
 use crate::split::Split;
 use crate::words::{Words, halves};

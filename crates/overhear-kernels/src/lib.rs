@@ -35,6 +35,7 @@ mod matrix;
 mod maxima;
 mod narrow;
 mod packed;
+mod panels;
 mod pool;
 pub mod probe;
 mod product;

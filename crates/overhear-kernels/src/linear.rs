@@ -2,7 +2,7 @@
 //!
 //! Lanes are outputs: a step of a register block multiplies an element of each of its rows by a few vectors of a panel, see
 //! [`crate::stored`]. The order of a sum is fixed by K alone: fused steps one after the other in each chunk of 256, and the
-//! chunks in order. Neither the number of rows, nor the place in a block, nor the threads, nor the instruction set has a say,
+//! chunks in order. Neither the number of rows, nor the place in a block, nor the threads, nor the set of vectors has a say,
 //! so a row's sums are the same bits alone or among 1500.
 //!
 //! Rows are copied a chunk at a time, to where they lie a cache line more than a chunk apart: rows of a power of two would
@@ -13,7 +13,7 @@ use bytemuck::AnyBitPattern;
 use half::{bf16, f16};
 
 use crate::math::gelu;
-use crate::packed::PANEL;
+use crate::panels::PANEL;
 use crate::simd::{Element, Set, Simd, Vectorized, widen};
 use crate::split::Split;
 use crate::{Dtype, Epilogue, Pool, Rows, StoredMatrix, scratch};

@@ -12,14 +12,12 @@
 use half::bf16;
 
 use crate::dot::{LANES, round_bf16};
+use crate::panels::{Outs, PANEL, read_panels};
 use crate::simd::{Element, Set, Simd, Vectorized, widen};
 use crate::split::Split;
-use crate::stored::{Outs, read_panels};
 use crate::words::{Words, bytes, bytes_mut, halves, halves_mut, words_of};
 use crate::{Dtype, Pool};
 
-/// Outputs of a panel: two vectors of 16 sums.
-pub(crate) const PANEL: usize = 32;
 /// Words of K that are widened at a time.
 const BLOCK_WORDS: usize = 64;
 /// The longest K of bytes: the sum of so many products of 255 and 127 fits 32 bits.

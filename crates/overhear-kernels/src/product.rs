@@ -11,7 +11,7 @@ use std::ops;
 
 use crate::activations::{PackedRows, Range};
 use crate::dot::{DotTask, Finish, LANES, Operands, Unit};
-use crate::packed::PANEL;
+use crate::panels::PANEL;
 use crate::simd::{Set, Simd};
 use crate::split::Split;
 use crate::{Activations, Epilogue, PackedMatrix, Packing, Pool, scratch};

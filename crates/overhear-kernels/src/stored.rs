@@ -3,17 +3,15 @@
 //! A *panel* is 32 outputs and lies as `[n_in, 32]`, so that a step of K is a few vectors one behind the other in memory.
 //! Outputs beyond the last are zeros.
 
-use std::sync::{Mutex, PoisonError};
-
 use bytemuck::{AnyBitPattern, cast_slice, cast_slice_mut};
 use half::{bf16, f16};
 
 use crate::narrow::narrow_run;
-use crate::packed::PANEL;
+use crate::panels::{Outs, PANEL, read_panels};
 use crate::simd::{Element, Set, Simd, Vectorized};
 use crate::split::Split;
-use crate::words::{Words, bytes_mut, words_of};
-use crate::{Dtype, Pool, scratch};
+use crate::words::Words;
+use crate::{Dtype, Pool};
 
 /// Elements of K that are turned at a time: with 32 outputs, a part of any first-level cache.
 const BLOCK: usize = 64;
@@ -114,81 +112,19 @@ impl StoredMatrix {
     /// If `out` is out of range or `to` is not `n_in` long.
     pub fn copy_row(&self, out: usize, to: &mut [f32]) {
         assert!(out < self.n_out && to.len() == self.n_in);
-        let first = out / PANEL * PANEL * self.n_in + out % PANEL;
-        let at = |k: usize| first + k * PANEL;
         match self.dtype {
-            Dtype::F32 => {
-                let elements = self.elements::<f32>();
-                to.iter_mut()
-                    .enumerate()
-                    .for_each(|(k, to)| *to = elements[at(k)]);
-            }
-            Dtype::F16 => {
-                let elements = self.elements::<f16>();
-                to.iter_mut()
-                    .enumerate()
-                    .for_each(|(k, to)| *to = elements[at(k)].to_f32());
-            }
-            Dtype::Bf16 => {
-                let elements = self.elements::<bf16>();
-                to.iter_mut()
-                    .enumerate()
-                    .for_each(|(k, to)| *to = elements[at(k)].to_f32());
-            }
+            Dtype::F32 => self.copy_elements::<f32>(out, to),
+            Dtype::F16 => self.copy_elements::<f16>(out, to),
+            Dtype::Bf16 => self.copy_elements::<bf16>(out, to),
         }
     }
-}
 
-/// The outputs of a panel, `[up to 32, n_in]`.
-pub(crate) enum Outs<'a> {
-    F32(&'a [f32]),
-    F16(&'a [f16]),
-    Bf16(&'a [bf16]),
-}
-
-/// A panel to be written.
-pub(crate) struct PanelTask<'a> {
-    pub(crate) panel: usize,
-    pub(crate) outs: Outs<'a>,
-    /// Working memory.
-    pub(crate) spare: &'a mut [f32],
-}
-
-/// Calls `write` for every panel of a matrix `[n_out, n_in]`, in parallel, with what `read` has brought and `n_spare`
-/// elements of working memory.
-///
-/// # Errors
-/// What `read` answers; of several errors, any.
-pub(crate) fn read_panels<E: Send>(
-    pool: &Pool,
-    (n_out, n_in): (usize, usize),
-    dtype: Dtype,
-    n_spare: usize,
-    read: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
-    write: impl Fn(PanelTask<'_>) + Sync,
-) -> Result<(), E> {
-    let failure = Mutex::new(None);
-    pool.run(n_out.div_ceil(PANEL), &|panel| {
-        let first = panel * PANEL;
-        let len = PANEL.min(n_out - first) * n_in;
-        scratch::with(PANEL * n_in + n_spare, |scratch| {
-            let (outs, spare) = scratch.split_at_mut(PANEL * n_in);
-            let bytes = &mut bytes_mut(words_of(outs))[..len * dtype.size()];
-            if let Err(error) = read(first, bytes) {
-                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                return;
-            }
-            let outs = match dtype {
-                Dtype::F32 => Outs::F32(cast_slice(bytes)),
-                Dtype::F16 => Outs::F16(cast_slice(bytes)),
-                Dtype::Bf16 => Outs::Bf16(cast_slice(bytes)),
-            };
-            write(PanelTask { panel, outs, spare });
-        });
-    });
-    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(error),
-        None => Ok(()),
+    fn copy_elements<E: AnyBitPattern + Into<f32>>(&self, out: usize, to: &mut [f32]) {
+        let panel = &self.elements::<E>()[out / PANEL * PANEL * self.n_in..];
+        let elements = panel.iter().skip(out % PANEL).step_by(PANEL);
+        to.iter_mut()
+            .zip(elements)
+            .for_each(|(to, &x)| *to = x.into());
     }
 }
 

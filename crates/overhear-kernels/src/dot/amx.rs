@@ -12,7 +12,8 @@ use std::sync::OnceLock;
 use super::avx512::Avx512Bf16;
 use super::tiles::{self, Place, Square, Steps, TILE, TileTask, TileUnit};
 use super::{Blocking, DotTask, Finish, LANES, Operands, Unit, tile_gelu, tile_weight};
-use crate::packed::{MAGIC, PANEL};
+use crate::packed::MAGIC;
+use crate::panels::PANEL;
 use crate::simd::Avx512;
 
 /// Proof that the machine has AVX-512 with BF16, VBMI and VNNI, and AMX with BF16 and INT8, and that its system lets us

@@ -279,7 +279,7 @@ fn add_in_order(sums: __m256i, products: __m256i) -> __m256i {
 mod tests {
     use super::*;
     use crate::dot::{PlainBf16, PlainInt8, round_bf16 as plain_round};
-    use crate::packed::PANEL;
+    use crate::panels::PANEL;
     use crate::simd::plain::Plain;
 
     /// `n` rows by `n_panels` panels.

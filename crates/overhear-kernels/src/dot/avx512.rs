@@ -5,7 +5,7 @@ use std::mem::transmute;
 
 use super::registers::{MAX_ROWS, blocks_in_registers};
 use super::{Dot, DotTask, LANES, Unit, weight};
-use crate::packed::PANEL;
+use crate::panels::PANEL;
 use crate::simd::Avx512;
 
 /// Proof that the machine has AVX-512 F, BW, VL, DQ and BF16.

@@ -59,7 +59,7 @@ pub(crate) use tiles::{SLACK_ROWS, TILE, TileOperands, TileTask, TileUnit, multi
 use std::ops::Range;
 
 use crate::math::{exp2_short, gelu_short};
-use crate::packed::PANEL;
+use crate::panels::PANEL;
 use crate::simd::plain::Plain;
 use crate::simd::{Set, Simd, Vectorized};
 

@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 
 use super::registers::MAX_ROWS;
 use super::{LANES, Operands, Unit};
-use crate::packed::PANEL;
+use crate::panels::PANEL;
 use crate::simd::{Avx2, Simd};
 
 /// Lanes of a vector.

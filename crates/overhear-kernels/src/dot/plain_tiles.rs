@@ -3,7 +3,7 @@
 use super::plain::With;
 use super::tiles::{self, Place, Square, Steps, TILE, TileTask, TileUnit};
 use super::{Blocking, DotTask, Finish, LANES, Operands, Unit, tile_gelu, tile_weight};
-use crate::packed::PANEL;
+use crate::panels::PANEL;
 use crate::simd::Simd;
 use crate::simd::plain::Plain;
 

@@ -1,7 +1,7 @@
 //! Register blocks: products of a few rows and panels whose sums stay in vector registers through all of K.
 
 use super::{Blocking, Dot, Finish, LANES, Operands, Unit};
-use crate::packed::PANEL;
+use crate::panels::PANEL;
 use crate::simd::Simd;
 
 /// The most rows of a block.

@@ -10,7 +10,7 @@
 //! Attention has them the other way around, with many tiles of rows and one panel: [`multiply_tiles`].
 
 use super::{Blocking, Finish, LANES, Operands, Unit};
-use crate::packed::PANEL;
+use crate::panels::PANEL;
 
 /// Rows of a tile; as a tile of K, words.
 pub(crate) const TILE: usize = 16;
