@@ -10,6 +10,7 @@ use crate::inputs::{self, Input};
 use crate::interrupt::Interrupt;
 use crate::models;
 use crate::options::{detection_options, model_options};
+use crate::warnings;
 
 /// Prints `name`, language code and probability of each input, separated by tabs.
 pub(crate) fn run(args: &DetectArgs, interrupt: &Interrupt) -> Result<(), Failure> {
@@ -45,6 +46,7 @@ fn detect(
     input: &Input,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
+    warnings::about(&input.display());
     let audio = input.open(interrupt)?;
     let (worker, options) = (model.clone(), options.clone());
     let found = interrupt.run(move || worker.detect_language_with(&audio, &options))??;

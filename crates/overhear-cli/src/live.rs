@@ -10,6 +10,7 @@ use overhear::output::format_timestamp;
 use overhear::{Language, Segment, TokenId, Tokenizer};
 
 use crate::failure::{Failure, printable, say};
+use crate::warnings;
 
 /// Below the first a word is red, below the second yellow, else green.
 const COLOUR_THRESHOLDS: [f32; 2] = [0.4, 0.7];
@@ -21,7 +22,7 @@ pub(crate) struct LiveOptions {
     pub(crate) segments: bool,
     /// A line with the file's name before its first segment.
     pub(crate) headers: bool,
-    /// Progress, notes and warnings on standard error.
+    /// Progress and notes on standard error.
     pub(crate) notes: bool,
     /// Words coloured by confidence.
     pub(crate) colours: bool,
@@ -69,6 +70,7 @@ impl Live {
         let style = ProgressStyle::with_template("{bar:30} {percent:>3} % {elapsed} < {eta} {msg}");
         self.bar
             .set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        warnings::show_above(Some(self.bar.clone()));
     }
 
     /// Everything before this second is done.
@@ -108,6 +110,7 @@ impl Live {
 
     /// The file is done, or given up.
     pub(crate) fn end(&mut self) {
+        warnings::show_above(None);
         self.bar.finish_and_clear();
         self.bar = ProgressBar::hidden();
     }

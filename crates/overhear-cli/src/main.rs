@@ -20,6 +20,7 @@ mod options;
 mod outputs;
 mod transcribe;
 mod values;
+mod warnings;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
+    warnings::install();
     let interrupt = Interrupt::install();
     match cli.command {
         None => transcribe::run(&cli.transcribe, &interrupt),

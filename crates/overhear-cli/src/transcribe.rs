@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use overhear::output::{CaptionOptions, Format};
 use overhear::{
-    Audio, AudioWarning, Error, Event, Language, Model, ModelOptions, Segment, TranscribeOptions,
-    Transcript,
+    Audio, Error, Event, Language, Model, ModelOptions, Segment, TranscribeOptions, Transcript,
 };
 
 use crate::args::{TranscribeArgs, formats};
@@ -23,6 +22,7 @@ use crate::options::{
     caption_options, model_options, refuse_not_yet, transcribe_options, with_words, without_effect,
 };
 use crate::outputs::{self, Destination};
+use crate::warnings;
 
 /// How long a signal waits for the engine to stop at its next token. One encoder pass of a large model may
 /// take longer; what is done is written without it then.
@@ -34,6 +34,9 @@ const MIN_DURATION_S: f64 = 0.01;
 /// Transcribes everything that `args` name.
 pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Failure> {
     refuse_not_yet(&args.not_yet)?;
+    if args.quiet {
+        warnings::silence();
+    }
     let options = with_words(transcribe_options(&args.decoding)?, &args.words)?;
     let captions = caption_options(&args.words)?;
     let model_options = model_options(&args.model)?;
@@ -76,7 +79,7 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
         live: Live::new(live_options(args, n_inputs > 1)),
     };
     for warning in without_effect(&args.words, args.decoding.task) {
-        run.live.note(&format!("warning: {warning}"));
+        warnings::warn(warning);
     }
     if n_skipped > 0 {
         run.live.note(&format!(
@@ -165,6 +168,7 @@ impl Run<'_> {
 
     fn one(&mut self, job: &Job<'_>) -> Result<(), Failure> {
         let name = job.input.display();
+        warnings::about(&name);
         let audio = job.input.open(self.interrupt)?;
         let model = self.model()?;
         self.live.begin(&name);
@@ -172,14 +176,9 @@ impl Run<'_> {
         self.live.end();
         let (transcript, interrupted) = transcribed?;
         if interrupted.is_none() && transcript.duration_s < MIN_DURATION_S {
-            self.live.note(&format!(
-                "warning: {name}: shorter than 10 ms, nothing to transcribe"
-            ));
+            warnings::warn_file("shorter than 10 ms, nothing to transcribe");
         }
-        for warning in &transcript.warnings {
-            self.live
-                .note(&format!("warning: {name}: {}", describe(warning)));
-        }
+        warnings::warn_audio(&transcript.warnings);
         if interrupted.is_none() || !transcript.segments.is_empty() {
             self.write(job, &transcript, interrupted.is_none())?;
         }
@@ -214,8 +213,8 @@ impl Run<'_> {
                 .filter(|&language| language != Language::ENGLISH)
         {
             let name = language.name();
-            self.live.note(&format!(
-                "warning: this model knows English only; --language {name} is ignored"
+            warnings::warn(&format!(
+                "this model knows English only; --language {name} is ignored"
             ));
             self.options.language = Some(Language::ENGLISH);
         }
@@ -318,16 +317,4 @@ fn work(
     };
     let end = model.transcribe_with(audio, options, &mut on_event);
     let _ = sender.send(Report::End(end));
-}
-
-fn describe(warning: &AudioWarning) -> String {
-    match warning {
-        AudioWarning::Truncated => {
-            "ends early or is damaged in places; what could be decoded is used".to_owned()
-        }
-        AudioWarning::NotFinite => {
-            "holds samples that are not finite; they are replaced".to_owned()
-        }
-        other => format!("{other:?}"),
-    }
 }

@@ -456,3 +456,42 @@ fn a_multilingual_transcript_names_the_language_of_every_segment() {
         plain.stdout
     );
 }
+
+#[test]
+fn the_librarys_warnings_reach_the_terminal_once_unless_it_is_to_be_quiet() {
+    let sandbox = Sandbox::new();
+    let folder = sandbox.path("odd");
+    fs::create_dir(&folder).unwrap();
+    for file in fs::read_dir(model()).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+    }
+    let generation = folder.join("generation_config.json");
+    let mut config: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&generation).unwrap()).unwrap();
+    config["alignment_heads"] = serde_json::json!([[99, 0]]);
+    fs::write(&generation, config.to_string()).unwrap();
+
+    sandbox.write_mute("mute.wav");
+    let run = |flags: &[&str]| {
+        let command = ["--model", "odd", "-f", "txt", "--language", "en"];
+        sandbox.run(command.iter().chain(flags).map(std::ffi::OsString::from))
+    };
+    let odd_heads = "overhear: warning: odd/generation_config.json: alignment_heads names no heads";
+    let warned = run(&["mute.wav", "--word_timestamps=True"]);
+    warned.assert(0);
+    let lines: Vec<_> = warned.stderr.lines().collect();
+    assert!(lines[0].starts_with(odd_heads), "{lines:?}");
+    let mute = "overhear: warning: mute.wav: shorter than 10 ms, nothing to transcribe";
+    assert_eq!(lines[1..], [mute]);
+    let quiet = run(&["mute.wav", "-q"]);
+    quiet.assert(0);
+    assert_eq!(quiet.stderr, "");
+    let detected = sandbox.run(["detect".into(), "--model".into(), "odd".into(), clip(EN)]);
+    detected.assert(0);
+    assert!(
+        detected.stderr.starts_with(odd_heads),
+        "{}",
+        detected.stderr
+    );
+}

@@ -14,6 +14,7 @@ use crate::failure::{Failure, say};
 use crate::interrupt::Interrupt;
 use crate::models;
 use crate::options::{model_options, refuse_not_yet, transcribe_options};
+use crate::warnings;
 use manifest::Entry;
 use report::{FileScore, Report};
 
@@ -127,6 +128,7 @@ impl Evaluation<'_> {
 
     /// Transcribes in the language asked for, or else the manifest's, or else the one detected.
     fn transcribe(&self, entry: &Entry) -> Result<Transcript, Failure> {
+        warnings::about(&entry.name);
         let path = entry.path.clone();
         let audio = self.interrupt.run(move || Audio::open(path))??;
         let mut options = self.options.clone();
@@ -134,9 +136,11 @@ impl Evaluation<'_> {
             options.language = entry.language();
         }
         let model = self.model.clone();
-        Ok(self
+        let transcript = self
             .interrupt
-            .run(move || model.transcribe(&audio, &options))??)
+            .run(move || model.transcribe(&audio, &options))??;
+        warnings::warn_audio(&transcript.warnings);
+        Ok(transcript)
     }
 }
 

@@ -1,0 +1,180 @@
+//! Warnings on standard error: the program's own, and those that the library logs with `tracing`.
+//!
+//! [`install`] makes the library's `tracing::warn!` events lines like `overhear: warning: FILE: what is wrong`. The file
+//! is the event's own `file` field, or else the one that is being read ([`about`]). A warning is printed once a file,
+//! whoever gives it; while a progress bar is shown it is printed above it.
+
+use std::collections::BTreeSet;
+use std::fmt::{Debug, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use indicatif::ProgressBar;
+use overhear::AudioWarning;
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+use crate::failure::say;
+
+/// What is known of standard error. One per process, as that is.
+static TERMINAL: Mutex<Terminal> = Mutex::new(Terminal {
+    is_quiet: false,
+    bar: None,
+    file: String::new(),
+    told: BTreeSet::new(),
+});
+
+struct Terminal {
+    is_quiet: bool,
+    /// The progress bar on the screen.
+    bar: Option<ProgressBar>,
+    /// The file being read.
+    file: String,
+    /// Every warning printed, its file in front.
+    told: BTreeSet<String>,
+}
+
+/// Shows the library's warnings from here on.
+pub(crate) fn install() {
+    // It can only be refused if there is a subscriber already, and this is the only place that sets one.
+    let _ = tracing::subscriber::set_global_default(Warnings);
+}
+
+/// Shows no warnings from here on.
+pub(crate) fn silence() {
+    terminal().is_quiet = true;
+}
+
+/// Prints warnings above `bar` from here on; `None`: there is no bar any more.
+pub(crate) fn show_above(bar: Option<ProgressBar>) {
+    terminal().bar = bar;
+}
+
+/// Warnings that name no file are about this one from here on.
+pub(crate) fn about(file: &str) {
+    file.clone_into(&mut terminal().file);
+}
+
+/// Warns about the whole run.
+pub(crate) fn warn(message: &str) {
+    print(message.to_owned());
+}
+
+/// Warns about the file being read.
+pub(crate) fn warn_file(message: &str) {
+    let file = terminal().file.clone();
+    print(format!("{file}: {message}"));
+}
+
+/// Warns of what was wrong with the audio of the file being read.
+pub(crate) fn warn_audio(warnings: &[AudioWarning]) {
+    for warning in warnings {
+        match warning {
+            AudioWarning::Truncated => {
+                warn_file("ends early or is damaged in places; what could be decoded is used");
+            }
+            AudioWarning::NotFinite => {
+                warn_file("holds samples that are not finite; they are replaced");
+            }
+            other => warn_file(&format!("{other:?}")),
+        }
+    }
+}
+
+fn print(message: String) {
+    let bar = {
+        let mut terminal = terminal();
+        if terminal.is_quiet || !terminal.told.insert(message.clone()) {
+            return;
+        }
+        terminal.bar.clone()
+    };
+    let print = || say(&format!("warning: {message}"));
+    match bar {
+        Some(bar) => bar.suspend(print),
+        None => print(),
+    }
+}
+
+fn terminal() -> MutexGuard<'static, Terminal> {
+    TERMINAL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Prints the warnings and errors that the library logs, and nothing else.
+struct Warnings;
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event()
+            && *metadata.level() <= Level::WARN
+            && metadata.target().starts_with("overhear")
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::WARN)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line::default();
+        event.record(&mut line);
+        let Line {
+            file,
+            message,
+            fields,
+        } = line;
+        let rest = match fields.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", fields.join(", ")),
+        };
+        let file = match file {
+            Some(file) => file,
+            None => terminal().file.clone(),
+        };
+        match file.is_empty() {
+            true => print(format!("{message}{rest}")),
+            false => print(format!("{file}: {message}{rest}")),
+        }
+    }
+
+    // Spans are not enabled.
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// The fields of one event.
+#[derive(Default)]
+struct Line {
+    file: Option<String>,
+    message: String,
+    /// The others, as `name: value`.
+    fields: Vec<String>,
+}
+
+impl Line {
+    fn add(&mut self, name: &str, value: String) {
+        match name {
+            "message" => self.message = value,
+            "file" => self.file = Some(value),
+            name => self.fields.push(format!("{name}: {value}")),
+        }
+    }
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let mut text = String::new();
+        // A string is the only thing written to.
+        let _ = write!(text, "{value:?}");
+        self.add(field.name(), text);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field.name(), value.to_owned());
+    }
+}
