@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What openai/whisper computes on the clips of a manifest: one JSON per clip, plus tensors for a few.
 
-usage: dump_golden.py MODEL.pt AUDIO_DIR OUT_DIR [--tensors clip,clip] [--only PREFIX,PREFIX] [--quick]
+usage: dump_golden.py MODEL.pt AUDIO_DIR OUT_DIR [--tensors clip,clip] [--only PREFIX,PREFIX] [--quick] [--heads NAME]
 needs: requirements.txt (pip); ffmpeg on the PATH.  All in f32 on the CPU.
 AUDIO_DIR/manifest.jsonl: {"file", "text", "lang", ...}; MODEL.pt: `hf2openai.py HF_DIR MODEL.pt`.
 """
@@ -12,8 +12,10 @@ from whisper.tokenizer import get_tokenizer
 
 ap = argparse.ArgumentParser(); ap.add_argument("model"); ap.add_argument("audio"); ap.add_argument("out"); ap.add_argument("--tensors", default=""); ap.add_argument("--only", default="")
 ap.add_argument("--threads", type=int, default=2); ap.add_argument("--quick", action="store_true", help="greedy and transcribe only, in compact JSON")
+ap.add_argument("--heads", default="", help="the published model whose alignment heads to use (base, tiny.en, ...): a file has none, and whisper then takes the last half of the layers")
 A = ap.parse_args(); torch.set_num_threads(A.threads)
 m = whisper.load_model(A.model, device="cpu"); os.makedirs(A.out, exist_ok=True)
+if A.heads: m.set_alignment_heads(whisper._ALIGNMENT_HEADS[A.heads])
 r6 = lambda x: None if x is None else round(float(x), 6)
 
 def decoding(res):
@@ -41,7 +43,7 @@ for line in open(f"{A.audio}/manifest.jsonl"):
     mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(audio), n_mels=m.dims.n_mels)
     out = dict(file=j["file"], samples=n, reference="openai/whisper c0d2f62 / openai-whisper 20250625, f32")
     with torch.no_grad(): feats = m.embed_audio(mel[None])
-    _, probs = m.detect_language(mel); top = sorted(probs.items(), key=lambda x: -x[1])[:5]
+    probs = m.detect_language(mel)[1] if m.is_multilingual else {"en": 1.0}; top = sorted(probs.items(), key=lambda x: -x[1])[:5]
     out["language_probs"] = {k: r6(v) for k, v in top}
     lang = (j.get("lang") or "en").split("-")[0]; lang = lang if lang in probs else "en"
     base = dict(fp16=False, language=lang)
@@ -60,6 +62,10 @@ for line in open(f"{A.audio}/manifest.jsonl"):
     def go(key, **kw): tr[key] = dict(options=kw, **transcription(m.transcribe(audio, fp16=False, **kw)))
     go("default_greedy", temperature=0.0)
     go("words", temperature=0.0, language=lang, word_timestamps=True)
+    if A.heads:
+        # Where temperature 0 holds, the fallback samples nothing, and its result does not hang on torch's random numbers.
+        temperatures = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0); go("fallback", temperature=temperatures, beam_size=5, best_of=5)
+        if any(segment["temperature"] for segment in tr["fallback"]["segments"]): del tr["fallback"]
     if not A.quick:
         go("beam5", temperature=0.0, language=lang, beam_size=5)
         go("unconditioned", temperature=0.0, language=lang, condition_on_previous_text=False)

@@ -1,7 +1,7 @@
 //! Every number on the way from samples to text, against what openai/whisper computes (see tools/dump_golden.py).
 //!
-//! The bundled model on the bundled clips in every run; all shared clips, and checkpoints inflated to published
-//! sizes, in `just sweep` and `just sweep-turbo`.
+//! nano on the bundled clips and published tiny.en on the English ones in every run; published base, all shared clips, and
+//! nano inflated to published sizes in `just sweep` and `just sweep-turbo`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -30,8 +30,8 @@ fn pad_or_trim(mut samples: Vec<f32>) -> Vec<f32> {
     samples
 }
 
-/// Every check of this file on one suite.
-macro_rules! parity {
+/// The checks of a suite whose goldens come with tensors: stage by stage.
+macro_rules! stages {
     ($name:ident, $suite:expr $(, #[$attribute:meta])?) => {
         mod $name {
             use super::Suite;
@@ -47,6 +47,15 @@ macro_rules! parity {
             fn encoder_and_logits_equal_the_reference() {
                 super::encoder_and_logits_equal_the_reference(&$suite);
             }
+        }
+    };
+}
+
+/// The checks of every suite: from samples to text.
+macro_rules! parity {
+    ($name:ident, $suite:expr $(, #[$attribute:meta])?) => {
+        mod $name {
+            use super::Suite;
 
             #[test]
             $(#[$attribute])?
@@ -69,8 +78,12 @@ macro_rules! parity {
     };
 }
 
+stages!(nano_stages, Suite::bundled());
 parity!(nano, Suite::bundled());
+parity!(tiny_en, Suite::tiny_en());
+stages!(nano_stages_on_shared_clips, Suite::shared(), #[ignore = "needs OVERHEAR_SHARED"]);
 parity!(nano_on_all_shared_clips, Suite::shared(), #[ignore = "needs OVERHEAR_SHARED"]);
+parity!(base, Suite::published("base"), #[ignore = "needs OVERHEAR_PUBLISHED"]);
 parity!(tiny, Suite::inflated("tiny"), #[ignore = "needs OVERHEAR_INFLATED"]);
 parity!(turbo, Suite::inflated("turbo"), #[ignore = "needs OVERHEAR_INFLATED"]);
 
@@ -225,7 +238,12 @@ fn transcribe_options(entry: &Value) -> TranscribeOptions {
     let mut options = TranscribeOptions::default();
     for (name, value) in entry["options"].as_object().unwrap() {
         match name.as_str() {
-            "temperature" => options.temperature = vec![value.as_f64().unwrap() as f32],
+            "temperature" => {
+                let one = std::slice::from_ref(value);
+                let temperatures = value.as_array().map_or(one, Vec::as_slice).iter();
+                options.temperature = temperatures.map(|t| t.as_f64().unwrap() as f32).collect();
+            }
+            "best_of" => options.best_of = Some(value.as_u64().unwrap() as usize),
             "language" => options.language = Language::parse(value.as_str().unwrap()),
             "condition_on_previous_text" => {
                 options.condition_on_previous_text = value.as_bool().unwrap()

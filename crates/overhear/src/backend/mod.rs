@@ -23,7 +23,7 @@ pub(crate) struct Batch {
     pub(crate) rows: Vec<BatchRow>,
     /// The tokens of all rows, one row after the other.
     pub(crate) tokens: Vec<TokenId>,
-    /// Which of `tokens` to return logits for, by index, ascending.
+    /// Which of `tokens` to return logits for, by index, ascending, none twice.
     pub(crate) logits_at: Vec<usize>,
 }
 
@@ -96,7 +96,8 @@ pub(crate) trait State: Send {
     ///
     /// # Panics
     /// If a row would grow beyond `n_text_ctx` positions, or the call is larger than the state was made for:
-    /// `n_text_ctx` tokens and the logits of one token per row and one more.
+    /// `n_text_ctx` tokens and the logits of one token per row and one more; or if `logits_at` does not ascend, or
+    /// names a token that is not there.
     fn decode(&mut self, batch: &Batch) -> &mut [f32];
 
     /// Runs text that is already known past a window that is already encoded: `on_head` is called for each of

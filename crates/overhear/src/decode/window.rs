@@ -56,7 +56,9 @@ impl<'t> Window<'t> {
         if !self.is_begun {
             let tokens = &self.task.initial_tokens;
             let logits_at = [self.task.sot_index, tokens.len() - 1];
-            batch.push(self.first_row, self.slot, tokens, &logits_at);
+            // An English-only model's prompt may be start-of-transcript alone: both are the same logits then.
+            let n_logits = if logits_at[0] == logits_at[1] { 1 } else { 2 };
+            batch.push(self.first_row, self.slot, tokens, &logits_at[..n_logits]);
         } else {
             for (i, row) in self.rows.iter().enumerate() {
                 if !row.is_complete {
@@ -75,11 +77,12 @@ impl<'t> Window<'t> {
         let n_vocab = task.tokenizer.n_vocab();
         if !self.is_begun {
             self.is_begun = true;
-            let (at_sot, last) = logits.split_at_mut(n_vocab);
+            let at_sot = &logits[..n_vocab];
             let no_speech = at_sot[task.tokenizer.no_speech() as usize];
             let log_sum = task.kernels.log_sum_exp(at_sot);
             self.no_speech_prob = f64::from((no_speech - log_sum).exp());
-            logits = last;
+            let last = logits.len() - n_vocab;
+            logits = &mut logits[last..];
         }
         let mut n = 0;
         let unfinished = (0..self.rows.len()).filter(|&i| !self.rows[i].is_complete);

@@ -40,6 +40,11 @@ pub fn nano() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/nano")
 }
 
+/// The published model in the repository.
+pub fn tiny_en() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny.en")
+}
+
 /// The compute type that equals the reference.
 pub fn exact() -> ModelOptions {
     ModelOptions {
@@ -57,6 +62,19 @@ impl Suite {
             fixtures().join("golden"),
             2,
         )
+    }
+
+    /// The published model in the repository on the English clips of people.
+    pub fn tiny_en() -> Self {
+        let golden = fixtures().join("golden-tiny.en");
+        Self::open(&tiny_en(), fixtures().join("audio"), golden, 0)
+    }
+
+    /// The published model `name` in the folder `OVERHEAR_PUBLISHED`, on the clips of people.
+    pub fn published(name: &str) -> Self {
+        let model = folder("OVERHEAR_PUBLISHED").join(name);
+        let golden = fixtures().join(format!("golden-{name}"));
+        Self::open(&model, fixtures().join("audio"), golden, 0)
     }
 
     /// The bundled model on all clips of the folder `OVERHEAR_SHARED`.

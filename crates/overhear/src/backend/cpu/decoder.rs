@@ -63,6 +63,17 @@ impl Step<'_> {
             "{n} tokens in a call made for {}",
             s.capacity
         );
+        let logits_at = &self.batch.logits_at;
+        assert!(
+            logits_at.is_sorted_by(|a, b| a < b) && logits_at.last().is_none_or(|&last| last < n),
+            "logits of tokens {logits_at:?} of {n}"
+        );
+        let most = s.logits.len() / self.dims.n_vocab;
+        assert!(
+            logits_at.len() <= most,
+            "logits of {} tokens in a call made for {most}",
+            logits_at.len()
+        );
         let (x, h, q) = (
             &mut s.x[..n * n_state],
             &mut s.h[..n * n_state],

@@ -1,0 +1,99 @@
+//! What published weights give on people's speech, in every compute type: `tests/parity.rs` holds f32 to the reference.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod common;
+
+use common::{fixtures, tiny_en};
+use overhear::{Audio, ComputeType, DecodingOptions, Model, ModelOptions, TranscribeOptions};
+
+const TEXT: &str = "and so my fellow americans ask not what your country can do for you \
+                    ask what you can do for your country";
+
+fn model(compute_type: ComputeType) -> Model {
+    let options = ModelOptions {
+        compute_type,
+        ..ModelOptions::default()
+    };
+    Model::open(tiny_en(), &options).unwrap()
+}
+
+fn jfk() -> Audio {
+    Audio::open(fixtures().join("audio/jfk.flac")).unwrap()
+}
+
+/// Lower case, without punctuation: commas may differ between compute types.
+fn words(text: &str) -> String {
+    let kept = text.chars().filter(|c| !c.is_ascii_punctuation());
+    let lower: String = kept.flat_map(char::to_lowercase).collect();
+    lower.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// An English-only model's start-of-transcript sequence is one token, which is then the whole prompt.
+#[test]
+fn an_english_only_model_transcribes_in_every_compute_type() {
+    for compute_type in [
+        ComputeType::Auto,
+        ComputeType::F32,
+        ComputeType::F16,
+        ComputeType::Bf16,
+        ComputeType::Int8,
+    ] {
+        let transcript = model(compute_type)
+            .transcribe(&jfk(), &TranscribeOptions::default())
+            .unwrap();
+        assert_eq!(words(&transcript.text), TEXT, "{compute_type:?}");
+    }
+}
+
+#[test]
+fn an_english_only_model_decodes_every_shape_of_prompt() {
+    let model = model(ComputeType::F32);
+    let tokenizer = model.tokenizer();
+    let mut samples = jfk().samples().unwrap();
+    samples.resize(480_000, 0.0);
+    let mel = overhear::log_mel_spectrogram(&samples, model.dims().n_mels, 0);
+    let prompt = || tokenizer.encode_prompt("A speech in January.");
+    let prefix = || tokenizer.encode_prompt("And so");
+    let shapes = [
+        DecodingOptions::default(),
+        DecodingOptions {
+            without_timestamps: true,
+            ..DecodingOptions::default()
+        },
+        DecodingOptions {
+            prompt: prompt(),
+            ..DecodingOptions::default()
+        },
+        DecodingOptions {
+            prefix: prefix(),
+            without_timestamps: true,
+            ..DecodingOptions::default()
+        },
+        DecodingOptions {
+            prompt: prompt(),
+            prefix: prefix(),
+            without_timestamps: true,
+            ..DecodingOptions::default()
+        },
+    ];
+    for beam_size in [None, Some(5)] {
+        for shape in &shapes {
+            let options = DecodingOptions {
+                beam_size,
+                ..shape.clone()
+            };
+            let result = model.decode(&mel, &options).unwrap();
+            assert!(
+                words(&result.text).ends_with("ask what you can do for your country"),
+                "{options:?}: {}",
+                result.text
+            );
+            assert!(
+                result.no_speech_prob < 0.1,
+                "{options:?}: {}",
+                result.no_speech_prob
+            );
+        }
+    }
+}
