@@ -31,7 +31,11 @@ def main():
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     stand_in = {chr(b): b for b in printable}
     stand_in.update({chr(256 + i): b for i, b in enumerate(b for b in range(256) if b not in printable)})
-    vocabulary = sorted(json.load(open(f"{folder}/vocab.json")).items(), key=lambda item: item[1])
+    if os.path.exists(f"{folder}/vocab.json"):
+        vocabulary = json.load(open(f"{folder}/vocab.json"))
+    else:
+        vocabulary = json.load(open(f"{folder}/tokenizer.json"))["model"]["vocab"]
+    vocabulary = sorted(vocabulary.items(), key=lambda item: item[1])
     words = [bytes(stand_in[c] for c in word) for word, _ in vocabulary if all(c in stand_in for c in word)]
 
     names = ("n_vocab n_audio_ctx n_audio_state n_audio_head n_audio_layer "
