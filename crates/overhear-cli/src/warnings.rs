@@ -77,6 +77,9 @@ pub(crate) fn warn_audio(warnings: &[AudioWarning]) {
             AudioWarning::NotFinite => {
                 warn_file("holds samples that are not finite; they are replaced");
             }
+            AudioWarning::Overdriven => {
+                warn_file("holds samples far beyond full scale; they are clamped to it");
+            }
             other => warn_file(&format!("{other:?}")),
         }
     }

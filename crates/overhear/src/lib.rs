@@ -33,7 +33,7 @@ mod session;
 pub mod tokenizer;
 mod transcribe;
 
-pub use audio::{Audio, AudioReader, AudioWarning};
+pub use audio::{Audio, AudioOptions, AudioReader, AudioWarning};
 pub use decode::{
     BoostPhrase, DecodingOptions, DecodingResult, Hypothesis, LanguageProbability, Task,
     TokenProbability,

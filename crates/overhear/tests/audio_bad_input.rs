@@ -134,7 +134,7 @@ fn an_m4a_without_its_index_says_what_is_missing() {
     );
     assert_eq!(
         refusal(m4a[..moov].to_vec()),
-        "test: damaged MP4: unsupported feature: isomp4: missing moov atom"
+        "test: MP4 without its index (moov): the recording was cut off before it was written"
     );
 }
 
@@ -152,10 +152,16 @@ fn samples_that_are_not_finite_are_replaced_with_a_warning() {
     ];
     let (decoded, warnings) = decode_bytes(Wav::f32(16_000, &odd).bytes()).unwrap();
     assert_eq!(decoded, [0.0, 1.0, -1.0, 1.0, -1.0, 1e-40, 0.25, -0.0]);
-    assert_eq!(warnings, [AudioWarning::NotFinite]);
+    assert_eq!(
+        warnings,
+        [AudioWarning::Overdriven, AudioWarning::NotFinite]
+    );
     let (decoded, warnings) = decode(&Audio::from_samples(odd.to_vec(), 16_000).unwrap()).unwrap();
     assert_eq!(decoded, [0.0, 1.0, -1.0, 1.0, -1.0, 1e-40, 0.25, -0.0]);
-    assert_eq!(warnings, [AudioWarning::NotFinite]);
+    assert_eq!(
+        warnings,
+        [AudioWarning::Overdriven, AudioWarning::NotFinite]
+    );
     let (decoded, _) = decode_bytes(Wav::f32(44_100, &odd.repeat(5_000)).bytes()).unwrap();
     assert!(decoded.iter().all(|sample| sample.abs() <= 1.0));
 }
@@ -425,13 +431,9 @@ fn free_format_mp3_is_refused_by_name() {
 }
 
 #[test]
-fn browser_recordings_that_were_concatenated_give_at_least_the_first() {
+fn a_browser_recording_that_was_cut_off_in_a_cluster_is_used_as_far_as_it_goes() {
     let webm = bytes("odd/opus_live.webm");
     let (one, _) = decode_bytes(webm.clone()).unwrap();
-    let (two, _) = decode_bytes(webm.repeat(2)).unwrap();
-    println!("one {} two {}", one.len(), two.len());
-    assert!(two.len() >= one.len());
-    // A stream that was cut off in the middle of a cluster.
     let (cut, _) = decode_bytes(webm[..webm.len() * 3 / 4].to_vec()).unwrap();
     assert!(cut.len() > one.len() / 2);
 }

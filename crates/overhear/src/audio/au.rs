@@ -7,13 +7,7 @@ use super::source::Input;
 
 /// Starts to decode a file that begins with `.snd`.
 pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
-    let mut data = Data {
-        input,
-        position: 0,
-        left: None,
-        believed: true,
-        chunks_follow: false,
-    };
+    let mut data = Data::new(input);
     let mut header = [0; 24];
     if data.read_raw(&mut header)? < header.len() {
         return Err(Failure::audio("AU header is cut short"));

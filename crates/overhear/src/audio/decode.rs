@@ -2,9 +2,10 @@
 
 use std::io;
 
+use super::coding::only_track;
 use super::sniff::{self, Format};
 use super::source::Input;
-use super::{au, symphonia, wav};
+use super::{aiff, au, caf, mkv, mp4, symphonia, wav};
 use crate::Error;
 
 /// A run of decoded frames.
@@ -25,6 +26,11 @@ pub(super) trait Decode: Send {
 
     /// Whether something was missing or had to be left out so far.
     fn damaged(&self) -> bool;
+
+    /// Whether samples so far that are stored as they are were beyond full scale by more than [`RIPPLE`].
+    fn overdriven(&self) -> bool {
+        false
+    }
 
     /// Whether a file without a single sample is a fine file (as a WAV header is) and not a damaged one.
     fn may_be_empty(&self) -> bool {
@@ -65,21 +71,35 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Recognises what `input` holds and starts to decode it.
-pub(super) fn open(mut input: Input) -> Attempt<Box<dyn Decode>> {
+/// Recognises what `input` holds and starts to decode it: the audio track `track`, from 1 on, or the default one.
+pub(super) fn open(mut input: Input, track: Option<usize>) -> Attempt<Box<dyn Decode>> {
     let format = sniff::sniff(&mut input)?;
-    open_as(format, input)
+    open_as(format, input, track)
 }
 
 /// Starts to decode `input`, which was recognised as `format`.
-pub(super) fn open_as(format: Format, input: Input) -> Attempt<Box<dyn Decode>> {
+pub(super) fn open_as(
+    format: Format,
+    input: Input,
+    track: Option<usize>,
+) -> Attempt<Box<dyn Decode>> {
+    if !matches!(format, Format::Mp4 | Format::Mkv) {
+        only_track(track)?;
+    }
     match format {
+        Format::Mp4 => mp4::open(input, track),
+        Format::Mkv => mkv::open(input, track),
         Format::Wav => wav::open(input),
         Format::Wave64 => wav::open_wave64(input),
         Format::Au => au::open(input),
+        Format::Aiff => aiff::open(input),
+        Format::Caf => caf::open(input),
         Format::Symphonia(container) => symphonia::open(container, input),
     }
 }
+
+/// What a resampler's filter adds to full scale at the most: a decibel.
+pub(super) const RIPPLE: f32 = 1.122;
 
 /// Lowest and highest sample rates that are taken, in Hz.
 pub(super) const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;

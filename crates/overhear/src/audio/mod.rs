@@ -30,16 +30,22 @@
 //! # Ok::<(), overhear::Error>(())
 //! ```
 //!
-//! One stage a file: `source` opens the bytes, `sniff` recognises them, `wav`, `au` (over `pcm`, `adpcm`) and
-//! `symphonia` (with `opus` and `mp4`) decode, `reader` mixes, cleans and drives `resample`, `spool` keeps what cannot
-//! be read twice. Whatever a file claims, nothing is believed that its content does not bear out, and no claim decides
+//! One stage a file: `source` opens the bytes, `sniff` recognises them, `wav`, `au`, `aiff`, `caf` (over `pcm`,
+//! `adpcm`), `mp4` and `mkv` (over `coding`, `packets`, `codec`) and `symphonia` decode, `reader` mixes, cleans and drives
+//! `resample`, `spool` keeps what cannot be read twice. Whatever a file claims, nothing is believed that its content does not bear out, and no claim decides
 //! how much memory is taken.
 
 mod adpcm;
+mod aiff;
 mod au;
+mod caf;
+mod codec;
+mod coding;
 mod decode;
+mod mkv;
 mod mp4;
 mod opus;
+mod packets;
 mod pcm;
 mod reader;
 mod resample;
@@ -66,11 +72,21 @@ use crate::{Error, Result};
 /// Samples per second of everything after decoding.
 pub const SAMPLE_RATE: u32 = 16_000;
 
+/// How audio is opened.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct AudioOptions {
+    /// The audio track to take, 1 being the first in the file. `None`: the one that is marked as the default, among
+    /// several the one with the most channels, among equals the first.
+    pub track: Option<usize>,
+}
+
 /// One audio input, opened and recognised. Cheap to clone; every [`Audio::reader`] starts at the beginning.
 #[derive(Clone)]
 pub struct Audio {
     name: Arc<str>,
     source: Source,
+    track: Option<usize>,
     /// What a full pass gave, if it is kept: short audio in memory, a stream's in a temporary file.
     decoded: Arc<OnceLock<Decoded>>,
 }
@@ -83,6 +99,8 @@ pub enum AudioWarning {
     Truncated,
     /// NaN samples were replaced by silence, infinite ones by the loudest sample.
     NotFinite,
+    /// Samples of a decibel and more beyond full scale were clamped to it.
+    Overdriven,
 }
 
 impl Audio {
@@ -93,6 +111,14 @@ impl Audio {
     /// # Errors
     /// [`Error::Read`] or [`Error::Audio`]; [`Error::Spool`] for a pipe.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, &AudioOptions::default())
+    }
+
+    /// As [`Audio::open`], with options.
+    ///
+    /// # Errors
+    /// As [`Audio::open`]; if there is no track of the number that is asked for, the message lists the tracks.
+    pub fn open_with(path: impl AsRef<Path>, options: &AudioOptions) -> Result<Self> {
         let path = path.as_ref();
         let name = path.display().to_string();
         let read = |source| Error::Read {
@@ -102,9 +128,9 @@ impl Audio {
         let file = File::open(path).map_err(read)?;
         let kind = file.metadata().map_err(read)?.file_type();
         if kind.is_file() || kind.is_dir() {
-            Self::recognised(&name, Source::File(path.to_owned()))
+            Self::recognised(&name, Source::File(path.to_owned()), options)
         } else {
-            Self::from_reader(file, &name)
+            Self::from_reader_with(file, &name, options)
         }
     }
 
@@ -114,15 +140,31 @@ impl Audio {
     /// # Errors
     /// As [`Audio::open`], and [`Error::Spool`].
     pub fn from_reader(reader: impl Read + Send + Sync + 'static, name: &str) -> Result<Self> {
+        Self::from_reader_with(reader, name, &AudioOptions::default())
+    }
+
+    /// As [`Audio::from_reader`], with options.
+    ///
+    /// # Errors
+    /// As [`Audio::from_reader`], and as [`Audio::open_with`].
+    pub fn from_reader_with(
+        reader: impl Read + Send + Sync + 'static,
+        name: &str,
+        options: &AudioOptions,
+    ) -> Result<Self> {
         let mut input = Input::stream(reader);
         let format = sniff::sniff(&mut input).map_err(|failure| failure.named(name))?;
         if format.needs_seeking() {
             let copied =
                 Spool::copy(&mut input).map_err(|error| Failure::Read(error).named(name))?;
-            return Self::recognised(name, Source::Spooled(copied.map_err(Error::Spool)?));
+            return Self::recognised(
+                name,
+                Source::Spooled(copied.map_err(Error::Spool)?),
+                options,
+            );
         }
-        let decoder =
-            guarded(|| decode::open_as(format, input)).map_err(|failure| failure.named(name))?;
+        let decoder = guarded(|| decode::open_as(format, input, options.track))
+            .map_err(|failure| failure.named(name))?;
         let decoded = Arc::new(OnceLock::new());
         let mut reader = AudioReader::decoding(name.into(), decoder, Arc::clone(&decoded));
         let mut writer = SpoolWriter::new().map_err(Error::Spool)?;
@@ -142,6 +184,7 @@ impl Audio {
         Ok(Self {
             name: name.into(),
             source: Source::Bytes([].into()),
+            track: None,
             decoded,
         })
     }
@@ -151,7 +194,15 @@ impl Audio {
     /// # Errors
     /// [`Error::Audio`].
     pub fn from_bytes(bytes: Vec<u8>, name: &str) -> Result<Self> {
-        Self::recognised(name, Source::Bytes(bytes.into()))
+        Self::from_bytes_with(bytes, name, &AudioOptions::default())
+    }
+
+    /// As [`Audio::from_bytes`], with options.
+    ///
+    /// # Errors
+    /// As [`Audio::from_bytes`], and as [`Audio::open_with`].
+    pub fn from_bytes_with(bytes: Vec<u8>, name: &str, options: &AudioOptions) -> Result<Self> {
+        Self::recognised(name, Source::Bytes(bytes.into()), options)
     }
 
     /// Mono samples at `sample_rate`, resampled if that is not 16 kHz.
@@ -165,6 +216,7 @@ impl Audio {
                 samples: samples.into(),
                 rate: sample_rate,
             },
+            &AudioOptions::default(),
         )
     }
 
@@ -207,10 +259,11 @@ impl Audio {
     }
 
     /// An audio whose source can be decoded, as far as its headers tell.
-    fn recognised(name: &str, source: Source) -> Result<Self> {
+    fn recognised(name: &str, source: Source, options: &AudioOptions) -> Result<Self> {
         let audio = Self {
             name: name.into(),
             source,
+            track: options.track,
             decoded: Arc::default(),
         };
         audio.decoder().map_err(|failure| failure.named(name))?;
@@ -222,7 +275,7 @@ impl Audio {
             return pcm::SamplesDecoder::open(Arc::clone(samples), *rate);
         }
         let input = self.source.open()?;
-        guarded(|| decode::open(input))
+        guarded(|| decode::open(input, self.track))
     }
 }
 

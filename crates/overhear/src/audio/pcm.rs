@@ -6,7 +6,7 @@ use std::sync::Arc;
 use symphonia::core::io::MediaSource;
 
 use super::adpcm::Adpcm;
-use super::decode::{Attempt, Block, Decode, check_shape};
+use super::decode::{Attempt, Block, Decode, RIPPLE, check_shape};
 use super::source::Input;
 
 /// Bytes that are decoded at a time: a few thousand frames of anything common.
@@ -29,7 +29,8 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    fn n_bytes(self) -> usize {
+    /// Bytes of a sample.
+    pub(super) fn n_bytes(self) -> usize {
         match self {
             Self::U8 | Self::S8 | Self::ALaw | Self::MuLaw => 1,
             Self::S16 => 2,
@@ -41,7 +42,7 @@ impl Encoding {
 
     /// Appends the samples in `bytes` to `out`. Integers are divided by their largest magnitude, a power of two:
     /// 16-bit samples come out as exactly `s / 32768`.
-    fn decode(self, bytes: &[u8], big_endian: bool, out: &mut Vec<f32>) {
+    pub(super) fn decode(self, bytes: &[u8], big_endian: bool, out: &mut Vec<f32>) {
         fn each<const N: usize>(
             bytes: &[u8],
             swap: bool,
@@ -127,6 +128,17 @@ pub(super) struct Data {
 }
 
 impl Data {
+    /// The bytes of `input` from its start to its end. What the headers tell of the audio's end is the caller's to add.
+    pub(super) fn new(input: Input) -> Self {
+        Self {
+            input,
+            position: 0,
+            left: None,
+            believed: true,
+            chunks_follow: false,
+        }
+    }
+
     /// Bytes from here to the end of the file, if known.
     pub(super) fn available(&self) -> Option<u64> {
         self.input
@@ -235,6 +247,7 @@ pub(super) struct PcmDecoder {
     /// The start of a frame that was cut by the end of one read.
     part: Vec<u8>,
     damaged: bool,
+    overdriven: bool,
 }
 
 impl PcmDecoder {
@@ -248,6 +261,7 @@ impl PcmDecoder {
             bytes: Vec::new(),
             part: Vec::new(),
             damaged: false,
+            overdriven: false,
         })
     }
 }
@@ -277,6 +291,7 @@ impl Decode for PcmDecoder {
                 let whole = self.bytes.len() / unit * unit;
                 encoding.decode(&self.bytes[..whole], *big_endian, &mut block.samples);
                 self.part.extend_from_slice(&self.bytes[whole..]);
+                self.overdriven |= is_overdriven(&block.samples);
             }
             Layout::Adpcm(adpcm) => {
                 self.bytes
@@ -291,9 +306,20 @@ impl Decode for PcmDecoder {
         self.damaged
     }
 
+    fn overdriven(&self) -> bool {
+        self.overdriven
+    }
+
     fn may_be_empty(&self) -> bool {
         true
     }
+}
+
+/// Whether a sample is beyond full scale by more than a filter's ripple; infinity and NaN have a warning of their own.
+pub(super) fn is_overdriven(samples: &[f32]) -> bool {
+    samples
+        .iter()
+        .any(|sample| sample.is_finite() && sample.abs() > RIPPLE)
 }
 
 /// Mono samples in memory as a decoder.
@@ -301,6 +327,7 @@ pub(super) struct SamplesDecoder {
     samples: Arc<[f32]>,
     rate: u32,
     at: usize,
+    overdriven: bool,
 }
 
 impl SamplesDecoder {
@@ -310,6 +337,7 @@ impl SamplesDecoder {
             samples,
             rate,
             at: 0,
+            overdriven: false,
         }))
     }
 }
@@ -321,12 +349,17 @@ impl Decode for SamplesDecoder {
         self.at += next.len();
         block.samples.clear();
         block.samples.extend_from_slice(next);
+        self.overdriven |= is_overdriven(next);
         (block.rate, block.n_channels) = (self.rate, 1);
         Ok(!next.is_empty())
     }
 
     fn damaged(&self) -> bool {
         false
+    }
+
+    fn overdriven(&self) -> bool {
+        self.overdriven
     }
 
     fn may_be_empty(&self) -> bool {

@@ -164,7 +164,12 @@ impl Pipeline {
         };
         let step = guarded(|| decoder.next(&mut self.block));
         let damaged = match step {
-            Ok(true) => return self.take_block(warnings),
+            Ok(true) => {
+                if decoder.overdriven() {
+                    warn(warnings, AudioWarning::Overdriven);
+                }
+                return self.take_block(warnings);
+            }
             Ok(false) if self.any || decoder.may_be_empty() => decoder.damaged(),
             Ok(false) => {
                 return Err(Failure::audio(

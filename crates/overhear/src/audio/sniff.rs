@@ -18,6 +18,14 @@ pub(super) enum Format {
     Wave64,
     /// Sun/NeXT `.au`.
     Au,
+    /// AIFF or AIFF-C.
+    Aiff,
+    /// Core Audio Format.
+    Caf,
+    /// MP4, M4A, 3GP, QuickTime.
+    Mp4,
+    /// Matroska or WebM.
+    Mkv,
     /// Everything that Symphonia reads.
     Symphonia(Container),
 }
@@ -25,8 +33,7 @@ pub(super) enum Format {
 impl Format {
     /// Whether decoding has to jump about in the file.
     pub(super) fn needs_seeking(self) -> bool {
-        use Container::{Aiff, Caf, Mkv, Mp4};
-        matches!(self, Self::Symphonia(Mp4 | Caf | Aiff | Mkv))
+        matches!(self, Self::Aiff | Self::Caf | Self::Mp4)
     }
 }
 
@@ -112,23 +119,45 @@ fn known_format(head: &[u8]) -> Option<Format> {
     if at(0, b".snd") {
         return Some(Format::Au);
     }
+    if at(0, b"FORM") && (at(8, b"AIFF") || at(8, b"AIFC")) {
+        return Some(Format::Aiff);
+    }
+    if at(0, b"caff") {
+        return Some(Format::Caf);
+    }
+    if is_mp4(head) {
+        return Some(Format::Mp4);
+    }
+    if at(0, b"\x1A\x45\xDF\xA3") {
+        return Some(Format::Mkv);
+    }
     let container = if at(0, b"fLaC") {
         Container::Flac
     } else if at(0, b"OggS") {
         Container::Ogg
-    } else if at(4, b"ftyp") || at(4, b"moov") || at(4, b"mdat") || at(4, b"wide") || at(4, b"styp")
-    {
-        Container::Mp4
-    } else if at(0, b"\x1A\x45\xDF\xA3") {
-        Container::Mkv
-    } else if at(0, b"FORM") && (at(8, b"AIFF") || at(8, b"AIFC")) {
-        Container::Aiff
-    } else if at(0, b"caff") {
-        Container::Caf
     } else {
         return None;
     };
     Some(Format::Symphonia(container))
+}
+
+/// Whether the boxes at the start are an MP4's. Padding may come first, which alone is too weak a sign.
+fn is_mp4(head: &[u8]) -> bool {
+    let mut rest = head;
+    while let Some(([s0, s1, s2, s3, name @ ..], _)) = rest.split_first_chunk::<8>() {
+        match name {
+            b"ftyp" | b"moov" | b"mdat" | b"wide" | b"styp" | b"moof" | b"sidx" => return true,
+            b"free" | b"skip" | b"uuid" | b"pnot" => {}
+            _ => return false,
+        }
+        let len = u32::from_be_bytes([*s0, *s1, *s2, *s3]) as usize;
+        // Padding beyond what is looked at is believed.
+        match rest.get(len..) {
+            Some(next) if len >= 8 => rest = next,
+            _ => return len >= 8,
+        }
+    }
+    rest.len() < head.len()
 }
 
 /// Formats that are recognised in order to say what is wrong.

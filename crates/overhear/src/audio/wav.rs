@@ -24,11 +24,8 @@ const PLACEHOLDER: u64 = 0x7FFF_0000;
 /// Starts to decode a RIFF, RIFX, RF64 or BW64 file.
 pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
     let mut data = Data {
-        input,
-        position: 0,
-        left: None,
-        believed: true,
         chunks_follow: true,
+        ..Data::new(input)
     };
     let mut header = [0; 12];
     data.read_raw(&mut header)?;
@@ -72,13 +69,7 @@ pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
 /// Starts to decode a Wave64 file: chunks are named by GUIDs, have 64-bit sizes that include their header, and start
 /// at multiples of 8.
 pub(super) fn open_wave64(input: Input) -> Attempt<Box<dyn Decode>> {
-    let mut data = Data {
-        input,
-        position: 0,
-        left: None,
-        believed: true,
-        chunks_follow: false,
-    };
+    let mut data = Data::new(input);
     data.skip(40)?;
     let mut fmt = None;
     loop {
@@ -108,6 +99,7 @@ struct Fmt {
     tag: u16,
     n_channels: usize,
     rate: u32,
+    byte_rate: u32,
     block_len: usize,
     bits: u16,
     /// What follows these fields in a chunk longer than 18 bytes.
@@ -140,10 +132,13 @@ fn read_fmt(data: &mut Data, size: u64, padded: u64, big_endian: bool) -> Attemp
     if body.len() < 14 {
         return Err(Failure::audio("WAV format chunk is cut short"));
     }
-    let rate = if big_endian {
-        [half(4), half(6)]
-    } else {
-        [half(6), half(4)]
+    let word = |at: usize| {
+        let (first, second) = (u32::from(half(at)), u32::from(half(at + 2)));
+        if big_endian {
+            first << 16 | second
+        } else {
+            second << 16 | first
+        }
     };
     Ok(Fmt {
         // An extensible format has the true tag at the start of its sub-format's GUID.
@@ -153,7 +148,8 @@ fn read_fmt(data: &mut Data, size: u64, padded: u64, big_endian: bool) -> Attemp
             half(0)
         },
         n_channels: usize::from(half(2)),
-        rate: u32::from(rate[0]) << 16 | u32::from(rate[1]),
+        rate: word(4),
+        byte_rate: word(8),
         block_len: usize::from(half(12)),
         bits: half(14),
         extra: body.get(18..).unwrap_or_default().to_vec(),
@@ -181,13 +177,7 @@ fn start(data: Data, fmt: Option<Fmt>, big_endian: bool) -> Attempt<Box<dyn Deco
 }
 
 fn layout(fmt: &Fmt, big_endian: bool) -> Attempt<Layout> {
-    // The room a sample takes counts, not how many of its bits are used: those are the upper ones.
-    let whole = fmt.block_len > 0 && fmt.block_len.is_multiple_of(fmt.n_channels);
-    let n_bytes = if whole {
-        fmt.block_len / fmt.n_channels
-    } else {
-        usize::from(fmt.bits).div_ceil(8)
-    };
+    let n_bytes = sample_bytes(fmt);
     let bad_block = || Failure::Audio(format!("WAV: blocks of {} bytes cannot be", fmt.block_len));
     let encoding = match (fmt.tag, n_bytes) {
         (1, 1) => Encoding::U8,
@@ -221,6 +211,23 @@ fn layout(fmt: &Fmt, big_endian: bool) -> Attempt<Layout> {
         encoding,
         big_endian,
     })
+}
+
+/// Bytes that a plain sample takes. The bits of a sample say it, as for ffmpeg, since writers get the block length wrong;
+/// but 24 bits in the upper part of four bytes are told by nothing else.
+fn sample_bytes(fmt: &Fmt) -> usize {
+    let whole = fmt.block_len.is_multiple_of(fmt.n_channels);
+    let room = if whole {
+        fmt.block_len / fmt.n_channels
+    } else {
+        0
+    };
+    let is_room_confirmed = u64::from(fmt.byte_rate) == u64::from(fmt.rate) * fmt.block_len as u64;
+    match usize::from(fmt.bits).div_ceil(8) {
+        0 => room,
+        3 if room == 4 && is_room_confirmed => 4,
+        by_bits => by_bits,
+    }
 }
 
 /// The predictors in the extra bytes of a Microsoft ADPCM format: samples per block, how many, pairs.

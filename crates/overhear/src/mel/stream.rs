@@ -133,13 +133,29 @@ impl MelStream {
             let n_passed = (start - self.first_frame).min(self.frames.len() / self.n_mels);
             self.frames.drain(..n_passed * self.n_mels);
             self.first_frame += n_passed;
-            if self.first_frame + self.frames.len() / self.n_mels >= end
-                || reader.read(&mut self.frames)? == 0
-            {
+            if self.first_frame + self.frames.len() / self.n_mels >= end {
+                break;
+            }
+            if reader.read(&mut self.frames)? == 0 {
+                self.compare_passes();
                 break;
             }
         }
         Ok(())
+    }
+
+    /// At the end of a further pass: takes over what was odd in it alone, because the file has changed since the first.
+    fn compare_passes(&mut self) {
+        let Some(reader) = &self.reader else {
+            return;
+        };
+        let is_shorter = reader.n_samples() < self.n_samples;
+        let shorter = is_shorter.then_some(&AudioWarning::Truncated);
+        for warning in reader.warnings().iter().chain(shorter) {
+            if !self.warnings.contains(warning) {
+                self.warnings.push(warning.clone());
+            }
+        }
     }
 
     fn rewind(&mut self) -> Result<()> {

@@ -1,6 +1,8 @@
 //! What the audio tests share: fixtures, WAV files made by hand, comparison.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod boxes;
+
 use std::path::PathBuf;
 
 use overhear::{Audio, AudioWarning, Result};
