@@ -205,3 +205,7 @@ _fuzz-seeds TARGET:
         printf '\0\0{"a":0,"\304\240b":1}' > "$corpus/vocab"
         printf '\1\0{"model":{"vocab":{"a":0}}}' > "$corpus/tokenizer" ;;
     esac
+
+# People's speech under other conditions, target/corpus, for the example `accuracy`: 100 MB, a minute.
+corpus: (_python "numpy soundfile")
+    target/python/bin/python tools/speech_corpus.py {{shared}}/audio target/corpus

@@ -1,158 +1,194 @@
-//! What the faster compute types cost: tokens and word error rates beside f32's.
+//! What the faster compute types cost: word error rates beside f32's, and by how much they differ.
 //!
-//! `cargo run --release --example accuracy -- MODEL_FOLDER AUDIO_FOLDER`: the folder has a `manifest.jsonl` with a
-//! line `{"file", "text"}` a clip. Greedy, without conditioning on the text before, which would amplify any flip.
+//! `cargo run --release --example accuracy -- MODEL_FOLDER MANIFEST [TYPE..]`: a line of the manifest is
+//! `{"file", "text", "lang", "set"}`, the last two optional, such as `tools/speech_corpus.py` writes. Every file is
+//! transcribed in f32 and in the types named, or in all. Greedy, without fallback and without conditioning on the text
+//! before, which would amplify any flip; openai/whisper's normalisers. English-only models take the English files.
+//!
+//! First a line a file, tab-separated: words, then the errors, seconds and sameness of each type. Then a table of every
+//! set: the difference of word error rates is paired, its standard error that of a ratio of sums over files.
 
 #![allow(clippy::print_stdout, reason = "a program that prints a table")]
 
 use std::error::Error;
 use std::path::Path;
+use std::time::Instant;
 
-use overhear::{Audio, ComputeType, Model, ModelOptions, TokenId, TranscribeOptions};
+use overhear::normalize::{BasicTextNormalizer, EnglishTextNormalizer};
+use overhear::score::{Errors, align};
+use overhear::{Audio, ComputeType, Language, Model, ModelOptions, TranscribeOptions};
 use serde_json::Value;
 
-const TYPES: [ComputeType; 4] = [
-    ComputeType::F32,
-    ComputeType::F16,
-    ComputeType::Bf16,
-    ComputeType::Int8,
-];
-/// Groups of clips by how their names begin; the first two are what the accuracy gates are about.
-const GROUPS: [(&str, &[&str]); 3] = [
-    ("synth", &["synth-"]),
-    ("synth, long", &["synth-", "long-90s", "long-5min"]),
-    ("real", &["real-"]),
-];
+const TYPES: [ComputeType; 3] = [ComputeType::F16, ComputeType::Bf16, ComputeType::Int8];
 
+/// A line of the manifest.
 struct Clip {
     file: String,
-    reference: Vec<String>,
-    /// By compute type: the tokens, and the words in error.
-    results: Vec<(Vec<TokenId>, usize)>,
+    text: String,
+    language: Language,
+    /// The name of its set: without one, the file's up to a hyphen.
+    set: String,
+}
+
+/// What a type made of a clip.
+struct Heard {
+    text: String,
+    /// Words in error.
+    n_errors: usize,
+    /// How long it took.
+    elapsed_s: f64,
+}
+
+/// A clip in all types.
+struct Scored {
+    clip: Clip,
+    n_words: usize,
+    /// By type, f32 first.
+    heard: Vec<Heard>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [model, audio] = &arguments[..] else {
-        return Err("usage: accuracy MODEL_FOLDER AUDIO_FOLDER".into());
+    let [folder, manifest, names @ ..] = &arguments[..] else {
+        return Err("usage: accuracy MODEL_FOLDER MANIFEST [TYPE..]".into());
     };
-    let audio = Path::new(audio);
-    let mut clips = read_manifest(audio)?;
-    for compute_type in TYPES {
+    let mut types = vec![ComputeType::F32];
+    for name in names {
+        types.push(ComputeType::parse(name).ok_or_else(|| format!("no compute type {name}"))?);
+    }
+    if names.is_empty() {
+        types.extend(TYPES);
+    }
+    let open = |compute_type: &ComputeType| {
         let options = ModelOptions {
-            compute_type,
+            compute_type: *compute_type,
             ..ModelOptions::default()
         };
-        let model = Model::open(model, &options)?;
-        for clip in &mut clips {
-            let result = transcribe(&model, &audio.join(&clip.file), &clip.reference)?;
-            clip.results.push(result);
-        }
-    }
-    println!(
-        "{:<28} {:>5}  {:>8} {:>8} {:>8} {:>8}  {:>6} {:>6} {:>6}",
-        "clip", "words", "f32 err", "f16 err", "bf16 err", "int8 err", "f16 =", "bf16 =", "int8 ="
-    );
-    for clip in &clips {
-        let [exact, f16, bf16, int8] = &clip.results[..] else {
+        Model::open(folder, &options)
+    };
+    let models = types.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let is_multilingual = models[0].dims().is_multilingual();
+    let audio = Path::new(manifest).parent().unwrap_or(Path::new(""));
+    let mut all = Vec::new();
+    for clip in read_manifest(manifest)? {
+        if !is_multilingual && clip.language != Language::ENGLISH {
             continue;
-        };
-        println!(
-            "{:<28} {:>5}  {:>8} {:>8} {:>8} {:>8}  {:>6} {:>6} {:>6}",
-            clip.file,
-            clip.reference.len(),
-            exact.1,
-            f16.1,
-            bf16.1,
-            int8.1,
-            exact.0 == f16.0,
-            exact.0 == bf16.0,
-            exact.0 == int8.0,
-        );
+        }
+        let scored = score(&models, &audio.join(&clip.file), clip)?;
+        print_clip(&scored);
+        all.push(scored);
     }
-    println!();
-    for (group, prefixes) in GROUPS {
-        summarise(group, prefixes, &clips);
+    println!("\n| set | type | files | words | WER, % | above f32 | ± | same text | seconds |");
+    println!("|---|---|--:|--:|--:|--:|--:|--:|--:|");
+    let mut sets: Vec<&str> = all.iter().map(|scored| &*scored.clip.set).collect();
+    sets.dedup();
+    for set in sets {
+        summarise(set, &types, |scored| scored.clip.set == set, &all);
     }
+    summarise("all", &types, |_| true, &all);
     Ok(())
 }
 
-/// Prints a line per compute type over the clips of a group.
-fn summarise(group: &str, prefixes: &[&str], clips: &[Clip]) {
-    let of_group = |clip: &&Clip| prefixes.iter().any(|prefix| clip.file.starts_with(prefix));
-    let clips: Vec<&Clip> = clips.iter().filter(of_group).collect();
-    let n_words: usize = clips.iter().map(|clip| clip.reference.len()).sum();
-    for (i, compute_type) in TYPES.iter().enumerate() {
-        let same = clips
-            .iter()
-            .filter(|clip| clip.results[i].0 == clip.results[0].0)
-            .count();
-        let errors: usize = clips.iter().map(|clip| clip.results[i].1).sum();
-        println!(
-            "{group:<12} {:<5} same tokens {same} of {}, WER {:.2} % of {n_words} words",
-            compute_type.name(),
-            clips.len(),
-            100.0 * errors as f64 / n_words.max(1) as f64,
-        );
-    }
-}
-
-fn read_manifest(folder: &Path) -> Result<Vec<Clip>, Box<dyn Error>> {
+fn read_manifest(path: &str) -> Result<Vec<Clip>, Box<dyn Error>> {
     let mut clips = Vec::new();
-    for line in std::fs::read_to_string(folder.join("manifest.jsonl"))?.lines() {
+    for line in std::fs::read_to_string(path)?.lines() {
         let entry: Value = serde_json::from_str(line)?;
-        let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
-        let file = text("file");
-        let wanted = GROUPS.iter().flat_map(|(_, prefixes)| prefixes.iter());
-        if wanted.into_iter().any(|prefix| file.starts_with(prefix)) {
-            clips.push(Clip {
-                file,
-                reference: words(&text("text")),
-                results: Vec::new(),
-            });
-        }
+        let text = |name: &str| Some(entry[name].as_str()?.to_owned());
+        let file = text("file").ok_or("a line without a file")?;
+        let prefix = || file.split('-').next().unwrap_or_default().to_owned();
+        let code = text("lang").unwrap_or_else(|| "en".to_owned());
+        // `zh-TW` is Chinese.
+        let language = code.split('-').next().and_then(Language::parse);
+        clips.push(Clip {
+            text: text("text").ok_or("a line without text")?,
+            language: language.ok_or_else(|| format!("no language {code}"))?,
+            set: text("set").unwrap_or_else(prefix),
+            file,
+        });
     }
+    // Files of a set together: they are summed up in this order.
+    clips.sort_by(|a, b| a.set.cmp(&b.set));
     Ok(clips)
 }
 
-/// Tokens, and words in error.
-fn transcribe(
-    model: &Model,
-    file: &Path,
-    reference: &[String],
-) -> Result<(Vec<TokenId>, usize), Box<dyn Error>> {
+fn score(models: &[Model], file: &Path, clip: Clip) -> Result<Scored, Box<dyn Error>> {
+    let audio = Audio::open(file)?;
+    let reference = normalize(&clip.text, clip.language);
+    let said: Vec<&str> = reference.split_whitespace().collect();
     let options = TranscribeOptions {
+        language: Some(clip.language),
         temperature: vec![0.0],
         condition_on_previous_text: false,
         ..TranscribeOptions::default()
     };
-    let transcript = model.transcribe(&Audio::open(file)?, &options)?;
-    let tokens = transcript.segments.iter().flat_map(|s| s.tokens.clone());
-    let errors = edit_distance(reference, &words(&transcript.text));
-    Ok((tokens.collect(), errors))
-}
-
-/// Words without case and punctuation.
-fn words(text: &str) -> Vec<String> {
-    let bare = |word: &str| -> String {
-        let letters = word.chars().filter(|c| c.is_alphanumeric());
-        letters.flat_map(char::to_lowercase).collect()
-    };
-    let words = text.split_whitespace().map(bare);
-    words.filter(|word| !word.is_empty()).collect()
-}
-
-/// Words to substitute, insert and delete.
-fn edit_distance(a: &[String], b: &[String]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, a) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
+    let mut heard = Vec::new();
+    for model in models {
+        let start = Instant::now();
+        let text = model.transcribe(&audio, &options)?.text;
+        let elapsed_s = start.elapsed().as_secs_f64();
+        let normalized = normalize(&text, clip.language);
+        let words: Vec<&str> = normalized.split_whitespace().collect();
+        heard.push(Heard {
+            text,
+            n_errors: Errors::of(&align(&said, &words)).total(),
+            elapsed_s,
+        });
     }
-    row[b.len()]
+    Ok(Scored {
+        n_words: said.len(),
+        heard,
+        clip,
+    })
+}
+
+/// As `overhear eval` compares: letters count as words where there are no spaces.
+fn normalize(text: &str, language: Language) -> String {
+    if language == Language::ENGLISH {
+        return EnglishTextNormalizer::new().normalize(text);
+    }
+    let split_letters = matches!(language.code(), "zh" | "ja" | "th" | "lo" | "my" | "yue");
+    BasicTextNormalizer {
+        split_letters,
+        ..BasicTextNormalizer::default()
+    }
+    .normalize(text)
+}
+
+fn print_clip(scored: &Scored) {
+    print!("{}\t{}", scored.clip.file, scored.n_words);
+    for heard in &scored.heard {
+        let is_same = heard.text == scored.heard[0].text;
+        let same = if is_same { "same" } else { "other" };
+        print!("\t{}\t{:.2}\t{same}", heard.n_errors, heard.elapsed_s);
+    }
+    println!();
+}
+
+/// Prints a line per compute type over the clips of a set.
+fn summarise(set: &str, types: &[ComputeType], is_in: impl Fn(&&Scored) -> bool, all: &[Scored]) {
+    let clips: Vec<&Scored> = all.iter().filter(is_in).collect();
+    let n_words = clips.iter().map(|clip| clip.n_words).sum::<usize>().max(1) as f64;
+    for (i, compute_type) in types.iter().enumerate() {
+        let of = |clip: &Scored| clip.heard[i].n_errors as f64;
+        let above = |clip: &Scored| of(clip) - clip.heard[0].n_errors as f64;
+        let n_errors: f64 = clips.iter().map(|clip| of(clip)).sum();
+        let mean = clips.iter().map(|clip| above(clip)).sum::<f64>() / n_words;
+        let deviation = |clip: &&Scored| (above(clip) - mean * clip.n_words as f64).powi(2);
+        let error = clips.iter().map(deviation).sum::<f64>().sqrt() / n_words;
+        let is_same = |clip: &&&Scored| clip.heard[i].text == clip.heard[0].text;
+        println!(
+            "| {set} | {} | {} | {n_words} | {:.2} | {:+.2} | {:.2} | {} of {} | {:.1} |",
+            compute_type.name(),
+            clips.len(),
+            100.0 * n_errors / n_words,
+            100.0 * mean,
+            100.0 * error,
+            clips.iter().filter(is_same).count(),
+            clips.len(),
+            clips
+                .iter()
+                .map(|clip| clip.heard[i].elapsed_s)
+                .sum::<f64>(),
+        );
+    }
 }
