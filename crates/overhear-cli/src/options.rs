@@ -154,8 +154,9 @@ pub(crate) fn model_options(args: &ModelArgs) -> Result<ModelOptions, Failure> {
         ));
     }
     let Some(compute_type) = ComputeType::parse(&args.compute_type) else {
+        let known = ComputeType::ALL.map(ComputeType::name).join(", ");
         let reason = format!(
-            "unknown compute type `{}`; known: auto, f32, f16, bf16, int8",
+            "unknown compute type `{}`; known: {known}",
             args.compute_type
         );
         return Err(bad("compute-type", &reason));

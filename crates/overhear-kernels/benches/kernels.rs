@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use half::f16;
 use overhear_kernels::{
-    Activations, AttentionShape, ByteKeysValues, Dtype, Epilogue, Isa, Kernels, KeysValues, Matrix,
-    MatrixData, Output, Packing, Pool, Rows, Source, StoredMatrix, probe,
+    Activations, AttentionShape, ByteKeysValues, Dtype, Epilogue, Isa, Kept, Kernels, KeysValues,
+    Matrix, MatrixData, Output, Packing, Pool, Rows, Source, StoredMatrix, probe,
 };
 
 const MODELS: &[(&str, usize, usize, usize)] = &[
@@ -201,7 +201,11 @@ impl Bench<'_> {
     /// Copies of a layer's weights, in f16.
     fn stored(&self, n_out: usize, n_in: usize, n: usize) -> Vec<StoredMatrix> {
         let w = weights(n_out, n_in);
-        vec![self.kernels.store_weights(&self.pool, &w, Dtype::F16); n]
+        vec![
+            self.kernels
+                .store_weights(&self.pool, &w, Kept::Float(Dtype::F16));
+            n
+        ]
     }
 
     /// The linear layers in `packing`, and attention in bfloat16.

@@ -209,6 +209,20 @@ impl Activations {
         (&mut halves_mut(self.words.as_mut_slice())[..len], stride)
     }
 
+    /// Writes all rows, bfloat16, as f32 to `to`, `[n_rows, n_cols]`.
+    ///
+    /// # Panics
+    /// If they are bytes, or `to` has another size.
+    pub fn copy_widened(&self, to: &mut [f32]) {
+        assert!(self.packing == Packing::Bf16 && to.len() == self.n_rows * self.n_cols);
+        let rows = halves(self.words.as_slice()).chunks_exact(2 * self.stride().max(1));
+        for (to, row) in to.chunks_exact_mut(self.n_cols.max(1)).zip(rows) {
+            for (to, half) in to.iter_mut().zip(row) {
+                *to = f32::from_bits(u32::from(*half) << 16);
+            }
+        }
+    }
+
     /// Rows and columns.
     #[must_use]
     pub fn shape(&self) -> (usize, usize) {

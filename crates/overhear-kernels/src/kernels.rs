@@ -17,7 +17,7 @@ use crate::simd::Set;
 use crate::spectrum::LogSpectrogram;
 use crate::weights::attention_weights;
 use crate::{
-    Activations, ByteKeysValues, Dtype, Isa, IsaError, KeysValues, Matrix, Maxima, Output,
+    Activations, ByteKeysValues, Dtype, Isa, IsaError, Kept, KeysValues, Matrix, Maxima, Output,
     PackedMatrix, PackedRows, Packing, Pool, Source, Spectrogram, StoredMatrix, scalar, scratch,
 };
 
@@ -170,7 +170,7 @@ impl Kernels {
 
     /// `w` as [`Kernels::linear`] takes it, see [`Kernels::store_weights_from`].
     #[must_use]
-    pub fn store_weights(&self, pool: &Pool, w: &Matrix, kept: Dtype) -> StoredMatrix {
+    pub fn store_weights(&self, pool: &Pool, w: &Matrix, kept: Kept) -> StoredMatrix {
         let shape = (w.n_rows(), w.n_cols());
         let read = |first: usize, to: &mut [u8]| copy_rows(w, first, to);
         let Ok(stored) = self.store_weights_from(pool, shape, w.dtype(), kept, read);
@@ -186,8 +186,8 @@ impl Kernels {
         packed
     }
 
-    /// A matrix `[n_out, n_in]` of `dtype` as [`Kernels::linear`] takes it, kept as it is or rounded to f16 as by
-    /// [`Kernels::narrow_heads`]. `read` writes its rows from the one that it is told on, as many as the bytes hold. It is
+    /// A matrix `[n_out, n_in]` of `dtype` as [`Kernels::linear`] takes it, kept as it is, rounded to f16 as by
+    /// [`Kernels::narrow_heads`], or in bytes. `read` writes its rows from the one that it is told on, as many as the bytes hold. It is
     /// asked for 32 at a time, in parallel, which are put in place while they are in the cache: the matrix is never in
     /// memory twice.
     ///
@@ -195,13 +195,13 @@ impl Kernels {
     /// What `read` answers; of several errors, any.
     ///
     /// # Panics
-    /// If `kept` is neither `dtype` nor f16.
+    /// If `kept` is a float other than `dtype` and f16.
     pub fn store_weights_from<E: Send>(
         &self,
         pool: &Pool,
         shape: (usize, usize),
         dtype: Dtype,
-        kept: Dtype,
+        kept: Kept,
         read: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
     ) -> Result<StoredMatrix, E> {
         StoredMatrix::read(self.set, pool, shape, dtype, kept, read)

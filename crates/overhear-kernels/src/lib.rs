@@ -63,4 +63,4 @@ pub use packed::{PackedMatrix, Packing};
 pub use pool::Pool;
 pub use product::Output;
 pub use spectrum::{Filter, Spectrogram};
-pub use stored::StoredMatrix;
+pub use stored::{Kept, StoredMatrix};

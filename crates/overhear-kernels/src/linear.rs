@@ -16,7 +16,7 @@ use crate::math::gelu;
 use crate::panels::PANEL;
 use crate::simd::{Element, Set, Simd, Vectorized, widen};
 use crate::split::Split;
-use crate::{Dtype, Epilogue, Pool, Rows, StoredMatrix, scratch};
+use crate::{Dtype, Epilogue, Kept, Pool, Rows, StoredMatrix, scratch};
 
 /// Elements of K whose products are summed before they are added to those of the chunk before. A panel's are 32 KiB of f32;
 /// shorter sums are also more exact than one in a row.
@@ -43,6 +43,10 @@ struct Call<'a, E> {
     x: Rows<'a>,
     /// `[panels, n_in, 32]`
     w: &'a [E],
+    /// What sums are multiplied by, per output, if the weights have scales.
+    scales: Option<&'a [f32]>,
+    /// What rows are multiplied by, per input, likewise.
+    columns: Option<&'a [f32]>,
     bias: Option<&'a [f32]>,
     epilogue: Epilogue,
     y: Split<'a>,
@@ -61,10 +65,11 @@ pub(crate) fn linear(
     bias: Option<&[f32]>,
     epilogue: Epilogue,
 ) {
-    match w.dtype() {
-        Dtype::F32 => Call::<f32>::new(y, x, w, bias, epilogue).run(set, pool),
-        Dtype::F16 => Call::<f16>::new(y, x, w, bias, epilogue).run(set, pool),
-        Dtype::Bf16 => Call::<bf16>::new(y, x, w, bias, epilogue).run(set, pool),
+    match w.kept() {
+        Kept::Float(Dtype::F32) => Call::<f32>::new(y, x, w, bias, epilogue).run(set, pool),
+        Kept::Float(Dtype::F16) => Call::<f16>::new(y, x, w, bias, epilogue).run(set, pool),
+        Kept::Float(Dtype::Bf16) => Call::<bf16>::new(y, x, w, bias, epilogue).run(set, pool),
+        Kept::Int8 => Call::<i8>::new(y, x, w, bias, epilogue).run(set, pool),
     }
 }
 
@@ -80,11 +85,16 @@ impl<'a, E: Element + AnyBitPattern> Call<'a, E> {
         let n_rows = y.len().checked_div(n_out).unwrap_or(0);
         assert!(n_rows == 0 || x.data.len() >= (n_rows - 1) * x.stride + n_in);
         assert!(y.len() == n_rows * n_out && bias.is_none_or(|b| b.len() == n_out));
+        let (scales, columns) = w.scales().unzip();
+        assert!(scales.is_none_or(|scales| scales.len() == n_out));
+        assert!(columns.is_none_or(|columns| columns.len() == n_in));
         let w = w.elements();
         assert!(w.len() >= n_out.next_multiple_of(PANEL) * n_in);
         Self {
             x,
             w,
+            scales,
+            columns,
             bias,
             epilogue,
             y: Split::new(y),
@@ -111,9 +121,9 @@ impl<'a, E: Element + AnyBitPattern> Call<'a, E> {
         let even = n_panels.div_ceil(8 * pool.n_threads());
         let for_bytes = TASK_BYTES.div_ceil((self.n_in * PANEL * size_of::<E>()).max(1));
         let panels = even.max(for_bytes).next_multiple_of(FEW_PANELS);
-        // One row is read where it is.
+        // One row is read where it is, unless it is to be scaled.
         let n_copied = match self.n_rows {
-            1 => 0,
+            1 if self.columns.is_none() => 0,
             n_rows => n_rows * self.n_in.div_ceil(CHUNK) * PLACE,
         };
         pool.run(n_panels.div_ceil(panels), &|task| {
@@ -158,11 +168,18 @@ impl<'a, E: Element + AnyBitPattern> Call<'a, E> {
             .map(move |k| (k, CHUNK.min(n_in - k)))
     }
 
-    /// Copies `len` elements from `k` of rows from `first` on, as many as there is room for.
+    /// Copies `len` elements from `k` of rows from `first` on, as many as there is room for, scaled.
     #[inline(always)]
     fn copy_rows(&self, to: &mut [f32], first: usize, (k, len): (usize, usize)) {
         for (i, to) in to.chunks_exact_mut(PLACE).enumerate() {
-            to[..len].copy_from_slice(&self.x.data[(first + i) * self.x.stride + k..][..len]);
+            let (to, row) = (&mut to[..len], (first + i) * self.x.stride + k);
+            to.copy_from_slice(&self.x.data[row..][..len]);
+            if let Some(columns) = self.columns {
+                let scales = &columns[k..][..len];
+                to.iter_mut()
+                    .zip(scales)
+                    .for_each(|(to, scale)| *to *= scale);
+            }
         }
     }
 
@@ -182,13 +199,16 @@ impl<'a, E: Element + AnyBitPattern> Call<'a, E> {
         let sums = &sums[..sums.len().min(self.n_out - from)];
         // SAFETY: the caller's.
         let y = unsafe { self.y.take(row * self.n_out + from, sums.len()) };
-        let bias = self.bias.map(|bias| &bias[from..][..sums.len()]);
+        let [scales, bias] = [self.scales, self.bias].map(|v| v.map(|v| &v[from..][..sums.len()]));
         for (i, (y, sums)) in y
             .chunks_mut(S::LANES)
             .zip(sums.chunks(S::LANES))
             .enumerate()
         {
             let mut v = s.read(sums);
+            if let Some(scales) = scales {
+                v = s.mul(v, s.read(&scales[i * S::LANES..][..sums.len()]));
+            }
             if let Some(bias) = bias {
                 v = s.add(v, s.read(&bias[i * S::LANES..][..sums.len()]));
             }
@@ -207,7 +227,7 @@ struct FewRows<'a, E> {
     call: &'a Call<'a, E>,
     /// From the first to before the second.
     panels: (usize, usize),
-    /// Room for the rows, `[chunks of K, n_rows, PLACE]`, if there are several.
+    /// Room for the rows, `[chunks of K, n_rows, PLACE]`, unless there is one that is read where it is.
     copied: &'a mut [f32],
 }
 
@@ -230,9 +250,9 @@ impl<E: Element + AnyBitPattern> Vectorized for FewRows<'_, E> {
         for panel in (panels.0..panels.1).step_by(FEW_PANELS) {
             sums.fill(0.0);
             for (chunk, (k, len)) in call.chunks().enumerate() {
-                let x = match n_rows {
-                    1 => &call.x.data[k..],
-                    _ => &copied[chunk * n_rows * PLACE..],
+                let x = match copied.is_empty() {
+                    true => &call.x.data[k..],
+                    false => &copied[chunk * n_rows * PLACE..],
                 };
                 let operands = Operands {
                     x: x.as_ptr(),

@@ -5,12 +5,13 @@ mod bytes;
 mod flash;
 mod halves;
 mod packed;
+mod stored_bytes;
 
 use half::{bf16, f16};
 use proptest::prelude::*;
 
 use crate::{
-    AttentionShape, Dtype, Epilogue, Isa, Kernels, Matrix, MatrixData, Maxima, Pool, Rows,
+    AttentionShape, Dtype, Epilogue, Isa, Kept, Kernels, Matrix, MatrixData, Maxima, Pool, Rows,
     StoredMatrix, scalar,
 };
 
@@ -81,6 +82,13 @@ impl Random {
 }
 
 const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
+/// What matrices are, and what they are kept as.
+const KEPT: [(Dtype, Kept); 4] = [
+    (Dtype::F32, Kept::Float(Dtype::F32)),
+    (Dtype::F16, Kept::Float(Dtype::F16)),
+    (Dtype::Bf16, Kept::Float(Dtype::Bf16)),
+    (Dtype::F32, Kept::Int8),
+];
 const EPILOGUES: [Epilogue; 3] = [Epilogue::Store, Epilogue::Gelu, Epilogue::Add];
 
 /// One shape of `linear` on every set, against the oracle.
@@ -89,7 +97,7 @@ fn check_linear(
     n_out: usize,
     n_in: usize,
     stride: usize,
-    dtype: Dtype,
+    (dtype, kept): (Dtype, Kept),
     epilogue: Epilogue,
     with_bias: bool,
 ) {
@@ -102,7 +110,7 @@ fn check_linear(
     let before = random.vec(n * n_out);
     let mut want = before.clone();
     let pool = Pool::new(2);
-    let stored = Kernels::detect().store_weights(&pool, &w, dtype);
+    let stored = Kernels::detect().store_weights(&pool, &w, kept);
     scalar::linear(&mut want, x, &stored, bias, epilogue);
     let mut weights = vec![0.0; n_in];
     for kernels in sets() {
@@ -115,7 +123,7 @@ fn check_linear(
             let bound = SUM_ERROR * (magnitude + 1.0);
             assert!(
                 (y - want).abs() <= bound,
-                "{}: [{n}, {n_out}, {n_in}] / {stride} {dtype:?} {epilogue:?} {i}: {y}, not {want} within {bound}",
+                "{}: [{n}, {n_out}, {n_in}] / {stride} {kept:?} {epilogue:?} {i}: {y}, not {want} within {bound}",
                 kernels.isa()
             );
         }
@@ -128,13 +136,13 @@ fn linear_matches_scalar_on_awkward_sizes() {
         for (j, &n_out) in [0, 1, 3, 4, 5, 31, 33, 100].iter().enumerate() {
             for (l, &n) in [0, 1, 2, 5, 6, 7, 24, 25, 31].iter().enumerate() {
                 // Each dtype and epilogue meets each size, but not each pair of sizes.
-                let (dtype, epilogue) = (DTYPES[(i + j + l) % 3], EPILOGUES[(i + l) % 3]);
+                let (kept, epilogue) = (KEPT[(i + j + l) % 4], EPILOGUES[(i + l) % 3]);
                 check_linear(
                     n,
                     n_out,
                     n_in,
                     n_in + l % 2 * 3,
-                    dtype,
+                    kept,
                     epilogue,
                     (i + j) % 2 == 0,
                 );
@@ -148,10 +156,10 @@ fn linear_matches_scalar_on_several_tiles_and_chunks() {
     if cfg!(miri) {
         return;
     }
-    for dtype in DTYPES {
-        check_linear(200, 103, 5120, 5120, dtype, Epilogue::Store, true);
-        check_linear(389, 200, 1281, 1281, dtype, Epilogue::Gelu, true);
-        check_linear(1, 5000, 384, 384, dtype, Epilogue::Add, false);
+    for kept in KEPT {
+        check_linear(200, 103, 5120, 5120, kept, Epilogue::Store, true);
+        check_linear(389, 200, 1281, 1281, kept, Epilogue::Gelu, true);
+        check_linear(1, 5000, 384, 384, kept, Epilogue::Add, false);
     }
 }
 
@@ -164,7 +172,7 @@ fn linear_reads_overlapping_rows_as_a_convolution_does() {
         (20, 3 * 31, 31),
         (30, 5, 0),
     ] {
-        check_linear(n, 33, n_in, stride, Dtype::F16, Epilogue::Gelu, true);
+        check_linear(n, 33, n_in, stride, KEPT[1], Epilogue::Gelu, true);
     }
 }
 
@@ -183,10 +191,11 @@ fn stored_weights_are_those_of_the_matrix() {
             let w = Random(9).matrix(n_out, n_in, dtype);
             let (mut found, mut want) = (vec![0.0; n_in], vec![0.0; n_in]);
             for kernels in all_sets() {
-                let stored = kernels.store_weights(&Pool::new(2), &w, dtype);
+                let kept = Kept::Float(dtype);
+                let stored = kernels.store_weights(&Pool::new(2), &w, kept);
                 assert_eq!(
-                    (stored.n_out(), stored.n_in(), stored.dtype()),
-                    (n_out, n_in, dtype)
+                    (stored.n_out(), stored.n_in(), stored.kept()),
+                    (n_out, n_in, kept)
                 );
                 for out in 0..n_out {
                     stored.copy_row(out, &mut found);
@@ -203,10 +212,10 @@ fn stored_weights_are_those_of_the_matrix() {
 fn linear_is_the_same_bits_on_every_set() {
     let (n_out, n_in) = if cfg!(miri) { (33, 9) } else { (103, 1283) };
     let mut random = Random(3);
-    for (dtype, n) in DTYPES.into_iter().zip([1, 7, 61]) {
+    for ((dtype, kept), n) in KEPT.into_iter().zip([1, 7, 61, 5]) {
         let x = random.vec(n * n_in);
         let w = random.matrix(n_out, n_in, dtype);
-        let w = Kernels::detect().store_weights(&Pool::new(1), &w, dtype);
+        let w = Kernels::detect().store_weights(&Pool::new(1), &w, kept);
         let x = Rows {
             data: &x,
             stride: n_in,
@@ -244,11 +253,11 @@ fn linear_bits(
 }
 
 /// Rows alone, in groups and all together, with one thread and with several, give the same bits.
-fn check_independence(n: usize, n_out: usize, n_in: usize, dtype: Dtype) {
+fn check_independence(n: usize, n_out: usize, n_in: usize, (dtype, kept): (Dtype, Kept)) {
     let mut random = Random(n_in as u64);
     let x = random.vec(n * n_in);
     let w = random.matrix(n_out, n_in, dtype);
-    let w = Kernels::detect().store_weights(&Pool::new(1), &w, dtype);
+    let w = Kernels::detect().store_weights(&Pool::new(1), &w, kept);
     let bias = random.vec(n_out);
     let rows = |first: usize| Rows {
         data: &x[first * n_in..],
@@ -282,13 +291,13 @@ fn check_independence(n: usize, n_out: usize, n_in: usize, dtype: Dtype) {
 #[test]
 fn a_row_of_linear_is_the_same_bits_alone_and_among_others_and_on_any_threads() {
     if cfg!(miri) {
-        check_independence(26, 9, 5, Dtype::F16);
+        check_independence(26, 9, 5, KEPT[1]);
         return;
     }
-    for dtype in DTYPES {
-        check_independence(61, 70, 384, dtype);
-        check_independence(27, 129, 1283, dtype);
-        check_independence(210, 33, 300, dtype);
+    for kept in KEPT {
+        check_independence(61, 70, 384, kept);
+        check_independence(27, 129, 1283, kept);
+        check_independence(210, 33, 300, kept);
     }
 }
 
@@ -744,7 +753,7 @@ fn widening_is_exact_for_every_half_and_bfloat16() {
             .iter()
             .flat_map(|w| sets().into_iter().map(move |k| (w, k)))
         {
-            let stored = kernels.store_weights(&Pool::new(1), w, w.dtype());
+            let stored = kernels.store_weights(&Pool::new(1), w, Kept::Float(w.dtype()));
             for n in [1, 30] {
                 let mut y = vec![0.0; n * w.n_rows()];
                 kernels.linear(
@@ -799,7 +808,7 @@ fn shapes_that_do_not_fit_are_refused() {
     let kernels = Kernels::detect();
     let pool = Pool::new(1);
     let w = Matrix::new(4, 3, MatrixData::F32(vec![0.0; 12]));
-    let w = kernels.store_weights(&pool, &w, Dtype::F32);
+    let w = kernels.store_weights(&pool, &w, Kept::Float(Dtype::F32));
     let refused = |f: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err();
     let linear = |n_y: usize, n_x: usize, stride: usize, n_bias: usize| {
         let (x, bias) = (vec![0.0; n_x], vec![0.0; n_bias]);
@@ -845,14 +854,14 @@ proptest! {
 
     #[test]
     fn linear_matches_scalar_on_any_shape(
-        n in 0usize..40, n_out in 0usize..80, n_in in 0usize..200, stride in 0usize..210, dtype in 0usize..3, epilogue in 0usize..3,
+        n in 0usize..40, n_out in 0usize..80, n_in in 0usize..200, stride in 0usize..210, kept in 0..KEPT.len(), epilogue in 0usize..3,
     ) {
-        check_linear(n, n_out, n_in, stride, DTYPES[dtype], EPILOGUES[epilogue], stride % 2 == 0);
+        check_linear(n, n_out, n_in, stride, KEPT[kept], EPILOGUES[epilogue], stride % 2 == 0);
     }
 
     #[test]
-    fn rows_are_independent_on_any_shape(n in 1usize..40, n_out in 1usize..40, n_in in 0usize..100, dtype in 0usize..3) {
-        check_independence(n, n_out, n_in, DTYPES[dtype]);
+    fn rows_are_independent_on_any_shape(n in 1usize..40, n_out in 1usize..40, n_in in 0usize..100, kept in 0..KEPT.len()) {
+        check_independence(n, n_out, n_in, KEPT[kept]);
     }
 
     #[test]

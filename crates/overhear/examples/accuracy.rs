@@ -19,7 +19,13 @@ use overhear::score::{Errors, align};
 use overhear::{Audio, ComputeType, Language, Model, ModelOptions, TranscribeOptions};
 use serde_json::Value;
 
-const TYPES: [ComputeType; 3] = [ComputeType::F16, ComputeType::Bf16, ComputeType::Int8];
+const TYPES: [ComputeType; 5] = [
+    ComputeType::F16,
+    ComputeType::Bf16,
+    ComputeType::Int8,
+    ComputeType::Int8Float32,
+    ComputeType::Int8Bfloat16,
+];
 
 /// A line of the manifest.
 struct Clip {

@@ -15,7 +15,13 @@ use overhear::{
     log_mel_spectrogram,
 };
 
-const TYPES: [ComputeType; 3] = [ComputeType::F16, ComputeType::Bf16, ComputeType::Int8];
+const TYPES: [ComputeType; 5] = [
+    ComputeType::F16,
+    ComputeType::Bf16,
+    ComputeType::Int8,
+    ComputeType::Int8Float32,
+    ComputeType::Int8Bfloat16,
+];
 /// Samples of a window, and of the shortest that is taken.
 const WINDOW: usize = 30 * 16_000;
 const SHORTEST: usize = 5 * 16_000;
@@ -58,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    println!("type   divergence  +-        other token  where sure  tokens");
+    println!("type           divergence  +-        other token  where sure  tokens");
     for (compute_type, sums) in TYPES.iter().zip(&sums) {
         let n: usize = sums.windows.iter().map(|(_, n)| n).sum();
         let mean = sums.windows.iter().map(|(sum, _)| sum).sum::<f64>() / n as f64;
@@ -66,7 +72,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let error = sums.windows.iter().map(deviation).sum::<f64>().sqrt() / n as f64;
         let percent = |count: usize| 100.0 * count as f64 / n as f64;
         println!(
-            "{:<6} {mean:.6}    {error:.6}  {:>9.2} %  {:>8.2} %  {n}",
+            "{:<14} {mean:.6}    {error:.6}  {:>9.2} %  {:>8.2} %  {n}",
             compute_type.name(),
             percent(sums.n_flips),
             percent(sums.n_sure_flips),

@@ -7,15 +7,19 @@ mod common;
 use std::alloc::System;
 use std::ops::ControlFlow;
 
-use overhear::{Audio, Event, Model, ModelOptions, TranscribeOptions};
+use overhear::{Audio, ComputeType, Event, Model, ModelOptions, TranscribeOptions};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Allocations up to each token of a one-window clip.
-fn allocations_by_token(options: &TranscribeOptions) -> Vec<usize> {
-    let model = Model::open(common::nano(), &ModelOptions::default()).unwrap();
+fn allocations_by_token(compute_type: ComputeType, options: &TranscribeOptions) -> Vec<usize> {
+    let model_options = ModelOptions {
+        compute_type,
+        ..ModelOptions::default()
+    };
+    let model = Model::open(common::nano(), &model_options).unwrap();
     let audio = Audio::open(common::fixtures().join("audio/jfk.flac")).unwrap();
     let mut counts = Vec::with_capacity(1000);
     let mut on_event = |event: Event<'_>| {
@@ -47,8 +51,15 @@ fn steady_steps_allocate_nothing() {
         patience: Some(2.0),
         ..greedy.clone()
     };
-    for options in [greedy, sampled, beams] {
-        let counts = allocations_by_token(&options);
+    let (auto, mixed) = (ComputeType::Auto, ComputeType::Int8Bfloat16);
+    for (compute_type, options) in [
+        (auto, &greedy),
+        (auto, &sampled),
+        (auto, &beams),
+        (ComputeType::Int8Float32, &beams),
+        (mixed, &beams),
+    ] {
+        let counts = allocations_by_token(compute_type, options);
         assert!(counts.len() > 10, "{} tokens", counts.len());
         // The second step may still grow what later ones use again, and a beam that ends is put aside.
         let steps = counts[2..].windows(2);

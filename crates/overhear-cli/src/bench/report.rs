@@ -89,7 +89,7 @@ impl Limits {
     /// Operations per second of the unit that a compute type runs on, if the machine has it.
     pub(super) fn arithmetic(&self, compute_type: &str) -> Option<f64> {
         let giga = match compute_type {
-            "bf16" => self.bf16_gflop_s,
+            "bf16" | "int8_bfloat16" => self.bf16_gflop_s,
             "int8" => self.int8_gop_s,
             _ => self.f32_gflop_s,
         };

@@ -20,6 +20,7 @@ impl Work {
         // Bytes of a weight, and of an element of the cross-attention keys and values.
         let (weight_bytes, cache_bytes) = match model.compute_type() {
             "int8" => (1.0, 1.0),
+            "int8_float32" | "int8_bfloat16" => (1.0, 2.0),
             "bf16" | "f16" => (2.0, 2.0),
             _ => (dtype_bytes, 4.0),
         };

@@ -96,6 +96,21 @@ impl Element for bf16 {
     }
 }
 
+impl Element for i8 {
+    const ZERO: Self = 0;
+
+    #[inline(always)]
+    fn as_f32(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V {
+        // SAFETY: the caller's.
+        unsafe { simd.load_i8(from) }
+    }
+}
+
 /// `from` as f32.
 #[inline(always)]
 pub(crate) fn widen<S: Simd, E: Element>(s: S, to: &mut [f32], from: &[E]) {

@@ -171,6 +171,12 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
     /// They must be readable.
     unsafe fn load_bf16(self, from: *const half::bf16) -> Self::V;
 
+    /// Widens the `LANES` signed bytes at `from`, exactly.
+    ///
+    /// # Safety
+    /// They must be readable.
+    unsafe fn load_i8(self, from: *const i8) -> Self::V;
+
     /// Rounds the lanes to IEEE halves, to nearest even, and writes them to `to`.
     ///
     /// # Safety

@@ -90,6 +90,17 @@ unsafe impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn load_i8(self, from: *const i8) -> float32x4_t {
+        // SAFETY: the caller vouches for 4 bytes.
+        let bytes = unsafe { from.cast::<u32>().read_unaligned() };
+        // SAFETY: `self` proves NEON.
+        unsafe {
+            let wide = vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(bytes)));
+            vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn store_f16(self, to: *mut f16, v: float32x4_t) {
         // SAFETY: `self` proves NEON; the caller vouches for 8 bytes.
         unsafe { vst1_u16(to.cast(), vreinterpret_u16_f16(vcvt_f16_f32(v))) }

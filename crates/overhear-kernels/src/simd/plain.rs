@@ -50,6 +50,10 @@ unsafe impl Simd for Plain {
         // SAFETY: the caller's.
         std::array::from_fn(|i| unsafe { *from.add(i) }.to_f32())
     }
+    unsafe fn load_i8(self, from: *const i8) -> [f32; 4] {
+        // SAFETY: the caller's.
+        std::array::from_fn(|i| f32::from(unsafe { *from.add(i) }))
+    }
     unsafe fn store_f16(self, to: *mut f16, v: [f32; 4]) {
         // SAFETY: the caller's.
         (0..4).for_each(|i| unsafe { *to.add(i) = f16::from_f32(v[i]) });

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use super::{ATTENTION_ERROR, AWKWARD, Random, sets};
-use crate::{AttentionShape, Dtype, Kernels, Matrix, MatrixData, Pool, Rows, scalar};
+use crate::{AttentionShape, Dtype, Kept, Kernels, Matrix, MatrixData, Pool, Rows, scalar};
 
 /// One shape of attention over halves on every set: close to the oracle, and the bits of attention over the same
 /// numbers in f32, on any threads.
@@ -186,9 +186,9 @@ fn weights_of_every_dtype_are_narrowed_and_halves_stay_as_they_are() {
             (MatrixData::Bf16(floats.clone()), &of_floats),
         ] {
             let w = Matrix::new(300, 71, data);
-            let narrow = kernels.store_weights(&Pool::new(2), &w, Dtype::F16);
+            let narrow = kernels.store_weights(&Pool::new(2), &w, Kept::Float(Dtype::F16));
             assert_eq!((narrow.n_out(), narrow.n_in()), (300, 71));
-            assert_eq!(narrow.dtype(), Dtype::F16);
+            assert_eq!(narrow.kept(), Kept::Float(Dtype::F16));
             let mut row = [0.0; 71];
             for (out, want) in want.chunks_exact(71).enumerate() {
                 narrow.copy_row(out, &mut row);

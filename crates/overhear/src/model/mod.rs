@@ -50,10 +50,27 @@ pub enum ComputeType {
     /// The linear layers in bytes: weights quantised at load with a scale per output, activations on the fly with a
     /// scale and a middle per row; convolutions and attention as [`ComputeType::Bf16`].
     Int8,
+    /// The decoder's weights in bytes with scales per output and per input, multiplied by activations in f32; the keys and
+    /// values of cross-attention as [`ComputeType::F16`], all else as [`ComputeType::F32`].
+    Int8Float32,
+    /// The same, with the encoder and cross-attention as [`ComputeType::Bf16`]. Other activations of the decoder are f32.
+    Int8Bfloat16,
 }
 
 impl ComputeType {
-    /// The name on the command line: `auto`, `f32`, `f16`, `bf16`, `int8`.
+    /// Every type, as listed to users.
+    pub const ALL: [Self; 7] = [
+        Self::Auto,
+        Self::F32,
+        Self::F16,
+        Self::Bf16,
+        Self::Int8,
+        Self::Int8Float32,
+        Self::Int8Bfloat16,
+    ];
+
+    /// The name on the command line: `auto`, `f32`, `f16`, `bf16`, `int8`, and CTranslate2's `int8_float32` and
+    /// `int8_bfloat16`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -62,13 +79,15 @@ impl ComputeType {
             ComputeType::F16 => "f16",
             ComputeType::Bf16 => "bf16",
             ComputeType::Int8 => "int8",
+            ComputeType::Int8Float32 => "int8_float32",
+            ComputeType::Int8Bfloat16 => "int8_bfloat16",
         }
     }
 
     /// The type of this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Auto, Self::F32, Self::F16, Self::Bf16, Self::Int8]
+        Self::ALL
             .into_iter()
             .find(|compute_type| compute_type.name() == name)
     }
@@ -85,16 +104,18 @@ impl ComputeType {
         .all(|n| n.is_multiple_of(2));
         match self {
             Self::Auto if is_even && kernels.is_native(Packing::Bf16) => {
-                Ok((Self::Bf16, Format::Packed(Packing::Bf16)))
+                Ok((Self::Bf16, Format::BF16))
             }
-            Self::Auto | Self::F32 => Ok((Self::F32, Format::Exact)),
+            Self::Auto | Self::F32 => Ok((Self::F32, Format::F32)),
             Self::F16 => Ok((self, Format::F16)),
-            Self::Bf16 | Self::Int8 if !is_even => Err(Error::Option {
+            Self::Int8Float32 => Ok((self, Format::INT8_FLOAT32)),
+            Self::Bf16 | Self::Int8 | Self::Int8Bfloat16 if !is_even => Err(Error::Option {
                 name: "compute_type",
                 reason: format!("{} needs heads and mel bins of even size", self.name()),
             }),
-            Self::Bf16 => Ok((self, Format::Packed(Packing::Bf16))),
-            Self::Int8 => Ok((self, Format::Packed(Packing::Int8))),
+            Self::Bf16 => Ok((self, Format::BF16)),
+            Self::Int8 => Ok((self, Format::INT8)),
+            Self::Int8Bfloat16 => Ok((self, Format::INT8_BFLOAT16)),
         }
     }
 }
@@ -289,7 +310,7 @@ impl Model {
         self.inner.dtype.name()
     }
 
-    /// The arithmetic in use: `f32`, `f16`, `bf16` or `int8`.
+    /// The arithmetic in use, by [`ComputeType::name`]; never `auto`.
     #[must_use]
     pub fn compute_type(&self) -> &'static str {
         self.inner.compute_type.name()

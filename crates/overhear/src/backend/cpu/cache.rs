@@ -3,11 +3,11 @@
 use bytemuck::zeroed_vec;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use overhear_kernels::{ByteKeysValues, Epilogue, KeysValues, Packing, Rows};
+use overhear_kernels::{ByteKeysValues, Epilogue, KeysValues, Rows};
 
 use super::layers::Compute;
 use super::packed::PackedScratch;
-use super::weights::{Decoder, Format, Linear};
+use super::weights::{CrossFormat, Decoder, Linear};
 use crate::ModelDimensions;
 
 /// Keys and values of self-attention: per layer `[n_rows, n_text_ctx, 2 * n_state]`, the key before the value.
@@ -167,18 +167,18 @@ impl SelfCache {
 }
 
 impl CrossCache {
-    pub(super) fn new(dims: &ModelDimensions, n_slots: usize, format: Format) -> Self {
+    pub(super) fn new(dims: &ModelDimensions, n_slots: usize, format: CrossFormat) -> Self {
         let (n_ctx, n_state) = (dims.n_audio_ctx, dims.n_text_state);
         let (n_layer, size) = (dims.n_text_layer, n_slots * n_ctx * 2 * n_state);
         let head_dim = n_state / dims.n_text_head;
         let layers = match format {
-            Format::Exact => Layers::F32((0..n_layer).map(|_| vec![0.0; size]).collect()),
-            Format::F16 => Layers::F16((0..n_layer).map(|_| zeroed_vec(size)).collect()),
-            Format::Packed(Packing::Bf16) => {
+            CrossFormat::F32 => Layers::F32((0..n_layer).map(|_| vec![0.0; size]).collect()),
+            CrossFormat::F16 => Layers::F16((0..n_layer).map(|_| zeroed_vec(size)).collect()),
+            CrossFormat::Bf16 => {
                 let slot = KeysValues::new(dims.n_text_head, head_dim, n_ctx);
                 Layers::Packed(vec![vec![slot; n_slots]; n_layer])
             }
-            Format::Packed(Packing::Int8) => {
+            CrossFormat::Int8 => {
                 let slot = ByteKeysValues::new(dims.n_text_head, head_dim, n_ctx);
                 Layers::Bytes(vec![vec![slot; n_slots]; n_layer])
             }

@@ -5,7 +5,7 @@ use overhear_kernels::{AttentionShape, Epilogue, Kernels, Packing, Rows};
 use super::cache::{CrossCache, SelfCache, Slot};
 use super::layers::Compute;
 use super::packed::PackedScratch;
-use super::weights::{CrossAttention, Decoder, SelfAttention};
+use super::weights::{CrossAttention, Decoder, SelfAttention, Weight};
 use crate::ModelDimensions;
 use crate::backend::{Batch, BatchRow};
 
@@ -167,12 +167,18 @@ impl Step<'_> {
     ) {
         let (c, n_state) = (self.compute, self.dims.n_text_state);
         if let Slot::Packed(_) = cache.slot(layer, 0) {
-            let (query, out) = (attn.query.packed(), attn.out.packed());
             let groups = self.batch.rows.chunk_by(same_slot).map(|rows| {
                 let n = rows.iter().map(|row| row.n_tokens).sum();
                 (n, cache.slot(layer, rows[0].slot).packed())
             });
-            return packed.cross_attention(c, x, &attn.norm, query, out, groups);
+            if let Weight::Packed(_) = attn.out.weight {
+                let (query, out) = (attn.query.packed(), attn.out.packed());
+                return packed.cross_attention(c, x, &attn.norm, query, out, groups);
+            }
+            let (query, out) = (attn.query.parts(), attn.out.parts());
+            c.norm_linear(q, x, Some(&attn.norm), query, Epilogue::Store, (h, packed));
+            packed.attention(c, h, q, n_state, groups);
+            return c.norm_linear(x, h, None, out, Epilogue::Add, (&mut [], packed));
         }
         let query = attn.query.parts();
         c.norm_linear(q, x, Some(&attn.norm), query, Epilogue::Store, (h, packed));

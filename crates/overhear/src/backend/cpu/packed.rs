@@ -108,8 +108,33 @@ impl PackedScratch {
         out: PackedLinear<'_>,
         groups: impl Iterator<Item = (usize, &'a KeysValues)>,
     ) {
-        let n_state = out.0.n_in();
         let n = self.linear_to_wide(c, x, Some(norm), query, Epilogue::Store);
+        self.attend(c, groups);
+        let rows = repack(c, &mut self.rows, &self.attended);
+        add(c, x, rows, n, out);
+    }
+
+    /// `out = attention(q)`, likewise. `q`, `out`: `[n, n_state]`.
+    pub(super) fn attention<'a>(
+        &mut self,
+        c: Compute<'_>,
+        out: &mut [f32],
+        q: &[f32],
+        n_state: usize,
+        groups: impl Iterator<Item = (usize, &'a KeysValues)>,
+    ) {
+        pack(c, &mut self.wide, q, n_state, None);
+        self.attend(c, groups);
+        self.attended.copy_widened(out);
+    }
+
+    /// `attended = attention(wide)`, likewise.
+    fn attend<'a>(
+        &mut self,
+        c: Compute<'_>,
+        groups: impl Iterator<Item = (usize, &'a KeysValues)>,
+    ) {
+        let (n, n_state) = self.wide.shape();
         self.attended.reset(n, n_state);
         let mut first = 0;
         for (n, keys_values) in groups {
@@ -119,8 +144,6 @@ impl PackedScratch {
                 .flash_attention(c.pool, attended, (q, n), keys_values);
             first += n;
         }
-        let rows = repack(c, &mut self.rows, &self.attended);
-        add(c, x, rows, n, out);
     }
 
     /// Computes for each layer the keys and values of `x`, `[n, n_in]`, and gives them to `keep`.

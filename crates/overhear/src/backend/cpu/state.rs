@@ -24,12 +24,11 @@ pub(super) struct CpuState {
 impl CpuState {
     pub(super) fn new(shared: Arc<Shared>, n_slots: usize, n_rows: usize) -> Self {
         let (dims, format) = (&shared.dims, shared.weights.format);
-        let packing = format.packing();
         Self {
-            encoder: EncoderScratch::new(dims, packing),
-            decoder: DecoderScratch::new(dims, n_rows, packing),
+            encoder: EncoderScratch::new(dims, format.encoder_packing()),
+            decoder: DecoderScratch::new(dims, n_rows, format.decoder_packing()),
             self_cache: SelfCache::new(dims, n_rows),
-            cross_cache: CrossCache::new(dims, n_slots, format),
+            cross_cache: CrossCache::new(dims, n_slots, format.cross),
             alignment: AlignmentScratch::default(),
             shared,
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use half::{bf16, f16};
-use overhear_kernels::{Dtype, Kernels, Packing, Pool};
+use overhear_kernels::{Dtype, Kept, Kernels, Pool};
 
 use super::weights::Weight;
 use super::{CpuBackend, Format, Packer, Weights};
@@ -15,18 +15,20 @@ use crate::{LogMel, TokenId};
 /// Attention sums in another order when queries share a pass over the keys; logits are of the order of 10.
 const TOLERANCE: f32 = 1e-4;
 
-const FORMATS: [Format; 4] = [
-    Format::Exact,
+const FORMATS: [Format; 6] = [
+    Format::F32,
     Format::F16,
-    Format::Packed(Packing::Bf16),
-    Format::Packed(Packing::Int8),
+    Format::BF16,
+    Format::INT8,
+    Format::INT8_FLOAT32,
+    Format::INT8_BFLOAT16,
 ];
 
 /// Start of transcript, English, transcribe, no timestamps, and some text.
 const TOKENS: [TokenId; 9] = [50258, 50259, 50359, 50363, 440, 3440, 307, 322, 7776];
 
 fn backend() -> CpuBackend {
-    backend_in(Format::Exact)
+    backend_in(Format::F32)
 }
 
 /// The backend of a compute type.
@@ -296,14 +298,14 @@ fn align_tokens(
 
 #[test]
 fn alignment_gives_the_probabilities_that_decoding_gives() {
-    for format in [Format::Exact, Format::F16] {
+    for format in [Format::F32, Format::F16, Format::INT8_FLOAT32] {
         check_alignment_gives_the_probabilities(&backend_in(format), &ALIGNED);
     }
     // The self-attention of more than eight tokens at once sums in another order than that of one, and that last bit can
     // turn a rounding over.
     let eight = [&ALIGNED[..7], &ALIGNED[9..]].concat();
-    for packing in [Packing::Bf16, Packing::Int8] {
-        check_alignment_gives_the_probabilities(&backend_in(Format::Packed(packing)), &eight);
+    for format in [Format::BF16, Format::INT8, Format::INT8_BFLOAT16] {
+        check_alignment_gives_the_probabilities(&backend_in(format), &eight);
     }
 }
 
@@ -381,10 +383,12 @@ fn check_alignment_leaves_nothing_behind(backend: &CpuBackend) {
 
 /// Relative to the largest logit: bfloat16 has 8 bits, int8 less than 7 of a row's largest, over a dozen layers. f16 has
 /// three bits more than bfloat16.
-const ROUNDED: [(Format, f32); 3] = [
+const ROUNDED: [(Format, f32); 5] = [
     (Format::F16, 0.03 / 8.0),
-    (Format::Packed(Packing::Bf16), 0.03),
-    (Format::Packed(Packing::Int8), 0.15),
+    (Format::BF16, 0.03),
+    (Format::INT8, 0.15),
+    (Format::INT8_FLOAT32, 0.03),
+    (Format::INT8_BFLOAT16, 0.03),
 ];
 
 #[test]
@@ -429,7 +433,7 @@ fn f16_is_the_same_bits_whichever_dtype_the_checkpoint_stores_the_same_numbers_i
         let Weight::Stored(embedding) = &backend.shared.weights.decoder.token_embedding else {
             unreachable!("f16 is stored");
         };
-        assert_eq!(embedding.dtype(), Dtype::F16, "{dtype}");
+        assert_eq!(embedding.kept(), Kept::Float(Dtype::F16), "{dtype}");
         decode(&mut *state(&backend, 1, 1), &[(0, 0, &TOKENS)])
     });
     assert_eq!(expected, from_bf16);

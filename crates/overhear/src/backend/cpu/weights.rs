@@ -1,7 +1,7 @@
 //! The weights, in the checkpoint's dtype, in f16, or packed, as the compute type wants them, with what is always used
 //! together stored together.
 
-use overhear_kernels::{Dtype, Kernels, Matrix, PackedMatrix, Packing, Pool, StoredMatrix};
+use overhear_kernels::{Dtype, Kept, Kernels, Matrix, PackedMatrix, Packing, Pool, StoredMatrix};
 
 use super::packed::PackedLinear;
 use crate::Result;
@@ -15,7 +15,7 @@ pub(super) struct Linear {
 
 /// A matrix `[n_out, n_in]`.
 pub(super) enum Weight {
-    /// As in the checkpoint, exact; or in f16.
+    /// As in the checkpoint, exact; in f16; or in bytes, multiplied by f32.
     Stored(StoredMatrix),
     /// Rounded to bfloat16 or quantised.
     Packed(PackedMatrix),
@@ -49,24 +49,95 @@ impl Linear {
     }
 }
 
-/// What a compute type means here: how weights, and the keys and values of cross-attention, are kept.
+/// What a compute type means here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// Weights as in the checkpoint, keys and values in f32.
+pub(crate) struct Format {
+    /// Weights of the encoder, and those that make keys and values of its output.
+    pub(super) encoder: WeightFormat,
+    /// All others of the decoder.
+    pub(super) decoder: WeightFormat,
+    pub(super) cross: CrossFormat,
+}
+
+/// How weights are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WeightFormat {
+    /// As in the checkpoint.
     Exact,
-    /// All in f16, widened to f32 as it is multiplied.
+    /// In f16, widened to f32 as they are multiplied.
     F16,
-    /// Weights packed, keys and values in bfloat16.
+    /// In bytes, likewise.
+    Int8,
+    /// Packed, multiplied by activations that are packed alike.
     Packed(Packing),
 }
 
+/// How the keys and values of cross-attention are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CrossFormat {
+    F32,
+    F16,
+    /// Packed bfloat16.
+    Bf16,
+    Int8,
+}
+
 impl Format {
-    /// How the weights are packed, if they are.
-    pub(super) fn packing(self) -> Option<Packing> {
+    pub(crate) const F32: Self = Self {
+        encoder: WeightFormat::Exact,
+        decoder: WeightFormat::Exact,
+        cross: CrossFormat::F32,
+    };
+    pub(crate) const F16: Self = Self {
+        encoder: WeightFormat::F16,
+        decoder: WeightFormat::F16,
+        cross: CrossFormat::F16,
+    };
+    pub(crate) const BF16: Self = Self {
+        encoder: WeightFormat::Packed(Packing::Bf16),
+        decoder: WeightFormat::Packed(Packing::Bf16),
+        cross: CrossFormat::Bf16,
+    };
+    pub(crate) const INT8: Self = Self {
+        encoder: WeightFormat::Packed(Packing::Int8),
+        decoder: WeightFormat::Packed(Packing::Int8),
+        cross: CrossFormat::Int8,
+    };
+    pub(crate) const INT8_FLOAT32: Self = Self {
+        encoder: WeightFormat::Exact,
+        decoder: WeightFormat::Int8,
+        cross: CrossFormat::F16,
+    };
+    pub(crate) const INT8_BFLOAT16: Self = Self {
+        decoder: WeightFormat::Int8,
+        ..Self::BF16
+    };
+
+    /// How the encoder's activations are packed, if they are.
+    pub(super) fn encoder_packing(self) -> Option<Packing> {
+        self.encoder.packing()
+    }
+
+    /// How the decoder's activations are packed, if any are: those of cross-attention at least.
+    pub(super) fn decoder_packing(self) -> Option<Packing> {
+        let of_cross = (self.cross == CrossFormat::Bf16).then_some(Packing::Bf16);
+        self.decoder.packing().or(of_cross)
+    }
+}
+
+impl WeightFormat {
+    /// What weights of `dtype` are stored as, or how they are packed.
+    fn keep(self, dtype: Dtype) -> std::result::Result<Kept, Packing> {
         match self {
-            Format::Exact | Format::F16 => None,
-            Format::Packed(packing) => Some(packing),
+            WeightFormat::Exact => Ok(Kept::Float(dtype)),
+            WeightFormat::F16 => Ok(Kept::Float(Dtype::F16)),
+            WeightFormat::Int8 => Ok(Kept::Int8),
+            WeightFormat::Packed(packing) => Err(packing),
         }
+    }
+
+    fn packing(self) -> Option<Packing> {
+        self.keep(Dtype::F32).err()
     }
 }
 
@@ -152,11 +223,15 @@ impl Weights {
     /// [`crate::Error::Model`] if a tensor is missing or has another shape.
     pub(crate) fn read(checkpoint: &Checkpoint, packer: Packer<'_>) -> Result<Self> {
         let dims = checkpoint.dims();
-        let reader = Reader { checkpoint, packer };
+        let reader = |format| Reader {
+            checkpoint,
+            packer,
+            format,
+        };
         Ok(Self {
             format: packer.format,
-            encoder: reader.encoder(dims)?,
-            decoder: reader.decoder(dims)?,
+            encoder: reader(packer.format.encoder).encoder(dims)?,
+            decoder: reader(packer.format.decoder).decoder(dims)?,
         })
     }
 }
@@ -165,6 +240,8 @@ impl Weights {
 struct Reader<'a> {
     checkpoint: &'a Checkpoint,
     packer: Packer<'a>,
+    /// What weights are brought into.
+    format: WeightFormat,
 }
 
 impl Reader<'_> {
@@ -210,12 +287,16 @@ impl Reader<'_> {
     fn decoder_block(&self, name: &str, dims: &ModelDimensions) -> Result<DecoderBlock> {
         let n_state = dims.n_text_state;
         let part = |part: &str| format!("{name}.cross_attn.{part}");
+        let of_window = Self {
+            format: self.packer.format.encoder,
+            ..*self
+        };
         Ok(DecoderBlock {
             attn: self.self_attention(name, n_state)?,
             cross_attn: CrossAttention {
                 norm: self.layer_norm(&format!("{name}.cross_attn_ln"), n_state)?,
                 query: self.linear(&[part("query")], n_state, n_state)?,
-                key_value: self.linear(
+                key_value: of_window.linear(
                     &[part("key"), part("value")],
                     n_state,
                     dims.n_audio_state,
@@ -267,27 +348,20 @@ impl Reader<'_> {
 
     /// The matrices `names`, each `[n_out, n_in]`, stacked.
     fn weight(&self, names: &[&str], n_out: usize, n_in: usize) -> Result<Weight> {
-        let Packer {
-            kernels,
-            pool,
-            format,
-        } = self.packer;
+        let Packer { kernels, pool, .. } = self.packer;
         let rows = self.checkpoint.rows(names, n_out, n_in)?;
         let Some(dtype) = rows.dtype() else {
             let matrix = self.checkpoint.matrix(names, n_out, n_in)?;
-            return Ok(self.bring(&matrix, format));
+            return Ok(self.bring(&matrix, self.format));
         };
         let (shape, read) = (rows.shape(), |first: usize, to: &mut [u8]| {
             rows.read(first, to)
         });
-        match format {
-            Format::Exact => kernels
-                .store_weights_from(pool, shape, dtype, dtype, read)
+        match self.format.keep(dtype) {
+            Ok(kept) => kernels
+                .store_weights_from(pool, shape, dtype, kept, read)
                 .map(Weight::Stored),
-            Format::F16 => kernels
-                .store_weights_from(pool, shape, dtype, Dtype::F16, read)
-                .map(Weight::Stored),
-            Format::Packed(packing) => kernels
+            Err(packing) => kernels
                 .pack_weights_from(pool, shape, dtype, packing, read)
                 .map(Weight::Packed),
         }
@@ -297,8 +371,8 @@ impl Reader<'_> {
     fn convolution(&self, name: &str, n_out: usize, n_in: usize) -> Result<Linear> {
         let weight = format!("{name}.weight");
         let matrix = self.checkpoint.convolution(&weight, n_out, n_in, 3)?;
-        let format = match self.packer.format {
-            Format::Packed(_) => Format::Packed(Packing::Bf16),
+        let format = match self.format {
+            WeightFormat::Packed(_) => WeightFormat::Packed(Packing::Bf16),
             format => format,
         };
         Ok(Linear {
@@ -308,13 +382,11 @@ impl Reader<'_> {
     }
 
     /// Brings `matrix` into `format`.
-    fn bring(&self, matrix: &Matrix, format: Format) -> Weight {
+    fn bring(&self, matrix: &Matrix, format: WeightFormat) -> Weight {
         let Packer { kernels, pool, .. } = self.packer;
-        let stored = |kept| Weight::Stored(kernels.store_weights(pool, matrix, kept));
-        match format {
-            Format::Exact => stored(matrix.dtype()),
-            Format::F16 => stored(Dtype::F16),
-            Format::Packed(packing) => Weight::Packed(kernels.pack_weights(pool, matrix, packing)),
+        match format.keep(matrix.dtype()) {
+            Ok(kept) => Weight::Stored(kernels.store_weights(pool, matrix, kept)),
+            Err(packing) => Weight::Packed(kernels.pack_weights(pool, matrix, packing)),
         }
     }
 

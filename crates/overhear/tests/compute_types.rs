@@ -1,0 +1,76 @@
+//! What the types with weights in bytes alone promise, on the bundled model and clips.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use overhear::{Audio, ComputeType, Model, ModelOptions, TokenId, TranscribeOptions};
+
+fn open(compute_type: ComputeType) -> Model {
+    let options = ModelOptions {
+        compute_type,
+        ..ModelOptions::default()
+    };
+    Model::open(common::nano(), &options).unwrap()
+}
+
+/// The bundled clips of voices that nano knows.
+fn clips() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(common::fixtures().join("audio")).unwrap();
+    let mut clips: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    clips.retain(|clip| {
+        let name = clip.file_name().unwrap().to_string_lossy();
+        name.starts_with("synth-")
+    });
+    clips.sort();
+    clips
+}
+
+/// The tokens of a clip, decoded greedily, and when its words begin.
+fn transcribe(model: &Model, clip: &Path, word_timestamps: bool) -> (Vec<TokenId>, Vec<f64>) {
+    let options = TranscribeOptions {
+        temperature: vec![0.0],
+        word_timestamps,
+        ..TranscribeOptions::default()
+    };
+    let transcript = model
+        .transcribe(&Audio::open(clip).unwrap(), &options)
+        .unwrap();
+    let tokens = transcript.segments.iter().flat_map(|s| s.tokens.clone());
+    let words = transcript
+        .segments
+        .iter()
+        .flat_map(|s| s.words.iter().flatten());
+    (tokens.collect(), words.map(|word| word.start).collect())
+}
+
+#[test]
+fn weights_in_bytes_give_the_tokens_and_words_of_f32_on_the_bundled_voices() {
+    let [exact, bytes] = [ComputeType::F32, ComputeType::Int8Float32].map(open);
+    for clip in clips() {
+        let [want, found] = [&exact, &bytes].map(|model| transcribe(model, &clip, true));
+        assert_eq!(found.0, want.0, "{}", clip.display());
+        assert_eq!(found.1.len(), want.1.len(), "{}", clip.display());
+        for (found, want) in found.1.iter().zip(&want.1) {
+            assert!(
+                (found - want).abs() < 0.1,
+                "{}: {found}, not {want}",
+                clip.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn names_are_those_of_the_command_line_and_come_back() {
+    for compute_type in ComputeType::ALL {
+        assert_eq!(ComputeType::parse(compute_type.name()), Some(compute_type));
+    }
+    assert_eq!(
+        open(ComputeType::Int8Float32).compute_type(),
+        "int8_float32"
+    );
+    assert_eq!(ComputeType::parse("int8_float16"), None);
+}
