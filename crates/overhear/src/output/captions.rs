@@ -21,19 +21,41 @@ pub(super) fn write_srt(
     Ok(())
 }
 
-/// WebVTT cues; `&` and `<` would begin an escape or a tag there and are escaped.
+/// WebVTT cues.
 pub(super) fn write_vtt(
     transcript: &Transcript,
     options: &CaptionOptions,
     out: &mut impl Write,
 ) -> io::Result<()> {
     writeln!(out, "WEBVTT\n")?;
-    let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;");
-    for caption in captions(transcript, options, escape) {
+    for caption in captions(transcript, options, escape_vtt) {
         let (start, end) = caption.times(false, '.');
         writeln!(out, "{start} --> {end}\n{}\n", caption.text)?;
     }
     Ok(())
+}
+
+/// Text as a WebVTT cue holds it. The reference escapes nothing, and here is escaped only what players would not show:
+/// `<`, which begins a tag up to the next `>` or the end of the cue, and `&` where a character reference (`&lt;`, `&copy`)
+/// would follow, not that of "AT&T" or "you & me" (WebVTT, 6.4, cue text tokenizer).
+fn escape_vtt(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for (i, c) in text.char_indices() {
+        match c {
+            '<' => escaped.push_str("&lt;"),
+            '&' if is_reference(&text[i + 1..]) => escaped.push_str("&amp;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// Whether `&` and `rest` may be a character reference: a number, a name and `;`, or, as those names are in small letters
+/// which need no `;`, a small letter.
+fn is_reference(rest: &str) -> bool {
+    let name = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
+    rest.starts_with(|c: char| c == '#' || c.is_ascii_lowercase())
+        || name.len() < rest.len() && name.starts_with(';')
 }
 
 struct Caption {
@@ -131,6 +153,23 @@ fn caption_text(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vtt_escapes_what_players_would_not_show_and_nothing_else() {
+        for (text, expected) in [
+            (
+                "AT&T, R&D & Q&A; you & me; 1 > 0 &",
+                "AT&T, R&D & Q&amp;A; you & me; 1 > 0 &",
+            ),
+            ("1 < 2 <b>", "1 &lt; 2 &lt;b>"),
+            (
+                "&lt; &copyleft &#38; &Auml;",
+                "&amp;lt; &amp;copyleft &amp;#38; &amp;Auml;",
+            ),
+        ] {
+            assert_eq!(escape_vtt(text), expected);
+        }
+    }
 
     #[test]
     fn caption_text_has_no_blank_line_and_no_arrow() {

@@ -5,8 +5,9 @@
 //! Python writes `NaN`, which is no JSON; here it is `null`. The temperature is an `f32`, written
 //! in its shortest form (0.2, not 0.20000000298023224).
 
-use std::fmt::Debug;
+use std::fmt::{Debug, LowerExp};
 use std::io::{self, Write};
+use std::str::FromStr;
 
 use crate::{Alternative, AudioWarning, Hypothesis, Segment, Transcript, Word};
 
@@ -127,22 +128,47 @@ fn word(word: &Word) -> String {
     )
 }
 
-/// A float as Python's `repr`: Rust's debug form has the same digits and the same thresholds for an exponent,
-/// but writes it `e-5` where Python has `e-05`.
-fn number<F: Debug + Copy + Into<f64>>(value: F) -> String {
+/// A float as Python's `repr`: the fewest digits that name it, and of two numbers of so many digits that are equally near
+/// the one with the even last digit. Rust's debug form has as many digits and the same thresholds for an exponent, but
+/// takes the other of two now and then, and writes `e-5` where Python has `e-05`.
+fn number<F: Debug + LowerExp + FromStr + PartialEq + Copy + Into<f64>>(value: F) -> String {
     if !value.into().is_finite() {
         return "null".to_owned();
     }
     let text = format!("{value:?}");
-    match text.split_once('e') {
-        None => text,
-        Some((mantissa, exponent)) => {
-            let (sign, digits) = match exponent.strip_prefix('-') {
-                Some(digits) => ('-', digits),
-                None => ('+', exponent),
-            };
-            format!("{mantissa}e{sign}{digits:0>2}")
-        }
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let mut digits = shortest_digits(value).into_iter();
+    // Zeros in front of the digits and behind them are not among them.
+    let is_digit = |c: char| c.is_ascii_digit();
+    let mut has_begun = false;
+    let mantissa: String = mantissa
+        .chars()
+        .map(|c| {
+            has_begun |= is_digit(c) && c != '0';
+            match has_begun && is_digit(c) {
+                true => digits.next().unwrap_or('0'),
+                false => c,
+            }
+        })
+        .collect();
+    match (text.contains('e'), exponent.strip_prefix('-')) {
+        (false, _) => mantissa,
+        (true, Some(exponent)) => format!("{mantissa}e-{exponent:0>2}"),
+        (true, None) => format!("{mantissa}e+{exponent:0>2}"),
+    }
+}
+
+/// The digits of `value` in its shortest form, ties to even: Rust rounds so to a given number of digits.
+fn shortest_digits<F: LowerExp + FromStr + PartialEq + Copy>(value: F) -> Vec<char> {
+    let digits = |text: &str| -> Vec<char> {
+        let mantissa = text.split('e').next().unwrap_or_default();
+        mantissa.chars().filter(char::is_ascii_digit).collect()
+    };
+    let shortest = digits(&format!("{value:e}"));
+    let even = format!("{value:.*e}", shortest.len() - 1);
+    match even.parse::<F>() {
+        Ok(parsed) if parsed == value => digits(&even),
+        _ => shortest,
     }
 }
 
@@ -192,6 +218,27 @@ mod tests {
             assert_eq!(number(value), expected);
         }
         assert_eq!(number(0.2_f32), "0.2");
+    }
+
+    #[test]
+    fn of_two_shortest_numbers_equally_near_the_even_one_is_written_as_python_does() {
+        // Python's repr of a quotient of a mean log-probability, and of powers of two.
+        let cases: [(f64, &str); 5] = [
+            (65_537.0 / 131_072.0, "0.5000076293945312"),
+            (65_539.0 / 131_072.0, "0.5000228881835938"),
+            (-65_537.0 / 131_072.0, "-0.5000076293945312"),
+            (2f64.powi(-44), "5.684341886080802e-14"),
+            (5e-324, "5e-324"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(number(value), expected);
+        }
+        // Every other half of a unit in the 16th place.
+        for n in (65_537..131_072).step_by(2) {
+            let written = number(f64::from(n) / 131_072.0);
+            assert_eq!(written.parse(), Ok(f64::from(n) / 131_072.0));
+            assert!(written.ends_with(['0', '2', '4', '6', '8']), "{written}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Deliberate differences, all of them where the reference's file would be wrong: segments without text are
 //! left out of captions; blank lines inside a caption are dropped (they would end it); a caption never ends
-//! before it begins; `&` and `<` are escaped in WebVTT; a line break inside a TSV field becomes a space.
+//! before it begins; `<`, and `&` where it would begin a character reference, are escaped in WebVTT; a line break inside a TSV field becomes a space.
 
 mod ass;
 mod captions;
