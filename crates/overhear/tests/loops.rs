@@ -133,6 +133,25 @@ fn the_text_up_to_a_loop_is_that_without_the_guard_and_its_first_round_stays() {
 }
 
 #[test]
+fn a_short_loop_that_there_is_no_time_to_say_is_cut() {
+    let model = model();
+    let audio = audio(&["real-cv-ru"]);
+    let (loose, _) = transcribe(&model, &audio, &endless(false));
+    let (guarded, _) = transcribe(&model, &audio, &endless(true));
+    // 26 words in 0.08 s at the end of the window.
+    let round = " early.";
+    assert!(loose.text.contains(&round.repeat(5)), "{}", loose.text);
+    assert!(!guarded.text.contains(&round.repeat(2)), "{}", guarded.text);
+    assert!(loose.text.starts_with(&guarded.text), "{}", guarded.text);
+    assert!(
+        guarded.text.contains(" in front of the museum"),
+        "{}",
+        guarded.text
+    );
+    assert!(guarded.segments.iter().all(|s| s.loop_cut == Some(true)));
+}
+
+#[test]
 fn the_next_temperature_goes_on_from_where_the_loop_was_cut() {
     let model = model();
     let options = |temperature: &[f32]| TranscribeOptions {

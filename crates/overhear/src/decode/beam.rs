@@ -65,7 +65,7 @@ impl BeamSearchDecoder {
         let mut n_kept = 0;
         for candidate in &self.candidates {
             let from = &rows[candidate.row];
-            let has_ended = candidate.token == rules.eot as usize;
+            let has_ended = candidate.token == rules.specials.eot as usize;
             let to = if !has_ended {
                 source[n_kept] = first + candidate.row;
                 n_kept += 1;

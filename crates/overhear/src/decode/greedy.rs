@@ -43,7 +43,7 @@ impl GreedyDecoder {
             } else {
                 // Nothing but NaN comes of damaged weights: end the text rather than fail.
                 let likeliest = next[i].maxima.argmax(logits);
-                likeliest.unwrap_or(rules.eot as usize)
+                likeliest.unwrap_or(rules.specials.eot as usize)
             };
             let logprob = rules.logprob(row, &next[i], logits, token);
             row.push(token, &next[i], logprob, rules);

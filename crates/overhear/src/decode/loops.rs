@@ -2,7 +2,7 @@
 //!
 //! A model that has lost the audio says the same again until its window is full, each round likelier than the one
 //! before. Timestamps differ from round to round and are left out: a loop is text tokens that repeat, exactly, at the
-//! end of what there is so far.
+//! end of what there is so far; more often than people repeat, or faster than anybody speaks.
 
 use std::ops::Range;
 
@@ -24,6 +24,24 @@ const fn n_rounds(period: usize) -> usize {
     }
 }
 
+/// Rounds of a repetition that is too fast to be spoken: four of a phrase are more than emphasis.
+const N_RUSHED_ROUNDS: usize = 4;
+
+/// Least time that a token takes to be said, in seconds: twice the pace of the fastest speakers, since times that a model
+/// tells are not exact.
+const TOKEN_S: f64 = 0.05;
+
+/// Seconds from one timestamp to the next, and of a window.
+const TIME_PRECISION_S: f64 = 0.02;
+const WINDOW_S: f64 = 30.0;
+
+/// The tokens that are not text: those from `eot` on, timestamps those from `timestamp_begin` on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Specials {
+    pub(super) eot: TokenId,
+    pub(super) timestamp_begin: TokenId,
+}
+
 /// A loop at the end of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Loop {
@@ -35,22 +53,38 @@ pub(super) struct Loop {
 
 impl Loop {
     /// The loop that `tokens` end with, the one of the shortest rounds. Asked after every token it is found when it
-    /// has just become one, so that its first round is where it began. Text tokens are those below `eot`.
-    pub(super) fn at_end_of(tokens: &[TokenId], eot: TokenId) -> Option<Self> {
-        let is_text = |token: &&TokenId| **token < eot;
+    /// has just become one, so that its first round is where it began.
+    pub(super) fn at_end_of(tokens: &[TokenId], specials: Specials) -> Option<Self> {
+        let is_text = |token: &&TokenId| **token < specials.eot;
         let n_text = tokens.iter().filter(is_text).count();
         let backwards = || tokens.iter().rev().filter(is_text);
-        let period = (1..=MAX_PERIOD).find(|&period| {
-            let n_equal = period * (n_rounds(period) - 1);
+        let repeats = |period: usize, n_rounds: usize| {
+            let n_equal = period * (n_rounds - 1);
             n_equal + period <= n_text
                 && backwards()
                     .zip(backwards().skip(period))
                     .take(n_equal)
                     .all(|(token, round_before)| token == round_before)
-        })?;
-        Some(Self {
-            period,
-            n_before: n_text - period * n_rounds(period),
+        };
+        (1..=MAX_PERIOD).find_map(|period| {
+            let mut n_found = n_rounds(period);
+            if !repeats(period, n_found) {
+                let is_rushed = |n_rounds: usize| {
+                    repeats(period, n_rounds)
+                        && is_rushed(tokens, n_text - period * n_rounds, specials)
+                };
+                if !is_rushed(N_RUSHED_ROUNDS) {
+                    return None;
+                }
+                // Not known before a timestamp told the time, there may be more rounds.
+                n_found = (N_RUSHED_ROUNDS..)
+                    .take_while(|&n_rounds| is_rushed(n_rounds))
+                    .last()?;
+            }
+            Some(Self {
+                period,
+                n_before: n_text - period * n_found,
+            })
         })
     }
 
@@ -82,6 +116,26 @@ impl Loop {
     }
 }
 
+/// Whether the text of `tokens` from the `n_before`th text token on had to be said faster than anybody speaks, between
+/// the timestamps around it. The window ends at the latest where none follows.
+fn is_rushed(tokens: &[TokenId], n_before: usize, specials: Specials) -> bool {
+    let is_text = |token: TokenId| token < specials.eot;
+    let time_s = |token: TokenId| f64::from(token - specials.timestamp_begin) * TIME_PRECISION_S;
+    let is_time = |token: &&TokenId| **token >= specials.timestamp_begin;
+    let of_text = |(i, token): (usize, &TokenId)| is_text(*token).then_some(i);
+    let mut places = tokens.iter().enumerate().filter_map(of_text).skip(n_before);
+    let Some(first) = places.next() else {
+        return false;
+    };
+    let n_tokens = 1 + places.clone().count();
+    let last = places.last().unwrap_or(first);
+    let start_s = tokens[..first].iter().rev().find(is_time);
+    let end_s = tokens[last..].iter().find(is_time);
+    let start_s = start_s.map_or(0.0, |&token| time_s(token));
+    let end_s = end_s.map_or(WINDOW_S, |&token| time_s(token));
+    end_s - start_s < n_tokens as f64 * TOKEN_S
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -89,12 +143,17 @@ mod tests {
     use super::*;
 
     const EOT: TokenId = 1000;
+    const TIMES: TokenId = EOT + 100;
+    const SPECIALS: Specials = Specials {
+        eot: EOT,
+        timestamp_begin: TIMES,
+    };
     /// The token that ends sentences in these tests.
     const STOP: TokenId = 13;
 
     /// The first loop found when `tokens` come one after the other, and how many had come.
     fn first_loop(tokens: &[TokenId]) -> Option<(usize, Loop)> {
-        (1..=tokens.len()).find_map(|n| Some((n, Loop::at_end_of(&tokens[..n], EOT)?)))
+        (1..=tokens.len()).find_map(|n| Some((n, Loop::at_end_of(&tokens[..n], SPECIALS)?)))
     }
 
     fn cut(tokens: &[TokenId]) -> Option<Vec<TokenId>> {
@@ -155,6 +214,43 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_repeated_faster_than_anybody_speaks_is_a_loop_and_no_sooner() {
+        let at = |seconds: f64| TIMES + (seconds / TIME_PRECISION_S).round() as TokenId;
+        let early = |n: usize| [7, STOP].repeat(n);
+        // As nano says behind the end of the audio: the window leaves no time for it.
+        let at_the_end = [vec![at(29.84), 30, 31], early(5)].concat();
+        assert_eq!(
+            cut(&at_the_end).as_deref(),
+            Some(&[at(29.84), 30, 31, 7, STOP][..])
+        );
+        // A timestamp tells that there was no time for six.
+        let hurried = [vec![at(3.0)], early(6), vec![at(3.1)]].concat();
+        assert_eq!(cut(&hurried).as_deref(), Some(&[at(3.0), 7, STOP][..]));
+        for (name, tokens) in [
+            ("three times at the end", vec![vec![at(29.84)], early(3)]),
+            (
+                "in a second",
+                vec![vec![at(3.0)], early(6), vec![at(4.0), at(4.0), 9]],
+            ),
+            (
+                "where times are not told",
+                vec![early(7), vec![9], early(7)],
+            ),
+            (
+                "over several segments",
+                (0..6)
+                    .flat_map(|i| {
+                        let start = f64::from(i);
+                        [vec![at(start)], early(1), vec![at(start + 0.1)]]
+                    })
+                    .collect(),
+            ),
+        ] {
+            assert_eq!(first_loop(&tokens.concat()), None, "{name}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -165,7 +261,7 @@ mod tests {
 
         #[test]
         fn every_round_is_found_as_soon_as_it_is_a_loop(
-            period in 1..=MAX_PERIOD, before in proptest::collection::vec(300u32..900, 0..30), time in EOT + 100..EOT + 200,
+            period in 1..=MAX_PERIOD, before in proptest::collection::vec(300u32..900, 0..30), time in TIMES..TIMES + 100,
         ) {
             let round: Vec<TokenId> = (0..period as TokenId).collect();
             let mut tokens = before.clone();
@@ -174,9 +270,10 @@ mod tests {
                 move |token| seen.insert(*token)
             });
             let n_before = tokens.len();
-            for _ in 0..n_rounds(period) + 3 {
+            for i in 0..n_rounds(period) as TokenId + 3 {
                 tokens.extend(&round);
-                tokens.push(time);
+                // Slowly: 1.4 seconds a round.
+                tokens.push(time + 70 * i);
             }
             let (n, found) = first_loop(&tokens).expect("a loop");
             prop_assert_eq!(found, Loop { period, n_before });

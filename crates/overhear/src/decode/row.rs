@@ -3,7 +3,7 @@
 use overhear_kernels::Maxima;
 
 use super::boost::{BoostTrie, Match};
-use super::loops::Loop;
+use super::loops::{Loop, Specials};
 use super::result::TokenProbability;
 use crate::TokenId;
 
@@ -45,7 +45,7 @@ impl Row {
         if let Some(boosts) = rules.boosts {
             self.boosted = boosts.next(self.boosted, token);
         }
-        if token == rules.eot {
+        if token == rules.specials.eot {
             self.is_complete = true;
             return;
         }
@@ -55,7 +55,7 @@ impl Row {
             self.alternatives.push(next.alternatives.clone());
         }
         if rules.loop_guard && self.looped.is_none() {
-            self.looped = Loop::at_end_of(&self.tokens, rules.eot);
+            self.looped = Loop::at_end_of(&self.tokens, rules.specials);
         }
     }
 
@@ -91,7 +91,7 @@ impl Clone for Row {
 #[derive(Clone, Copy)]
 pub(super) struct Rules<'a> {
     pub(super) boosts: Option<&'a BoostTrie>,
-    pub(super) eot: TokenId,
+    pub(super) specials: Specials,
     pub(super) loop_guard: bool,
 }
 

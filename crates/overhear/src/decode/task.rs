@@ -7,6 +7,7 @@ use overhear_kernels::{Kernels, Pool};
 use super::beam::BeamSearchDecoder;
 use super::filters::LogitFilters;
 use super::greedy::GreedyDecoder;
+use super::loops::Specials;
 use super::rank::MaximumLikelihoodRanker;
 use super::result::TokenProbability;
 use super::row::{Next, Row, Rules};
@@ -217,7 +218,10 @@ impl<'a> DecodingTask<'a> {
     pub(super) fn rules(&self) -> Rules<'a> {
         Rules {
             boosts: self.boosts,
-            eot: self.tokenizer.eot(),
+            specials: Specials {
+                eot: self.tokenizer.eot(),
+                timestamp_begin: self.tokenizer.timestamp_begin(),
+            },
             loop_guard: self.loop_guard,
         }
     }
