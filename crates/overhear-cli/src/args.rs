@@ -6,11 +6,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use overhear::output::Format;
 
-use crate::values::{Optional, join_switch_values, optional, whisper_style};
+use crate::spelling;
+use crate::values::{Optional, Verbosity, optional, verbosity, whisper_style};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,9 +19,40 @@ Examples:
   overhear --model ~/whisper-turbo -f srt -o out *.mp3
   overhear -f txt -o - --quiet - < talk.opus       text on standard output
 
-Every option also goes by its snake_case name (--output_dir). A switch takes nothing, True or False.
-Exit codes: 0 all done, 1 some inputs failed, 2 usage, 3 model, 4 every input failed, 74 output not
-written, 130 and 143 interrupted, 141 standard output closed.";
+Every option also goes by its snake_case name (--output_dir), may be cut short where that leaves one, and counts as it
+is given last. A switch takes nothing, True or False (or yes, no, on, off, 1, 0).
+Exit codes: 0 all done, 1 some inputs failed, 2 usage, 3 model, 4 every input failed, 71 out of memory or threads,
+74 output not written, 129, 130 and 143 interrupted by SIGHUP, SIGINT and SIGTERM, 141 standard output closed.";
+
+/// What `-h` shows of the options that commands share, and says of them in half a line.
+const COMMON: &[(&str, &str)] = &[
+    (
+        "output-dir",
+        "Where to put the outputs; - for standard output",
+    ),
+    (
+        "output-format",
+        "txt, vtt, srt, tsv, json, ass, lrc, csv or all",
+    ),
+    ("recursive", "Descend into subdirectories"),
+    (
+        "skip-existing",
+        "Leave inputs alone whose outputs are there",
+    ),
+    ("quiet", "Show nothing but errors"),
+    ("model", "A folder, or a name as tiny, turbo or nano"),
+    ("compute-type", "auto, f32 (exact), f16, bf16 or int8"),
+    ("threads", "0 takes what the machine gives"),
+    ("task", "transcribe, or translate to English"),
+    ("language", "The language spoken; None detects it"),
+    ("initial-prompt", "Text put before the first window"),
+    ("beam-size", "Beams; None: the greedy search"),
+    ("word-timestamps", "Tell when each word is said"),
+];
+
+const BRIEF: &str = "\
+Example: overhear --model nano talk.flac -f srt -o out
+All options, examples and exit codes: overhear --help";
 
 const EVAL_HELP: &str = "\
 The manifest is a file of JSON lines {\"file\", \"text\", \"lang\"}, or a .csv or .tsv table with these columns;
@@ -52,22 +84,26 @@ pub(crate) enum Command {
     /// Transcribe audio files (also without the word: `overhear FILES...`).
     #[command(after_help = EXAMPLES)]
     Transcribe(Box<TranscribeArgs>),
-    /// Tell the language spoken in audio files: name, code and probability, separated by tabs.
+    /// Tell the language spoken in audio files, and its probability.
     Detect(DetectArgs),
     /// Measure word and character error rates on recordings whose words are known.
     #[command(after_help = EVAL_HELP)]
     Eval(Box<EvalArgs>),
     /// Describe a model and how it would run on this machine.
     Info(ModelArgs),
-    /// Measure how fast a model runs here, as times and as shares of what this machine can do.
+    /// Measure how fast a model runs here, and how near to what is possible.
     Bench(BenchArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
         shell: Shell,
     },
-    /// Print the manual page.
-    Man,
+    /// Print the manual page of overhear, or of one of its commands.
+    Man {
+        /// The command.
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -88,7 +124,7 @@ pub(crate) struct DetectArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DetectionArgs {
     /// Languages that detection may choose from, separated by commas; none: all.
-    #[arg(long, value_delimiter = ',', value_name = "LANGUAGES")]
+    #[arg(long, action = ArgAction::Set, num_args = 1, value_delimiter = ',', value_name = "LANGUAGES")]
     pub(crate) languages: Vec<String>,
     /// Windows of 30 seconds to detect the language from: the first sure one decides, or else the majority.
     #[arg(long, default_value_t = 1, value_name = "N")]
@@ -207,6 +243,8 @@ pub(crate) struct TranscribeArgs {
     #[arg(
         long,
         short = 'f',
+        action = ArgAction::Set,
+        num_args = 1,
         default_value = "all",
         value_delimiter = ',',
         value_name = "FORMAT"
@@ -215,9 +253,17 @@ pub(crate) struct TranscribeArgs {
     /// Leave inputs alone whose outputs are all there.
     #[arg(long)]
     pub(crate) skip_existing: bool,
-    /// Show segments on standard output as they appear.
-    #[arg(long, default_value = "True")]
-    pub(crate) verbose: bool,
+    /// Show segments on standard output as they appear; False: progress only; None: neither.
+    #[arg(
+        long,
+        default_value = "True",
+        default_missing_value = "True",
+        num_args = 0..=1,
+        require_equals = true,
+        value_parser = verbosity,
+        value_name = "True|False|None"
+    )]
+    pub(crate) verbose: Verbosity,
     /// Show neither segments nor progress nor warnings.
     #[arg(long, short)]
     pub(crate) quiet: bool,
@@ -232,6 +278,13 @@ pub(crate) struct TranscribeArgs {
     pub(crate) words: WordArgs,
     #[command(flatten)]
     pub(crate) not_yet: NotYetArgs,
+}
+
+impl TranscribeArgs {
+    /// Whether outputs go to standard output.
+    pub(crate) fn writes_to_stdout(&self) -> bool {
+        self.output_dir.as_os_str() == "-"
+    }
 }
 
 /// One format, or all of them.
@@ -303,7 +356,7 @@ pub(crate) struct DecodingArgs {
     /// A phrase to make likelier without a part in the prompt; may be given several times.
     #[arg(long, allow_hyphen_values = true, value_name = "PHRASE")]
     pub(crate) boost: Vec<String>,
-    /// A file of phrases to make likelier: one a line, after it perhaps a tab and its weight (default: 2).
+    /// A file of phrases to make likelier: one a line, after it perhaps a tab and its weight, up to 20 (default: 2).
     #[arg(long, value_name = "FILE")]
     pub(crate) boost_file: Option<PathBuf>,
     /// Put the initial prompt before every window.
@@ -312,7 +365,7 @@ pub(crate) struct DecodingArgs {
     /// Take the text so far as the prompt of the next window.
     #[arg(long, default_value = "True")]
     pub(crate) condition_on_previous_text: bool,
-    /// Text that every window's transcript begins with.
+    /// Text that every window is taken to begin with; as in openai/whisper it is no part of the transcript.
     #[arg(long, allow_hyphen_values = true, value_name = "TEXT")]
     pub(crate) prefix: Option<String>,
     /// Token ids never to be sampled; -1 stands for symbols that are not speech.
@@ -335,7 +388,7 @@ pub(crate) struct DecodingArgs {
     /// Drop segments that were made up over silence; the JSON tells what speaks for it, of every segment.
     #[arg(long)]
     pub(crate) hallucination_guard: bool,
-    /// Hypotheses of every window to write into the JSON, with their scores.
+    /// Hypotheses of every window to write into the JSON, with their scores; the greedy search has one.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) n_best: usize,
     /// Likeliest tokens at every position to write into the JSON, with their probabilities.
@@ -414,10 +467,44 @@ pub(crate) fn command() -> clap::Command {
     whisper_style(Cli::command()).version(version())
 }
 
+/// The definition as `-h` shows it, on one screen: without the options that few need.
+fn brief(command: clap::Command) -> clap::Command {
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|sub| sub.get_name().to_owned())
+        .collect();
+    let command = command.mut_args(|arg| {
+        let arg = match arg.get_value_names().is_some() && arg.is_require_equals_set() {
+            true => arg.value_name("BOOL"),
+            false => arg,
+        };
+        let common = COMMON
+            .iter()
+            .find(|(long, _)| arg.get_long() == Some(*long));
+        let is_shared = arg.get_help_heading().is_some() && arg.get_long().is_some();
+        match common {
+            Some((_, help)) => arg.help(*help).help_heading(None::<&str>),
+            None if is_shared => arg.hide(true),
+            None => arg.help_heading(None::<&str>),
+        }
+        .hide_possible_values(true)
+    });
+    let command = command.after_help(BRIEF);
+    names
+        .into_iter()
+        .fold(command, |command, name| command.mut_subcommand(name, brief))
+}
+
 /// Parses the arguments of this process, its name included.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let command = command();
-    let arguments = join_switch_values(&command, arguments);
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let is_brief = arguments.len() < 2 || spelling::asks_for_brief_help(&arguments);
+    let mut command = match is_brief {
+        true => brief(command()),
+        false => command(),
+    };
+    command.build();
+    let arguments = spelling::in_full(&command, arguments)?;
     let mut matches = command.try_get_matches_from(arguments)?;
     Cli::from_arg_matches_mut(&mut matches)
 }

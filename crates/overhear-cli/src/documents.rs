@@ -14,14 +14,31 @@ pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
     print(&script)
 }
 
-/// Prints the manual page.
-pub(crate) fn manual() -> Result<(), Failure> {
-    let mut page = Vec::new();
+/// Prints the manual page of overhear, or of its command `name`.
+pub(crate) fn manual(name: Option<&str>) -> Result<(), Failure> {
     // The page is no description of this machine: its version is the plain one.
-    clap_mangen::Man::new(command().version(env!("CARGO_PKG_VERSION")))
+    let mut command = command().version(env!("CARGO_PKG_VERSION"));
+    command.build();
+    if let Some(name) = name {
+        command = page_of(&command, name)?;
+    }
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command)
+        .source(concat!("overhear ", env!("CARGO_PKG_VERSION")))
         .render(&mut page)
         .map_err(|error| Failure::stdout(&error))?;
     print(&page)
+}
+
+/// The command `name` as `overhear-NAME`, which is what its page is called.
+fn page_of(command: &clap::Command, name: &str) -> Result<clap::Command, Failure> {
+    let known = || command.get_subcommands().map(clap::Command::get_name);
+    let found = command.find_subcommand(name).ok_or_else(|| {
+        let known = known().filter(|name| *name != "help").collect::<Vec<_>>();
+        let known = known.join(", ");
+        Failure::Usage(format!("man: unknown command `{name}`; known: {known}"))
+    })?;
+    Ok(found.clone().version(env!("CARGO_PKG_VERSION")))
 }
 
 fn print(bytes: &[u8]) -> Result<(), Failure> {

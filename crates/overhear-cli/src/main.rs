@@ -18,6 +18,7 @@ mod models;
 mod naming;
 mod options;
 mod outputs;
+mod spelling;
 mod transcribe;
 mod values;
 mod warnings;
@@ -55,7 +56,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Info(args)) => info::run(&args, &interrupt),
         Some(Command::Bench(args)) => bench::run(&args, &interrupt),
         Some(Command::Completions { shell }) => documents::completions(shell),
-        Some(Command::Man) => documents::manual(),
+        Some(Command::Man { command }) => documents::manual(command.as_deref()),
     }
 }
 
@@ -69,7 +70,9 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
     } else {
         let text = error.render().to_string();
-        let before_usage = text.lines().take_while(|line| !line.starts_with("Usage:"));
+        let is_advice =
+            |line: &str| line.starts_with("Usage:") || line.starts_with("For more information");
+        let before_usage = text.lines().take_while(|line| !is_advice(line));
         let lines: Vec<_> = before_usage
             .map(str::trim)
             .filter(|line| !line.is_empty())

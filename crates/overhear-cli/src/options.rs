@@ -8,7 +8,7 @@ use overhear::{BoostPhrase, ComputeType, Language, ModelOptions, Task, Transcrib
 
 use crate::args::{DecodingArgs, DetectionArgs, ModelArgs, NotYetArgs, TaskName, WordArgs};
 use crate::failure::Failure;
-use crate::values::{Optional, list};
+use crate::values::{Optional, is_none, list};
 
 /// Below this an increment would give a list of temperatures longer than anybody can mean.
 const MIN_TEMPERATURE_INCREMENT: f64 = 0.01;
@@ -21,7 +21,7 @@ pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOption
             TaskName::Translate => Task::Translate,
         },
         language: match args.language.as_str() {
-            "None" => None,
+            name if is_none(name) => None,
             name => Some(language("language", name)?),
         },
         multilingual: args.multilingual,
@@ -117,7 +117,7 @@ pub(crate) fn caption_options(args: &WordArgs) -> Result<CaptionOptions, Failure
 }
 
 /// Options that change nothing beside others, one sentence each.
-pub(crate) fn without_effect(args: &WordArgs, task: TaskName) -> Vec<&'static str> {
+pub(crate) fn without_effect(args: &WordArgs, decoding: &DecodingArgs) -> Vec<&'static str> {
     let is_given = |option: Optional<usize>| option.0.is_some_and(|n| n > 0);
     let is_wide = is_given(args.max_line_width);
     let is_guarded = args.hallucination_silence_threshold.0.is_some();
@@ -135,8 +135,14 @@ pub(crate) fn without_effect(args: &WordArgs, task: TaskName) -> Vec<&'static st
             "--hallucination-silence-threshold has no effect without --word-timestamps",
         ),
         (
-            args.word_timestamps && task == TaskName::Translate,
+            args.word_timestamps && decoding.task == TaskName::Translate,
             "word timestamps of translations may not be reliable",
+        ),
+        (
+            decoding.n_best > 1
+                && decoding.beam_size.0.unwrap_or(1) == 1
+                && decoding.temperature == 0.0,
+            "--n-best has one hypothesis of a window in the greedy search; --beam-size finds more",
         ),
     ]
     .into_iter()
@@ -196,13 +202,13 @@ fn boosts(phrases: &[String], file: Option<&Path>) -> Result<Vec<BoostPhrase>, F
         if !weight.trim().is_empty() {
             let parsed = weight.trim().parse().ok();
             boost.weight = parsed
-                .filter(|weight: &f32| weight.is_finite() && *weight > 0.0)
+                .filter(|weight: &f32| *weight > 0.0 && *weight <= BoostPhrase::MAX_WEIGHT)
                 .ok_or_else(|| {
                     let place = format!("{} line {}", path.display(), i + 1);
-                    bad(
-                        "boost-file",
-                        &format!("{place}: `{weight}` is no weight above 0"),
-                    )
+                    let most = BoostPhrase::MAX_WEIGHT;
+                    let reason =
+                        format!("{place}: `{weight}` is no weight above 0 and up to {most}");
+                    bad("boost-file", &reason)
                 })?;
         }
         if !boost.text.is_empty() {
@@ -266,6 +272,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::args::{Cli, parse};
+    use crate::values::Verbosity;
 
     fn cli(flags: &[&str]) -> Cli {
         let words = ["overhear"].iter().chain(flags).chain(&["a.wav"]);
@@ -327,7 +334,7 @@ mod tests {
             assert_eq!(options.prepend_punctuations, "-(");
             assert_eq!(options.append_punctuations, "-)");
             let args = cli(&words).transcribe;
-            assert!(!args.verbose);
+            assert_eq!(args.verbose, Verbosity::Progress);
             assert_eq!(model_options(&args.model).unwrap().threads, 4);
         }
     }
@@ -366,7 +373,113 @@ mod tests {
             ["--quiet", "True"],
             "files after -- are left alone"
         );
-        assert!(parse(["overhear", "--quiet=true", "a.wav"].map(Into::into)).is_err());
+        assert!(parse(["overhear", "--quiet=maybe", "a.wav"].map(Into::into)).is_err());
+    }
+
+    #[test]
+    fn a_word_that_spells_a_boolean_is_the_switchs_value_never_a_file() {
+        for (word, expected) in [
+            ("true", true),
+            ("Yes", true),
+            ("ON", true),
+            ("1", true),
+            ("false", false),
+            ("no", false),
+            ("Off", false),
+            ("0", false),
+        ] {
+            let args = cli(&["--word_timestamps", word, "-q", word]).transcribe;
+            assert_eq!(args.words.word_timestamps, expected, "{word}");
+            assert_eq!(args.quiet, expected, "{word}");
+            assert_eq!(args.files, ["a.wav"], "{word}");
+        }
+        let verbose = |flags: &[&str]| cli(flags).transcribe.verbose;
+        assert_eq!(verbose(&["--verbose", "None"]), Verbosity::Nothing);
+        assert_eq!(verbose(&["--verbose=none"]), Verbosity::Nothing);
+        assert_eq!(verbose(&["--verbose", "-r"]), Verbosity::Segments);
+        let only_a_boolean = ["overhear", "--word_timestamps", "1"];
+        assert!(parse(only_a_boolean.map(Into::into)).is_err(), "no file");
+    }
+
+    #[test]
+    fn what_is_neither_a_boolean_nor_a_file_is_refused_after_a_switch_that_takes_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("talk.mp3");
+        fs::write(&path, "").unwrap();
+        let file = path.to_str().unwrap();
+        let refused = |words: &[&str]| {
+            let words = ["overhear"].iter().chain(words).map(Into::into);
+            parse(words).err().map(|error| error.to_string())
+        };
+        for switch in ["--word_timestamps", "--fp16", "--verb"] {
+            assert_eq!(refused(&[switch, file]), None, "{switch}");
+            assert_eq!(refused(&[switch, "*.mp3"]), None, "{switch}");
+            assert_eq!(refused(&[switch, "-"]), None, "{switch}");
+            for word in ["flase", "None.", "missing.mp3", "2"] {
+                let message = refused(&[switch, word, file]).unwrap();
+                assert!(message.contains(word), "{switch}: {message}");
+            }
+        }
+        assert!(refused(&["--word_timestamps", "None", file]).is_some());
+        assert_eq!(refused(&["--recursive", "missing.mp3"]), None);
+        assert_eq!(refused(&["-q", "missing.mp3"]), None);
+        assert_eq!(refused(&["--loop-guard", "missing.mp3"]), None);
+    }
+
+    #[test]
+    fn the_last_of_repeated_options_wins() {
+        let args = cli(&[
+            "--threads=1",
+            "--threads",
+            "2",
+            "-f",
+            "srt,vtt",
+            "-f",
+            "txt",
+            "--fp16",
+            "--fp16=False",
+            "--languages",
+            "en,de",
+            "--languages=fr",
+            "--boost=a",
+            "--boost=b",
+        ])
+        .transcribe;
+        assert_eq!(args.model.threads, Optional(Some(2)));
+        assert_eq!(args.output_format, [crate::args::OutputFormat::Txt]);
+        assert!(!args.model.fp16);
+        assert_eq!(args.decoding.detection.languages, ["fr"]);
+        assert_eq!(args.decoding.boost, ["a", "b"], "which is a list");
+    }
+
+    #[test]
+    fn options_may_be_cut_short_where_one_is_left_and_openais_come_first() {
+        let args = cli(&[
+            "--lang",
+            "de",
+            "--output_f",
+            "srt",
+            "--thr=3",
+            "--word",
+            "--initial",
+            "--lang",
+        ])
+        .transcribe;
+        assert_eq!(args.decoding.language, "de");
+        assert_eq!(args.output_format, [crate::args::OutputFormat::Srt]);
+        assert_eq!(args.model.threads, Optional(Some(3)));
+        assert!(args.words.word_timestamps);
+        let error = |words: &[&str]| {
+            let words = ["overhear"].iter().chain(words).map(Into::into);
+            parse(words).unwrap_err().to_string()
+        };
+        let several = error(&["--max_l", "1", "a.wav"]);
+        assert!(
+            several.contains("--max_l may be any of --max-line-width, --max-line-count"),
+            "{several}"
+        );
+        assert!(error(&["--zzz", "a.wav"]).contains("--zzz"));
+        assert_eq!(cli(&["--", "--lang"]).transcribe.files[0], "--lang");
     }
 
     #[test]
@@ -445,8 +558,17 @@ mod tests {
 
     #[test]
     fn options_without_effect_are_named() {
-        let cases: [(&[&str], &[&str]); 6] = [
+        let cases: [(&[&str], &[&str]); 9] = [
             (&[], &[]),
+            (&["--n_best", "3"], &[]),
+            (
+                &["--n_best", "3", "--beam_size", "None"],
+                &["--n-best has one"],
+            ),
+            (
+                &["--n_best=3", "--beam_size=None", "--temperature=0.5"],
+                &[],
+            ),
             (&["--max_line_count", "2"], &["--max-line-count has"]),
             (&["--max_line_count", "2", "--max_line_width", "40"], &[]),
             (
@@ -458,10 +580,10 @@ mod tests {
         ];
         let warnings = |flags: &[&str]| {
             let args = cli(flags).transcribe;
-            without_effect(&args.words, args.decoding.task)
+            without_effect(&args.words, &args.decoding)
         };
         for (flags, expected) in cases {
-            let found = warnings(&[flags, &["--word_timestamps"]].concat());
+            let found = warnings(&[flags, &["--word_timestamps=True"]].concat());
             assert_eq!(found.len(), expected.len(), "{flags:?}: {found:?}");
             for (found, expected) in found.iter().zip(expected) {
                 assert!(found.starts_with(expected), "{flags:?}: {found}");

@@ -22,6 +22,7 @@ use crate::options::{
     caption_options, model_options, refuse_not_yet, transcribe_options, with_words, without_effect,
 };
 use crate::outputs::{self, Destination};
+use crate::values::Verbosity;
 use crate::warnings;
 
 /// How long a signal waits for the engine to stop at its next token. One encoder pass of a large model may
@@ -78,7 +79,7 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
         interrupt,
         live: Live::new(live_options(args, n_inputs > 1)),
     };
-    for warning in without_effect(&args.words, args.decoding.task) {
+    for warning in without_effect(&args.words, &args.decoding) {
         warnings::warn(warning);
     }
     if n_skipped > 0 {
@@ -103,11 +104,11 @@ fn outcome(n_failed: usize, n_inputs: usize) -> Result<(), Failure> {
 }
 
 fn live_options(args: &TranscribeArgs, headers: bool) -> LiveOptions {
-    let to_stdout = args.output_dir.as_os_str() == "-";
+    let to_stdout = args.writes_to_stdout();
     LiveOptions {
-        segments: args.verbose && !args.quiet && !to_stdout,
+        segments: args.verbose == Verbosity::Segments && !args.quiet && !to_stdout,
         headers,
-        notes: !args.quiet,
+        notes: args.verbose != Verbosity::Nothing && !args.quiet,
         colours: args.print_colors,
     }
 }

@@ -1,6 +1,5 @@
 //! How option values are written: openai/whisper's `str2bool`, `optional_int`, `optional_float` and lists.
 
-use std::ffi::{OsStr, OsString};
 use std::str::FromStr;
 
 use clap::{ArgAction, Command};
@@ -15,13 +14,12 @@ where
     T: FromStr,
     T::Err: ToString,
 {
-    match text {
-        "None" => Ok(Optional(None)),
-        _ => text
-            .parse()
-            .map(|value| Optional(Some(value)))
-            .map_err(|e: T::Err| e.to_string()),
+    if is_none(text) {
+        return Ok(Optional(None));
     }
+    text.parse()
+        .map(|value| Optional(Some(value)))
+        .map_err(|e: T::Err| e.to_string())
 }
 
 /// Parses numbers separated by commas; nothing gives none.
@@ -42,16 +40,50 @@ where
         .collect()
 }
 
-fn boolean(text: &str) -> Result<bool, String> {
-    match text {
-        "True" => Ok(true),
-        "False" => Ok(false),
-        _ => Err("expected True or False".to_owned()),
+/// Whether `text` spells Python's `None`.
+pub(crate) fn is_none(text: &str) -> bool {
+    text.eq_ignore_ascii_case("none")
+}
+
+/// What `text` spells, if it spells a boolean: openai/whisper's `True` and `False`, and what other programs take for
+/// them.
+pub(crate) fn spelt_boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
     }
 }
 
-/// Gives every long option its snake_case twin, and makes every switch accept `=True` and `=False` too.
+fn boolean(text: &str) -> Result<bool, String> {
+    spelt_boolean(text).ok_or_else(|| "expected True or False".to_owned())
+}
+
+/// What is shown while files are transcribed: openai/whisper's `verbose`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Verbosity {
+    /// `True`: segments as they appear.
+    Segments,
+    /// `False`: progress.
+    Progress,
+    /// `None`: neither.
+    Nothing,
+}
+
+/// Parses a boolean, or the word `None`.
+pub(crate) fn verbosity(text: &str) -> Result<Verbosity, String> {
+    match (spelt_boolean(text), is_none(text)) {
+        (Some(true), _) => Ok(Verbosity::Segments),
+        (Some(false), _) => Ok(Verbosity::Progress),
+        (None, true) => Ok(Verbosity::Nothing),
+        (None, false) => Err("expected True, False or None".to_owned()),
+    }
+}
+
+/// Gives every long option its snake_case twin, makes every switch accept `=True` and `=False` too, and lets the last
+/// of repeated options win.
 pub(crate) fn whisper_style(command: Command) -> Command {
+    let command = command.args_override_self(true);
     let names: Vec<String> = command
         .get_subcommands()
         .map(|sub| sub.get_name().to_owned())
@@ -87,51 +119,6 @@ pub(crate) fn whisper_style(command: Command) -> Command {
     })
 }
 
-/// Joins a switch and a following word that is literally `True` or `False`: `--fp16 False` to `--fp16=False`.
-pub(crate) fn join_switch_values(
-    command: &Command,
-    arguments: impl IntoIterator<Item = OsString>,
-) -> Vec<OsString> {
-    let switches = switches(command);
-    let mut joined: Vec<OsString> = Vec::new();
-    let mut arguments = arguments.into_iter().peekable();
-    while let Some(mut argument) = arguments.next() {
-        if argument == "--" {
-            joined.push(argument);
-            joined.extend(arguments);
-            break;
-        }
-        let is_switch = switches.iter().any(|switch| OsStr::new(switch) == argument);
-        let is_boolean = |next: &OsString| next == "True" || next == "False";
-        if is_switch && let Some(value) = arguments.next_if(is_boolean) {
-            argument.push("=");
-            argument.push(value);
-        }
-        joined.push(argument);
-    }
-    joined
-}
-
-/// Every spelling of every switch: `--skip-existing`, `--skip_existing`, `-q`.
-fn switches(command: &Command) -> Vec<String> {
-    let mut switches = Vec::new();
-    for arg in command
-        .get_arguments()
-        .filter(|arg| arg.is_require_equals_set())
-    {
-        for long in arg
-            .get_long()
-            .into_iter()
-            .chain(arg.get_all_aliases().unwrap_or_default())
-        {
-            switches.push(format!("--{long}"));
-        }
-        switches.extend(arg.get_short().map(|short| format!("-{short}")));
-    }
-    switches.extend(command.get_subcommands().flat_map(self::switches));
-    switches
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -141,8 +128,24 @@ mod tests {
     fn optional_takes_none_and_numbers_only() {
         assert_eq!(optional::<usize>("None"), Ok(Optional(None)));
         assert_eq!(optional::<f32>("-1e3"), Ok(Optional(Some(-1000.0))));
-        assert!(optional::<usize>("none").is_err());
+        assert_eq!(optional::<usize>("none"), Ok(Optional(None)));
         assert!(optional::<usize>("2.5").is_err());
+    }
+
+    #[test]
+    fn booleans_are_spelt_in_any_case_and_nothing_else_is_one() {
+        for text in ["True", "true", "YES", "on", "1"] {
+            assert_eq!(boolean(text), Ok(true), "{text}");
+        }
+        for text in ["False", "FALSE", "no", "Off", "0"] {
+            assert_eq!(boolean(text), Ok(false), "{text}");
+        }
+        for text in ["", "None", "2", "y", "tru", "true "] {
+            assert!(boolean(text).is_err(), "{text}");
+        }
+        assert_eq!(verbosity("none"), Ok(Verbosity::Nothing));
+        assert_eq!(verbosity("0"), Ok(Verbosity::Progress));
+        assert!(verbosity("loud").is_err());
     }
 
     #[test]

@@ -12,13 +12,18 @@ use crate::{Error, Result, TokenId, Tokenizer};
 pub struct BoostPhrase {
     /// The phrase, in the case in which it is to be written.
     pub text: String,
-    /// What each of its tokens gains, in nats: above 0. [`BoostPhrase::DEFAULT_WEIGHT`] is a good beginning.
+    /// What each of its tokens gains, in nats: above 0, up to [`BoostPhrase::MAX_WEIGHT`].
+    /// [`BoostPhrase::DEFAULT_WEIGHT`] is a good beginning.
     pub weight: f32,
 }
 
 impl BoostPhrase {
     /// Tokens seven times as likely.
     pub const DEFAULT_WEIGHT: f32 = 2.0;
+
+    /// Tokens 500 million times as likely: nothing else is said then. Of larger weights too little would be left of a
+    /// logit in f32 to tell probabilities from.
+    pub const MAX_WEIGHT: f32 = 20.0;
 
     /// A phrase of the default weight.
     #[must_use]
@@ -63,14 +68,19 @@ impl BoostTrie {
     /// The trie of `phrases`, each with and without a space before it; `None` if there are none.
     ///
     /// # Errors
-    /// [`Error::Option`] if a weight is not a number above 0.
+    /// [`Error::Option`] if a weight is not a number above 0 and up to [`BoostPhrase::MAX_WEIGHT`].
     pub(crate) fn new(tokenizer: &Tokenizer, phrases: &[BoostPhrase]) -> Result<Option<Self>> {
         let mut trie = Self {
             nodes: vec![Node::default()],
         };
         for phrase in phrases {
-            if !(phrase.weight.is_finite() && phrase.weight > 0.0) {
-                let reason = format!("the weight {} is not above 0", phrase.weight);
+            if !(phrase.weight > 0.0 && phrase.weight <= BoostPhrase::MAX_WEIGHT) {
+                let reason = format!(
+                    "the weight {} of `{}` is not above 0 and up to {}",
+                    phrase.weight,
+                    phrase.text,
+                    BoostPhrase::MAX_WEIGHT
+                );
                 return Err(Error::Option {
                     name: "boost",
                     reason,

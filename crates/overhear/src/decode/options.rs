@@ -31,7 +31,7 @@ pub struct DecodingOptions {
     pub sample_len: Option<usize>,
     /// What was said before; the last 223 tokens of it count. Text: `tokenizer.encode_prompt(text)`.
     pub prompt: Vec<TokenId>,
-    /// What the transcript begins with, likewise.
+    /// What the transcript is taken to begin with, likewise; no part of the result.
     pub prefix: Vec<TokenId>,
     /// Tokens never sampled; -1 stands for all that are not speech. Default: `[-1]`.
     pub suppress_tokens: Vec<i64>,

@@ -45,7 +45,7 @@ pub struct TranscribeOptions {
     pub initial_prompt: Option<String>,
     /// Whether `initial_prompt` is put before every window. Default: false.
     pub carry_initial_prompt: bool,
-    /// Text that every window's transcript begins with.
+    /// Text that every window is taken to begin with. As in the reference it is no part of the transcript.
     pub prefix: Option<String>,
     /// Most tokens sampled per window. `None`: half of the decoder's positions, 224.
     pub sample_len: Option<usize>,
@@ -86,7 +86,8 @@ pub struct TranscribeOptions {
     pub hallucination_guard: bool,
     /// Likeliest tokens to report at each position of a segment. Default: 0.
     pub alternatives: usize,
-    /// Hypotheses to keep of each window, best first. Default: 0.
+    /// Hypotheses to keep of each window, best first, as far as the search has so many: a text for each beam or sample,
+    /// one for the greedy search. Default: 0.
     pub n_best: usize,
 }
 
