@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use tempfile::TempDir;
+
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
         &[$(($name, include_bytes!(concat!("../../../models/nano/", $name)))),*]
@@ -22,6 +24,13 @@ const FILES: &[(&str, &[u8])] = files![
     "vocab.json",
 ];
 
+/// Writes the model to a temporary folder, which is removed when it is dropped.
+pub(crate) fn install_for_now() -> io::Result<TempDir> {
+    let folder = tempfile::Builder::new().prefix("overhear-").tempdir()?;
+    write(folder.path())?;
+    Ok(folder)
+}
+
 /// Writes the model to `folder`: whole or not at all, also if two processes do it at once.
 pub(crate) fn install(folder: &Path) -> io::Result<()> {
     let parent = folder.parent().unwrap_or(Path::new("."));
@@ -29,13 +38,18 @@ pub(crate) fn install(folder: &Path) -> io::Result<()> {
     let temporary = tempfile::Builder::new()
         .prefix(".nano-")
         .tempdir_in(parent)?;
-    for (name, bytes) in FILES {
-        fs::write(temporary.path().join(name), bytes)?;
-    }
+    write(temporary.path())?;
     let renamed = fs::rename(temporary.path(), folder);
     match renamed {
         // Another process was first.
         Err(_) if folder.join("config.json").is_file() => Ok(()),
         renamed => renamed,
     }
+}
+
+fn write(folder: &Path) -> io::Result<()> {
+    for (name, bytes) in FILES {
+        fs::write(folder.join(name), bytes)?;
+    }
+    Ok(())
 }

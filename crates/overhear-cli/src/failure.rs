@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use overhear::Error;
 
+/// Exit code where memory, threads or other resources of the system are out: `EX_OSERR` of sysexits.h.
+pub(crate) const NO_RESOURCES: u8 = 71;
+
 /// A failure, sorted by exit code. The message is one line: what, where, and what to do.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -16,10 +19,17 @@ pub(crate) enum Failure {
     Input(String),
     /// An output could not be written: 74.
     Output(String),
+    /// The system refused what every run needs, as a thread: 71.
+    System(String),
     /// Nobody reads standard output any more: 141, without a word.
     StdoutClosed,
-    /// Stopped by this signal: 128 and its number.
-    Interrupted(u8),
+    /// Stopped by a signal: 128 and its number.
+    Interrupted {
+        /// Its number.
+        signal: u8,
+        /// What was done and what was not.
+        left: String,
+    },
     /// Inputs failed and were reported when they did: 4 if all of them, else 1.
     Inputs {
         /// Whether none was transcribed.
@@ -35,9 +45,10 @@ impl Failure {
             Failure::Model(_) => 3,
             Failure::Input(_) | Failure::Inputs { all: true } => 4,
             Failure::Inputs { all: false } => 1,
+            Failure::System(_) => NO_RESOURCES,
             Failure::Output(_) => 74,
             Failure::StdoutClosed => 141,
-            Failure::Interrupted(signal) => 128 + signal,
+            Failure::Interrupted { signal, .. } => 128 + signal,
         })
     }
 
@@ -47,8 +58,13 @@ impl Failure {
             Failure::Usage(message)
             | Failure::Model(message)
             | Failure::Input(message)
-            | Failure::Output(message) => say(message),
-            Failure::StdoutClosed | Failure::Interrupted(_) | Failure::Inputs { .. } => {}
+            | Failure::Output(message)
+            | Failure::System(message) => say(message),
+            Failure::Interrupted { signal, left } => {
+                let name = signal_hook::low_level::signal_name(i32::from(*signal));
+                say(&format!("stopped by {}{left}", name.unwrap_or("a signal")));
+            }
+            Failure::StdoutClosed | Failure::Inputs { .. } => {}
         }
     }
 

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &ModelArgs, interrupt: &Interrupt) -> Result<(), Failure
         n => n.to_string(),
     };
     let lines = [
-        ("model", printable(&path.display().to_string())),
+        ("model", printable(&path.as_ref().display().to_string())),
         ("mel bins", dims.n_mels.to_string()),
         ("audio context", dims.n_audio_ctx.to_string()),
         ("audio state", dims.n_audio_state.to_string()),

@@ -17,6 +17,9 @@ const AUDIO_EXTENSIONS: &[&str] = &[
     "wave", "weba", "webm",
 ];
 
+/// Characters shown of either end of a path too long to be shown.
+const SHOWN: usize = 100;
+
 /// One thing to transcribe.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Input {
@@ -105,20 +108,25 @@ fn expand_one(argument: &OsStr, recursive: bool, found: &mut Vec<Result<Input, F
                     path.display()
                 ))));
             }
-            Some(paths) => paths
-                .iter()
-                .for_each(|path| expand_path(path, recursive, found)),
+            Some(paths) => {
+                for path in paths {
+                    match path {
+                        Ok(path) => expand_path(&path, recursive, found),
+                        Err(error) => found.push(Err(cannot_read(error.path(), error.error()))),
+                    }
+                }
+            }
             None => found.push(Err(cannot_read(path, &error))),
         },
     }
 }
 
-/// The files that a pattern with `*`, `?` or `[` matches; `None` if it is not one.
-fn pattern(argument: &OsStr) -> Option<Vec<PathBuf>> {
+/// The files that a pattern with `*`, `?` or `[` matches, and what could not be looked into; `None` if it is not one.
+fn pattern(argument: &OsStr) -> Option<Vec<glob::GlobResult>> {
     let text = argument
         .to_str()
         .filter(|text| text.contains(['*', '?', '[']))?;
-    Some(glob::glob(text).ok()?.flatten().collect())
+    Some(glob::glob(text).ok()?.collect())
 }
 
 fn expand_path(path: &Path, recursive: bool, found: &mut Vec<Result<Input, Failure>>) {
@@ -142,35 +150,35 @@ fn expand_path(path: &Path, recursive: bool, found: &mut Vec<Result<Input, Failu
 /// Adds the audio files of `root/folder`, sorted by name, files before subdirectories.
 fn walk(root: &Path, folder: &Path, recursive: bool, found: &mut Vec<Result<Input, Failure>>) {
     let path = root.join(folder);
-    let names = match names(&path) {
-        Ok(names) => names,
+    let entries = match entries(&path) {
+        Ok(entries) => entries,
         Err(error) => return found.push(Err(cannot_read(&path, &error))),
     };
-    for name in &names {
+    for (name, _) in entries.iter().filter(|(name, _)| is_audio_name(name)) {
         let file = path.join(name);
-        if is_audio_name(name) && file.is_file() {
-            found.push(Ok(Input::file(file, folder)));
+        match fs::metadata(&file) {
+            Ok(kind) if kind.is_file() => found.push(Ok(Input::file(file, folder))),
+            Ok(_) => {}
+            // A link to nowhere.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => found.push(Err(cannot_read(&file, &error))),
         }
     }
-    for name in names.iter().filter(|_| recursive) {
-        // Links to directories are not followed: they may lead in circles.
-        if path
-            .join(name)
-            .symlink_metadata()
-            .is_ok_and(|entry| entry.is_dir())
-        {
-            walk(root, &folder.join(name), recursive, found);
-        }
+    // Links to directories are not followed: they may lead in circles.
+    for (name, _) in entries.iter().filter(|(_, is_dir)| recursive && *is_dir) {
+        walk(root, &folder.join(name), recursive, found);
     }
 }
 
-fn names(folder: &Path) -> io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
+/// The names in `folder`, sorted, and whether they are directories.
+fn entries(folder: &Path) -> io::Result<Vec<(OsString, bool)>> {
+    let mut entries = Vec::new();
     for entry in fs::read_dir(folder)? {
-        names.push(entry?.file_name());
+        let entry = entry?;
+        entries.push((entry.file_name(), entry.file_type()?.is_dir()));
     }
-    names.sort();
-    Ok(names)
+    entries.sort();
+    Ok(entries)
 }
 
 fn is_audio_name(name: &OsStr) -> bool {
@@ -179,7 +187,19 @@ fn is_audio_name(name: &OsStr) -> bool {
 }
 
 fn cannot_read(path: &Path, error: &io::Error) -> Failure {
-    Failure::Input(format!("cannot read {}: {error}", path.display()))
+    Failure::Input(format!("cannot read {}: {error}", shortened(path)))
+}
+
+/// The path, its middle left out if it is longer than a few lines.
+fn shortened(path: &Path) -> String {
+    let text = path.display().to_string();
+    let n_characters = text.chars().count();
+    if n_characters <= 3 * SHOWN {
+        return text;
+    }
+    let begin: String = text.chars().take(SHOWN).collect();
+    let end: String = text.chars().skip(n_characters - SHOWN).collect();
+    format!("{begin}...{end}")
 }
 
 #[cfg(test)]
@@ -255,6 +275,26 @@ mod tests {
         assert!(found[0].contains("cannot read"), "{found:?}");
         assert!(found[1].contains("no audio files"), "{found:?}");
         assert_eq!(found[2], "a.wav");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_deeper_than_the_system_takes_is_an_error_in_one_short_line() {
+        let root = tree(&["d/a.wav"]);
+        // Made from the inside out, as no path reaches the bottom.
+        let name = "n".repeat(200);
+        let (inner, outer) = (root.path().join("inner"), root.path().join("outer"));
+        fs::create_dir(&inner).unwrap();
+        for _ in 0..25 {
+            fs::create_dir(&outer).unwrap();
+            fs::rename(&inner, outer.join(&name)).unwrap();
+            fs::rename(&outer, &inner).unwrap();
+        }
+        fs::rename(&inner, root.path().join("d/deep")).unwrap();
+        let found = found(root.path(), &["d"], true);
+        assert_eq!(found[0], "d/a.wav");
+        assert!(found[1].contains("File name too long"), "{found:?}");
+        assert!(found[1].len() < 400 && found.len() == 2, "{found:?}");
     }
 
     #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first asks for an orderly end, the second ends the process at once.
+//! Signals: the first that asks for the end asks for an orderly one, the second ends the process at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,15 +19,22 @@ pub(crate) const POLL: Duration = Duration::from_millis(50);
 pub(crate) struct Interrupt(Arc<AtomicUsize>);
 
 impl Interrupt {
-    /// Takes over SIGINT and SIGTERM. If the system refuses, they keep ending the process at once.
+    /// Takes over SIGINT, SIGTERM and SIGHUP, unless whoever started the process has it ignore them, as `nohup` does.
+    /// If the system refuses, they keep ending the process at once.
     pub(crate) fn install() -> Self {
         let interrupt = Self::default();
         let second = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
+        let ignored = ignored_signals();
+        for signal in ends(ignored) {
             // In this order: the first signal sets `second` only after it was looked at.
             let _ = flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&second));
             let _ = flag::register(signal, Arc::clone(&second));
             let _ = flag::register_usize(signal, Arc::clone(&interrupt.0), signal as usize);
+        }
+        #[cfg(unix)]
+        if !ignored.is_some_and(|ignored| is_in(ignored, signal_hook::consts::SIGXFSZ)) {
+            // A write beyond `ulimit -f` then fails, and that failure is reported, instead of ending the process.
+            let _ = flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
         }
         interrupt
     }
@@ -41,8 +48,9 @@ impl Interrupt {
 
     /// [`Failure::Interrupted`] if a signal came.
     pub(crate) fn check(&self) -> Result<(), Failure> {
+        let left = String::new();
         self.signal()
-            .map_or(Ok(()), |signal| Err(Failure::Interrupted(signal)))
+            .map_or(Ok(()), |signal| Err(Failure::Interrupted { signal, left }))
     }
 
     /// Runs `work`, which may block for any time (reading a pipe, loading a model), on a thread of its own,
@@ -52,9 +60,9 @@ impl Interrupt {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let (sender, receiver) = mpsc::channel();
-        let worker = thread::spawn(move || {
+        let worker = start(move || {
             let _ = sender.send(work());
-        });
+        })?;
         loop {
             match receiver.recv_timeout(POLL) {
                 Ok(result) => return Ok(result),
@@ -65,10 +73,63 @@ impl Interrupt {
     }
 }
 
+/// Runs `work` on a thread of its own.
+///
+/// # Errors
+/// [`Failure::System`] if the system has none to give.
+pub(crate) fn start(
+    work: impl FnOnce() + Send + 'static,
+) -> Result<thread::JoinHandle<()>, Failure> {
+    thread::Builder::new().spawn(work).map_err(|error| {
+        Failure::System(format!(
+            "cannot start a thread: {error}; end other processes, or raise the limit (ulimit -u)"
+        ))
+    })
+}
+
 /// Ends with the panic of a worker that went away without a result: a bug, exit code 101.
 pub(crate) fn propagate(worker: thread::JoinHandle<()>) -> ! {
     match worker.join() {
         Err(panic) => std::panic::resume_unwind(panic),
         Ok(()) => unreachable!("a worker sends its result or panics"),
+    }
+}
+
+/// The signals that ask for the end and are not among those `ignored`. Where it is not known whether SIGHUP is, it is
+/// left as it is: to end a `nohup overhear` with its terminal would be worse than to end without a word.
+fn ends(ignored: Option<u64>) -> Vec<i32> {
+    let mut signals = vec![SIGINT, SIGTERM];
+    #[cfg(unix)]
+    if ignored.is_some() {
+        signals.push(signal_hook::consts::SIGHUP);
+    }
+    signals.retain(|&signal| !ignored.is_some_and(|ignored| is_in(ignored, signal)));
+    signals
+}
+
+/// Which signals this process was started with to ignore, a bit each from SIGHUP (1) on; where Linux tells.
+fn ignored_signals() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
+}
+
+fn is_in(signals: u64, signal: i32) -> bool {
+    signals >> (signal - 1) & 1 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn signals_that_are_to_be_ignored_are_left_alone() {
+        use signal_hook::consts::SIGHUP;
+        assert_eq!(ends(Some(0)), [SIGINT, SIGTERM, SIGHUP]);
+        assert_eq!(ends(Some(0b11)), [SIGTERM], "nohup, and a job of a script");
+        assert_eq!(ends(None), [SIGINT, SIGTERM]);
     }
 }

@@ -2,9 +2,12 @@
 //! it was looked for.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
 
 use crate::args::ModelArgs;
 use crate::failure::Failure;
@@ -13,12 +16,35 @@ use crate::failure::Failure;
 #[cfg(feature = "bundled-model")]
 const BUNDLED: &str = "nano";
 
+/// Where a model is.
+#[derive(Clone, Debug)]
+pub(crate) struct ModelFolder {
+    path: PathBuf,
+    /// A folder of this process that goes away with the last clone; the model is opened by then.
+    _temporary: Option<Arc<TempDir>>,
+}
+
+impl AsRef<Path> for ModelFolder {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl From<PathBuf> for ModelFolder {
+    fn from(path: PathBuf) -> Self {
+        Self {
+            path,
+            _temporary: None,
+        }
+    }
+}
+
 /// The folder of the model that `args` name.
-pub(crate) fn find(args: &ModelArgs) -> Result<PathBuf, Failure> {
+pub(crate) fn find(args: &ModelArgs) -> Result<ModelFolder, Failure> {
     let places = Places::of_this_process(args.model_dir.as_deref());
     match places.find(&args.model) {
         Err(_) if is_bundled(&args.model) => install_bundled(&places),
-        found => found,
+        found => found.map(ModelFolder::from),
     }
 }
 
@@ -175,24 +201,30 @@ fn is_bundled(_: &OsStr) -> bool {
     false
 }
 
+/// Puts the bundled model into the data folder; where there is none that can be written to, into a temporary one.
 #[cfg(feature = "bundled-model")]
-fn install_bundled(places: &Places) -> Result<PathBuf, Failure> {
-    let Some(data) = &places.data else {
-        return places.find(&OsString::from(BUNDLED));
-    };
-    let folder = data.join(BUNDLED);
-    crate::bundled::install(&folder).map_err(|error| {
+fn install_bundled(places: &Places) -> Result<ModelFolder, Failure> {
+    if let Some(data) = &places.data {
+        let folder = data.join(BUNDLED);
+        if crate::bundled::install(&folder).is_ok() {
+            return Ok(folder.into());
+        }
+    }
+    let temporary = crate::bundled::install_for_now().map_err(|error| {
         Failure::Model(format!(
-            "cannot install the model `{BUNDLED}` in {}: {error}",
-            folder.display()
+            "cannot put the model `{BUNDLED}` into {}: {error}",
+            env::temp_dir().display()
         ))
     })?;
-    Ok(folder)
+    Ok(ModelFolder {
+        path: temporary.path().to_owned(),
+        _temporary: Some(Arc::new(temporary)),
+    })
 }
 
 #[cfg(not(feature = "bundled-model"))]
-fn install_bundled(places: &Places) -> Result<PathBuf, Failure> {
-    Err(places.not_found(&OsString::from("nano")))
+fn install_bundled(places: &Places) -> Result<ModelFolder, Failure> {
+    Err(places.not_found(OsStr::new("nano")))
 }
 
 #[cfg(test)]

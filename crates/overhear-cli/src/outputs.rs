@@ -2,8 +2,11 @@
 //!
 //! Every format goes to a temporary file in the target's folder first; only when all of them are on the disk
 //! are they renamed to their names. A full disk or a kill leaves the old files as they were.
+//!
+//! A temporary file is locked while its run lives (`flock`), so that one of a killed run is told from one in use, by
+//! whatever process on whatever machine, and is removed by the next run into that folder.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +16,9 @@ use tempfile::{Builder, NamedTempFile};
 
 use crate::failure::Failure;
 use crate::naming::Target;
+
+/// What names of temporary files begin and end with.
+const TEMPORARY: (&str, &str) = (".overhear-", ".tmp");
 
 /// Where outputs go.
 #[derive(Debug)]
@@ -78,7 +84,12 @@ pub(crate) fn write_stdout(
 ) -> Result<(), Failure> {
     let mut bytes = Vec::new();
     let mut stdout = io::stdout().lock();
-    output::write_with(format, transcript, captions, &mut bytes)
+    let written = output::write_with(format, transcript, captions, &mut bytes);
+    if format == Format::Json {
+        // One line each: JSON lines, where there are several.
+        bytes.push(b'\n');
+    }
+    written
         .and_then(|()| stdout.write_all(&bytes))
         .and_then(|()| stdout.flush())
         .map_err(|error| Failure::stdout(&error))
@@ -99,13 +110,45 @@ fn write_temporary(
     Ok(file)
 }
 
-/// A temporary file with the permissions of an ordinary new one. Its name is short, whatever the target's.
+/// A temporary file with the permissions of an ordinary new one, locked. Its name is short, whatever the target's.
 fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
-    builder.prefix(".overhear-").suffix(".tmp");
+    builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
+    loop {
+        let file = builder.tempfile_in(folder)?;
+        // Some file systems have no locks: left-over files are not removed there.
+        let _ = file.as_file().lock();
+        // Another run may have taken the file for a left-over one before it was locked.
+        if file.path().symlink_metadata().is_ok() {
+            return Ok(file);
+        }
+    }
+}
+
+/// Removes temporary files of killed runs from `folder`: those that nobody holds locked. What cannot be told or removed
+/// stays.
+pub(crate) fn remove_left_over(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_ours = name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1);
+        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let path = entry.path();
+        let opened = OpenOptions::new().read(true).write(true).open(&path);
+        if let Ok(file) = opened
+            && file.try_lock().is_ok()
+        {
+            // Under the lock, which a run that is about to take it waits for.
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 /// Puts the renames themselves on the disk. Some file systems cannot; the files are whole all the same.

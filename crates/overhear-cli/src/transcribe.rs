@@ -1,12 +1,12 @@
 //! `overhear transcribe`: every input in turn, from its name to its outputs.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use overhear::output::{CaptionOptions, Format};
+use overhear::output::{CaptionOptions, Format, format_timestamp};
 use overhear::{
     Audio, Error, Event, Language, Model, ModelOptions, Segment, TranscribeOptions, Transcript,
 };
@@ -14,9 +14,9 @@ use overhear::{
 use crate::args::{TranscribeArgs, formats};
 use crate::failure::Failure;
 use crate::inputs::{self, Input};
-use crate::interrupt::{Interrupt, POLL, propagate};
+use crate::interrupt::{Interrupt, POLL, propagate, start};
 use crate::live::{Live, LiveOptions};
-use crate::models;
+use crate::models::{self, ModelFolder};
 use crate::naming::{Target, targets};
 use crate::options::{
     caption_options, model_options, refuse_not_yet, transcribe_options, with_words, without_effect,
@@ -62,6 +62,8 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
                 .all(|&format| job.target.path(format).exists())
         });
     }
+    let folders: BTreeSet<_> = jobs.iter().map(|job| job.target.folder()).collect();
+    folders.into_iter().for_each(outputs::remove_left_over);
     let n_skipped = inputs.len() - jobs.len();
     let n_inputs = inputs.len() + n_missing;
     if jobs.is_empty() {
@@ -134,7 +136,7 @@ fn jobs<'a>(inputs: &'a [Input], destination: &Destination, formats: &[Format]) 
 
 /// The model is opened when the first input has turned out to be audio.
 enum ModelSlot {
-    Found(PathBuf, ModelOptions),
+    Found(ModelFolder, ModelOptions),
     Opened(Model),
 }
 
@@ -153,15 +155,14 @@ impl Run<'_> {
     /// the run: the next input would meet it too.
     fn all(&mut self, jobs: &[Job<'_>]) -> Result<usize, Failure> {
         let mut n_failed = 0;
-        for job in jobs {
-            self.interrupt.check()?;
-            match self.one(job) {
+        for (i, job) in jobs.iter().enumerate() {
+            match self.interrupt.check().and_then(|()| self.one(job)) {
                 Ok(()) => {}
                 Err(failure @ Failure::Input(_)) => {
                     failure.report();
                     n_failed += 1;
                 }
-                Err(failure) => return Err(failure),
+                Err(failure) => return Err(with_rest(failure, &jobs[i..])),
             }
         }
         Ok(n_failed)
@@ -180,10 +181,26 @@ impl Run<'_> {
             warnings::warn_file("shorter than 10 ms, nothing to transcribe");
         }
         warnings::warn_audio(&transcript.warnings);
-        if interrupted.is_none() || !transcript.segments.is_empty() {
-            self.write(job, &transcript, interrupted.is_none())?;
+        let Some(signal) = interrupted else {
+            return self.write(job, &transcript, true);
+        };
+        let mut left = String::new();
+        if let Some(last) = transcript.segments.last() {
+            self.write(job, &transcript, false)?;
+            let end = format_timestamp(last.end, false, '.');
+            left = format!(": the first {end} of {name} is {}", self.partial(job));
         }
-        interrupted.map_or(Ok(()), Err)
+        Err(Failure::Interrupted { signal, left })
+    }
+
+    /// Where the transcript of an interrupted job is.
+    fn partial(&self, job: &Job<'_>) -> String {
+        let paths = self.formats.iter();
+        let paths = paths.map(|&format| job.target.partial_path(format).display().to_string());
+        match self.destination {
+            Destination::Stdout(_) => "on standard output".to_owned(),
+            Destination::Folder(_) => format!("in {}", paths.collect::<Vec<_>>().join(", ")),
+        }
     }
 
     fn write(&self, job: &Job<'_>, transcript: &Transcript, complete: bool) -> Result<(), Failure> {
@@ -223,18 +240,18 @@ impl Run<'_> {
     }
 
     /// Transcribes on a thread of its own and shows what it reports. After a signal, what is done is returned
-    /// as a transcript with the failure that the signal means.
+    /// as a transcript with the signal's number.
     fn transcribe(
         &mut self,
         model: &Model,
         audio: Audio,
-    ) -> Result<(Transcript, Option<Failure>), Failure> {
+    ) -> Result<(Transcript, Option<u8>), Failure> {
         let (sender, receiver) = mpsc::channel();
-        let worker = thread::spawn({
+        let worker = start({
             let (model, options, interrupt) =
                 (model.clone(), self.options.clone(), self.interrupt.clone());
             move || work(&model, &audio, &options, &interrupt, &sender)
-        });
+        })?;
         let language = self.options.language.unwrap_or(Language::ENGLISH);
         let mut done = Transcript {
             text: String::new(),
@@ -246,7 +263,7 @@ impl Run<'_> {
         };
         let mut stop_at = None;
         loop {
-            let interrupted = self.interrupt.check().err();
+            let interrupted = self.interrupt.signal();
             if interrupted.is_some()
                 && Instant::now() > *stop_at.get_or_insert(Instant::now() + STOP_WITHIN)
             {
@@ -273,7 +290,7 @@ impl Run<'_> {
                     done.segments.push(*segment);
                 }
                 Ok(Report::End(Err(Error::Canceled))) => {
-                    return Ok((done, self.interrupt.check().err()));
+                    return Ok((done, self.interrupt.signal()));
                 }
                 Ok(Report::End(end)) => return Ok((end?, None)),
                 Err(RecvTimeoutError::Timeout) => self.live.tick(),
@@ -281,6 +298,22 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// An interruption, and that nothing was made of the first of the `jobs` left, if so, and of the others.
+fn with_rest(failure: Failure, jobs: &[Job<'_>]) -> Failure {
+    let Failure::Interrupted { signal, mut left } = failure else {
+        return failure;
+    };
+    if left.is_empty() {
+        left = format!(": nothing is written of {}", jobs[0].input.display());
+    }
+    match jobs.len() - 1 {
+        0 => {}
+        1 => left.push_str("; 1 input more was not begun"),
+        n => left.push_str(&format!("; {n} inputs more were not begun")),
+    }
+    Failure::Interrupted { signal, left }
 }
 
 /// What the transcribing thread tells the one that shows and writes.

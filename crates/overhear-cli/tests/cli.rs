@@ -100,7 +100,15 @@ fn what_cannot_be_used_is_exit_2_in_one_line() {
         (&["--temperature", "warm"], "warm"),
         (&["--output_format", "docx"], "docx"),
         (&["--language", "klingon"], "known: en"),
-        (&["--quiet=yes"], "True or False"),
+        (&["--quiet=maybe"], "True or False"),
+        (
+            &["--word_timestamps", "flase"],
+            "`flase` is neither True nor False",
+        ),
+        (
+            &["--max_l", "3"],
+            "--max_l may be any of --max-line-width, --max-line-count",
+        ),
         (&["--beam_size", "0"], "must be 1 or more"),
         (&["--boost_file", "missing.txt"], "cannot read missing.txt"),
         (&["--highlight-words", "True"], "requires --word-timestamps"),
@@ -377,6 +385,95 @@ fn completions_and_manual_come_from_the_flags() {
         "the page says nothing of this machine"
     );
     assert!(manual.stdout.contains("skip\\-existing"));
+}
+
+#[test]
+fn every_command_has_a_manual_page_of_its_own() {
+    let sandbox = Sandbox::new();
+    for (name, part) in [
+        ("transcribe", "word\\-timestamps"),
+        ("detect", "languages"),
+        ("eval", "manifest"),
+        ("info", "model"),
+        ("bench", "repeats"),
+        ("completions", "shell"),
+        ("man", "command"),
+    ] {
+        let page = sandbox.run(["man", name]);
+        page.assert(0);
+        let title = format!(".TH overhear-{name} 1");
+        assert!(page.stdout.contains(&title), "{}", page.stdout);
+        assert!(
+            page.stdout.to_lowercase().contains(part),
+            "{name}: {}",
+            page.stdout
+        );
+    }
+    sandbox
+        .run(["man", "nosuch"])
+        .assert_one_line(2, "unknown command `nosuch`; known: transcribe, detect");
+}
+
+#[test]
+fn brief_help_fits_on_a_screen_and_help_tells_all() {
+    let sandbox = Sandbox::new();
+    let help = |words: &[&str]| {
+        let run = sandbox.run(words);
+        run.assert(0);
+        run.stdout
+    };
+    for words in [
+        &["-h"][..],
+        &["transcribe", "-h"],
+        &["detect", "-h"],
+        &["eval", "-h"],
+    ] {
+        let brief = help(words);
+        assert!(brief.lines().count() <= 40, "{words:?}: {brief}");
+        assert!(
+            brief.contains("--model") && brief.contains("overhear --help"),
+            "{brief}"
+        );
+    }
+    let (brief, all) = (help(&["-h"]), help(&["--help"]));
+    for option in [
+        "--output-format",
+        "--language",
+        "--word-timestamps",
+        "detect",
+    ] {
+        assert!(brief.contains(option), "{option}: {brief}");
+        assert!(all.contains(option), "{option}: {all}");
+    }
+    assert!(!brief.contains("--patience") && all.contains("--patience"));
+    for code in ["71", "74", "129", "130", "141", "143"] {
+        assert!(all.contains(code), "{code}: {all}");
+    }
+}
+
+#[test]
+fn several_jsons_on_standard_output_are_a_line_each() {
+    let sandbox = Sandbox::new();
+    let run = sandbox.nano(&[
+        clip(EN),
+        clip(ES),
+        "-f".into(),
+        "json".into(),
+        "-o".into(),
+        "-".into(),
+    ]);
+    run.assert(0);
+    let lines: Vec<serde_json::Value> = run
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(
+        (&lines[0]["language"], &lines[1]["language"]),
+        (&"en".into(), &"es".into())
+    );
+    assert!(run.stdout.ends_with("}\n"));
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn a_closed_standard_output_is_a_quiet_141_with_whole_files() {
 fn signals_keep_what_is_done_under_a_partial_name() {
     let sandbox = Sandbox::new();
     write_long_speech(&sandbox.path("long.wav"));
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         sandbox.write_mute("never-begun.wav");
         let arguments = ["-f", "txt", "-o", signal, "long.wav", "never-begun.wav"].map(Into::into);
         let mut running = Running(sandbox.command(nano(&arguments)).spawn().unwrap());
@@ -166,6 +166,11 @@ fn signals_keep_what_is_done_under_a_partial_name() {
             partial.starts_with(first),
             "{partial:?} begins with {first:?}"
         );
+        let said = format!("overhear: stopped by SIG{signal}: the first 00:");
+        let left =
+            format!(" of long.wav is in {signal}/long.partial.txt; 1 input more was not begun");
+        let last = run.stderr.lines().last().unwrap();
+        assert!(last.starts_with(&said) && last.ends_with(&left), "{last}");
     }
 }
 
@@ -182,13 +187,36 @@ fn a_signal_ends_the_wait_for_standard_input() {
     let signalled = Instant::now();
     running.signal("INT");
     let run = running.end();
-    run.assert(130);
+    run.assert_one_line(130, "stopped by SIGINT: nothing is written of stdin");
     assert!(
         signalled.elapsed() < STOPS_WITHIN,
         "{:?}",
         signalled.elapsed()
     );
     assert!(sandbox.names(".").is_empty());
+}
+
+#[test]
+fn a_signal_that_is_to_be_ignored_is() {
+    let sandbox = Sandbox::new();
+    let binary = env!("CARGO_BIN_EXE_overhear");
+    // As nohup starts programs.
+    let script = "trap '' HUP; exec \"$0\" \"$@\"";
+    let words = ["-c", script, binary].map(Into::into).into_iter();
+    let arguments = nano(&["-f".into(), "txt".into(), "-".into()]);
+    let shell = Path::new("/bin/sh");
+    let mut command = sandbox.command_of(shell, words.chain(arguments), &[]);
+    let mut running = Running(command.stdin(Stdio::piped()).spawn().unwrap());
+    let mut stdin = running.0.stdin.take().unwrap();
+    let clip = fs::read(clip(EN)).unwrap();
+    stdin.write_all(&clip[..50_000]).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    running.signal("HUP");
+    std::thread::sleep(Duration::from_millis(200));
+    stdin.write_all(&clip[50_000..]).unwrap();
+    drop(stdin);
+    running.end().assert(0);
+    assert_eq!(sandbox.read("stdin.txt").trim_end(), EN_TEXT);
 }
 
 /// Half an hour of speech as 16 kHz mono WAV.

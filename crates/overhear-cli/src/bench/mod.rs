@@ -25,7 +25,8 @@ pub(crate) fn run(args: &BenchArgs, interrupt: &Interrupt) -> Result<(), Failure
     let earlier = args.compare.as_deref().map(compare::read).transpose()?;
     let path = models::find(&args.model)?;
     let repeats = args.repeats;
-    let mut report = interrupt.run(move || measure::measure(&path, &options, repeats))??;
+    let mut report =
+        interrupt.run(move || measure::measure(path.as_ref(), &options, repeats))??;
     if let Some(earlier) = &earlier {
         report.compare(earlier);
     }

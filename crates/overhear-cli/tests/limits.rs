@@ -1,0 +1,161 @@
+//! What the system refuses: threads, file sizes, a home. Row D04 of the test matrix, and D06.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::{EN, ES, Run, Sandbox, clip, nano};
+
+/// Runs overhear by a shell that does `first` and then becomes it.
+fn after(sandbox: &Sandbox, first: &str, arguments: &[OsString]) -> Run {
+    let binary = env!("CARGO_BIN_EXE_overhear");
+    let script = format!("{first} exec \"$0\" \"$@\"");
+    let words = ["-c".into(), script.into(), binary.into()];
+    let mut command = sandbox.command_of(
+        Path::new("/bin/sh"),
+        words.into_iter().chain(nano(arguments)),
+        &[],
+    );
+    command.stdin(Stdio::null());
+    common::run(command)
+}
+
+fn to_stdout() -> Vec<OsString> {
+    ["-q", "--language=en", "-f", "txt", "-o", "-"]
+        .map(Into::into)
+        .into_iter()
+        .chain([clip(EN)])
+        .collect()
+}
+
+#[test]
+fn a_limit_of_file_sizes_is_exit_74_in_one_line_and_nothing_is_left_over() {
+    let sandbox = Sandbox::new();
+    let arguments = ["-q".into(), "-o".into(), "out".into(), clip(EN)];
+    let run = after(&sandbox, "ulimit -f 0;", &arguments);
+    run.assert_one_line(74, "File too large");
+    assert_eq!(sandbox.names("out"), [""; 0]);
+}
+
+#[test]
+fn threads_that_are_not_there_are_exit_71_in_one_line() {
+    let sandbox = Sandbox::new();
+    let limited = "prlimit --nproc=1 ";
+    let as_nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups ";
+    let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
+    // The limit does not bind root.
+    let before = match is_root {
+        true => format!("exec {as_nobody}{limited} \"$0\" \"$@\";"),
+        false => format!("exec {limited} \"$0\" \"$@\";"),
+    };
+    let run = after(&sandbox, &before, &to_stdout());
+    if matches!(run.code, Some(126 | 127)) || run.stderr.contains("setpriv") {
+        eprintln!(
+            "skipped: no prlimit or setpriv, or no right: {}",
+            run.stderr
+        );
+        return;
+    }
+    run.assert_one_line(71, "cannot start a thread");
+}
+
+#[test]
+fn temporary_files_of_killed_runs_are_removed_and_those_in_use_are_not() {
+    let sandbox = Sandbox::new();
+    sandbox.write_mute("mute.wav");
+    for name in ["dead", "living", "sub/dead"] {
+        let path = sandbox.path("out").join(format!("{name}.tmp"));
+        let path = path.with_file_name(format!(
+            ".overhear-{}",
+            path.file_name().unwrap().to_string_lossy()
+        ));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "half").unwrap();
+    }
+    let living = File::open(sandbox.path("out/.overhear-living.tmp")).unwrap();
+    living.lock().unwrap();
+    fs::write(sandbox.path("out/overhear-mine.tmp"), "").unwrap();
+    fs::create_dir(sandbox.path("out/.overhear-folder.tmp")).unwrap();
+    symlink("overhear-mine.tmp", sandbox.path("out/.overhear-link.tmp")).unwrap();
+    sandbox.write_mute("in/sub/b.wav");
+    let arguments = ["-q", "-f", "txt", "-o", "out", "-r", "in", "mute.wav"];
+    sandbox.nano(&arguments.map(Into::into)).assert(0);
+    let expected = [
+        ".overhear-folder.tmp",
+        ".overhear-link.tmp",
+        ".overhear-living.tmp",
+        "mute.txt",
+        "overhear-mine.tmp",
+        "sub",
+    ];
+    assert_eq!(sandbox.names("out"), expected);
+    assert_eq!(sandbox.names("out/sub"), ["b.txt"]);
+    drop(living);
+    sandbox.nano(&arguments.map(Into::into)).assert(0);
+    assert!(!sandbox.path("out/.overhear-living.tmp").exists());
+}
+
+#[test]
+fn a_killed_run_leaves_nothing_that_the_next_does_not_remove() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("out")).unwrap();
+    let arguments = [
+        "-q".into(),
+        "--language=en".into(),
+        "-o".into(),
+        "out".into(),
+        clip(ES),
+    ];
+    let is_temporary = |name: &String| name.ends_with(".tmp");
+    for _ in 0..20 {
+        let mut running = sandbox.start(nano(&arguments), &[]);
+        let has_ended = loop {
+            if sandbox.names("out").iter().any(is_temporary) {
+                running.0.kill().unwrap();
+            }
+            if running.0.try_wait().unwrap().is_some() {
+                break true;
+            }
+        };
+        assert!(has_ended);
+        if sandbox.names("out").iter().any(is_temporary) {
+            sandbox.nano(&arguments).assert(0);
+            assert_eq!(sandbox.names("out").len(), 5, "{:?}", sandbox.names("out"));
+            return;
+        }
+    }
+    eprintln!("skipped: no kill fell between the making of a file and its renaming");
+}
+
+#[cfg(feature = "bundled-model")]
+#[test]
+fn the_bundled_model_needs_no_home_that_can_be_written_to() {
+    let sandbox = Sandbox::new();
+    let installed = sandbox.path("bin/overhear");
+    fs::create_dir(sandbox.path("bin")).unwrap();
+    fs::create_dir(sandbox.path("tmp")).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_overhear"), &installed).unwrap();
+    let mut arguments = nano(&to_stdout());
+    arguments.push("--threads=1".into());
+    let temporary = sandbox.path("tmp");
+    let variables = [
+        ("HOME", "/dev/null/nobody"),
+        ("TMPDIR", temporary.to_str().unwrap()),
+    ];
+    let mut command = sandbox.command_of(&installed, &arguments, &variables);
+    command.env_remove("OVERHEAR_MODELS");
+    let run = common::run(command);
+    run.assert(0);
+    assert_eq!(run.stdout.trim_end(), common::EN_TEXT);
+    assert_eq!(sandbox.names("tmp"), [""; 0], "the folder is gone");
+    fs::remove_dir(&temporary).unwrap();
+    let mut command = sandbox.command_of(&installed, &arguments, &variables);
+    command.env_remove("OVERHEAR_MODELS");
+    common::run(command).assert_one_line(3, "cannot put the model `nano` into");
+}
