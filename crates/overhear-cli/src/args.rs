@@ -79,6 +79,17 @@ pub(crate) struct Cli {
     pub(crate) transcribe: TranscribeArgs,
 }
 
+impl Cli {
+    /// Whether what was asked for goes to standard output, and not only what is shown meanwhile.
+    pub(crate) fn writes_to_stdout(&self) -> bool {
+        match &self.command {
+            None => self.transcribe.writes_to_stdout(),
+            Some(Command::Transcribe(args)) => args.writes_to_stdout(),
+            Some(_) => true,
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Transcribe audio files (also without the word: `overhear FILES...`).

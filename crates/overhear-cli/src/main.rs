@@ -19,6 +19,7 @@ mod naming;
 mod options;
 mod outputs;
 mod spelling;
+mod stdout;
 mod transcribe;
 mod values;
 mod warnings;
@@ -26,6 +27,7 @@ mod warnings;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
+use overhear_kernels::ExitWithoutMemory;
 
 use args::{Cli, Command};
 use failure::{Failure, say};
@@ -45,9 +47,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// Memory of the system's allocator; the program ends with a line where there is none left.
+#[global_allocator]
+static MEMORY: ExitWithoutMemory = ExitWithoutMemory {
+    message: "overhear: out of memory; take a smaller model, or raise the limit (ulimit -v)",
+    code: failure::NO_RESOURCES as i32,
+};
+
 fn run(cli: Cli) -> Result<(), Failure> {
     warnings::install();
     let interrupt = Interrupt::install();
+    if cli.writes_to_stdout() {
+        stdout::require_open()?;
+    }
     match cli.command {
         None => transcribe::run(&cli.transcribe, &interrupt),
         Some(Command::Transcribe(args)) => transcribe::run(&args, &interrupt),

@@ -1,4 +1,4 @@
-//! What the system refuses: threads, file sizes, a home. Row D04 of the test matrix, and D06.
+//! What the system refuses: memory, threads, file sizes, standard output, a home. Row D04 of the test matrix, and D06.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -44,6 +44,24 @@ fn a_limit_of_file_sizes_is_exit_74_in_one_line_and_nothing_is_left_over() {
 }
 
 #[test]
+fn memory_that_is_not_there_is_exit_71_in_one_line() {
+    let sandbox = Sandbox::new();
+    let mut codes = Vec::new();
+    // From what the program itself takes to enough.
+    for kilobytes in (60_000..400_000).step_by(20_000) {
+        let limit = format!("ulimit -c 0; ulimit -v {kilobytes};");
+        let run = after(&sandbox, &limit, &to_stdout());
+        // 127: not even the program could be loaded.
+        if !matches!(run.code, Some(0 | 127)) {
+            run.assert_one_line(71, "");
+        }
+        codes.push(run.code);
+    }
+    assert!(codes.contains(&Some(71)), "{codes:?}");
+    assert_eq!(codes.last(), Some(&Some(0)), "{codes:?}");
+}
+
+#[test]
 fn threads_that_are_not_there_are_exit_71_in_one_line() {
     let sandbox = Sandbox::new();
     let limited = "prlimit --nproc=1 ";
@@ -63,6 +81,25 @@ fn threads_that_are_not_there_are_exit_71_in_one_line() {
         return;
     }
     run.assert_one_line(71, "cannot start a thread");
+}
+
+#[test]
+fn a_closed_standard_output_is_exit_74_before_any_work_and_dev_null_is_not_closed() {
+    let sandbox = Sandbox::new();
+    let closed = "exec \"$0\" \"$@\" >&-;";
+    after(&sandbox, closed, &to_stdout()).assert_one_line(74, "standard output is closed");
+    let read_only = "exec \"$0\" \"$@\" 1< /dev/null;";
+    after(&sandbox, read_only, &to_stdout()).assert_one_line(74, "open to read only");
+    let files = ["-q".into(), "-f".into(), "txt".into(), clip(ES)];
+    after(&sandbox, closed, &files).assert(0);
+    assert!(!sandbox.read("synth-es-00.txt").is_empty());
+
+    after(&sandbox, "exec \"$0\" \"$@\" > /dev/null;", &to_stdout()).assert(0);
+    // As Python opens it.
+    let null = File::options().read(true).write(true).open("/dev/null");
+    let mut command = sandbox.command(nano(&to_stdout()));
+    command.stdout(null.unwrap());
+    common::run(command).assert(0);
 }
 
 #[test]
