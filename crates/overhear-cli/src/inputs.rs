@@ -12,9 +12,10 @@ use crate::interrupt::Interrupt;
 
 /// Extensions by which a directory's audio files are told from the rest. A file named outright may have any.
 const AUDIO_EXTENSIONS: &[&str] = &[
-    "aac", "aif", "aifc", "aiff", "alac", "au", "caf", "flac", "m4a", "m4b", "m4v", "mka", "mkv",
-    "mov", "mp2", "mp3", "mp4", "mpga", "oga", "ogg", "ogv", "opus", "rf64", "snd", "w64", "wav",
-    "wave", "weba", "webm",
+    "3g2", "3ga", "3gp", "3gpp", "aac", "adts", "aif", "aifc", "aiff", "alac", "au", "bw64", "caf",
+    "f4a", "f4v", "flac", "m2a", "m4a", "m4b", "m4p", "m4r", "m4v", "mk3d", "mka", "mkv", "mov",
+    "mp1", "mp2", "mp3", "mp4", "mpa", "mpga", "oga", "ogg", "ogv", "opus", "qt", "rf64", "snd",
+    "w64", "wav", "wave", "weba", "webm",
 ];
 
 /// Characters shown of either end of a path too long to be shown.
@@ -230,6 +231,15 @@ mod tests {
             .into_iter()
             .map(|input| input.map_or_else(|failure| format!("{failure:?}"), relative))
             .collect()
+    }
+
+    #[test]
+    fn recordings_of_telephones_count_as_audio_files() {
+        let root = tree(&["d/a.3gp", "d/b.3G2", "d/c.m4r", "d/d.adts", "d/e.txt"]);
+        assert_eq!(
+            found(root.path(), &["d"], false),
+            ["d/a.3gp", "d/b.3G2", "d/c.m4r", "d/d.adts"]
+        );
     }
 
     #[test]

@@ -291,7 +291,8 @@ impl Decode for PcmDecoder {
                 let whole = self.bytes.len() / unit * unit;
                 encoding.decode(&self.bytes[..whole], *big_endian, &mut block.samples);
                 self.part.extend_from_slice(&self.bytes[whole..]);
-                self.overdriven |= is_overdriven(&block.samples);
+                let is_float = matches!(encoding, Encoding::F32 | Encoding::F64);
+                self.overdriven |= is_float && is_overdriven(&block.samples);
             }
             Layout::Adpcm(adpcm) => {
                 self.bytes
@@ -317,9 +318,11 @@ impl Decode for PcmDecoder {
 
 /// Whether a sample is beyond full scale by more than a filter's ripple; infinity and NaN have a warning of their own.
 pub(super) fn is_overdriven(samples: &[f32]) -> bool {
-    samples
-        .iter()
-        .any(|sample| sample.is_finite() && sample.abs() > RIPPLE)
+    // Magnitudes compare as their bits do. All are looked at, so that vectors can be.
+    samples.iter().fold(false, |any, sample| {
+        let magnitude = sample.to_bits() << 1 >> 1;
+        any | (magnitude > RIPPLE.to_bits() && magnitude < f32::INFINITY.to_bits())
+    })
 }
 
 /// Mono samples in memory as a decoder.
