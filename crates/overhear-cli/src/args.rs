@@ -128,6 +128,8 @@ pub(crate) struct DetectArgs {
     #[command(flatten)]
     pub(crate) detection: DetectionArgs,
     #[command(flatten)]
+    pub(crate) audio: AudioArgs,
+    #[command(flatten)]
     pub(crate) model: ModelArgs,
 }
 
@@ -168,6 +170,8 @@ pub(crate) struct EvalArgs {
     /// How many of the most frequent substitutions to tell.
     #[arg(long, default_value_t = 20, value_name = "N")]
     pub(crate) confusions: usize,
+    #[command(flatten)]
+    pub(crate) audio: AudioArgs,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     #[command(flatten)]
@@ -212,6 +216,14 @@ pub(crate) struct BenchArgs {
     pub(crate) compare: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+}
+
+/// How audio is read.
+#[derive(Debug, Args)]
+pub(crate) struct AudioArgs {
+    /// The audio track to take of a file with several, 1 being the first; without it, the one marked as the default.
+    #[arg(long, value_name = "N")]
+    pub(crate) audio_track: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -281,6 +293,8 @@ pub(crate) struct TranscribeArgs {
     /// Colour the words of segments by how sure the model is: red, yellow, green. NO_COLOR turns it off.
     #[arg(long)]
     pub(crate) print_colors: bool,
+    #[command(flatten)]
+    pub(crate) audio: AudioArgs,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     #[command(flatten)]

@@ -2,20 +2,21 @@
 
 use std::io::{self, Write};
 
-use overhear::{Model, TranscribeOptions};
+use overhear::{Audio, Model, TranscribeOptions};
 
 use crate::args::DetectArgs;
 use crate::failure::{Failure, printable};
-use crate::inputs::{self, Input};
+use crate::inputs;
 use crate::interrupt::Interrupt;
 use crate::models;
-use crate::options::{detection_options, model_options};
+use crate::options::{audio_options, detection_options, model_options};
 use crate::warnings;
 
 /// Prints `name`, language code and probability of each input, separated by tabs.
 pub(crate) fn run(args: &DetectArgs, interrupt: &Interrupt) -> Result<(), Failure> {
     let options = model_options(&args.model)?;
     let detection = detection_options(&args.detection)?;
+    let audio_options = audio_options(&args.audio);
     let inputs = inputs::expand(&args.files, args.recursive);
     let path = models::find(&args.model)?;
     let model = interrupt.run(move || Model::open(path, &options))??;
@@ -23,7 +24,12 @@ pub(crate) fn run(args: &DetectArgs, interrupt: &Interrupt) -> Result<(), Failur
     let mut n_failed = 0;
     for input in inputs {
         interrupt.check()?;
-        match input.and_then(|input| detect(&model, &detection, &input, interrupt)) {
+        let language = input.and_then(|input| {
+            warnings::about(&input.display());
+            let audio = input.open(&audio_options, interrupt)?;
+            detect(&model, &detection, &input.display(), audio, interrupt)
+        });
+        match language {
             Ok(()) => {}
             Err(failure @ Failure::Input(_)) => {
                 failure.report();
@@ -43,14 +49,13 @@ pub(crate) fn run(args: &DetectArgs, interrupt: &Interrupt) -> Result<(), Failur
 fn detect(
     model: &Model,
     options: &TranscribeOptions,
-    input: &Input,
+    name: &str,
+    audio: Audio,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
-    warnings::about(&input.display());
-    let audio = input.open(interrupt)?;
     let (worker, options) = (model.clone(), options.clone());
     let found = interrupt.run(move || worker.detect_language_with(&audio, &options))??;
-    let name = printable(&input.display());
+    let name = printable(name);
     let (code, probability) = (found.language.code(), found.probability);
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{name}\t{code}\t{probability:.4}")

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use overhear::Audio;
+use overhear::{Audio, AudioOptions};
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -57,11 +57,15 @@ impl Input {
     }
 
     /// Opens it. What cannot be read twice (standard input, a FIFO) is decoded to its end here.
-    pub(crate) fn open(&self, interrupt: &Interrupt) -> Result<Audio, Failure> {
-        let path = self.path.clone();
+    pub(crate) fn open(
+        &self,
+        options: &AudioOptions,
+        interrupt: &Interrupt,
+    ) -> Result<Audio, Failure> {
+        let (path, options) = (self.path.clone(), options.clone());
         let opened = interrupt.run(move || match path {
-            None => Audio::from_reader(io::stdin(), "stdin"),
-            Some(path) => Audio::open(path),
+            None => Audio::from_reader_with(io::stdin(), "stdin", &options),
+            Some(path) => Audio::open_with(path, &options),
         })?;
         opened.map_err(Failure::from)
     }

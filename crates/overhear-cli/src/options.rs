@@ -4,9 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use overhear::output::CaptionOptions;
-use overhear::{BoostPhrase, ComputeType, Language, ModelOptions, Task, TranscribeOptions};
+use overhear::{
+    AudioOptions, BoostPhrase, ComputeType, Language, ModelOptions, Task, TranscribeOptions,
+};
 
-use crate::args::{DecodingArgs, DetectionArgs, ModelArgs, NotYetArgs, TaskName, WordArgs};
+use crate::args::{
+    AudioArgs, DecodingArgs, DetectionArgs, ModelArgs, NotYetArgs, TaskName, WordArgs,
+};
 use crate::failure::Failure;
 use crate::values::{Optional, is_none, list};
 
@@ -148,6 +152,13 @@ pub(crate) fn without_effect(args: &WordArgs, decoding: &DecodingArgs) -> Vec<&'
     .into_iter()
     .filter_map(|(applies, warning)| applies.then_some(warning))
     .collect()
+}
+
+/// The library's options of opening audio.
+pub(crate) fn audio_options(args: &AudioArgs) -> AudioOptions {
+    let mut options = AudioOptions::default();
+    options.track = args.audio_track;
+    options
 }
 
 /// The library's options of opening a model.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use overhear::output::{CaptionOptions, Format, format_timestamp};
 use overhear::{
-    Audio, Error, Event, Language, Model, ModelOptions, Segment, TranscribeOptions, Transcript,
+    Audio, AudioOptions, Error, Event, Language, Model, ModelOptions, Segment, TranscribeOptions,
+    Transcript,
 };
 
 use crate::args::{TranscribeArgs, formats};
@@ -19,7 +20,8 @@ use crate::live::{Live, LiveOptions};
 use crate::models::{self, ModelFolder};
 use crate::naming::{Target, targets};
 use crate::options::{
-    caption_options, model_options, refuse_not_yet, transcribe_options, with_words, without_effect,
+    audio_options, caption_options, model_options, refuse_not_yet, transcribe_options, with_words,
+    without_effect,
 };
 use crate::outputs::{self, Destination};
 use crate::values::Verbosity;
@@ -75,6 +77,7 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
     let mut run = Run {
         model: ModelSlot::Found(models::find(&args.model)?, model_options),
         options,
+        audio_options: audio_options(&args.audio),
         formats,
         captions,
         destination,
@@ -143,6 +146,7 @@ enum ModelSlot {
 struct Run<'a> {
     model: ModelSlot,
     options: TranscribeOptions,
+    audio_options: AudioOptions,
     formats: Vec<Format>,
     captions: CaptionOptions,
     destination: Destination,
@@ -171,7 +175,7 @@ impl Run<'_> {
     fn one(&mut self, job: &Job<'_>) -> Result<(), Failure> {
         let name = job.input.display();
         warnings::about(&name);
-        let audio = job.input.open(self.interrupt)?;
+        let audio = job.input.open(&self.audio_options, self.interrupt)?;
         let model = self.model()?;
         self.live.begin(&name);
         let transcribed = self.transcribe(&model, audio);

@@ -7,13 +7,13 @@ use std::io::{self, Write};
 
 use overhear::normalize::{BasicTextNormalizer, EnglishTextNormalizer};
 use overhear::score::{Edit, Errors, align};
-use overhear::{Audio, Language, Model, Task, TranscribeOptions, Transcript};
+use overhear::{Audio, AudioOptions, Language, Model, Task, TranscribeOptions, Transcript};
 
 use crate::args::{EvalArgs, NormalizerName};
 use crate::failure::{Failure, say};
 use crate::interrupt::Interrupt;
 use crate::models;
-use crate::options::{model_options, refuse_not_yet, transcribe_options};
+use crate::options::{audio_options, model_options, refuse_not_yet, transcribe_options};
 use crate::warnings;
 use manifest::Entry;
 use report::{FileScore, Report};
@@ -32,6 +32,7 @@ pub(crate) fn run(args: &EvalArgs, interrupt: &Interrupt) -> Result<(), Failure>
     let evaluation = Evaluation {
         model: interrupt.run(move || Model::open(path, &model_options))??,
         options,
+        audio_options: audio_options(&args.audio),
         detect_language: args.detect_language,
         scorer: Scorer::new(args.normalizer),
         interrupt,
@@ -70,6 +71,7 @@ pub(crate) fn run(args: &EvalArgs, interrupt: &Interrupt) -> Result<(), Failure>
 struct Evaluation<'a> {
     model: Model,
     options: TranscribeOptions,
+    audio_options: AudioOptions,
     detect_language: bool,
     scorer: Scorer,
     interrupt: &'a Interrupt,
@@ -129,8 +131,10 @@ impl Evaluation<'_> {
     /// Transcribes in the language asked for, or else the manifest's, or else the one detected.
     fn transcribe(&self, entry: &Entry) -> Result<Transcript, Failure> {
         warnings::about(&entry.name);
-        let path = entry.path.clone();
-        let audio = self.interrupt.run(move || Audio::open(path))??;
+        let (path, options) = (entry.path.clone(), self.audio_options.clone());
+        let audio = self
+            .interrupt
+            .run(move || Audio::open_with(path, &options))??;
         let mut options = self.options.clone();
         if options.language.is_none() && !self.detect_language {
             options.language = entry.language();
