@@ -140,6 +140,12 @@ fn signals_keep_what_is_done_under_a_partial_name() {
     let sandbox = Sandbox::new();
     write_long_speech(&sandbox.path("long.wav"));
     for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        if is_ignored(code - 128) {
+            eprintln!(
+                "skipped: these tests were started to ignore SIG{signal}, and so is overhear"
+            );
+            continue;
+        }
         sandbox.write_mute("never-begun.wav");
         let arguments = ["-f", "txt", "-o", signal, "long.wav", "never-begun.wav"].map(Into::into);
         let mut running = Running(sandbox.command(nano(&arguments)).spawn().unwrap());
@@ -185,9 +191,9 @@ fn a_signal_ends_the_wait_for_standard_input() {
         .unwrap();
     std::thread::sleep(Duration::from_millis(500));
     let signalled = Instant::now();
-    running.signal("INT");
+    running.signal("TERM");
     let run = running.end();
-    run.assert_one_line(130, "stopped by SIGINT: nothing is written of stdin");
+    run.assert_one_line(143, "stopped by SIGTERM: nothing is written of stdin");
     assert!(
         signalled.elapsed() < STOPS_WITHIN,
         "{:?}",
@@ -217,6 +223,15 @@ fn a_signal_that_is_to_be_ignored_is() {
     drop(stdin);
     running.end().assert(0);
     assert_eq!(sandbox.read("stdin.txt").trim_end(), EN_TEXT);
+}
+
+/// Whether this process was started to ignore the signal (by nohup, or in the background of a script), as what it starts
+/// then is.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// Half an hour of speech as 16 kHz mono WAV.
