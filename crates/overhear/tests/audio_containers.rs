@@ -492,6 +492,19 @@ fn plain_samples_in_caf_are_exact_whatever_the_size_says_and_follows() {
     assert_eq!(decoded, [8.0 / 32_768.0, 32_256.0 / 32_768.0]);
 }
 
+/// `alac.caf`: half a second of `synth-en-01` by ffmpeg 5.1.
+#[test]
+fn tags_and_padding_behind_compressed_caf_are_no_damage() {
+    let alac = bytes("odd/alac.caf");
+    let (plain, warnings) = decode_bytes(alac.clone()).unwrap();
+    assert!(plain.len() == 8_000 && warnings.is_empty());
+    let tag = [&b"TAG"[..], &[b' '; 125]].concat();
+    for behind in [tag, vec![0; 700], b"free".to_vec()] {
+        let file = [alac.clone(), behind].concat();
+        assert_eq!(decode_bytes(file).unwrap(), (plain.clone(), vec![]));
+    }
+}
+
 /// An AIFF-C file at 16 kHz, its samples behind `offset` bytes in their chunk, which claims `size`.
 fn aifc(compression: &[u8; 4], bits: u16, data: &[u8], offset: u32, size: u32) -> Vec<u8> {
     let mut comm = vec![0, 1, 0, 0, 0, 0];

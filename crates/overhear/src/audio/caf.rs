@@ -4,6 +4,8 @@
 //!
 //! Reference: Apple "Core Audio Format Specification 1.0".
 
+use std::io::{Read, Seek, SeekFrom};
+
 use super::decode::{Attempt, Decode, Failure};
 use super::pcm::{Data, Encoding, Layout, PcmDecoder};
 use super::source::Input;
@@ -25,6 +27,8 @@ pub(super) fn open(mut input: Input) -> Attempt<Box<dyn Decode>> {
         .filter(|_| &head[8..12] == b"desc")
         .ok_or_else(|| Failure::audio("CAF without an audio description in front"))?;
     let Some(layout) = description.layout()? else {
+        let end = chunks_end(&mut input)?;
+        input.limit(end);
         return symphonia::open(Container::Caf, input);
     };
     let mut data = Data::new(input);
@@ -48,6 +52,32 @@ pub(super) fn open(mut input: Input) -> Attempt<Box<dyn Decode>> {
         } = description;
         return Ok(Box::new(PcmDecoder::new(data, layout, rate, n_channels)?));
     }
+}
+
+/// Where the last whole chunk ends: tags and padding behind are none.
+fn chunks_end(input: &mut Input) -> Attempt<u64> {
+    let len = input.len().unwrap_or(u64::MAX);
+    let mut at = 8;
+    loop {
+        input.seek(SeekFrom::Start(at))?;
+        let mut header = Vec::new();
+        input.take(12).read_to_end(&mut header)?;
+        let Some(([a, b, c, d, size @ ..], _)) = header.split_first_chunk::<12>() else {
+            break;
+        };
+        let name = [*a, *b, *c, *d];
+        let size = u64::from_be_bytes(*size);
+        let next = (at + 12).saturating_add(size);
+        if &name == b"data" && next > len {
+            at = len;
+        }
+        if !name.iter().all(u8::is_ascii_graphic) || next > len {
+            break;
+        }
+        at = next;
+    }
+    input.seek(SeekFrom::Start(0))?;
+    Ok(at.min(len))
 }
 
 /// The audio description chunk.

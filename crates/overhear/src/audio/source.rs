@@ -51,6 +51,8 @@ pub(super) struct Input {
     start: u64,
     /// Bytes in the payload; `None` for a stream.
     len: Option<u64>,
+    /// Whether the payload ends before the source does.
+    limited: bool,
     /// Whether Symphonia may know of seeking and length.
     streamed: bool,
 }
@@ -64,6 +66,7 @@ impl Input {
             peeked: Cursor::default(),
             start: 0,
             len: Some(len),
+            limited: false,
             streamed: false,
         })
     }
@@ -74,6 +77,7 @@ impl Input {
             peeked: Cursor::default(),
             start: 0,
             len: None,
+            limited: false,
             streamed: false,
         }
     }
@@ -81,6 +85,12 @@ impl Input {
     /// Bytes in the payload, if that can be known.
     pub(super) fn len(&self) -> Option<u64> {
         self.len
+    }
+
+    /// Ends the payload of a seekable source after `len` bytes: what is behind is not part of it.
+    pub(super) fn limit(&mut self, len: u64) {
+        self.limited = self.len.is_some_and(|whole| len < whole);
+        self.len = self.len.map(|whole| whole.min(len));
     }
 
     /// Makes Symphonia read this as it reads a pipe: its readers refuse parts that reach beyond the known end of a cut
@@ -123,6 +133,11 @@ impl Input {
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.inner {
+            Inner::Seekable(inner) if self.limited => {
+                let end = self.start + self.len.unwrap_or(u64::MAX);
+                let left = end.saturating_sub(inner.stream_position()?);
+                inner.take(left).read(buffer)
+            }
             Inner::Seekable(inner) => inner.read(buffer),
             Inner::Stream(inner) => match self.peeked.read(buffer)? {
                 0 => inner.read(buffer),
@@ -139,6 +154,11 @@ impl Seek for Input {
         };
         let to = match to {
             SeekFrom::Start(at) => SeekFrom::Start(self.start.saturating_add(at)),
+            SeekFrom::End(by) if self.limited => {
+                let end = self.start + self.len.unwrap_or(0);
+                let at = end.checked_add_signed(by);
+                SeekFrom::Start(at.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?)
+            }
             other => other,
         };
         inner
