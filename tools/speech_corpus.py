@@ -20,6 +20,8 @@ import soundfile
 RATE = 16_000
 LONGEST_CLIP_S = 20
 WINDOW_S = 28
+# Clips of single digits are written in numerals, as Whisper does: normalised, the words would become one long number.
+DIGITS = {word: str(digit) for digit, word in enumerate("zero one two three four five six seven eight nine".split())}
 # Root mean square of every clip to begin with (-26 dBFS), and the peak beyond which it is turned down.
 LEVEL, PEAK = 0.05, 0.9
 SPEEDS = [0.85, 0.9, 0.95, 1.05, 1.1, 1.15, 1.2]
@@ -76,8 +78,10 @@ def read(folder):
         if len(samples) > LONGEST_CLIP_S * rate:
             continue
         assert rate == RATE and samples.ndim == 1, entry["file"]
+        words = entry["text"].split()
+        text = " ".join(DIGITS[word] for word in words) if DIGITS.keys() >= set(words) else entry["text"]
         # zh-TW is Chinese.
-        clips.append({"name": name, "lang": entry["lang"].split("-")[0], "text": entry["text"], "samples": levelled(samples)})
+        clips.append({"name": name, "lang": entry["lang"].split("-")[0], "text": text, "samples": levelled(samples)})
     return clips
 
 
