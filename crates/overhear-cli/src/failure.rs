@@ -81,7 +81,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
-            Error::Model { .. } => Failure::Model(message),
+            Error::Model { .. } | Error::NotFinite { .. } => Failure::Model(message),
             Error::Option { .. } => Failure::Usage(message),
             Error::Spool(_) => Failure::Output(message),
             _ => Failure::Input(message),

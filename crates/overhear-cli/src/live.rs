@@ -135,7 +135,7 @@ impl Live {
 
 /// The segment's words, each in the colour of its mean token probability.
 fn coloured(segment: &Segment, tokenizer: &Tokenizer, language: Language) -> String {
-    let is_text = |(token, _): &(TokenId, f32)| *token < tokenizer.eot();
+    let is_text = |(token, _): &(TokenId, f32)| tokenizer.is_text(*token);
     let tokens = segment
         .tokens
         .iter()

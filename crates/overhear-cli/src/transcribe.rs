@@ -228,7 +228,7 @@ impl Run<'_> {
         };
         let model = self.interrupt.run(move || Model::open(path, &options))??;
         self.model = ModelSlot::Opened(model.clone());
-        if !model.dims().is_multilingual()
+        if !model.is_multilingual()
             && let Some(language) = self
                 .options
                 .language

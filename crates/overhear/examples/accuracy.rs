@@ -73,7 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Model::open(folder, &options)
     };
     let models = types.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-    let is_multilingual = models[0].dims().is_multilingual();
+    let is_multilingual = models[0].is_multilingual();
     let audio = Path::new(manifest).parent().unwrap_or(Path::new(""));
     let mut all = Vec::new();
     for clip in read_manifest(manifest)? {

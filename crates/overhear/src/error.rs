@@ -36,6 +36,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The model computes what is no number: its weights are damaged, or too large.
+    #[error(
+        "{what} of the model are infinite or not numbers (NaN): its weights are damaged, or too large for f32"
+    )]
+    NotFinite {
+        /// What was computed, and where.
+        what: String,
+    },
     /// An option has a value that cannot be used.
     #[error("{name}: {reason}")]
     Option {

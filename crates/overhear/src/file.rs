@@ -9,6 +9,12 @@ use crate::{Error, Result};
 /// More than any configuration or tokenizer file takes (the largest published is 4 MB).
 const MAX_BYTES: u64 = 64 << 20;
 
+/// How the file begins that stands for a large one in a repository cloned without Git LFS
+/// (<https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>).
+pub(crate) const LFS_POINTER: &[u8] = b"version https://git-lfs";
+pub(crate) const LFS_REASON: &str =
+    "a Git LFS pointer, not the file itself: install git-lfs and run `git lfs pull` in this folder";
+
 /// The bytes of a JSON file; `None` if there is no such file.
 ///
 /// # Errors
@@ -32,5 +38,8 @@ pub(crate) fn read_if_present(path: &Path) -> Result<Option<Vec<u8>>> {
     file.take(MAX_BYTES)
         .read_to_end(&mut bytes)
         .map_err(|e| bad(format!("cannot read: {e}")))?;
+    if bytes.starts_with(LFS_POINTER) {
+        return Err(bad(LFS_REASON.into()));
+    }
     Ok(Some(bytes))
 }

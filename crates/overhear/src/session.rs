@@ -38,7 +38,7 @@ impl Session {
     /// Decodes the window last encoded, from its beginning: `whisper/decoding.py::decode`.
     ///
     /// # Errors
-    /// [`crate::Error::Option`] if an option does not fit the model.
+    /// [`crate::Error::Option`] if an option does not fit the model, [`crate::Error::NotFinite`].
     ///
     /// # Panics
     /// If the session has fewer rows than `options` decode side by side.
@@ -47,9 +47,9 @@ impl Session {
         let model = &self.model;
         let boosts = BoostTrie::new(model.tokenizer(), &options.boost)?;
         let language = match options.language {
-            _ if !model.dims().is_multilingual() => Language::ENGLISH,
+            _ if !model.is_multilingual() => Language::ENGLISH,
             Some(language) => language,
-            None => likeliest(&detect_language(&mut *self.state, model.tokenizer(), 0)).language,
+            None => likeliest(&detect_language(&mut *self.state, model.tokenizer(), 0)?).language,
         };
         let task = DecodingTask::new(
             (model.kernels(), model.pool()),

@@ -32,20 +32,26 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizer")
 }
 
+/// A folder with `vocab.json` of nano alone, which says nothing of special tokens.
+fn text_tokens_only() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(nano().join("vocab.json"), folder.path().join("vocab.json")).unwrap();
+    folder
+}
+
 /// Every golden with the tokenizer of its vocabulary. Large-v3's text tokens are those of the older models.
 fn goldens() -> Vec<(Golden, Tokenizer)> {
+    let text_tokens = text_tokens_only();
     let goldens: Vec<Golden> =
         serde_json::from_slice(&fs::read(fixtures().join("golden.json")).unwrap()).unwrap();
     assert_eq!(
         goldens.iter().map(|g| g.n_vocab).collect::<Vec<_>>(),
         [51864, 51865, 51866]
     );
-    let folder = |n_vocab| {
-        if n_vocab == 51864 {
-            fixtures().join("en")
-        } else {
-            nano()
-        }
+    let folder = |n_vocab| match n_vocab {
+        51864 => fixtures().join("en"),
+        51865 => nano(),
+        _ => text_tokens.path().to_owned(),
     };
     goldens
         .into_iter()
@@ -209,19 +215,145 @@ fn error(folder: &Path, n_vocab: usize) -> String {
 
 #[test]
 fn a_tokenizer_of_another_model_is_refused() {
-    let missing = "DIR/vocab.json: does not fit the model: <|endoftext|> is token";
-    assert_eq!(
-        error(&fixtures().join("en"), 51865),
-        format!("{missing} 50256 here (English-only) and 50257 in the model (multilingual)")
-    );
     assert_eq!(
         error(&nano(), 51864),
-        format!("{missing} 50257 here (multilingual) and 50256 in the model (English-only)")
+        "DIR/vocab.json: does not fit the model: <|endoftext|> is token 50257 here (multilingual) and 50256 in the model \
+         (English-only)"
     );
+    for n_vocab in [0, 1, 50257, 50363, 51863] {
+        assert_eq!(
+            error(&nano(), n_vocab),
+            format!(
+                "DIR/vocab.json: does not fit the model: behind <|endoftext|>, which is token 50257 (multilingual), \
+                 Whisper's special tokens do not fit into a vocabulary of {n_vocab} tokens"
+            )
+        );
+    }
+    // With 51865 tokens it may be the English-only one and a token more, unless the model says what it is.
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::copy(fixtures().join("en/vocab.json"), path("vocab.json")).unwrap();
+    fs::copy(
+        nano().join("generation_config.json"),
+        path("generation_config.json"),
+    )
+    .unwrap();
     assert_eq!(
-        error(&nano(), 50257),
-        "DIR: a vocabulary of 50257 tokens is none of 51864, 51865 and 51866"
+        error(folder.path(), 51865),
+        "DIR/vocab.json: does not fit generation_config.json: <|endoftext|> is token 50256 here (English-only) and 50257 \
+         there (multilingual)"
     );
+}
+
+/// What a folder holds beside the text tokens, and which tokens it then has.
+struct Layout {
+    n_vocab: usize,
+    files: &'static [(&'static str, &'static str)],
+    n_languages: usize,
+    timestamp_begin: TokenId,
+    has_timestamps: bool,
+    n_known: usize,
+}
+
+#[test]
+fn special_tokens_are_where_the_folder_says_and_else_where_the_size_says() {
+    const V2: (&str, &str) = (
+        "generation_config.json",
+        r#"{"no_timestamps_token_id": 50363}"#,
+    );
+    const V3: (&str, &str) = (
+        "generation_config.json",
+        r#"{"no_timestamps_token_id": 50364}"#,
+    );
+    const TASKS: (&str, &str) = (
+        "generation_config.json",
+        r#"{"task_to_id": {"transcribe": 50360, "translate": 50359}}"#,
+    );
+    const ADDED_V2: (&str, &str) = (
+        "added_tokens.json",
+        r#"{"<|notimestamps|>": 50363, "<|nocaptions|>": 50362, "<|startoftranscript|>": 50258}"#,
+    );
+    const ADDED_V3: (&str, &str) = ("added_tokens.json", r#"{"<|0.00|>": 50365}"#);
+    const WHOLE: (&str, &str) = (
+        "tokenizer.json",
+        r#"{"added_tokens": [{"id": 50363, "content": "<|notimestamps|>", "special": true}]}"#,
+    );
+    const EMPTY: (&str, &str) = ("generation_config.json", "");
+    let layout = |n_vocab, files, n_languages, has_timestamps| Layout {
+        n_vocab,
+        files,
+        n_languages,
+        timestamp_begin: 50265 + n_languages as TokenId,
+        has_timestamps,
+        n_known: 50265 + n_languages + if has_timestamps { 1501 } else { 0 },
+    };
+    let cases = [
+        // The published sizes, whatever else is said that does not fit them.
+        layout(51865, &[], 99, true),
+        layout(51866, &[], 100, true),
+        layout(51865, &[V3], 99, true),
+        layout(51865, &[ADDED_V3], 99, true),
+        layout(51865, &[EMPTY], 99, true),
+        layout(51866, &[V3], 100, true),
+        // A token more, eight, and a round size.
+        layout(51866, &[V2], 99, true),
+        layout(51867, &[V3], 100, true),
+        layout(51867, &[TASKS], 100, true),
+        layout(51873, &[V2], 99, true),
+        layout(51873, &[ADDED_V2], 99, true),
+        layout(51873, &[WHOLE], 99, true),
+        layout(51873, &[EMPTY, ADDED_V3], 100, true),
+        layout(51873, &[V2, ADDED_V3], 99, true),
+        layout(51873, &[], 99, true),
+        layout(51968, &[], 99, true),
+        layout(51968, &[ADDED_V3], 100, true),
+        // No timestamps; the same padded.
+        layout(50364, &[], 99, false),
+        layout(50365, &[V3], 100, false),
+        layout(50365, &[V2], 99, false),
+        layout(50432, &[ADDED_V2], 99, false),
+    ];
+    for case in cases {
+        let folder = text_tokens_only();
+        for (name, contents) in case.files {
+            fs::write(folder.path().join(name), contents).unwrap();
+        }
+        let tokenizer = Tokenizer::open(folder.path(), case.n_vocab).unwrap();
+        let name = format!("{} {:?}", case.n_vocab, case.files);
+        assert_eq!(tokenizer.num_languages(), case.n_languages, "{name}");
+        assert_eq!(tokenizer.timestamp_begin(), case.timestamp_begin, "{name}");
+        assert_eq!(
+            tokenizer.no_timestamps() + 1,
+            case.timestamp_begin,
+            "{name}"
+        );
+        assert_eq!(tokenizer.has_timestamps(), case.has_timestamps, "{name}");
+        assert_eq!(tokenizer.n_vocab(), case.n_known, "{name}");
+    }
+    // An English-only model with a token more has the size of a multilingual one.
+    for n_vocab in [51864, 51865, 51872, 51968] {
+        let tokenizer = Tokenizer::open(&fixtures().join("en"), n_vocab).unwrap();
+        assert!(!tokenizer.is_multilingual());
+        assert_eq!((tokenizer.num_languages(), tokenizer.n_vocab()), (0, 51864));
+    }
+}
+
+#[test]
+fn words_that_a_fine_tune_added_are_text_and_its_marks_are_not() {
+    let folder = text_tokens_only();
+    fs::write(
+        folder.path().join("added_tokens.json"),
+        r#"{"<|notimestamps|>": 50363, "<|30.00|>": 51864, " ceftriaxone": 51865, "<|speaker|>": 51866, "far": 60000}"#,
+    )
+    .unwrap();
+    let tokenizer = Tokenizer::open(folder.path(), 51968).unwrap();
+    assert_eq!(tokenizer.n_vocab(), 51867);
+    let is_text = [50256, 50257, 51864, 51865, 51866, 51867].map(|token| tokenizer.is_text(token));
+    assert_eq!(is_text, [true, false, false, true, false, false]);
+    let tokens = [tokenizer.encode(" give")[0], 51865, 51864, 51867];
+    assert_eq!(tokenizer.decode(&tokens), " give ceftriaxone");
+    let words = tokenizer.split_to_word_tokens(&tokens[..2], Language::ENGLISH);
+    assert_eq!(words.len(), 2);
 }
 
 #[test]

@@ -2,12 +2,12 @@
 //! for its name, else all of the last half of the layers (`whisper/__init__.py::_ALIGNMENT_HEADS`,
 //! `whisper/model.py::set_alignment_heads`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::file::read_if_present;
-use crate::{Error, ModelDimensions, Result};
+use crate::model::GenerationConfig;
+use crate::{ModelDimensions, Result};
 
 /// A head of cross-attention: layer and head.
 pub(crate) type Head = (usize, usize);
@@ -20,49 +20,67 @@ struct Published {
     heads: &'static [Head],
 }
 
-/// The alignment heads of the model in `folder`, ascending.
-///
-/// # Errors
-/// [`Error::Model`] if `generation_config.json` is not JSON.
-pub(crate) fn alignment_heads(folder: &Path, dims: &ModelDimensions) -> Result<Vec<Head>> {
-    if let Some(heads) = configured(folder, dims)? {
-        return Ok(heads);
-    }
-    let named = model_name(folder).and_then(|name| published(&name, dims));
-    Ok(named.map_or_else(|| last_half(dims), <[Head]>::to_vec))
+/// The alignment heads of a model.
+#[derive(Debug)]
+pub(crate) struct AlignmentHeads {
+    heads: Vec<Head>,
+    /// If they are none of this model's own, the file that should name them, and what is wrong with it.
+    doubt: Option<(PathBuf, &'static str)>,
 }
 
-/// `alignment_heads` of `generation_config.json`. Some distilled models carry the list of the model they were made
-/// from, whose layers they do not have: such a list is left aside.
-fn configured(folder: &Path, dims: &ModelDimensions) -> Result<Option<Vec<Head>>> {
-    let path = folder.join("generation_config.json");
-    let Some(json) = read_if_present(&path)? else {
-        return Ok(None);
-    };
-    let config: Value = serde_json::from_slice(&json).map_err(|e| Error::Model {
-        path: path.clone(),
-        reason: format!("malformed: {e}"),
-    })?;
-    let list = match config.get("alignment_heads") {
-        None | Some(Value::Null) => return Ok(None),
-        Some(list) => list,
-    };
-    let heads = serde_json::from_value::<Vec<Head>>(list.clone()).ok();
-    let fits = |heads: &Vec<Head>| {
-        !heads.is_empty()
-            && heads
-                .iter()
-                .all(|&(layer, head)| layer < dims.n_text_layer && head < dims.n_text_head)
-    };
-    let heads = heads.filter(fits).map(|mut heads| {
-        heads.sort_unstable();
-        heads.dedup();
-        heads
-    });
-    if heads.is_none() {
-        tracing::warn!(file = %path.display(), "alignment_heads names no heads of this model and is ignored");
+impl AlignmentHeads {
+    /// Those of the model in `folder`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Model`] if `generation_config.json` is not JSON.
+    pub(crate) fn of(folder: &Path, dims: &ModelDimensions) -> Result<Self> {
+        let config = GenerationConfig::read(folder)?;
+        let list = config.alignment_heads();
+        if let Some(heads) = list.and_then(|list| existing(list, dims)) {
+            return Ok(Self { heads, doubt: None });
+        }
+        let path = folder.join("generation_config.json");
+        let doubt = list.map(|_| (path.clone(), "alignment_heads names no heads of this model"));
+        let named = model_name(folder).and_then(|name| published(&name, dims));
+        Ok(match named {
+            Some(heads) => Self {
+                heads: heads.to_vec(),
+                doubt,
+            },
+            None => Self {
+                heads: last_half(dims),
+                doubt: doubt.or(Some((path, "there are no alignment_heads"))),
+            },
+        })
     }
-    Ok(heads)
+
+    /// Layer and head, ascending.
+    pub(crate) fn heads(&self) -> &[Head] {
+        &self.heads
+    }
+
+    /// Warns if times may be off.
+    pub(crate) fn warn(&self) {
+        if let Some((path, reason)) = &self.doubt {
+            tracing::warn!(
+                file = %path.display(),
+                "{reason}: the times of words come from others, and may be off"
+            );
+        }
+    }
+}
+
+/// The heads of `list`, `alignment_heads` of `generation_config.json`. Some distilled models carry that of the model they
+/// were made from, whose layers they do not have: such a list is left aside.
+fn existing(list: &Value, dims: &ModelDimensions) -> Option<Vec<Head>> {
+    let mut heads = serde_json::from_value::<Vec<Head>>(list.clone()).ok()?;
+    let exists = |&(layer, head): &Head| layer < dims.n_text_layer && head < dims.n_text_head;
+    if heads.is_empty() || !heads.iter().all(exists) {
+        return None;
+    }
+    heads.sort_unstable();
+    heads.dedup();
+    Some(heads)
 }
 
 /// The name in `models--openai--whisper-tiny/snapshots/HASH`, or else of the folder, without `whisper-`.
@@ -212,7 +230,7 @@ mod tests {
         if let Some(config) = config {
             std::fs::write(folder.join("generation_config.json"), config).unwrap();
         }
-        alignment_heads(&folder, dims)
+        Ok(AlignmentHeads::of(&folder, dims)?.heads)
     }
 
     #[test]

@@ -43,11 +43,11 @@ struct Durations {
 }
 
 /// Gives each of the window's `segments` its words of `alignment`, and fits the segments' times to them.
-/// `eot`: text tokens are below. `last_speech_s`: where speech ended before this window.
+/// `is_text`: which tokens are text. `last_speech_s`: where speech ended before this window.
 pub(crate) fn add_words(
     segments: &mut [Segment],
     mut alignment: Vec<WordTiming>,
-    eot: TokenId,
+    is_text: impl Fn(TokenId) -> bool,
     options: &TranscribeOptions,
     last_speech_s: f64,
 ) {
@@ -63,8 +63,7 @@ pub(crate) fn add_words(
     let mut alignment = alignment.into_iter();
     let mut last_speech_s = last_speech_s;
     for segment in segments {
-        let is_text = |token: &&TokenId| **token < eot;
-        let n_tokens = segment.tokens.iter().filter(is_text).count();
+        let n_tokens = segment.tokens.iter().filter(|t| is_text(**t)).count();
         let mut words = words_of_segment(&mut alignment, n_tokens, offset_s);
         if !words.is_empty() {
             shorten_after_pause(&mut words, durations, last_speech_s);
@@ -213,7 +212,13 @@ mod tests {
                 .collect();
             let last_speech_s = case["last_speech"].as_f64().unwrap();
             let options = TranscribeOptions::default();
-            add_words(&mut segments, alignment, 50257, &options, last_speech_s);
+            add_words(
+                &mut segments,
+                alignment,
+                |token| token < 50257,
+                &options,
+                last_speech_s,
+            );
             let expected = list(&case["expected"]);
             assert_eq!(segments.len(), expected.len());
             for (found, expected) in segments.iter().zip(&expected) {
@@ -245,10 +250,16 @@ mod tests {
     #[test]
     fn no_words_and_no_segments_are_no_trouble() {
         let options = TranscribeOptions::default();
-        add_words(&mut [], Vec::new(), 50257, &options, 0.0);
+        add_words(&mut [], Vec::new(), |token| token < 50257, &options, 0.0);
         let json = serde_json::json!({"seek": 0, "start": 1.0, "end": 2.0, "tokens": [1]});
         let mut segments = [Segment::from_json(&json)];
-        add_words(&mut segments, Vec::new(), 50257, &options, 0.0);
+        add_words(
+            &mut segments,
+            Vec::new(),
+            |token| token < 50257,
+            &options,
+            0.0,
+        );
         assert_eq!(segments[0].words, Some(Vec::new()));
         assert_eq!((segments[0].start, segments[0].end), (1.0, 2.0));
     }

@@ -13,7 +13,7 @@ mod median;
 mod silence;
 mod words;
 
-pub(crate) use heads::{Head, alignment_heads};
+pub(crate) use heads::AlignmentHeads;
 pub(crate) use heuristics::{WordTiming, add_words};
 pub(crate) use silence::silent_attention;
 
@@ -107,7 +107,7 @@ impl Shown {
             text: self.text.clone(),
             eot: model.tokenizer().eot(),
             n_keys: self.n_keys,
-            heads: model.alignment_heads(),
+            heads: model.alignment_heads().heads(),
         }
     }
 }

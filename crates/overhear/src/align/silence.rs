@@ -37,7 +37,7 @@ pub(crate) fn silent_attention(
             *share += silent.map(|(weight, _)| weight).sum::<f32>();
         }
     });
-    let n_heads = model.alignment_heads().len() as f32;
+    let n_heads = model.alignment_heads().heads().len() as f32;
     shares.iter_mut().for_each(|share| *share /= n_heads);
     Some(shares)
 }

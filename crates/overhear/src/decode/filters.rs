@@ -25,6 +25,8 @@ struct TimestampRules {
     eot: usize,
     no_timestamps: usize,
     timestamp_begin: usize,
+    /// Behind the last; tokens that a fine-tune added may follow.
+    timestamp_end: usize,
     max_initial_timestamp_index: Option<usize>,
 }
 
@@ -37,10 +39,12 @@ impl LogitFilters {
             blank = tokenizer.encode(" ");
             blank.push(tokenizer.eot());
         }
-        let timestamps = (!options.without_timestamps).then(|| TimestampRules {
+        let with_timestamps = !options.without_timestamps && tokenizer.has_timestamps();
+        let timestamps = with_timestamps.then(|| TimestampRules {
             eot: tokenizer.eot() as usize,
             no_timestamps: tokenizer.no_timestamps() as usize,
-            timestamp_begin: tokenizer.timestamp_begin() as usize,
+            timestamp_begin: tokenizer.timestamps().start as usize,
+            timestamp_end: tokenizer.timestamps().end as usize,
             // 0 means no limit, as the reference tests the option's truth.
             max_initial_timestamp_index: options
                 .max_initial_timestamp
@@ -86,7 +90,7 @@ impl LogitFilters {
         if let Some(rules) = &self.timestamps
             && rules.is_timestamp(kernels, logits, maxima)
         {
-            forbid(&mut logits[..rules.timestamp_begin]);
+            rules.forbid_text(logits);
             kernels.find_maxima(logits, maxima);
         }
     }
@@ -95,8 +99,8 @@ impl LogitFilters {
 impl TimestampRules {
     /// Forbids what would break the order of timestamps.
     fn forbid_by_order(&self, logits: &mut [f32], sampled: &[TokenId]) {
-        let begin = self.timestamp_begin;
-        let is_timestamp = |token: &TokenId| *token as usize >= begin;
+        let (begin, end) = (self.timestamp_begin, self.timestamp_end);
+        let is_timestamp = |token: &TokenId| (begin..end).contains(&(*token as usize));
         logits[self.no_timestamps] = f32::NEG_INFINITY;
 
         // Timestamps come in pairs, except directly before the end of text.
@@ -105,9 +109,10 @@ impl TimestampRules {
             sampled.len() < 2 || is_timestamp(&sampled[sampled.len() - 2]);
         if last_was_timestamp {
             if penultimate_was_timestamp {
-                forbid(&mut logits[begin..]);
+                forbid(&mut logits[begin..end]);
             } else {
                 forbid(&mut logits[..self.eot]);
+                forbid(&mut logits[end..]);
             }
         }
         // They never decrease, and no segment has length zero.
@@ -122,18 +127,25 @@ impl TimestampRules {
         }
         // The first token is a timestamp, and an early one.
         if sampled.is_empty() {
-            forbid(&mut logits[..begin]);
+            self.forbid_text(logits);
             if let Some(last_allowed) = self.max_initial_timestamp_index {
-                let end = logits.len().min(begin + last_allowed + 1);
-                forbid(&mut logits[end..]);
+                forbid(&mut logits[end.min(begin + last_allowed + 1)..end]);
             }
         }
     }
 
     /// Whether all timestamps together are likelier than any other token.
     fn is_timestamp(&self, kernels: &Kernels, logits: &[f32], maxima: &Maxima) -> bool {
-        let likeliest_text = maxima.largest_before(logits, self.timestamp_begin);
-        kernels.log_sum_exp(&logits[self.timestamp_begin..]) > likeliest_text
+        let (begin, end) = (self.timestamp_begin, self.timestamp_end);
+        let added = logits[end..].iter().copied();
+        let likeliest_text = added.fold(maxima.largest_before(logits, begin), f32::max);
+        kernels.log_sum_exp(&logits[begin..end]) > likeliest_text
+    }
+
+    /// Forbids everything but timestamps.
+    fn forbid_text(&self, logits: &mut [f32]) {
+        forbid(&mut logits[..self.timestamp_begin]);
+        forbid(&mut logits[self.timestamp_end..]);
     }
 }
 

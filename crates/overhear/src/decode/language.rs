@@ -2,15 +2,18 @@
 
 use super::LanguageProbability;
 use crate::backend::{Batch, State};
-use crate::{Language, Tokenizer};
+use crate::{Error, Language, Result, Tokenizer};
 
 /// The probabilities of all languages the model knows, in the order of their tokens, for the window in `slot`.
 /// Uses row 0 and leaves it empty.
+///
+/// # Errors
+/// [`Error::NotFinite`].
 pub(crate) fn detect_language(
     state: &mut dyn State,
     tokenizer: &Tokenizer,
     slot: usize,
-) -> Vec<LanguageProbability> {
+) -> Result<Vec<LanguageProbability>> {
     let mut batch = Batch::default();
     batch.push(0, slot, &[tokenizer.sot()], &[0]);
     state.truncate(0, 0);
@@ -21,19 +24,21 @@ pub(crate) fn detect_language(
         .map(|(language, token)| (language, logits[token as usize]))
         .collect();
     state.truncate(0, 0);
+    if !known.iter().all(|(_, logit)| *logit < f32::INFINITY) {
+        let what = "the logits for the language".into();
+        return Err(Error::NotFinite { what });
+    }
 
     let max = known
         .iter()
         .map(|(_, logit)| *logit)
         .fold(f32::NEG_INFINITY, f32::max);
     let sum: f32 = known.iter().map(|(_, logit)| (logit - max).exp()).sum();
-    known
-        .into_iter()
-        .map(|(language, logit)| LanguageProbability {
-            language,
-            probability: (logit - max).exp() / sum,
-        })
-        .collect()
+    let probability = |(language, logit): (Language, f32)| LanguageProbability {
+        language,
+        probability: (logit - max).exp() / sum,
+    };
+    Ok(known.into_iter().map(probability).collect())
 }
 
 /// The likeliest of `languages`, the first of equals.

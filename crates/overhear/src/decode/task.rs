@@ -64,7 +64,8 @@ impl<'a> DecodingTask<'a> {
             .unwrap_or(n_ctx / 2);
 
         let mut sot_sequence = tokenizer.sot_sequence(language, options.task);
-        if options.without_timestamps {
+        let without_timestamps = options.without_timestamps || !tokenizer.has_timestamps();
+        if without_timestamps {
             sot_sequence.push(tokenizer.no_timestamps());
         }
         let mut initial_tokens = Vec::new();
@@ -137,7 +138,7 @@ impl<'a> DecodingTask<'a> {
     /// Decodes the window in slot 0. `on_token` is called after every step and may end the work.
     ///
     /// # Errors
-    /// [`Error::Canceled`].
+    /// [`Error::Canceled`], [`Error::NotFinite`].
     pub(crate) fn run(
         &self,
         state: &mut dyn State,
@@ -153,7 +154,15 @@ impl<'a> DecodingTask<'a> {
             window.push(&mut batch);
             let logits = state.decode(&batch);
             source.copy_from_slice(&unmoved);
-            window.update(logits, &mut source);
+            if let Err(error) = window.update(logits, &mut source) {
+                let features = state.audio_features();
+                return Err(match features.iter().all(|x| x.is_finite()) {
+                    true => error,
+                    false => Error::NotFinite {
+                        what: "the encoder's outputs".into(),
+                    },
+                });
+            }
             if on_token().is_break() {
                 return Err(Error::Canceled);
             }

@@ -5,6 +5,7 @@ use super::greedy::GreedyDecoder;
 use super::row::{Next, Row};
 use super::{DecodingResult, DecodingTask};
 use crate::backend::Batch;
+use crate::{Error, Result};
 
 /// A window in `slot` whose texts are rows from `first_row` on. Several windows may share a state and its steps.
 pub(super) struct Window<'t> {
@@ -72,7 +73,10 @@ impl<'t> Window<'t> {
 
     /// Chooses the next tokens from `logits`, those that its part of the batch asked for. `source`: the numbers of all
     /// rows; those of this window are replaced by the rows that they go on from.
-    pub(super) fn update(&mut self, mut logits: &mut [f32], source: &mut [usize]) {
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`].
+    pub(super) fn update(&mut self, mut logits: &mut [f32], source: &mut [usize]) -> Result<()> {
         let task = self.task;
         let n_vocab = task.tokenizer.n_vocab();
         if !self.is_begun {
@@ -80,6 +84,7 @@ impl<'t> Window<'t> {
             let at_sot = &logits[..n_vocab];
             let no_speech = at_sot[task.tokenizer.no_speech() as usize];
             let log_sum = task.kernels.log_sum_exp(at_sot);
+            self.check(log_sum, at_sot)?;
             self.no_speech_prob = f64::from((no_speech - log_sum).exp());
             let last = logits.len() - n_vocab;
             logits = &mut logits[last..];
@@ -97,6 +102,9 @@ impl<'t> Window<'t> {
         task.pool.run_rows(logits, next, &|logits, next| {
             task.prepare(&rows[next.row], logits, next);
         });
+        for (next, logits) in self.next[..n].iter().zip(logits.chunks_exact(n_vocab)) {
+            self.check(next.log_sum, logits)?;
+        }
         let (rows, next) = (&mut self.rows, &self.next[..n]);
         let source = &mut source[self.first_row..][..task.n_group];
         let rules = task.rules();
@@ -109,6 +117,17 @@ impl<'t> Window<'t> {
         };
         self.n_sampled += 1;
         self.is_done = is_completed || self.n_sampled == task.max_tokens || self.is_looping();
+        Ok(())
+    }
+
+    /// Whether logits are numbers. The logarithm of their sum of exponentials, needed anyway, is one if they are, unless
+    /// all are forbidden.
+    fn check(&self, log_sum: f32, logits: &[f32]) -> Result<()> {
+        if log_sum.is_finite() || logits.iter().all(|&logit| logit < f32::INFINITY) {
+            return Ok(());
+        }
+        let what = format!("the logits for token {} of a window", self.n_sampled + 1);
+        Err(Error::NotFinite { what })
     }
 
     /// Whether the best of the beams loops. Its likelihood per token only grows, and the others would follow; rows of

@@ -1,25 +1,30 @@
 //! Reads `config.json`: is this a Whisper model, and what are its dimensions?
 
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::ModelDimensions;
+use super::foreign::{describe_file, describe_folder};
+use super::{ModelDimensions, TOKEN_EMBEDDING};
+use crate::excerpt::{excerpt, malformed};
 use crate::file::read_if_present;
-use crate::{Error, Result};
+use crate::{Error, Result, json};
 
-/// The fields of Hugging Face's `WhisperConfig` that matter.
-#[derive(Deserialize)]
-struct WhisperConfig {
-    num_mel_bins: usize,
-    max_source_positions: usize,
-    d_model: usize,
+/// The fields of Hugging Face's `WhisperConfig` that matter. What tensors tell too may be missing.
+#[derive(Debug, Deserialize)]
+pub(super) struct Config {
+    #[serde(skip)]
+    path: PathBuf,
+    model_type: Option<Value>,
+    num_mel_bins: Option<usize>,
+    max_source_positions: Option<usize>,
+    d_model: Option<usize>,
     encoder_attention_heads: usize,
     encoder_layers: usize,
-    vocab_size: usize,
-    max_target_positions: usize,
+    vocab_size: Option<usize>,
+    max_target_positions: Option<usize>,
     decoder_attention_heads: usize,
     decoder_layers: usize,
     #[serde(default = "gelu")]
@@ -38,105 +43,154 @@ fn yes() -> bool {
     true
 }
 
-/// Reads the dimensions of the model in `folder`.
-///
-/// Only the three vocabularies of published models are accepted. A fine-tune with tokens of its own cannot be
-/// told from one of the others by size, and a wrong guess moves every special token.
-pub(super) fn read_dims(folder: &Path) -> Result<ModelDimensions> {
-    let path = folder.join("config.json");
-    let json = match read_if_present(&path)? {
-        Some(json) => json,
-        None if folder.is_dir() => {
-            return Err(Error::Model {
-                path: folder.to_owned(),
-                reason: "no config.json in this folder".into(),
-            });
+/// The shape of a tensor by openai/whisper's name, if there is one.
+pub(super) type ShapeOf<'a> = &'a dyn Fn(&str) -> Option<&'a [u64]>;
+
+impl Config {
+    /// Reads `config.json` of `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if there is none, or it is not of a Whisper model that can be run.
+    pub(super) fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join("config.json");
+        let missing = |reason: String| Error::Model {
+            path: folder.to_owned(),
+            reason,
+        };
+        if folder.is_file() {
+            return Err(missing(describe_file(folder)));
         }
-        None => {
-            return Err(Error::Model {
-                path: folder.to_owned(),
-                reason: "no such model folder".into(),
-            });
+        let Some(json) = read_if_present(&path)? else {
+            let reason = match folder.is_dir() {
+                true => describe_folder(folder).unwrap_or("no config.json in this folder".into()),
+                false => "no such model folder".into(),
+            };
+            return Err(missing(reason));
+        };
+        match parse(&json) {
+            Ok(config) => Ok(Self { path, ..config }),
+            // That of CTranslate2 has the same name and says nothing of a kind.
+            Err(reason) => Err(match describe_folder(folder) {
+                Some(reason) if !has_model_type(&json) => missing(reason),
+                _ => Error::Model { path, reason },
+            }),
         }
-    };
-    parse(&json).map_err(|reason| Error::Model { path, reason })
+    }
+
+    /// Whether the output matrix is said to be another than the token embedding.
+    pub(super) fn has_own_output(&self) -> bool {
+        !self.tie_word_embeddings
+    }
+
+    /// The dimensions, from tensors where the file has none.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if neither tells, or they are not those of a model that can be run.
+    pub(super) fn dims(&self, shape: ShapeOf<'_>) -> Result<ModelDimensions> {
+        self.complete(shape).map_err(|reason| Error::Model {
+            path: self.path.clone(),
+            reason,
+        })
+    }
+
+    fn complete(&self, shape: ShapeOf<'_>) -> std::result::Result<ModelDimensions, String> {
+        let told = |field: &str, value: Option<usize>, tensor: &str, axis: usize| {
+            let by_tensor = || usize::try_from(*shape(tensor)?.get(axis)?).ok();
+            value
+                .or_else(by_tensor)
+                .ok_or_else(|| format!("no {field}, and no tensor that tells"))
+        };
+        let conv = "encoder.conv1.weight";
+        if self.model_type.is_none() && shape(conv).is_none() {
+            return Err("not a Whisper configuration: no model_type".into());
+        }
+        let d_model = told("d_model", self.d_model, conv, 0)?;
+        let positions = "decoder.positional_embedding";
+        let dims = ModelDimensions {
+            n_mels: told("num_mel_bins", self.num_mel_bins, conv, 1)?,
+            n_audio_ctx: self.max_source_positions.unwrap_or(1500),
+            n_audio_state: d_model,
+            n_audio_head: self.encoder_attention_heads,
+            n_audio_layer: self.encoder_layers,
+            n_vocab: told("vocab_size", self.vocab_size, TOKEN_EMBEDDING, 0)?,
+            n_text_ctx: told(
+                "max_target_positions",
+                self.max_target_positions,
+                positions,
+                0,
+            )?,
+            n_text_state: d_model,
+            n_text_head: self.decoder_attention_heads,
+            n_text_layer: self.decoder_layers,
+        };
+        check(&dims)?;
+        // Rows beyond those that are read would pass unseen.
+        let n_rows = told("vocab_size", None, TOKEN_EMBEDDING, 0);
+        match n_rows {
+            Ok(n_rows) if n_rows != dims.n_vocab => Err(format!(
+                "vocab_size is {}, but the token embedding has {n_rows} rows",
+                dims.n_vocab
+            )),
+            _ => Ok(dims),
+        }
+    }
 }
 
-fn parse(json: &[u8]) -> std::result::Result<ModelDimensions, String> {
-    let value: Value = serde_json::from_slice(json).map_err(|e| format!("malformed: {e}"))?;
+fn has_model_type(json: &[u8]) -> bool {
+    json::parse::<Value>(json).is_ok_and(|value| value.get("model_type").is_some())
+}
+
+fn parse(json: &[u8]) -> std::result::Result<Config, String> {
+    let value: Value = json::parse(json)?;
     match value.get("model_type") {
+        None => {}
         Some(Value::String(kind)) if kind == "whisper" => {}
-        Some(kind) => return Err(format!("model_type is {kind}, not \"whisper\"")),
-        None => return Err("not a Whisper configuration: no model_type".into()),
-    }
-    let config: WhisperConfig =
-        serde_json::from_value(value).map_err(|e| format!("malformed: {e}"))?;
-    check(&config)?;
-    Ok(ModelDimensions {
-        n_mels: config.num_mel_bins,
-        n_audio_ctx: config.max_source_positions,
-        n_audio_state: config.d_model,
-        n_audio_head: config.encoder_attention_heads,
-        n_audio_layer: config.encoder_layers,
-        n_vocab: config.vocab_size,
-        n_text_ctx: config.max_target_positions,
-        n_text_state: config.d_model,
-        n_text_head: config.decoder_attention_heads,
-        n_text_layer: config.decoder_layers,
-    })
-}
-
-fn check(config: &WhisperConfig) -> std::result::Result<(), String> {
-    one_of("num_mel_bins", config.num_mel_bins, &[80, 128])?;
-    one_of("vocab_size", config.vocab_size, &[51864, 51865, 51866])?;
-    one_of("max_source_positions", config.max_source_positions, &[1500])?;
-    // Well beyond large (1280, 20, 32 and 448), well below what would exhaust memory.
-    within(
-        "max_target_positions",
-        config.max_target_positions,
-        8..=4096,
-    )?;
-    within("d_model", config.d_model, 1..=8192)?;
-    for (part, heads, layers) in [
-        (
-            "encoder",
-            config.encoder_attention_heads,
-            config.encoder_layers,
-        ),
-        (
-            "decoder",
-            config.decoder_attention_heads,
-            config.decoder_layers,
-        ),
-    ] {
-        within(&format!("{part}_attention_heads"), heads, 1..=128)?;
-        within(&format!("{part}_layers"), layers, 1..=128)?;
-        if !config.d_model.is_multiple_of(heads) {
-            return Err(format!(
-                "d_model {} is no multiple of the {heads} {part}_attention_heads",
-                config.d_model
-            ));
+        Some(kind) => {
+            let kind = excerpt(&kind.to_string());
+            return Err(format!("model_type is {kind}, not \"whisper\""));
         }
-        // What attention's kernels hold; every published model has 64.
-        within(
-            &format!("{part} d_model per head"),
-            config.d_model / heads,
-            1..=256,
-        )?;
     }
+    if value.get("model_type").is_none() && value.get("encoder_layers").is_none() {
+        return Err("not a Whisper configuration: no model_type".into());
+    }
+    let config: Config = serde_json::from_value(value).map_err(|error| malformed(&error))?;
     if config.activation_function != "gelu" {
         return Err(format!(
             "activation_function is {:?}, not \"gelu\"",
-            config.activation_function
+            excerpt(&config.activation_function)
         ));
     }
     if config.scale_embedding {
         return Err("scale_embedding is true, which no published Whisper model has".into());
     }
-    if !config.tie_word_embeddings {
-        return Err(
-            "tie_word_embeddings is false: an output matrix of its own is not supported".into(),
-        );
+    Ok(config)
+}
+
+fn check(dims: &ModelDimensions) -> std::result::Result<(), String> {
+    one_of("num_mel_bins", dims.n_mels, &[80, 128])?;
+    one_of("max_source_positions", dims.n_audio_ctx, &[1500])?;
+    // Well beyond large (1280, 20, 32 and 448), well below what would exhaust memory.
+    within("vocab_size", dims.n_vocab, 1..=1 << 20)?;
+    within("max_target_positions", dims.n_text_ctx, 8..=4096)?;
+    within("d_model", dims.n_audio_state, 1..=8192)?;
+    for (part, heads, layers) in [
+        ("encoder", dims.n_audio_head, dims.n_audio_layer),
+        ("decoder", dims.n_text_head, dims.n_text_layer),
+    ] {
+        within(&format!("{part}_attention_heads"), heads, 1..=128)?;
+        within(&format!("{part}_layers"), layers, 1..=128)?;
+        let d_model = dims.n_audio_state;
+        if !d_model.is_multiple_of(heads) {
+            return Err(format!(
+                "d_model {d_model} is no multiple of the {heads} {part}_attention_heads"
+            ));
+        }
+        // What attention's kernels hold; every published model has 64.
+        within(
+            &format!("{part} d_model per head"),
+            d_model / heads,
+            1..=256,
+        )?;
     }
     Ok(())
 }
@@ -169,8 +223,14 @@ fn within(
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::ModelDimensions;
     use super::super::testing::config;
     use super::parse;
+
+    /// The dimensions of a configuration alone.
+    fn dims(config: &str) -> Result<ModelDimensions, String> {
+        parse(config.as_bytes())?.complete(&|_| None)
+    }
 
     #[test]
     fn a_configuration_that_is_not_of_whisper_is_an_error() {
@@ -190,7 +250,7 @@ mod tests {
             ),
             (
                 json!({"model_type": "whisper"}).to_string(),
-                "malformed: missing field `num_mel_bins`",
+                "malformed: missing field `encoder_attention_heads`",
             ),
             (
                 String::new(),
@@ -237,8 +297,8 @@ mod tests {
                 "num_mel_bins is 81, not 80 or 128",
             ),
             (
-                changed("vocab_size", json!(51867)),
-                "vocab_size is 51867, not 51864 or 51865 or 51866",
+                changed("vocab_size", json!(1 << 21)),
+                "vocab_size is 2097152, not between 1 and 1048576",
             ),
             (
                 changed("max_source_positions", json!(3000)),
@@ -257,12 +317,53 @@ mod tests {
                 "scale_embedding is true, which no published Whisper model has",
             ),
             (
-                changed("tie_word_embeddings", json!(false)),
-                "tie_word_embeddings is false: an output matrix of its own is not supported",
+                changed("num_mel_bins", Value::Null),
+                "no num_mel_bins, and no tensor that tells",
             ),
         ];
         for (config, reason) in cases {
-            assert_eq!(parse(config.as_bytes()).unwrap_err(), reason);
+            assert_eq!(dims(&config).unwrap_err(), reason);
+        }
+    }
+
+    #[test]
+    fn messages_quote_little_of_a_long_value() {
+        for (field, value) in [
+            ("model_type", json!("x".repeat(60_000))),
+            ("activation_function", json!("x".repeat(60_000))),
+            ("encoder_layers", json!("x".repeat(60_000))),
+            ("model_type", json!(["x".repeat(60_000)])),
+        ] {
+            let mut config = config();
+            config[field] = value;
+            let reason = dims(&config.to_string()).unwrap_err();
+            assert!(reason.len() < 200, "{field}: {reason}");
+        }
+    }
+
+    #[test]
+    fn tensors_tell_what_the_file_leaves_out() {
+        let whole = dims(&config().to_string()).unwrap();
+        for field in [
+            "model_type",
+            "num_mel_bins",
+            "vocab_size",
+            "max_target_positions",
+            "max_source_positions",
+            "d_model",
+        ] {
+            let mut config = config();
+            config.as_object_mut().unwrap().remove(field);
+            let config = parse(config.to_string().as_bytes()).unwrap();
+            let shape = |name: &str| -> Option<&[u64]> {
+                match name {
+                    "encoder.conv1.weight" => Some(&[4, 80, 3]),
+                    "decoder.token_embedding.weight" => Some(&[51865, 4]),
+                    "decoder.positional_embedding" => Some(&[448, 4]),
+                    _ => None,
+                }
+            };
+            assert_eq!(config.complete(&shape).unwrap(), whole, "{field}");
         }
     }
 }

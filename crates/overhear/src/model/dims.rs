@@ -13,7 +13,7 @@ pub struct ModelDimensions {
     pub n_audio_head: usize,
     /// Encoder layers.
     pub n_audio_layer: usize,
-    /// Tokens the model knows.
+    /// Tokens the model knows; what pads the vocabulary to a round size is left out.
     pub n_vocab: usize,
     /// Decoder positions: 448.
     pub n_text_ctx: usize,
@@ -23,12 +23,4 @@ pub struct ModelDimensions {
     pub n_text_head: usize,
     /// Decoder layers.
     pub n_text_layer: usize,
-}
-
-impl ModelDimensions {
-    /// Whether the vocabulary has language and task tokens (`Whisper.is_multilingual`).
-    #[must_use]
-    pub fn is_multilingual(&self) -> bool {
-        self.n_vocab >= 51865
-    }
 }

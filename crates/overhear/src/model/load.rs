@@ -3,23 +3,31 @@
 //! Weights go from the file straight into the panels that the model keeps, some rows at a time: peak memory is the weights
 //! themselves.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use bytemuck::{Pod, cast_slice_mut, zeroed_vec};
-use half::{bf16, f16};
+use bytemuck::Pod;
 use overhear_kernels::{Dtype, Matrix, MatrixData};
 use serde::Deserialize;
 
 use super::ModelDimensions;
-use super::config::read_dims;
+use super::config::Config;
+use super::elements::{Found, Stored, read_all, read_elements, read_widened};
+use super::foreign;
 use super::names::openai_name;
-use super::safetensors::{SafeTensors, Tensor, is_plausible};
-use crate::file::read_if_present;
+use super::safetensors::{MAX_TENSORS, SafeTensors, Tensor, is_plausible};
+use crate::excerpt::excerpt;
+use crate::json::read_json;
 use crate::{Error, Result};
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("checkpoints are little-endian and are read as they are");
+
+/// The matrix of token embeddings, `[n_vocab, n_state]`.
+pub(crate) const TOKEN_EMBEDDING: &str = "decoder.token_embedding.weight";
+/// The output matrix, if it is not that: a name of Hugging Face's, as openai/whisper has none.
+pub(crate) const OUTPUT: &str = "proj_out.weight";
 
 /// More shards than any Whisper checkpoint has; each is an open file.
 const MAX_SHARDS: usize = 100;
@@ -31,9 +39,12 @@ pub(crate) struct Checkpoint {
     path: PathBuf,
     dims: ModelDimensions,
     dtype: Dtype,
+    has_own_output: bool,
     files: Vec<SafeTensors>,
     /// By openai/whisper's name: which file, and which of its tensors.
     tensors: HashMap<String, (usize, Tensor)>,
+    /// Those that were asked for.
+    used: RefCell<HashSet<String>>,
 }
 
 impl Checkpoint {
@@ -42,22 +53,78 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Model`] naming the file (here and in all methods).
     pub(crate) fn open(folder: &Path) -> Result<Self> {
-        let dims = read_dims(folder)?;
+        let config = Config::read(folder)?;
         let (path, files) = open_files(folder)?;
-        let tensors = index_by_name(&files)?;
+        let mut tensors = index_by_name(&files)?;
         let Some(dtype) = commonest_dtype(&tensors) else {
             return Err(Error::Model {
                 path,
-                reason: "no tensor of F16, BF16 or F32".into(),
+                reason: "no tensor of F16, BF16, F32 or F64".into(),
             });
         };
+        // Files of tied weights may have them under either name.
+        if !tensors.contains_key(TOKEN_EMBEDDING)
+            && !config.has_own_output()
+            && let Some(tensor) = tensors.remove(OUTPUT)
+        {
+            tensors.insert(TOKEN_EMBEDDING.into(), tensor);
+        }
+        let shape = |name: &str| Some(&tensors.get(name)?.1.shape[..]);
+        let dims = config.dims(&shape)?;
+        let has_own_output = config.has_own_output() && tensors.contains_key(OUTPUT);
+        if config.has_own_output() && !has_own_output {
+            tracing::warn!(
+                file = %path.display(),
+                "there is no proj_out.weight, though tie_word_embeddings is false: the token embedding is used for it"
+            );
+        }
         Ok(Self {
             path,
             dims,
             dtype,
+            has_own_output,
             files,
             tensors,
+            used: RefCell::default(),
         })
+    }
+
+    /// Whether there is a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// Whether the output matrix is another than the token embedding.
+    pub(crate) fn has_own_output(&self) -> bool {
+        self.has_own_output
+    }
+
+    /// Warns of tensors that were never asked for: they may be what makes the model.
+    pub(crate) fn warn_of_unused(&self) {
+        let used = self.used.borrow();
+        let unused = self.tensors.iter().filter(|(name, _)| {
+            // transformers leaves the one aside, and the embedding stands for the other.
+            !used.contains(*name) && *name != OUTPUT
+        });
+        let mut names: Vec<&str> = unused.map(|(_, (_, tensor))| &tensor.name[..]).collect();
+        names.sort_unstable();
+        let Some(first) = names.first() else { return };
+        let others = match names.len() {
+            1 => String::new(),
+            n => format!(" and {} more", n - 1),
+        };
+        let is_lora = names.iter().any(|name| name.contains("lora_"));
+        let advice = match is_lora {
+            true => {
+                ": a LoRA adapter that is not merged has no effect; merge it with PEFT's merge_and_unload"
+            }
+            false => "",
+        };
+        tracing::warn!(
+            file = %self.path.display(),
+            "unknown tensors are ignored: {}{others}{advice}",
+            excerpt(first)
+        );
     }
 
     pub(crate) fn dims(&self) -> &ModelDimensions {
@@ -69,17 +136,40 @@ impl Checkpoint {
         self.dtype
     }
 
-    /// The matrices `names`, each `[n_rows, n_cols]`, stacked into one `[names.len() * n_rows, n_cols]`.
+    /// All at once, for tests: the matrices `names`, each `[n_rows, n_cols]`, stacked into one `[names.len() * n_rows, n_cols]`.
     /// If they differ in dtype, they are widened to f32.
+    #[cfg(test)]
     pub(crate) fn matrix(&self, names: &[&str], n_rows: usize, n_cols: usize) -> Result<Matrix> {
         let rows = self.rows(names, n_rows, n_cols)?;
         let data = match rows.dtype {
             Some(Dtype::F32) => MatrixData::F32(read_all(&rows.found)?),
             Some(Dtype::F16) => MatrixData::F16(read_all(&rows.found)?),
             Some(Dtype::Bf16) => MatrixData::Bf16(read_all(&rows.found)?),
-            None => MatrixData::F32(read_widened(&rows.found)?),
+            None => return rows.widened(),
         };
         Ok(Matrix::new(names.len() * n_rows, n_cols, data))
+    }
+
+    /// The first `n_rows` rows of a matrix of `n_cols` columns, to be read some at a time.
+    pub(crate) fn first_rows(
+        &self,
+        name: &str,
+        n_rows: usize,
+        n_cols: usize,
+    ) -> Result<Stacked<'_>> {
+        let found = self.find(name)?;
+        let [rows, cols] = found.1.shape[..] else {
+            return Err(misshapen(found, &[n_rows, n_cols]));
+        };
+        if rows < n_rows as u64 || cols != n_cols as u64 {
+            return Err(misshapen(found, &[n_rows, n_cols]));
+        }
+        Ok(Stacked {
+            dtype: Some(found.2.kept()),
+            found: vec![found],
+            n_rows,
+            n_cols,
+        })
     }
 
     /// The same, to be read some rows at a time.
@@ -88,7 +178,7 @@ impl Checkpoint {
             .iter()
             .map(|name| self.find_shaped(name, &[n_rows, n_cols]))
             .collect::<Result<Vec<_>>>()?;
-        let mut dtypes = found.iter().map(|(_, _, dtype)| *dtype);
+        let mut dtypes = found.iter().map(|(_, _, stored)| stored.kept());
         let first = dtypes.next();
         Ok(Stacked {
             dtype: first.filter(|&first| dtypes.all(|dtype| dtype == first)),
@@ -108,7 +198,7 @@ impl Checkpoint {
         n_tap: usize,
     ) -> Result<Matrix> {
         let found = [self.find_shaped(name, &[n_out, n_in, n_tap])?];
-        let data = match found[0].2 {
+        let data = match found[0].2.kept() {
             Dtype::F32 => MatrixData::F32(tap_major(read_all(&found)?, n_in, n_tap)),
             Dtype::F16 => MatrixData::F16(tap_major(read_all(&found)?, n_in, n_tap)),
             Dtype::Bf16 => MatrixData::Bf16(tap_major(read_all(&found)?, n_in, n_tap)),
@@ -118,8 +208,8 @@ impl Checkpoint {
 
     /// A vector `[len]`, widened to f32; or a matrix of `len` elements, row after row (positional embeddings).
     pub(crate) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
-        let (file, tensor, dtype) = self.find(name)?;
-        let n_elements = tensor.n_bytes() / dtype.size() as u64;
+        let (file, tensor, stored) = self.find(name)?;
+        let n_elements = tensor.n_bytes() / stored.size() as u64;
         if n_elements != len as u64 || !matches!(tensor.shape.len(), 1 | 2) {
             return Err(bad(
                 file,
@@ -129,24 +219,34 @@ impl Checkpoint {
                 ),
             ));
         }
-        read_widened(&[(file, tensor, dtype)])
+        read_widened(&[(file, tensor, stored)])
     }
 
     fn find(&self, name: &str) -> Result<Found<'_>> {
         let Some((file, tensor)) = self.tensors.get(name) else {
+            let adapted = self
+                .tensors
+                .values()
+                .any(|(_, t)| t.name.contains(".base_layer."));
+            let advice = match adapted {
+                true => ", but a LoRA adapter around it: merge that with PEFT's merge_and_unload",
+                false => "",
+            };
             return Err(Error::Model {
                 path: self.path.clone(),
-                reason: format!("no tensor {name}"),
+                reason: format!("no tensor {name}{advice}"),
             });
         };
+        self.used.borrow_mut().insert(name.to_owned());
         let file = &self.files[*file];
-        match dtype(tensor) {
-            Some(dtype) => Ok((file, tensor, dtype)),
+        match Stored::of(tensor) {
+            Some(stored) => Ok((file, tensor, stored)),
             None => Err(bad(
                 file,
                 format!(
-                    "tensor {} is {}, not F16, BF16 or F32",
-                    tensor.name, tensor.dtype
+                    "tensor {} is {}, not F16, BF16, F32 or F64",
+                    excerpt(&tensor.name),
+                    excerpt(&tensor.dtype)
                 ),
             )),
         }
@@ -163,14 +263,16 @@ impl Checkpoint {
         {
             return Ok(found);
         }
-        Err(bad(
-            found.0,
-            format!(
-                "tensor {} is {:?}, not {shape:?}",
-                found.1.name, found.1.shape
-            ),
-        ))
+        Err(misshapen(found, shape))
     }
+}
+
+fn misshapen((file, tensor, _): Found<'_>, shape: &[usize]) -> Error {
+    let name = excerpt(&tensor.name);
+    bad(
+        file,
+        format!("tensor {name} is {:?}, not {shape:?}", tensor.shape),
+    )
 }
 
 /// Matrices of one shape, one behind the other, in their files.
@@ -201,34 +303,28 @@ impl Stacked<'_> {
     pub(crate) fn read(&self, first: usize, mut bytes: &mut [u8]) -> Result<()> {
         let mut row = first;
         while !bytes.is_empty() {
-            let (file, tensor, dtype) = self.found[row / self.n_rows];
-            let row_bytes = self.n_cols * dtype.size();
+            let found = self.found[row / self.n_rows];
+            let row_bytes = self.n_cols * found.2.kept().size();
             let (at, left) = (row % self.n_rows, self.n_rows - row % self.n_rows);
             let len = bytes.len().min(left * row_bytes);
             let (this, rest) = bytes.split_at_mut(len);
-            file.read(tensor, at * row_bytes, this)?;
+            read_elements(found, at * self.n_cols, this)?;
             (row, bytes) = (row + left, rest);
         }
         Ok(())
     }
-}
 
-/// A tensor, the file it is in, and its dtype.
-type Found<'a> = (&'a SafeTensors, &'a Tensor, Dtype);
+    /// All of them, widened to f32.
+    pub(crate) fn widened(&self) -> Result<Matrix> {
+        let data = MatrixData::F32(read_widened(&self.found)?);
+        Ok(Matrix::new(self.shape().0, self.n_cols, data))
+    }
+}
 
 fn bad(file: &SafeTensors, reason: String) -> Error {
     Error::Model {
         path: file.path().to_owned(),
         reason,
-    }
-}
-
-fn dtype(tensor: &Tensor) -> Option<Dtype> {
-    match tensor.dtype.as_str() {
-        "F32" => Some(Dtype::F32),
-        "F16" => Some(Dtype::F16),
-        "BF16" => Some(Dtype::Bf16),
-        _ => None,
     }
 }
 
@@ -240,19 +336,18 @@ fn open_files(folder: &Path) -> Result<(PathBuf, Vec<SafeTensors>)> {
         return Ok((single, vec![file]));
     }
     let path = folder.join("model.safetensors.index.json");
-    let Some(json) = read_if_present(&path)? else {
-        let reason = "no model.safetensors or model.safetensors.index.json in this folder".into();
+    let Some(index) = read_json::<ShardIndex>(&path)? else {
+        let known = foreign::describe_folder(folder);
+        let nothing = "no model.safetensors or model.safetensors.index.json in this folder";
         return Err(Error::Model {
             path: folder.to_owned(),
-            reason,
+            reason: known.unwrap_or(nothing.into()),
         });
     };
     let bad = |reason: String| Error::Model {
         path: path.clone(),
         reason,
     };
-    let index: ShardIndex =
-        serde_json::from_slice(&json).map_err(|e| bad(format!("malformed: {e}")))?;
     let mut names: Vec<&String> = index.weight_map.values().collect();
     names.sort_unstable();
     names.dedup();
@@ -262,26 +357,35 @@ fn open_files(folder: &Path) -> Result<(PathBuf, Vec<SafeTensors>)> {
     let is_plain =
         |name: &str| is_plausible(name) && Path::new(name).file_name() == Some(name.as_ref());
     if let Some(name) = names.iter().find(|name| !is_plain(name)) {
-        let start: String = name.chars().take(100).collect();
         return Err(bad(format!(
-            "{start:?} is not the name of a file in this folder"
+            "{:?} is not the name of a file in this folder",
+            excerpt(name)
         )));
     }
-    let files = names
-        .iter()
-        .map(|name| SafeTensors::open(&folder.join(name)))
-        .collect::<Result<Vec<_>>>()?;
-    for (file, &shard) in files.iter().zip(&names) {
+    let mut files: Vec<SafeTensors> = Vec::new();
+    for name in names {
+        let file = SafeTensors::open(&folder.join(name))?;
+        let n_before: usize = files.iter().map(|file| file.tensors().len()).sum();
+        if n_before + file.tensors().len() > MAX_TENSORS {
+            return Err(bad(format!(
+                "its files have more than {MAX_TENSORS} tensors"
+            )));
+        }
         let present: HashSet<&str> = file
             .tensors()
             .iter()
             .map(|tensor| tensor.name.as_str())
             .collect();
-        let mut listed = index.weight_map.iter().filter(|(_, file)| *file == shard);
+        let listed = index.weight_map.iter().filter(|(_, file)| *file == name);
+        // What no shard has was left out when it was saved: an output matrix that is the embedding again.
+        let mut listed = listed.filter(|(tensor, _)| *tensor != OUTPUT);
         if let Some((tensor, _)) = listed.find(|(tensor, _)| !present.contains(tensor.as_str())) {
-            let start: String = tensor.chars().take(100).collect();
-            return Err(bad(format!("tensor {start:?} is not in {shard}")));
+            return Err(bad(format!(
+                "tensor {:?} is not in {name}",
+                excerpt(tensor)
+            )));
         }
+        files.push(file);
     }
     Ok((path, files))
 }
@@ -296,15 +400,14 @@ fn index_by_name(files: &[SafeTensors]) -> Result<HashMap<String, (usize, Tensor
     let mut tensors = HashMap::new();
     for (i, file) in files.iter().enumerate() {
         for tensor in file.tensors() {
-            let Some(name) = openai_name(&tensor.name) else {
-                continue;
-            };
-            if let Some((_, other)) = tensors.insert(name, (i, tensor.clone())) {
+            if let Some((_, other)) = tensors.insert(openai_name(&tensor.name), (i, tensor.clone()))
+            {
                 return Err(bad(
                     file,
                     format!(
                         "tensors {} and {} are the same one",
-                        other.name, tensor.name
+                        excerpt(&other.name),
+                        excerpt(&tensor.name)
                     ),
                 ));
             }
@@ -317,8 +420,9 @@ fn commonest_dtype(tensors: &HashMap<String, (usize, Tensor)>) -> Option<Dtype> 
     let n_elements = |wanted: Dtype| -> u64 {
         tensors
             .values()
-            .filter(|(_, t)| dtype(t) == Some(wanted))
-            .map(|(_, t)| t.n_bytes() / wanted.size() as u64)
+            .filter_map(|(_, t)| Some((t, Stored::of(t)?)))
+            .filter(|(_, stored)| stored.kept() == wanted)
+            .map(|(t, stored)| t.n_bytes() / stored.size() as u64)
             .sum()
     };
     let (most, dtype) = [Dtype::F32, Dtype::F16, Dtype::Bf16]
@@ -326,38 +430,6 @@ fn commonest_dtype(tensors: &HashMap<String, (usize, Tensor)>) -> Option<Dtype> 
         .into_iter()
         .max_by_key(|&(n, _)| n)?;
     (most > 0).then_some(dtype)
-}
-
-/// Reads tensors of dtype `T` one behind the other. The header says they are in the file, so this allocates no
-/// more than the file holds.
-fn read_all<T: Pod>(tensors: &[Found]) -> Result<Vec<T>> {
-    let n_bytes: usize = tensors
-        .iter()
-        .map(|(_, tensor, _)| tensor.n_bytes() as usize)
-        .sum();
-    let mut elements = zeroed_vec::<T>(n_bytes / size_of::<T>());
-    let mut bytes: &mut [u8] = cast_slice_mut(&mut elements);
-    for (file, tensor, _) in tensors {
-        let (this, rest) = bytes.split_at_mut(tensor.n_bytes() as usize);
-        file.read(tensor, 0, this)?;
-        bytes = rest;
-    }
-    Ok(elements)
-}
-
-/// Reads tensors of any dtypes one behind the other as f32.
-fn read_widened(tensors: &[Found]) -> Result<Vec<f32>> {
-    let mut elements = Vec::new();
-    for &(file, tensor, dtype) in tensors {
-        let this = [(file, tensor, dtype)];
-        match dtype {
-            Dtype::F32 if elements.is_empty() => elements = read_all(&this)?,
-            Dtype::F32 => elements.extend(read_all::<f32>(&this)?),
-            Dtype::F16 => elements.extend(read_all::<f16>(&this)?.into_iter().map(f16::to_f32)),
-            Dtype::Bf16 => elements.extend(read_all::<bf16>(&this)?.into_iter().map(bf16::to_f32)),
-        }
-    }
-    Ok(elements)
 }
 
 /// Turns each output's `[n_in, n_tap]` into `[n_tap, n_in]`, in place.

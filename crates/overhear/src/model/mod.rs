@@ -2,6 +2,9 @@
 
 mod config;
 mod dims;
+mod elements;
+mod foreign;
+mod generation;
 mod load;
 mod names;
 mod safetensors;
@@ -19,9 +22,10 @@ use std::sync::Arc;
 use overhear_kernels::{Dtype, ISA_VARIABLE, Kernels, Packing, Pool};
 
 pub use dims::ModelDimensions;
-pub(crate) use load::Checkpoint;
+pub(crate) use generation::GenerationConfig;
+pub(crate) use load::{Checkpoint, OUTPUT, Stacked, TOKEN_EMBEDDING};
 
-use crate::align::{Head, alignment_heads};
+use crate::align::AlignmentHeads;
 use crate::backend::cpu::{CpuBackend, Format, Packer, Weights};
 use crate::backend::{Backend, Batch, State};
 use crate::decode::detect_language;
@@ -140,7 +144,7 @@ struct Inner {
     dtype: Dtype,
     compute_type: ComputeType,
     tokenizer: Tokenizer,
-    alignment_heads: Vec<Head>,
+    alignment_heads: AlignmentHeads,
     kernels: Kernels,
     pool: Arc<Pool>,
     backend: Box<dyn Backend>,
@@ -160,9 +164,10 @@ impl Model {
             reason: error.to_string(),
         })?;
         let checkpoint = Checkpoint::open(folder)?;
-        let dims = *checkpoint.dims();
-        let tokenizer = Tokenizer::open(folder, dims.n_vocab)?;
-        let alignment_heads = alignment_heads(folder, &dims)?;
+        let mut dims = *checkpoint.dims();
+        let tokenizer = Tokenizer::open_for(folder, dims.n_vocab, Some(dims.n_mels))?;
+        dims.n_vocab = tokenizer.n_vocab();
+        let alignment_heads = AlignmentHeads::of(folder, &dims)?;
         let (compute_type, format) = options.compute_type.resolve(&kernels, &dims)?;
         let threads = if options.threads == 0 {
             Pool::default_threads()
@@ -175,7 +180,8 @@ impl Model {
             pool: &pool,
             format,
         };
-        let weights = Weights::read(&checkpoint, packer)?;
+        let weights = Weights::read(&checkpoint, &dims, packer)?;
+        checkpoint.warn_of_unused();
         let backend = CpuBackend::new(dims, weights, kernels, Arc::clone(&pool));
         let dtype = checkpoint.dtype();
         Ok(Self {
@@ -196,7 +202,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Option`] if an option does not fit the model; [`Error::Audio`] and [`Error::Read`] if the audio
-    /// cannot be decoded.
+    /// cannot be decoded; [`Error::NotFinite`] if the weights are damaged.
     pub fn transcribe(&self, audio: &Audio, options: &TranscribeOptions) -> Result<Transcript> {
         self.transcribe_with(audio, options, &mut |_| ControlFlow::Continue(()))
     }
@@ -221,7 +227,7 @@ impl Model {
     /// # Errors
     /// [`Error::Audio`] and [`Error::Read`] if the audio cannot be decoded.
     pub fn detect_language(&self, audio: &Audio) -> Result<Vec<LanguageProbability>> {
-        if !self.dims().is_multilingual() {
+        if !self.is_multilingual() {
             return Ok(vec![LanguageProbability {
                 language: Language::ENGLISH,
                 probability: 1.0,
@@ -230,7 +236,7 @@ impl Model {
         let mut mel = MelStream::open(audio, self.dims().n_mels)?;
         let mut state = self.new_state(1, 1);
         state.encode(0, &mel.window(0, N_FRAMES)?);
-        let mut languages = detect_language(&mut *state, self.tokenizer(), 0);
+        let mut languages = detect_language(&mut *state, self.tokenizer(), 0)?;
         languages.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         Ok(languages)
     }
@@ -298,6 +304,12 @@ impl Model {
         &self.inner.dims
     }
 
+    /// Whether the model knows languages and tasks (`Whisper.is_multilingual`), or English only.
+    #[must_use]
+    pub fn is_multilingual(&self) -> bool {
+        self.inner.tokenizer.is_multilingual()
+    }
+
     /// The model's tokenizer.
     #[must_use]
     pub fn tokenizer(&self) -> &Tokenizer {
@@ -329,7 +341,7 @@ impl Model {
     }
 
     /// The heads of cross-attention that word timestamps come from.
-    pub(crate) fn alignment_heads(&self) -> &[Head] {
+    pub(crate) fn alignment_heads(&self) -> &AlignmentHeads {
         &self.inner.alignment_heads
     }
 

@@ -1,13 +1,10 @@
 //! openai/whisper's name of a tensor, from any published naming.
 
 /// The name openai/whisper gives the tensor that a file calls `name`: Hugging Face's names, with or without
-/// their `model.` prefix, are translated; openai's own come back as they are. `None` for the output matrix
-/// `proj_out`, which is the token embedding again.
-pub(super) fn openai_name(name: &str) -> Option<String> {
+/// their `model.` prefix, are translated; openai's own come back as they are, and so does the output matrix `proj_out`,
+/// which openai/whisper does not have.
+pub(super) fn openai_name(name: &str) -> String {
     let name = name.strip_prefix("model.").unwrap_or(name);
-    if name == "proj_out.weight" {
-        return None;
-    }
     let name = name
         .strip_suffix("embed_positions.weight")
         .map_or_else(|| name.into(), |s| format!("{s}positional_embedding"));
@@ -33,7 +30,7 @@ pub(super) fn openai_name(name: &str) -> Option<String> {
         "embed_tokens" => "token_embedding",
         other => other,
     });
-    Some(parts.collect::<Vec<_>>().join("."))
+    parts.collect::<Vec<_>>().join(".")
 }
 
 #[cfg(test)]
@@ -89,17 +86,10 @@ mod tests {
             ("decoder.layer_norm.bias", "decoder.ln.bias"),
         ];
         for (huggingface, openai) in cases {
-            assert_eq!(openai_name(huggingface).as_deref(), Some(openai));
-            assert_eq!(
-                openai_name(&format!("model.{huggingface}")).as_deref(),
-                Some(openai)
-            );
-            assert_eq!(
-                openai_name(openai).as_deref(),
-                Some(openai),
-                "openai's own names stay"
-            );
+            assert_eq!(openai_name(huggingface), openai);
+            assert_eq!(openai_name(&format!("model.{huggingface}")), openai);
+            assert_eq!(openai_name(openai), openai, "openai's own names stay");
         }
-        assert_eq!(openai_name("proj_out.weight"), None);
+        assert_eq!(openai_name("proj_out.weight"), "proj_out.weight");
     }
 }

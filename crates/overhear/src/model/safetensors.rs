@@ -13,10 +13,15 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
+use crate::excerpt::{excerpt, malformed};
+use crate::file::{LFS_POINTER, LFS_REASON};
 use crate::{Error, Result};
 
-/// The format's own limit.
-const MAX_HEADER_BYTES: u64 = 100_000_000;
+/// The format allows 100 MB. That of large-v3 takes 0.15 MB.
+const MAX_HEADER_BYTES: u64 = 32 << 20;
+
+/// Most tensors of a checkpoint; large-v3 has 1259.
+pub(super) const MAX_TENSORS: usize = 50_000;
 
 /// Names that are longer, and shapes that have more dimensions, are damage; they would flood messages.
 const MAX_NAME_BYTES: usize = 200;
@@ -66,6 +71,9 @@ impl SafeTensors {
         }
         let mut length = [0; 8];
         read_exact_at(&file, &mut length, 0).map_err(unreadable)?;
+        if LFS_POINTER.starts_with(&length) {
+            return Err(bad(LFS_REASON.into()));
+        }
         let header_len = u64::from_le_bytes(length);
         if header_len > MAX_HEADER_BYTES {
             return Err(bad(format!(
@@ -81,7 +89,7 @@ impl SafeTensors {
         let mut json = vec![0; header_len as usize];
         read_exact_at(&file, &mut json, 8).map_err(unreadable)?;
         let header: Header =
-            serde_json::from_slice(&json).map_err(|e| bad(format!("malformed header: {e}")))?;
+            serde_json::from_slice(&json).map_err(|e| bad(malformed_header(&e)))?;
         check_sizes(&header.0).map_err(bad)?;
         let data_len = check_tiling(&header.0).map_err(bad)?;
         if data_start.checked_add(data_len) != Some(file_len) {
@@ -126,6 +134,10 @@ impl SafeTensors {
     }
 }
 
+fn malformed_header(error: &serde_json::Error) -> String {
+    malformed(error).replacen("malformed", "malformed header", 1)
+}
+
 /// Each tensor's byte range must be what its shape and dtype take.
 fn check_sizes(tensors: &[Tensor]) -> std::result::Result<(), String> {
     for tensor in tensors {
@@ -135,14 +147,20 @@ fn check_sizes(tensors: &[Tensor]) -> std::result::Result<(), String> {
             shape,
             offsets: (start, end),
         } = tensor;
-        let element = element_size(dtype)
-            .ok_or_else(|| format!("tensor {name} has unknown dtype {dtype:?}"))?;
+        let element = element_size(dtype).ok_or_else(|| {
+            format!(
+                "tensor {} has unknown dtype {:?}",
+                excerpt(name),
+                excerpt(dtype)
+            )
+        })?;
         let size = shape
             .iter()
             .try_fold(element, |size, &n| size.checked_mul(n));
         if end.checked_sub(*start).is_none() || end.checked_sub(*start) != size {
             return Err(format!(
-                "tensor {name}, {dtype} {shape:?}, does not fill bytes {start} to {end}"
+                "tensor {}, {dtype} {shape:?}, does not fill bytes {start} to {end}",
+                excerpt(name)
             ));
         }
     }
@@ -157,10 +175,13 @@ fn check_tiling(tensors: &[Tensor]) -> std::result::Result<u64, String> {
         .iter()
         .try_fold(0, |end, tensor| match tensor.offsets.0 {
             start if start == end => Ok(tensor.offsets.1),
-            start if start < end => Err(format!("tensor {} overlaps the one before", tensor.name)),
+            start if start < end => Err(format!(
+                "tensor {} overlaps the one before",
+                excerpt(&tensor.name)
+            )),
             start => Err(format!(
                 "bytes {end} to {start}, before tensor {}, belong to no tensor",
-                tensor.name
+                excerpt(&tensor.name)
             )),
         })
 }
@@ -213,9 +234,15 @@ impl<'de> Deserialize<'de> for Header {
                             "a tensor's name is very long or cannot be printed",
                         ));
                     }
+                    if tensors.len() == MAX_TENSORS {
+                        return Err(A::Error::custom(format_args!(
+                            "more than {MAX_TENSORS} tensors"
+                        )));
+                    }
                     if !names.insert(name.clone()) {
                         return Err(A::Error::custom(format_args!(
-                            "two tensors are called {name:?}"
+                            "two tensors are called {:?}",
+                            excerpt(&name)
                         )));
                     }
                     if name == "__metadata__" {
@@ -229,7 +256,8 @@ impl<'de> Deserialize<'de> for Header {
                     } = map.next_value()?;
                     if !is_plausible(&dtype) || shape.len() > MAX_RANK {
                         return Err(A::Error::custom(format_args!(
-                            "tensor {name} has no plausible dtype and shape"
+                            "tensor {} has no plausible dtype and shape",
+                            excerpt(&name)
                         )));
                     }
                     tensors.push(Tensor {

@@ -5,105 +5,136 @@
 //! others and reads special tokens out of prompts. Goldens from openai/whisper, every character of Unicode
 //! included, hold this code to the contract; `tokenizers` 0.23 gave the same tokens for 100 000 random texts.
 //!
-//! Special ids follow from the size of the vocabulary, not from the files, which call some of them by other
-//! names, and may lack the timestamps.
+//! Special ids follow from `generation_config.json`, the tokenizer's files, the mel bins and the size of the vocabulary, in
+//! this order (`special`).
 
 mod bpe;
 mod language;
+mod special;
 mod vocabulary;
 mod words;
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 pub use language::Language;
 
-use self::vocabulary::Vocabulary;
+use self::special::{Evidence, Layout};
+use self::vocabulary::{TokenizerFiles, Vocabulary};
 use crate::decode::Task;
+use crate::model::GenerationConfig;
 use crate::{Error, Result};
 
 /// A token's number in the vocabulary.
 pub type TokenId = u32;
 
-/// Timestamp tokens: `<|0.00|>` to `<|30.00|>`.
-const N_TIMESTAMPS: usize = 1501;
-
-/// Special tokens between the languages and the timestamps, in order.
-const AFTER_LANGUAGES: [&str; 6] = [
-    "<|translate|>",
-    "<|transcribe|>",
-    "<|startoflm|>",
-    "<|startofprev|>",
-    "<|nospeech|>",
-    "<|notimestamps|>",
-];
-
 /// The tokenizer of one model.
 #[derive(Debug)]
 pub struct Tokenizer {
     vocabulary: Vocabulary,
-    /// `<|endoftext|>`; text tokens are below, special tokens from here on.
-    eot: TokenId,
-    /// Languages with a place among the special tokens, English-only vocabularies included.
-    n_language_tokens: usize,
-    is_multilingual: bool,
+    layout: Layout,
+    /// Text of the tokens that a fine-tune added behind the special ones.
+    added: BTreeMap<TokenId, String>,
+    n_vocab: usize,
     non_speech_tokens: Vec<TokenId>,
 }
 
 impl Tokenizer {
-    /// Reads `vocab.json`, or else `tokenizer.json`, of a Hugging Face folder.
+    /// Reads `vocab.json` and `added_tokens.json`, or else `tokenizer.json`, of a Hugging Face folder, for a model whose
+    /// vocabulary has `n_vocab` tokens.
     ///
-    /// The ids of special tokens follow from `n_vocab`, not from the file (`whisper/model.py::num_languages`):
-    /// 51864 (English-only), 51865 (multilingual) or 51866 (large-v3, turbo). The text tokens of the last two
-    /// are the same, so either one's file serves the other.
+    /// Where special tokens are, `generation_config.json` says, or else the tokenizer's files; without either the
+    /// published sizes are told from each other: 51864 (English-only), 51865 (multilingual) and 51866 (large-v3, turbo).
+    /// The text tokens of the last two are the same, so either one's file serves the other.
     ///
     /// # Errors
     /// [`Error::Model`] if there is no such file, if it is malformed, or if it does not fit `n_vocab`.
     pub fn open(folder: &Path, n_vocab: usize) -> Result<Self> {
-        let (eot, n_language_tokens) = match n_vocab {
-            51864 => (50256, 99),
-            51865 => (50257, 99),
-            51866 => (50257, 100),
-            _ => {
-                let reason =
-                    format!("a vocabulary of {n_vocab} tokens is none of 51864, 51865 and 51866");
-                return Err(Error::Model {
-                    path: folder.to_owned(),
-                    reason,
-                });
-            }
+        Self::open_for(folder, n_vocab, None)
+    }
+
+    /// The same for a model of so many mel bins.
+    pub(crate) fn open_for(folder: &Path, n_vocab: usize, n_mels: Option<usize>) -> Result<Self> {
+        let TokenizerFiles {
+            path,
+            vocabulary,
+            named,
+        } = TokenizerFiles::read(folder)?;
+        let bad = |reason| Error::Model {
+            path: path.clone(),
+            reason,
         };
+        let evidence = Evidence {
+            generation: &GenerationConfig::read(folder)?.special_tokens(),
+            tokenizer: &named,
+            n_mels,
+        };
+        let layout = Layout::find(n_vocab, &evidence).map_err(bad)?;
+        // A name that the layout has elsewhere is another model's.
+        let is_added = |text: &str| !layout.has(text);
+        let added: BTreeMap<TokenId, String> = named
+            .into_iter()
+            .filter(|(text, id)| {
+                (layout.end()..n_vocab).contains(&(*id as usize)) && is_added(text)
+            })
+            .map(|(text, id)| (id, text))
+            .collect();
+        let last_added = added.last_key_value().map_or(0, |(id, _)| *id as usize + 1);
         let mut tokenizer = Self {
-            vocabulary: Vocabulary::open(folder, eot as usize)?,
-            eot,
-            n_language_tokens,
-            is_multilingual: n_vocab >= 51865,
+            vocabulary: Vocabulary::new(vocabulary, layout.eot as usize).map_err(bad)?,
+            layout,
+            n_vocab: layout.end().max(last_added),
+            added,
             non_speech_tokens: Vec::new(),
         };
-        debug_assert_eq!(tokenizer.n_vocab(), n_vocab);
         tokenizer.non_speech_tokens = find_non_speech_tokens(&tokenizer);
         Ok(tokenizer)
     }
 
-    /// Size of the model's vocabulary, special tokens included.
+    /// Tokens that have a meaning, special and added ones included: the size of the model's vocabulary, but for what
+    /// pads it.
     #[must_use]
     pub fn n_vocab(&self) -> usize {
-        self.timestamp_begin() as usize + N_TIMESTAMPS
+        self.n_vocab
     }
 
     /// Whether the vocabulary has language and task tokens.
     #[must_use]
     pub fn is_multilingual(&self) -> bool {
-        self.is_multilingual
+        self.layout.is_multilingual()
     }
 
     /// Languages with a token: 99, 100 (large-v3), or 0 for an English-only model.
     #[must_use]
     pub fn num_languages(&self) -> usize {
-        if self.is_multilingual {
-            self.n_language_tokens
+        if self.is_multilingual() {
+            self.layout.n_languages
         } else {
             0
         }
+    }
+
+    /// Whether the vocabulary has timestamps.
+    #[must_use]
+    pub fn has_timestamps(&self) -> bool {
+        self.layout.n_timestamps > 0
+    }
+
+    /// Timestamps, `<|0.00|>` to `<|30.00|>`; an empty range in a model without.
+    #[must_use]
+    pub fn timestamps(&self) -> Range<TokenId> {
+        self.timestamp_begin()..self.layout.end() as TokenId
+    }
+
+    /// Whether `token` is text: of the vocabulary, or a word that a fine-tune added.
+    #[must_use]
+    pub fn is_text(&self, token: TokenId) -> bool {
+        token < self.eot()
+            || self
+                .added
+                .get(&token)
+                .is_some_and(|text| !special::is_special(text))
     }
 
     /// Encodes plain text; text that looks like a special token is plain text too.
@@ -122,8 +153,8 @@ impl Tokenizer {
     /// vocabulary are left out too.
     #[must_use]
     pub fn decode(&self, tokens: &[TokenId]) -> String {
-        let timestamp_begin = self.timestamp_begin();
-        self.text(tokens.iter().copied().filter(|&t| t < timestamp_begin))
+        let timestamps = self.timestamps();
+        self.text(tokens.iter().copied().filter(|t| !timestamps.contains(t)))
     }
 
     /// The same with timestamps written as `<|1.08|>` (`Tokenizer.decode_with_timestamps`).
@@ -137,9 +168,11 @@ impl Tokenizer {
         for token in tokens {
             match self.vocabulary.token(token) {
                 Some(text) => bytes.extend_from_slice(text),
-                None => {
-                    bytes.extend_from_slice(self.special_text(token).unwrap_or_default().as_bytes())
-                }
+                None => match self.added.get(&token) {
+                    Some(text) => bytes.extend_from_slice(text.as_bytes()),
+                    None => bytes
+                        .extend_from_slice(self.layout.name(token).unwrap_or_default().as_bytes()),
+                },
             }
         }
         // Rust and Python replace by the same rule: one U+FFFD for each maximal part of a sequence.
@@ -147,40 +180,22 @@ impl Tokenizer {
             .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
     }
 
-    /// The name of special token `token`: `<|en|>`.
-    fn special_text(&self, token: TokenId) -> Option<String> {
-        let index = token.checked_sub(self.eot)? as usize;
-        let after_languages = 2 + self.n_language_tokens;
-        let timestamps = after_languages + AFTER_LANGUAGES.len();
-        Some(match index {
-            0 => "<|endoftext|>".into(),
-            1 => "<|startoftranscript|>".into(),
-            i if i < after_languages => format!("<|{}|>", Language::all().nth(i - 2)?.code()),
-            i if i < timestamps => AFTER_LANGUAGES[i - after_languages].into(),
-            i if i < timestamps + N_TIMESTAMPS => {
-                let hundredths = 2 * (i - timestamps);
-                format!("<|{}.{:02}|>", hundredths / 100, hundredths % 100)
-            }
-            _ => return None,
-        })
-    }
-
     /// `<|endoftext|>`, the first special token.
     #[must_use]
     pub fn eot(&self) -> TokenId {
-        self.eot
+        self.layout.eot
     }
 
     /// `<|startoftranscript|>`.
     #[must_use]
     pub fn sot(&self) -> TokenId {
-        self.eot + 1
+        self.eot() + 1
     }
 
     /// `<|translate|>`.
     #[must_use]
     pub fn translate(&self) -> TokenId {
-        self.eot + 2 + self.n_language_tokens as TokenId
+        self.layout.translate()
     }
 
     /// `<|transcribe|>`.
@@ -213,10 +228,10 @@ impl Tokenizer {
         self.translate() + 5
     }
 
-    /// `<|0.00|>`; 1500 more follow, 20 ms apart.
+    /// `<|0.00|>`; 1500 more follow, 20 ms apart. In a model without timestamps, where they would be.
     #[must_use]
     pub fn timestamp_begin(&self) -> TokenId {
-        self.translate() + 6
+        self.layout.timestamp_begin()
     }
 
     /// The language's token; `None` if this model does not know it.
@@ -232,7 +247,7 @@ impl Tokenizer {
     /// If the model is multilingual and does not know the language.
     #[must_use]
     pub fn sot_sequence(&self, language: Language, task: Task) -> Vec<TokenId> {
-        if !self.is_multilingual {
+        if !self.is_multilingual() {
             return vec![self.sot()];
         }
         let task = match task {

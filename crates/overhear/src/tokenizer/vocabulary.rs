@@ -8,13 +8,15 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::TokenId;
-use crate::file::read_if_present;
+use super::special::{Named, is_special};
+use crate::excerpt::excerpt;
+use crate::json::{read_json, read_json_if_any};
 use crate::{Error, Result};
 
 /// Text tokens, ids `0..len`.
@@ -27,38 +29,64 @@ pub(super) struct Vocabulary {
     ids: HashMap<Box<[u8]>, TokenId>,
 }
 
-impl Vocabulary {
-    /// Reads the tokens below `n_text` of a Hugging Face folder.
+/// What the tokenizer's files of a folder say.
+pub(super) struct TokenizerFiles {
+    /// The file that the text tokens are in.
+    pub(super) path: PathBuf,
+    pub(super) vocabulary: Entries,
+    /// Special and added tokens.
+    pub(super) named: Named,
+}
+
+impl TokenizerFiles {
+    /// Reads `vocab.json` and `added_tokens.json` of a Hugging Face folder, or what of them is missing from
+    /// `tokenizer.json`.
     ///
     /// # Errors
-    /// [`Error::Model`] if no file is there, it is malformed, or its tokens are not those of such a vocabulary.
-    pub(super) fn open(folder: &Path, n_text: usize) -> Result<Self> {
+    /// [`Error::Model`] if no file is there or one is malformed.
+    pub(super) fn read(folder: &Path) -> Result<Self> {
+        let whole = folder.join("tokenizer.json");
         let path = folder.join("vocab.json");
-        if let Some(json) = read_if_present(&path)? {
-            let entries = serde_json::from_slice(&json).map_err(|e| malformed(&path, &e))?;
-            return Self::new(entries, n_text).map_err(|reason| Error::Model { path, reason });
+        if let Some(vocabulary) = read_json::<Entries>(&path)? {
+            let added = match read_json_if_any::<Named>(&folder.join("added_tokens.json"))? {
+                Some(added) => added,
+                None => named(
+                    read_json::<AddedTokens>(&whole)?
+                        .unwrap_or_default()
+                        .added_tokens,
+                ),
+            };
+            let mut named = vocabulary.special.clone();
+            named.extend(added);
+            return Ok(Self {
+                path,
+                vocabulary,
+                named,
+            });
         }
-        let path = folder.join("tokenizer.json");
-        if let Some(json) = read_if_present(&path)? {
-            let file: TokenizerFile =
-                serde_json::from_slice(&json).map_err(|e| malformed(&path, &e))?;
-            return Self::new(file.model.vocab, n_text)
-                .map_err(|reason| Error::Model { path, reason });
-        }
-        Err(Error::Model {
-            path: folder.to_owned(),
-            reason: "no vocab.json or tokenizer.json in this folder".into(),
+        let Some(file) = read_json::<TokenizerFile>(&whole)? else {
+            return Err(Error::Model {
+                path: folder.to_owned(),
+                reason: "no vocab.json or tokenizer.json in this folder".into(),
+            });
+        };
+        let vocabulary = file.model.vocab;
+        let mut all = vocabulary.special.clone();
+        all.extend(named(file.added_tokens));
+        Ok(Self {
+            path: whole,
+            vocabulary,
+            named: all,
         })
     }
+}
 
-    fn new(entries: Entries, n_text: usize) -> std::result::Result<Self, String> {
-        if let Some(eot) = entries.end_of_text.filter(|&id| id as usize != n_text) {
-            return Err(format!(
-                "does not fit the model: <|endoftext|> is token {eot} here ({}) and {n_text} in the model ({})",
-                flavour(eot as usize),
-                flavour(n_text)
-            ));
-        }
+impl Vocabulary {
+    /// The tokens below `n_text`.
+    ///
+    /// # Errors
+    /// The reason if they are not those of a byte-level vocabulary.
+    pub(super) fn new(entries: Entries, n_text: usize) -> std::result::Result<Self, String> {
         let spans = entries.by_id(n_text)?;
         let mut vocabulary = Self {
             bytes: Vec::with_capacity(entries.bytes.len()),
@@ -98,25 +126,32 @@ impl Vocabulary {
     }
 }
 
-fn malformed(path: &Path, error: &serde_json::Error) -> Error {
-    Error::Model {
-        path: path.to_owned(),
-        reason: format!("malformed: {error}"),
-    }
-}
-
-fn flavour(n_text: usize) -> &'static str {
-    match n_text {
-        50256 => "English-only",
-        50257 => "multilingual",
-        _ => "neither English-only nor multilingual",
-    }
-}
-
 /// The part of `tokenizer.json` that is read.
 #[derive(Deserialize)]
 struct TokenizerFile {
     model: BpeModel,
+    #[serde(default)]
+    added_tokens: Vec<AddedToken>,
+}
+
+/// The part of `tokenizer.json` that says of tokens beside the text tokens.
+#[derive(Default, Deserialize)]
+struct AddedTokens {
+    #[serde(default)]
+    added_tokens: Vec<AddedToken>,
+}
+
+#[derive(Deserialize)]
+struct AddedToken {
+    id: TokenId,
+    content: String,
+}
+
+fn named(added: Vec<AddedToken>) -> Named {
+    added
+        .into_iter()
+        .map(|token| (token.content, token.id))
+        .collect()
 }
 
 #[derive(Deserialize)]
@@ -126,11 +161,12 @@ struct BpeModel {
 
 /// A `{"token": id}` object, its keys turned from GPT-2's printable alphabet into bytes as they are read.
 #[derive(Default)]
-struct Entries {
+pub(super) struct Entries {
     bytes: Vec<u8>,
     /// Id, and start and end in `bytes`.
     spans: Vec<(TokenId, u32, u32)>,
-    end_of_text: Option<TokenId>,
+    /// Those whose text is that of a special token.
+    special: Named,
     /// The first token with a character outside of the alphabet.
     foreign: Option<(TokenId, String)>,
 }
@@ -166,17 +202,18 @@ impl Entries {
     }
 
     fn push(&mut self, token: &str, id: TokenId, alphabet: &[Option<u8>]) {
-        if token == "<|endoftext|>" {
-            self.end_of_text = Some(id);
-            return;
+        if is_special(token) {
+            self.special.insert(token.to_owned(), id);
+            if token == "<|endoftext|>" {
+                return;
+            }
         }
         let start = self.bytes.len();
         for c in token.chars() {
             match alphabet.get(c as usize).copied().flatten() {
                 Some(byte) => self.bytes.push(byte),
                 None => {
-                    self.foreign
-                        .get_or_insert_with(|| (id, token.chars().take(40).collect()));
+                    self.foreign.get_or_insert_with(|| (id, excerpt(token)));
                     break;
                 }
             }

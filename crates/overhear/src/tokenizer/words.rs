@@ -47,7 +47,7 @@ fn join_on_spaces(
 ) -> Vec<(String, Vec<TokenId>)> {
     let mut words: Vec<(String, Vec<TokenId>)> = Vec::new();
     for (text, tokens) in pieces {
-        let is_special = tokens[0] >= tokenizer.eot();
+        let is_special = !tokenizer.is_text(tokens[0]);
         // Python's `in` on strings: any substring of the list counts, the empty one too.
         let is_punctuation = PUNCTUATION.contains(text.trim_matches(is_python_space));
         match words.last_mut() {

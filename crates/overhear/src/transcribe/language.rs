@@ -15,8 +15,8 @@ pub(crate) fn detect_spoken_language(
     audio: &Audio,
     options: &TranscribeOptions,
 ) -> Result<LanguageProbability> {
-    options.validate(model.dims(), model.tokenizer())?;
-    if !model.dims().is_multilingual() {
+    options.validate(model.tokenizer())?;
+    if !model.is_multilingual() {
         return Ok(LanguageProbability {
             language: Language::ENGLISH,
             probability: 1.0,
@@ -33,7 +33,7 @@ pub(super) fn choose_language(
     windows: &mut Windows,
     on_event: OnEvent<'_>,
 ) -> Result<Language> {
-    if !model.dims().is_multilingual() {
+    if !model.is_multilingual() {
         return Ok(Language::ENGLISH);
     }
     if let Some(language) = options.language {
@@ -63,7 +63,7 @@ fn detect_in_file(
     let mut heard = Vec::new();
     for window in 0..n_windows.clamp(1, options.language_detection_segments) {
         windows.encode(window * N_FRAMES, N_FRAMES)?;
-        let found = detect(model, options, windows);
+        let found = detect(model, options, windows)?;
         heard.push(found);
         if is_sure(found, options) {
             return Ok(found);
@@ -77,8 +77,8 @@ pub(super) fn detect(
     model: &Model,
     options: &TranscribeOptions,
     windows: &mut Windows,
-) -> LanguageProbability {
-    let mut languages = detect_language(&mut *windows.state, model.tokenizer(), 0);
+) -> Result<LanguageProbability> {
+    let mut languages = detect_language(&mut *windows.state, model.tokenizer(), 0)?;
     if !options.languages.is_empty() {
         languages.retain(|found| options.languages.contains(&found.language));
         let sum: f32 = languages.iter().map(|found| found.probability).sum();
@@ -86,7 +86,7 @@ pub(super) fn detect(
             found.probability /= sum.max(f32::MIN_POSITIVE);
         }
     }
-    likeliest(&languages)
+    Ok(likeliest(&languages))
 }
 
 fn is_sure(found: LanguageProbability, options: &TranscribeOptions) -> bool {

@@ -96,7 +96,7 @@ pub(crate) fn transcribe(
     on_event: OnEvent<'_>,
 ) -> Result<Transcript> {
     let tokenizer = model.tokenizer();
-    options.validate(model.dims(), tokenizer)?;
+    options.validate(tokenizer)?;
     let mut windows = Windows::open(model, audio, options.n_rows())?;
     send(
         on_event,
@@ -104,6 +104,9 @@ pub(crate) fn transcribe(
             duration_s: windows.mel.duration_s(),
         },
     )?;
+    if options.word_timestamps {
+        model.alignment_heads().warn();
+    }
     let silence_level = match options.hallucination_guard {
         true => Some(windows.mel.silence_level()?),
         false => None,
@@ -167,8 +170,8 @@ impl Transcription<'_> {
         // Windows do not draw the same numbers again.
         self.decoding.seed = self.options.seed.wrapping_add(seek as u64);
         let language_before = self.language;
-        if self.options.multilingual && self.model.dims().is_multilingual() {
-            let found = detect(self.model, self.options, &mut self.windows);
+        if self.options.multilingual && self.model.is_multilingual() {
+            let found = detect(self.model, self.options, &mut self.windows)?;
             self.language.hear(found, self.options);
         }
         let Decoded {
@@ -181,11 +184,11 @@ impl Transcription<'_> {
             return Ok(seek + n_frames);
         }
         let tokenizer = self.model.tokenizer();
-        let mut split = segments::split(&result.tokens, tokenizer.timestamp_begin(), n_frames);
+        let mut split = segments::split(&result.tokens, &tokenizer.timestamps(), n_frames);
         // Every temperature looped. Twice in a row is given up: the loop may be in the audio.
         let resumed_at = match &result.looped {
             Some(_) if !is_after_loop => {
-                segments::end_frames(&result.tokens, tokenizer.timestamp_begin())
+                segments::end_frames(&result.tokens, &tokenizer.timestamps())
             }
             _ => None,
         };
@@ -240,7 +243,7 @@ impl Transcription<'_> {
             .iter()
             .flat_map(|segment| &segment.tokens)
             .copied()
-            .filter(|&token| token < tokenizer.eot())
+            .filter(|&token| tokenizer.is_text(token))
             .collect();
         let alignment = find_alignment(
             self.model,
@@ -253,7 +256,7 @@ impl Transcription<'_> {
         add_words(
             segments,
             alignment,
-            tokenizer.eot(),
+            |token| tokenizer.is_text(token),
             self.options,
             self.last_speech_s,
         );
@@ -277,7 +280,7 @@ impl Transcription<'_> {
         };
         let mel = &mut self.windows.mel;
         let is_silent = mel.silent_frames(seek, n_frames, silence_level)?;
-        let eot = self.model.tokenizer().eot();
+        let tokenizer = self.model.tokenizer();
         let text_tokens: Vec<Vec<TokenId>> = segments
             .iter()
             .map(|segment| {
@@ -285,7 +288,7 @@ impl Transcription<'_> {
                     .tokens
                     .iter()
                     .copied()
-                    .filter(|&t| t < eot)
+                    .filter(|&t| tokenizer.is_text(t))
                     .collect()
             })
             .collect();

@@ -1,7 +1,7 @@
 //! What a caller can choose, and what follows from it.
 
 use crate::decode::{BoostPhrase, DecodingOptions, Task};
-use crate::{Error, Language, ModelDimensions, Result, Tokenizer};
+use crate::{Error, Language, Result, Tokenizer};
 
 /// Options of [`crate::Model::transcribe`]. Names and defaults are openai/whisper's.
 #[derive(Clone, Debug)]
@@ -138,7 +138,7 @@ impl TranscribeOptions {
     ///
     /// # Errors
     /// [`Error::Option`].
-    pub(super) fn validate(&self, dims: &ModelDimensions, tokenizer: &Tokenizer) -> Result<()> {
+    pub(super) fn validate(&self, tokenizer: &Tokenizer) -> Result<()> {
         let refuse = |name, reason: String| Err(Error::Option { name, reason });
         if self.temperature.is_empty() {
             return refuse("temperature", "at least one is needed".to_owned());
@@ -189,7 +189,7 @@ impl TranscribeOptions {
             ("languages", &self.languages[..]),
         ] {
             if let Some(language) = languages.iter().find(unknown)
-                && dims.is_multilingual()
+                && tokenizer.is_multilingual()
             {
                 let known: Vec<&str> = Language::all()
                     .filter(|language| tokenizer.language_token(*language).is_some())

@@ -33,12 +33,13 @@ pub(super) struct Split {
 }
 
 /// Cuts the tokens of a window of `n_frames` frames of content where two timestamps meet.
-pub(super) fn split(tokens: &[TokenId], timestamp_begin: TokenId, n_frames: usize) -> Split {
+pub(super) fn split(tokens: &[TokenId], timestamps: &Range<TokenId>, n_frames: usize) -> Split {
+    let timestamp_begin = timestamps.start;
     let position = |token: TokenId| (token - timestamp_begin) as usize;
     let time_s = |token: TokenId| position(token) as f64 * TIME_PRECISION_S;
     let is_timestamp: Vec<bool> = tokens
         .iter()
-        .map(|&token| token >= timestamp_begin)
+        .map(|token| timestamps.contains(token))
         .collect();
     let is_closed = is_timestamp.ends_with(&[false, true]);
     let mut cuts: Vec<usize> = (1..tokens.len())
@@ -50,7 +51,7 @@ pub(super) fn split(tokens: &[TokenId], timestamp_begin: TokenId, n_frames: usiz
             .iter()
             .rev()
             .copied()
-            .find(|&token| token >= timestamp_begin);
+            .find(|token| timestamps.contains(token));
         let end_s = match last {
             Some(token) if token != timestamp_begin => time_s(token),
             _ => n_frames as f64 / FRAMES_PER_SECOND,
@@ -98,9 +99,10 @@ pub(super) fn split(tokens: &[TokenId], timestamp_begin: TokenId, n_frames: usiz
 }
 
 /// How many frames further on `tokens` end, if they end with a timestamp, and not at 0.
-pub(super) fn end_frames(tokens: &[TokenId], timestamp_begin: TokenId) -> Option<usize> {
-    let last = tokens.last().filter(|&&token| token > timestamp_begin)?;
-    Some((last - timestamp_begin) as usize * INPUT_STRIDE)
+pub(super) fn end_frames(tokens: &[TokenId], timestamps: &Range<TokenId>) -> Option<usize> {
+    let last = tokens.last().filter(|token| timestamps.contains(token))?;
+    let n_frames = (last - timestamps.start) as usize * INPUT_STRIDE;
+    (n_frames > 0).then_some(n_frames)
 }
 
 /// The segment of `span`.
@@ -116,7 +118,7 @@ pub(super) fn segment(
     let text_tokens: Vec<TokenId> = tokens
         .iter()
         .copied()
-        .filter(|&token| token < tokenizer.eot())
+        .filter(|&token| tokenizer.is_text(token))
         .collect();
     Segment {
         id,
@@ -246,7 +248,7 @@ mod tests {
         ];
         for case in cases {
             assert_eq!(
-                split(case.tokens, T, 2500),
+                split(case.tokens, &(T..T + 1501), 2500),
                 Split {
                     spans: case.spans,
                     n_done: case.n_done,

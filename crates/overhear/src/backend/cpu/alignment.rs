@@ -123,13 +123,18 @@ impl AlignmentScratch {
                 logits,
                 x,
                 Some(&step.decoder.ln),
-                (&step.decoder.token_embedding, None),
+                (step.decoder.projection(), None),
                 Epilogue::Store,
                 (&mut h[..x.len()], packed),
             );
             let probability = |(logits, &token): (&[f32], &TokenId)| {
                 let of_text = &logits[..request.eot as usize];
-                (logits[token as usize] - c.kernels.log_sum_exp(of_text)).exp()
+                let (logit, log_sum) = (logits[token as usize], c.kernels.log_sum_exp(of_text));
+                match token < request.eot {
+                    true => (logit - log_sum).exp(),
+                    // A word that a fine-tune added, itself among the text tokens.
+                    false => 1.0 / (1.0 + (log_sum - logit).exp()),
+                }
             };
             probabilities.extend(logits.chunks_exact(n_vocab).zip(tokens).map(probability));
         }

@@ -263,7 +263,7 @@ impl Step<'_> {
         }
         let h = &mut h[..n * n_state];
         let logits = &mut logits[..n * self.dims.n_vocab];
-        let projection = (&self.decoder.token_embedding, None);
+        let projection = (self.decoder.projection(), None);
         self.compute.norm_linear(
             logits,
             &gathered[..n * n_state],

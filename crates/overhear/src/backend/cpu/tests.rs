@@ -48,8 +48,9 @@ fn open(folder: &Path, format: Format, n_threads: usize) -> CpuBackend {
         pool: &pool,
         format,
     };
-    let weights = Weights::read(&checkpoint, packer).expect("a model");
-    CpuBackend::new(*checkpoint.dims(), weights, kernels, Arc::new(pool))
+    let dims = *checkpoint.dims();
+    let weights = Weights::read(&checkpoint, &dims, packer).expect("a model");
+    CpuBackend::new(dims, weights, kernels, Arc::new(pool))
 }
 
 /// Every compute type.

@@ -5,7 +5,9 @@ use overhear_kernels::{Dtype, Kept, Kernels, Matrix, PackedMatrix, Packing, Pool
 
 use super::packed::PackedLinear;
 use crate::Result;
-use crate::model::{Checkpoint, ModelDimensions};
+use crate::model::{Checkpoint, ModelDimensions, OUTPUT, Stacked, TOKEN_EMBEDDING};
+
+const POSITIONS: &str = "encoder.positional_embedding";
 
 /// `y = x * weight^T + bias`.
 pub(super) struct Linear {
@@ -201,12 +203,21 @@ pub(super) struct Encoder {
 }
 
 pub(super) struct Decoder {
-    /// `[n_vocab, n_state]`: the embedding, and the output projection.
+    /// `[n_vocab, n_state]`.
     pub(super) token_embedding: Weight,
+    /// `[n_vocab, n_state]`: the output projection, if it is not the embedding again.
+    output: Option<Weight>,
     /// `[n_text_ctx, n_state]`.
     pub(super) positional_embedding: Vec<f32>,
     pub(super) blocks: Vec<DecoderBlock>,
     pub(super) ln: LayerNorm,
+}
+
+impl Decoder {
+    /// What states are multiplied with to get logits, `[n_vocab, n_state]`.
+    pub(super) fn projection(&self) -> &Weight {
+        self.output.as_ref().unwrap_or(&self.token_embedding)
+    }
 }
 
 /// Every tensor of a Whisper model.
@@ -217,12 +228,15 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// Reads all tensors from `checkpoint`, one after the other, each brought into its format as soon as it is read.
+    /// Reads all tensors of `dims` from `checkpoint`, one after the other, each brought into its format as soon as it is read.
     ///
     /// # Errors
     /// [`crate::Error::Model`] if a tensor is missing or has another shape.
-    pub(crate) fn read(checkpoint: &Checkpoint, packer: Packer<'_>) -> Result<Self> {
-        let dims = checkpoint.dims();
+    pub(crate) fn read(
+        checkpoint: &Checkpoint,
+        dims: &ModelDimensions,
+        packer: Packer<'_>,
+    ) -> Result<Self> {
         let reader = |format| Reader {
             checkpoint,
             packer,
@@ -251,9 +265,10 @@ impl Reader<'_> {
         Ok(Encoder {
             conv1: self.convolution("encoder.conv1", n_state, dims.n_mels)?,
             conv2: self.convolution("encoder.conv2", n_state, n_state)?,
-            positional_embedding: self
-                .checkpoint
-                .vector("encoder.positional_embedding", n_positions)?,
+            positional_embedding: match self.checkpoint.has(POSITIONS) {
+                true => self.checkpoint.vector(POSITIONS, n_positions)?,
+                false => sinusoids(dims.n_audio_ctx, n_state),
+            },
             blocks: (0..dims.n_audio_layer)
                 .map(|layer| self.encoder_block(&format!("encoder.blocks.{layer}"), n_state))
                 .collect::<Result<_>>()?,
@@ -264,9 +279,16 @@ impl Reader<'_> {
     fn decoder(&self, dims: &ModelDimensions) -> Result<Decoder> {
         let n_state = dims.n_text_state;
         let n_positions = dims.n_text_ctx * n_state;
-        let embedding = ["decoder.token_embedding.weight"];
+        let by_token = |name| {
+            let rows = self.checkpoint.first_rows(name, dims.n_vocab, n_state)?;
+            self.weight_of(&rows)
+        };
         Ok(Decoder {
-            token_embedding: self.weight(&embedding, dims.n_vocab, n_state)?,
+            token_embedding: by_token(TOKEN_EMBEDDING)?,
+            output: match self.checkpoint.has_own_output() {
+                true => Some(by_token(OUTPUT)?),
+                false => None,
+            },
             positional_embedding: self
                 .checkpoint
                 .vector("decoder.positional_embedding", n_positions)?,
@@ -348,11 +370,13 @@ impl Reader<'_> {
 
     /// The matrices `names`, each `[n_out, n_in]`, stacked.
     fn weight(&self, names: &[&str], n_out: usize, n_in: usize) -> Result<Weight> {
+        self.weight_of(&self.checkpoint.rows(names, n_out, n_in)?)
+    }
+
+    fn weight_of(&self, rows: &Stacked<'_>) -> Result<Weight> {
         let Packer { kernels, pool, .. } = self.packer;
-        let rows = self.checkpoint.rows(names, n_out, n_in)?;
         let Some(dtype) = rows.dtype() else {
-            let matrix = self.checkpoint.matrix(names, n_out, n_in)?;
-            return Ok(self.bring(&matrix, self.format));
+            return Ok(self.bring(&rows.widened()?, self.format));
         };
         let (shape, read) = (rows.shape(), |first: usize, to: &mut [u8]| {
             rows.read(first, to)
@@ -396,4 +420,16 @@ impl Reader<'_> {
             beta: self.checkpoint.vector(&format!("{name}.bias"), n_state)?,
         })
     }
+}
+
+/// The encoder's positions `[length, channels]`, which some checkpoints leave out: `whisper/model.py::sinusoids`.
+fn sinusoids(length: usize, channels: usize) -> Vec<f32> {
+    let n = channels / 2;
+    let increment = 10_000f64.ln() / (n.max(2) - 1) as f64;
+    let row = |time: usize| {
+        let angle = move |i: usize| time as f64 * (-increment * i as f64).exp();
+        let sines = (0..n).map(move |i| angle(i).sin() as f32);
+        sines.chain((0..channels - n).map(move |i| angle(i).cos() as f32))
+    };
+    (0..length).flat_map(row).collect()
 }

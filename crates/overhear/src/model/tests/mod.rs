@@ -319,7 +319,7 @@ fn a_missing_or_misshapen_tensor_is_named_with_both_shapes() {
         ),
         (
             checkpoint.vector("decoder.ln.weight", 4).err(),
-            "tensor decoder.ln.weight is I64, not F16, BF16 or F32",
+            "tensor decoder.ln.weight is I64, not F16, BF16, F32 or F64",
         ),
     ];
     for (error, reason) in cases {

@@ -1,0 +1,201 @@
+//! Where a model's special tokens are, from what its folder says of them.
+//!
+//! They follow the text tokens in openai/whisper's order (`whisper/tokenizer.py::get_encoding`), so that two numbers
+//! place them all: the end of text, and how many languages there are. Fine-tunes add tokens behind them, pad the
+//! vocabulary to a round size, or have no timestamps: the size alone cannot tell them from each other, but files can.
+//! In turn they may be another model's: what does not fit the size is passed over.
+
+use std::collections::BTreeMap;
+
+use super::{Language, TokenId};
+
+/// Timestamp tokens: `<|0.00|>` to `<|30.00|>`.
+const N_TIMESTAMPS: usize = 1501;
+
+/// Special tokens between the languages and the timestamps, in order.
+const AFTER_LANGUAGES: [&str; 6] = [
+    "<|translate|>",
+    "<|transcribe|>",
+    "<|startoflm|>",
+    "<|startofprev|>",
+    "<|nospeech|>",
+    "<|notimestamps|>",
+];
+
+/// Most tokens that may stand where timestamps would, of a model that has none: what is added, and a round size.
+const MAX_PADDING: usize = 256;
+
+/// The end of text of the published English-only vocabulary.
+const ENGLISH_EOT: TokenId = 50256;
+/// That of the multilingual ones.
+const MULTILINGUAL_EOT: TokenId = 50257;
+
+/// The places of all special tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// `<|endoftext|>`; text tokens are below.
+    pub(super) eot: TokenId,
+    /// Languages with a place, English-only vocabularies included.
+    pub(super) n_languages: usize,
+    /// 1501, or 0 in a model without.
+    pub(super) n_timestamps: usize,
+}
+
+/// Special tokens by name.
+pub(super) type Named = BTreeMap<String, TokenId>;
+
+/// What is known of a model's special tokens.
+pub(super) struct Evidence<'a> {
+    /// Of `generation_config.json`.
+    pub(super) generation: &'a Named,
+    /// Of the tokenizer's files.
+    pub(super) tokenizer: &'a Named,
+    /// Mel bins, if they are known: 128 came with the hundredth language.
+    pub(super) n_mels: Option<usize>,
+}
+
+impl Layout {
+    /// The layout of a vocabulary of `n_vocab` tokens.
+    ///
+    /// # Errors
+    /// The reason why there is none.
+    pub(super) fn find(n_vocab: usize, evidence: &Evidence<'_>) -> Result<Self, String> {
+        let eot = end_of_text(n_vocab, evidence)?;
+        let published = match (n_vocab, evidence.n_mels) {
+            (51865, None | Some(80)) => Some(99),
+            (51866, None | Some(128)) => Some(100),
+            _ => None,
+        };
+        let by_mels = evidence.n_mels.map(|n| if n == 128 { 100 } else { 99 });
+        let candidates = [
+            languages_before(evidence.generation, eot),
+            published.filter(|_| eot == MULTILINGUAL_EOT),
+            languages_before(evidence.tokenizer, eot),
+            by_mels.filter(|_| eot == MULTILINGUAL_EOT),
+            Some(99),
+        ];
+        let mut candidates = candidates.into_iter().flatten();
+        candidates
+            .find_map(|n_languages| Self::fitting(n_vocab, eot, n_languages))
+            .ok_or_else(|| misfit(n_vocab, eot))
+    }
+
+    fn fitting(n_vocab: usize, eot: TokenId, n_languages: usize) -> Option<Self> {
+        let without_times = Self {
+            eot,
+            n_languages,
+            n_timestamps: 0,
+        };
+        match n_vocab.checked_sub(without_times.end())? {
+            0..MAX_PADDING => Some(without_times),
+            MAX_PADDING..N_TIMESTAMPS => None,
+            _ => Some(Self {
+                n_timestamps: N_TIMESTAMPS,
+                ..without_times
+            }),
+        }
+    }
+
+    /// Whether languages and tasks have tokens that the model was trained with.
+    pub(super) fn is_multilingual(self) -> bool {
+        self.eot != ENGLISH_EOT
+    }
+
+    /// `<|translate|>`; the others of [`AFTER_LANGUAGES`] follow.
+    pub(super) fn translate(self) -> TokenId {
+        self.eot + 2 + self.n_languages as TokenId
+    }
+
+    /// `<|0.00|>`, or where it would be.
+    pub(super) fn timestamp_begin(self) -> TokenId {
+        self.translate() + AFTER_LANGUAGES.len() as TokenId
+    }
+
+    /// The first token behind the special ones.
+    pub(super) fn end(self) -> usize {
+        self.timestamp_begin() as usize + self.n_timestamps
+    }
+
+    /// Whether a special token is called so.
+    pub(super) fn has(self, name: &str) -> bool {
+        (self.eot..self.end() as TokenId).any(|token| self.name(token).as_deref() == Some(name))
+    }
+
+    /// The name of special token `token`: `<|en|>`.
+    pub(super) fn name(self, token: TokenId) -> Option<String> {
+        let index = token.checked_sub(self.eot)? as usize;
+        let after_languages = 2 + self.n_languages;
+        let timestamps = after_languages + AFTER_LANGUAGES.len();
+        Some(match index {
+            0 => "<|endoftext|>".into(),
+            1 => "<|startoftranscript|>".into(),
+            i if i < after_languages => format!("<|{}|>", Language::all().nth(i - 2)?.code()),
+            i if i < timestamps => AFTER_LANGUAGES[i - after_languages].into(),
+            i if i < timestamps + self.n_timestamps => {
+                let hundredths = 2 * (i - timestamps);
+                format!("<|{}.{:02}|>", hundredths / 100, hundredths % 100)
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// Whether a token's text is that of a special token, of this model or another.
+pub(super) fn is_special(text: &str) -> bool {
+    text.len() > 4 && text.starts_with("<|") && text.ends_with("|>")
+}
+
+fn end_of_text(n_vocab: usize, evidence: &Evidence<'_>) -> Result<TokenId, String> {
+    let by_tokenizer = evidence.tokenizer.get("<|endoftext|>").copied();
+    let start = evidence.generation.get("<|startoftranscript|>");
+    let by_generation = start.and_then(|start| start.checked_sub(1));
+    match (by_tokenizer, by_generation) {
+        (Some(here), Some(there)) if here != there => Err(format!(
+            "does not fit generation_config.json: <|endoftext|> is token {here} here ({}) and {there} there ({})",
+            flavour(here),
+            flavour(there)
+        )),
+        (Some(eot), _) | (None, Some(eot)) => Ok(eot),
+        (None, None) if n_vocab == 51864 => Ok(ENGLISH_EOT),
+        (None, None) => Ok(MULTILINGUAL_EOT),
+    }
+}
+
+/// How many languages there are, if one of the tokens behind them is known.
+fn languages_before(named: &Named, eot: TokenId) -> Option<usize> {
+    let places = (2..).zip(AFTER_LANGUAGES.into_iter().chain(["<|0.00|>"]));
+    let known = places.filter_map(|(n_others, name)| {
+        let index = named.get(name)?.checked_sub(eot)?;
+        index.checked_sub(n_others)
+    });
+    // From behind: the first ones have had several names.
+    let n_languages = known.last()? as usize;
+    (n_languages <= Language::all().count()).then_some(n_languages)
+}
+
+fn misfit(n_vocab: usize, eot: TokenId) -> String {
+    let fitting = match n_vocab {
+        51864 => ENGLISH_EOT,
+        _ => MULTILINGUAL_EOT,
+    };
+    if eot != fitting && (51864..=51866).contains(&n_vocab) {
+        return format!(
+            "does not fit the model: <|endoftext|> is token {eot} here ({}) and {fitting} in the model ({})",
+            flavour(eot),
+            flavour(fitting)
+        );
+    }
+    format!(
+        "does not fit the model: behind <|endoftext|>, which is token {eot} ({}), Whisper's special tokens do not fit \
+         into a vocabulary of {n_vocab} tokens",
+        flavour(eot)
+    )
+}
+
+fn flavour(eot: TokenId) -> &'static str {
+    match eot {
+        ENGLISH_EOT => "English-only",
+        MULTILINGUAL_EOT => "multilingual",
+        _ => "neither English-only nor multilingual",
+    }
+}
