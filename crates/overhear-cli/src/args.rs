@@ -224,6 +224,9 @@ pub(crate) struct AudioArgs {
     /// The audio track to take of a file with several, 1 being the first; without it, the one marked as the default.
     #[arg(long, value_name = "N")]
     pub(crate) audio_track: Option<usize>,
+    /// What decodes formats that are not built in: auto (the ffmpeg on the PATH, if there is one), off, or a program.
+    #[arg(long, default_value = "auto", value_name = "PROGRAM")]
+    pub(crate) ffmpeg: OsString,
 }
 
 #[derive(Debug, Args)]

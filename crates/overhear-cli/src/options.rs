@@ -1,11 +1,11 @@
 //! Turns parsed flags into the library's options, and refuses what the library cannot do yet.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use overhear::output::CaptionOptions;
 use overhear::{
-    AudioOptions, BoostPhrase, ComputeType, Language, ModelOptions, Task, TranscribeOptions,
+    AudioOptions, BoostPhrase, ComputeType, Ffmpeg, Language, ModelOptions, Task, TranscribeOptions,
 };
 
 use crate::args::{
@@ -158,6 +158,11 @@ pub(crate) fn without_effect(args: &WordArgs, decoding: &DecodingArgs) -> Vec<&'
 pub(crate) fn audio_options(args: &AudioArgs) -> AudioOptions {
     let mut options = AudioOptions::default();
     options.track = args.audio_track;
+    options.ffmpeg = match args.ffmpeg.to_str() {
+        Some("auto") => Ffmpeg::Auto,
+        Some("off") => Ffmpeg::Off,
+        _ => Ffmpeg::Program(PathBuf::from(&args.ffmpeg)),
+    };
     options
 }
 

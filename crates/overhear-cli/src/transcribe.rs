@@ -176,6 +176,11 @@ impl Run<'_> {
         let name = job.input.display();
         warnings::about(&name);
         let audio = job.input.open(&self.audio_options, self.interrupt)?;
+        if let Some(what) = audio.decoded_by_ffmpeg() {
+            self.live.note(&format!(
+                "{name}: decoded by ffmpeg ({what} is not built in)"
+            ));
+        }
         let model = self.model()?;
         self.live.begin(&name);
         let transcribed = self.transcribe(&model, audio);

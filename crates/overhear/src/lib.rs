@@ -35,7 +35,7 @@ mod session;
 pub mod tokenizer;
 mod transcribe;
 
-pub use audio::{Audio, AudioOptions, AudioReader, AudioWarning};
+pub use audio::{Audio, AudioOptions, AudioReader, AudioWarning, Ffmpeg};
 pub use decode::{
     BoostPhrase, DecodingOptions, DecodingResult, Hypothesis, LanguageProbability, Task,
     TokenProbability,

@@ -29,7 +29,7 @@ pub(super) fn open(mut input: Input) -> Attempt<Box<dyn Decode>> {
     let Some(layout) = description.layout()? else {
         let end = chunks_end(&mut input)?;
         input.limit(end);
-        return symphonia::open(Container::Caf, input);
+        return symphonia::open(Container::Caf, Box::new(input));
     };
     let mut data = Data::new(input);
     data.skip(8)?;

@@ -1,5 +1,6 @@
-//! The decoders of compressed audio: Symphonia's, and Opus.
+//! Packets of compressed audio to samples, whichever container they come from.
 
+use symphonia::core::audio::Channels;
 use symphonia::core::codecs::audio::well_known as codec;
 use symphonia::core::codecs::audio::{
     AudioCodecId, AudioCodecParameters, AudioDecoder, AudioDecoderOptions,
@@ -9,37 +10,71 @@ use symphonia::core::packet::Packet;
 use symphonia::default::codecs;
 
 use super::decode::{Attempt, Block, Failure};
+use super::downmix::Downmix;
+use super::mpeg::FrameDecoder;
 use super::opus::Opus;
+use super::sbr::SbrWatch;
 use super::sniff::not_built_in;
 
-/// The decoder of a track's packets.
+/// What is left out of HE-AAC.
+pub(super) const HE_AAC: &str = "the upper part of the band of HE-AAC";
+
+/// The decoder of one track.
 pub(super) enum Codec {
-    Symphonia(Box<dyn AudioDecoder>),
+    Symphonia {
+        decoder: Box<dyn AudioDecoder>,
+        /// Whether the codec says which speaker a channel is for. Plain samples do not: Symphonia makes it up.
+        has_places: bool,
+        /// Set for AAC.
+        sbr: Option<SbrWatch>,
+    },
     Opus(Opus),
+    /// MPEG audio, whatever layer the container says: MP4 has one name for all.
+    Mpeg(FrameDecoder),
 }
 
 impl Codec {
-    /// A decoder of what `parameters` tell of.
     pub(super) fn open(parameters: &AudioCodecParameters) -> Attempt<Self> {
-        if parameters.codec == codec::CODEC_ID_OPUS {
-            let opus = Opus::new(parameters.extra_data.as_deref())?;
-            return Ok(Self::Opus(opus));
-        }
-        codec_decoder(parameters).map(Self::Symphonia)
+        Ok(match parameters.codec {
+            codec::CODEC_ID_OPUS => Self::Opus(Opus::new(parameters.extra_data.as_deref())?),
+            codec::CODEC_ID_MP1 | codec::CODEC_ID_MP2 | codec::CODEC_ID_MP3 => {
+                Self::Mpeg(FrameDecoder::default())
+            }
+            id => Self::Symphonia {
+                sbr: (id == codec::CODEC_ID_AAC).then(SbrWatch::default),
+                decoder: codec_decoder(parameters)?,
+                has_places: matches!(
+                    id,
+                    codec::CODEC_ID_AAC
+                        | codec::CODEC_ID_ALAC
+                        | codec::CODEC_ID_FLAC
+                        | codec::CODEC_ID_VORBIS
+                ),
+            },
+        })
     }
 
-    /// Frames at the start of the stream that are not part of the recording, where the codec tells.
+    /// Frames at the start of the track that are not part of the recording.
     pub(super) fn pre_skip(&self) -> u64 {
         match self {
             Self::Opus(opus) => opus.pre_skip(),
-            Self::Symphonia(_) => 0,
+            _ => 0,
         }
     }
 
-    /// Replaces the content of `block` by the frames of `packet`; false if it is damaged.
+    /// What of the coding is left out.
+    pub(super) fn left_out(&self) -> Option<&'static str> {
+        match self {
+            Self::Symphonia { sbr: Some(sbr), .. } if sbr.is_found() => Some(HE_AAC),
+            _ => None,
+        }
+    }
+
+    /// Replaces the content of `block` by the frames of one packet; false if the packet is damaged.
     pub(super) fn decode(&mut self, packet: &Packet, block: &mut Block) -> Attempt<bool> {
         block.samples.clear();
         match self {
+            Self::Mpeg(decoder) => decoder.decode(&packet.data, block),
             Self::Opus(opus) => {
                 let good = opus.decode(&packet.data, block);
                 let n_frames = block.samples.len() / block.n_channels.max(1);
@@ -47,10 +82,23 @@ impl Codec {
                 block.samples.truncate(n_kept * block.n_channels);
                 Ok(good)
             }
-            Self::Symphonia(decoder) => match decoder.decode(packet) {
+            Self::Symphonia {
+                decoder,
+                has_places,
+                sbr,
+            } => match decoder.decode(packet) {
                 Ok(buffer) => {
+                    if let Some(sbr) = sbr {
+                        sbr.see(&packet.data);
+                    }
                     block.rate = buffer.spec().rate();
                     block.n_channels = buffer.spec().channels().count();
+                    block.downmix = match buffer.spec().channels() {
+                        Channels::Positioned(places) if *has_places => {
+                            Downmix::from_mask(places.bits(), block.n_channels)
+                        }
+                        _ => Downmix::default(),
+                    };
                     buffer.copy_to_vec_interleaved(&mut block.samples);
                     Ok(true)
                 }

@@ -3,9 +3,11 @@
 use std::io;
 
 use super::coding::only_track;
+use super::downmix::Downmix;
 use super::sniff::{self, Format};
 use super::source::Input;
-use super::{aiff, au, caf, mkv, mp4, symphonia, wav};
+use super::symphonia::Container;
+use super::{aiff, au, caf, flac, frames, mkv, mp4, ogg, sphere, symphonia, wav};
 use crate::Error;
 
 /// A run of decoded frames.
@@ -17,6 +19,8 @@ pub(super) struct Block {
     pub(super) rate: u32,
     /// Samples in a frame.
     pub(super) n_channels: usize,
+    /// How these are mixed.
+    pub(super) downmix: Downmix,
 }
 
 /// A decoder under way.
@@ -30,6 +34,11 @@ pub(super) trait Decode: Send {
     /// Whether samples so far that are stored as they are were beyond full scale by more than [`RIPPLE`].
     fn overdriven(&self) -> bool {
         false
+    }
+
+    /// What of the coding is left out, though there are samples.
+    fn left_out(&self) -> Option<&'static str> {
+        None
     }
 
     /// Whether a file without a single sample is a fine file (as a WAV header is) and not a damaged one.
@@ -48,6 +57,8 @@ pub(super) enum Failure {
     Read(io::Error),
     /// What was read is no audio that can be decoded.
     Audio(String),
+    /// What was read is audio, in a format or coding that exists but is not in this build.
+    NotBuiltIn(String),
 }
 
 impl Failure {
@@ -61,6 +72,10 @@ impl Failure {
         match self {
             Self::Read(source) => Error::Read { name, source },
             Self::Audio(reason) => Error::Audio { name, reason },
+            Self::NotBuiltIn(what) => Error::Audio {
+                name,
+                reason: format!("{what} is not built in; convert it first, e.g. with ffmpeg"),
+            },
         }
     }
 }
@@ -94,7 +109,11 @@ pub(super) fn open_as(
         Format::Au => au::open(input),
         Format::Aiff => aiff::open(input),
         Format::Caf => caf::open(input),
-        Format::Symphonia(container) => symphonia::open(container, input),
+        Format::Sphere => sphere::open(input),
+        Format::Frames => frames::open(input),
+        Format::Ogg => ogg::open(input),
+        Format::Symphonia(Container::Flac) => flac::open(input),
+        Format::Symphonia(container) => symphonia::open(container, Box::new(input)),
     }
 }
 

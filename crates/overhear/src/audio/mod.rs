@@ -30,9 +30,10 @@
 //! # Ok::<(), overhear::Error>(())
 //! ```
 //!
-//! One stage a file: `source` opens the bytes, `sniff` recognises them, `wav`, `au`, `aiff`, `caf` (over `pcm`,
-//! `adpcm`), `mp4` and `mkv` (over `coding`, `packets`, `codec`) and `symphonia` decode, `reader` mixes, cleans and drives
-//! `resample`, `spool` keeps what cannot be read twice. Whatever a file claims, nothing is believed that its content does not bear out, and no claim decides
+//! One stage a file: `source` opens the bytes, `sniff` recognises them. `wav`, `au`, `aiff`, `caf`, `sphere` (over `pcm`,
+//! `adpcm`), `mp4` and `mkv` (over `coding`, `packets`, `codec`), `frames` (MP3 and ADTS, over `mpeg`), `ogg`, `flac` and
+//! `symphonia` decode, and `ffmpeg` what is not built in, if that is allowed. `reader` mixes (by `downmix`), cleans and
+//! drives `resample`, `spool` keeps what cannot be read twice. Whatever a file claims, nothing is believed that its content does not bear out, and no claim decides
 //! how much memory is taken.
 
 mod adpcm;
@@ -42,15 +43,24 @@ mod caf;
 mod codec;
 mod coding;
 mod decode;
+mod downmix;
+mod ffmpeg;
+mod flac;
+mod frames;
 mod mkv;
 mod mp4;
+mod mpeg;
+mod ogg;
+mod ogg_pages;
 mod opus;
 mod packets;
 mod pcm;
 mod reader;
 mod resample;
+mod sbr;
 mod sniff;
 mod source;
+mod sphere;
 mod spool;
 mod symphonia;
 mod wav;
@@ -60,10 +70,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use decode::{Attempt, Decode, Failure};
+use decode::{Attempt, Block, Decode, Failure};
+pub use ffmpeg::Ffmpeg;
 pub use reader::AudioReader;
 use reader::{Decoded, Samples, guarded};
+use sniff::Format;
 use source::{Input, Source};
 use spool::{Spool, SpoolWriter};
 
@@ -73,12 +86,26 @@ use crate::{Error, Result};
 pub const SAMPLE_RATE: u32 = 16_000;
 
 /// How audio is opened.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AudioOptions {
     /// The audio track to take, 1 being the first in the file. `None`: the one that is marked as the default, among
     /// several the one with the most channels, among equals the first.
     pub track: Option<usize>,
+    /// What decodes formats and codings that are not built in.
+    pub ffmpeg: Ffmpeg,
+    /// How long ffmpeg may give nothing before it is given up.
+    pub ffmpeg_stall_limit: Duration,
+}
+
+impl Default for AudioOptions {
+    fn default() -> Self {
+        Self {
+            track: None,
+            ffmpeg: Ffmpeg::Off,
+            ffmpeg_stall_limit: Duration::from_secs(60),
+        }
+    }
 }
 
 /// One audio input, opened and recognised. Cheap to clone; every [`Audio::reader`] starts at the beginning.
@@ -87,6 +114,8 @@ pub struct Audio {
     name: Arc<str>,
     source: Source,
     track: Option<usize>,
+    /// Set if ffmpeg decodes the source.
+    job: Option<ffmpeg::Job>,
     /// What a full pass gave, if it is kept: short audio in memory, a stream's in a temporary file.
     decoded: Arc<OnceLock<Decoded>>,
 }
@@ -153,16 +182,19 @@ impl Audio {
         options: &AudioOptions,
     ) -> Result<Self> {
         let mut input = Input::stream(reader);
-        let format = sniff::sniff(&mut input).map_err(|failure| failure.named(name))?;
-        if format.needs_seeking() {
+        let is_off = options.ffmpeg == Ffmpeg::Off;
+        let format = match sniff::sniff(&mut input) {
+            Err(Failure::NotBuiltIn(_)) if !is_off => None,
+            other => Some(other.map_err(|failure| failure.named(name))?),
+        };
+        let is_kept =
+            |format: &Format| format.needs_seeking() || (!is_off && format.may_hold_other());
+        let Some(format) = format.filter(|format| !is_kept(format)) else {
             let copied =
                 Spool::copy(&mut input).map_err(|error| Failure::Read(error).named(name))?;
-            return Self::recognised(
-                name,
-                Source::Spooled(copied.map_err(Error::Spool)?),
-                options,
-            );
-        }
+            let spool = copied.map_err(Error::Spool)?;
+            return Self::recognised(name, Source::Spooled(spool), options);
+        };
         let decoder = guarded(|| decode::open_as(format, input, options.track))
             .map_err(|failure| failure.named(name))?;
         let decoded = Arc::new(OnceLock::new());
@@ -185,6 +217,7 @@ impl Audio {
             name: name.into(),
             source: Source::Bytes([].into()),
             track: None,
+            job: None,
             decoded,
         })
     }
@@ -258,25 +291,71 @@ impl Audio {
         }
     }
 
-    /// An audio whose source can be decoded, as far as its headers tell.
+    /// What is not built in of this audio, if ffmpeg decodes it for that: `AC-3`, ...
+    #[must_use]
+    pub fn decoded_by_ffmpeg(&self) -> Option<&str> {
+        self.job.as_ref().map(|job| job.what.as_str())
+    }
+
+    /// An audio whose source can be decoded, as far as its headers tell; if ffmpeg could take over, as far as its
+    /// first samples tell.
     fn recognised(name: &str, source: Source, options: &AudioOptions) -> Result<Self> {
-        let audio = Self {
+        let mut audio = Self {
             name: name.into(),
             source,
             track: options.track,
+            job: None,
             decoded: Arc::default(),
         };
-        audio.decoder().map_err(|failure| failure.named(name))?;
+        let opened = audio.decoder().and_then(|mut decoder| {
+            if options.ffmpeg == Ffmpeg::Off {
+                return Ok(());
+            }
+            first_samples(&mut *decoder)?;
+            match decoder.left_out() {
+                Some(what) if options.ffmpeg.program().is_some() => {
+                    Err(Failure::NotBuiltIn(what.to_owned()))
+                }
+                _ => Ok(()),
+            }
+        });
+        match opened {
+            Err(Failure::NotBuiltIn(what)) => {
+                let job = ffmpeg::Job::new(options, audio.source.clone(), what)
+                    .map_err(|failure| failure.named(name))?;
+                audio.job = Some(job);
+            }
+            opened => opened.map_err(|failure| failure.named(name))?,
+        }
         Ok(audio)
     }
 
     fn decoder(&self) -> Attempt<Box<dyn Decode>> {
+        if let Some(job) = &self.job {
+            return job.start();
+        }
         if let Source::Samples { samples, rate } = &self.source {
             return pcm::SamplesDecoder::open(Arc::clone(samples), *rate);
         }
         let input = self.source.open()?;
         guarded(|| decode::open(input, self.track))
     }
+}
+
+/// Decodes a few blocks, only to see if something is not built in.
+fn first_samples(decoder: &mut dyn Decode) -> Attempt<()> {
+    /// Enough to tell HE-AAC.
+    const N_BLOCKS: usize = 20;
+    let mut block = Block::default();
+    for _ in 0..N_BLOCKS {
+        match guarded(|| decoder.next(&mut block)) {
+            Ok(true) => {}
+            Err(Failure::NotBuiltIn(what)) => return Err(Failure::NotBuiltIn(what)),
+            // Other errors are for whoever reads.
+            Ok(false) | Err(_) => break,
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Audio {

@@ -25,6 +25,7 @@
 use opus_pure::{MAX_PACKET_SAMPLES, OpusDecoder, OpusMSDecoder};
 
 use super::decode::{Attempt, Block, Failure};
+use super::downmix::{Downmix, Speaker};
 use super::sniff::not_built_in;
 
 /// Opus is decoded at its own rate: the resampler after it has the better filter.
@@ -34,6 +35,7 @@ const RATE: u32 = 48_000;
 pub(super) struct Opus {
     inner: Inner,
     n_channels: usize,
+    downmix: Downmix,
     /// Samples at the start that are there to warm the decoder up (RFC 7845 section 4.2).
     pre_skip: u64,
 }
@@ -92,6 +94,7 @@ impl Opus {
         Ok(Self {
             inner,
             n_channels,
+            downmix: Downmix::new(speakers(n_channels)),
             pre_skip: u64::from(u16::from_le_bytes([fixed[10], fixed[11]])),
         })
     }
@@ -104,6 +107,7 @@ impl Opus {
     /// Replaces the content of `block` by the frames of one packet; false if the packet is damaged.
     pub(super) fn decode(&mut self, packet: &[u8], block: &mut Block) -> bool {
         (block.rate, block.n_channels) = (RATE, self.n_channels);
+        block.downmix = self.downmix.clone();
         block.samples.clear();
         if packet.is_empty() {
             return false;
@@ -133,5 +137,34 @@ fn frame_len(toc: u8) -> usize {
         silk @ 0..12 => [480, 960, 1920, 2880][usize::from(silk % 4)],
         hybrid @ 12..16 => [480, 960][usize::from(hybrid % 2)],
         celt => [120, 240, 480, 960][usize::from(celt % 4)],
+    }
+}
+
+/// What channels feed, by their number (RFC 7845 section 5.1.1.2).
+fn speakers(n_channels: usize) -> &'static [Speaker] {
+    const LEFT: Speaker = Speaker::FRONT_LEFT;
+    const RIGHT: Speaker = Speaker::FRONT_RIGHT;
+    const CENTER: Speaker = Speaker::FRONT_CENTER;
+    const BACK: [Speaker; 2] = [Speaker::BACK_LEFT, Speaker::BACK_RIGHT];
+    const SIDE: [Speaker; 2] = [Speaker::SIDE_LEFT, Speaker::SIDE_RIGHT];
+    const LOW: Speaker = Speaker::LOW_FREQUENCY;
+    match n_channels {
+        1 => &[CENTER],
+        2 => &[LEFT, RIGHT],
+        3 => &[LEFT, CENTER, RIGHT],
+        4 => &[LEFT, RIGHT, BACK[0], BACK[1]],
+        5 => &[LEFT, CENTER, RIGHT, BACK[0], BACK[1]],
+        6 => &[LEFT, CENTER, RIGHT, BACK[0], BACK[1], LOW],
+        7 => &[
+            LEFT,
+            CENTER,
+            RIGHT,
+            SIDE[0],
+            SIDE[1],
+            Speaker::BACK_CENTER,
+            LOW,
+        ],
+        8 => &[LEFT, CENTER, RIGHT, SIDE[0], SIDE[1], BACK[0], BACK[1], LOW],
+        _ => &[],
     }
 }

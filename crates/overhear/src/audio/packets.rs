@@ -11,6 +11,7 @@ use symphonia::core::units::{Duration, Timestamp};
 use super::codec::Codec;
 use super::coding::Coding;
 use super::decode::{Attempt, Block, Decode, Failure, check_shape};
+use super::downmix::Downmix;
 use super::pcm::{Encoding, is_overdriven};
 use super::sniff::not_built_in;
 
@@ -129,6 +130,7 @@ impl TrackCodec {
                 n_channels,
             } => {
                 (block.rate, block.n_channels) = (*rate, *n_channels);
+                block.downmix = Downmix::default();
                 encoding.decode(&data, *big_endian, &mut block.samples);
                 let whole = block.samples.len() / *n_channels * *n_channels;
                 block.samples.truncate(whole);
@@ -294,5 +296,12 @@ impl<P: Packets> Decode for PacketsDecoder<P> {
 
     fn overdriven(&self) -> bool {
         self.overdriven
+    }
+
+    fn left_out(&self) -> Option<&'static str> {
+        match &self.codec {
+            TrackCodec::Packets(codec, _) => codec.left_out(),
+            _ => None,
+        }
     }
 }

@@ -7,6 +7,7 @@ use symphonia::core::io::MediaSource;
 
 use super::adpcm::Adpcm;
 use super::decode::{Attempt, Block, Decode, RIPPLE, check_shape};
+use super::downmix::Downmix;
 use super::source::Input;
 
 /// Bytes that are decoded at a time: a few thousand frames of anything common.
@@ -243,6 +244,7 @@ pub(super) struct PcmDecoder {
     layout: Layout,
     rate: u32,
     n_channels: usize,
+    downmix: Downmix,
     bytes: Vec<u8>,
     /// The start of a frame that was cut by the end of one read.
     part: Vec<u8>,
@@ -258,11 +260,17 @@ impl PcmDecoder {
             layout,
             rate,
             n_channels,
+            downmix: Downmix::default(),
             bytes: Vec::new(),
             part: Vec::new(),
             damaged: false,
             overdriven: false,
         })
+    }
+
+    /// With other weights than the mean.
+    pub(super) fn mixed_by(self, downmix: Downmix) -> Self {
+        Self { downmix, ..self }
     }
 }
 
@@ -270,6 +278,7 @@ impl Decode for PcmDecoder {
     fn next(&mut self, block: &mut Block) -> Attempt<bool> {
         block.samples.clear();
         (block.rate, block.n_channels) = (self.rate, self.n_channels);
+        block.downmix = self.downmix.clone();
         let unit = match &self.layout {
             Layout::Plain { encoding, .. } => encoding.n_bytes() * self.n_channels,
             Layout::Adpcm(adpcm) => adpcm.block_len(),

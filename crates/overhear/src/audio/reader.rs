@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use super::decode::{Attempt, Block, Decode, Failure, check_shape};
+use super::downmix::Downmix;
 use super::resample::Resampler;
 use super::spool::SpoolReader;
 use super::{AudioWarning, SAMPLE_RATE};
@@ -176,9 +177,12 @@ impl Pipeline {
                     "nothing in it could be decoded: it is cut short or damaged",
                 ));
             }
-            Err(Failure::Audio(_)) if self.any => true,
+            Err(Failure::Audio(_) | Failure::NotBuiltIn(_)) if self.any => true,
             Err(failure) => return Err(failure),
         };
+        if let Some(what) = self.decoder.as_ref().and_then(|decoder| decoder.left_out()) {
+            tracing::warn!("{what} is left out; ffmpeg would decode it");
+        }
         if damaged {
             warn(warnings, AudioWarning::Truncated);
         }
@@ -204,6 +208,7 @@ impl Pipeline {
             samples,
             rate,
             n_channels,
+            downmix,
         } = &self.block;
         if samples.is_empty() {
             return Ok(());
@@ -211,7 +216,7 @@ impl Pipeline {
         check_shape(*rate, *n_channels)?;
         self.any = true;
         self.mono.clear();
-        if mix(samples, *n_channels, &mut self.mono) {
+        if mix(samples, *n_channels, downmix, &mut self.mono) {
             warn(warnings, AudioWarning::NotFinite);
         }
         if self
@@ -235,16 +240,16 @@ impl Pipeline {
     }
 }
 
-/// Appends the mean of the channels of each frame to `mono`; says whether a sample was not finite.
+/// Appends the mix of the channels of each frame to `mono`; says whether a sample was not finite.
 ///
 /// NaN becomes 0, infinity the largest value. One channel passes unchanged, bit for bit.
-fn mix(samples: &[f32], n_channels: usize, mono: &mut Vec<f32>) -> bool {
+fn mix(samples: &[f32], n_channels: usize, downmix: &Downmix, mono: &mut Vec<f32>) -> bool {
     // Magnitudes compare as their bits do, with infinity and NaN on top.
     let worst = samples
         .iter()
         .fold(0, |worst, sample| worst.max(sample.to_bits() << 1 >> 1));
     if worst <= HEADROOM.to_bits() {
-        mean(samples, n_channels, mono);
+        downmix.mix(samples, n_channels, mono);
     } else {
         let clean = |sample: &f32| {
             if sample.is_nan() {
@@ -254,28 +259,9 @@ fn mix(samples: &[f32], n_channels: usize, mono: &mut Vec<f32>) -> bool {
             }
         };
         let cleaned: Vec<f32> = samples.iter().map(clean).collect();
-        mean(&cleaned, n_channels, mono);
+        downmix.mix(&cleaned, n_channels, mono);
     }
     worst >= f32::INFINITY.to_bits()
-}
-
-fn mean(samples: &[f32], n_channels: usize, mono: &mut Vec<f32>) {
-    let n = n_channels as f32;
-    match n_channels {
-        1 => mono.extend_from_slice(samples),
-        2 => mono.extend(
-            samples
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .map(|[left, right]| (left + right) / n),
-        ),
-        _ => mono.extend(
-            samples
-                .chunks_exact(n_channels)
-                .map(|frame| frame.iter().sum::<f32>() / n),
-        ),
-    }
 }
 
 fn warn(warnings: &mut Vec<AudioWarning>, warning: AudioWarning) {
@@ -378,6 +364,7 @@ mod tests {
             samples: samples.to_vec(),
             rate,
             n_channels,
+            downmix: Downmix::default(),
         }
     }
 

@@ -1,11 +1,15 @@
 //! Tells what a file holds by its first bytes. Names and extensions are never looked at.
 
 use super::decode::{Attempt, Failure};
+use super::mpeg::Header;
 use super::source::Input;
 use super::symphonia::Container;
 
-/// How much of a file is looked at: enough for the junk that radio recorders leave in front of MP3 frames.
+/// How much of a file is looked at.
 const HEAD_LEN: usize = 1 << 16;
+/// How far frames of MP3 or AAC are looked for behind what radio recorders leave in front of them, and behind a tag
+/// that is longer than it says.
+const SEARCH_LEN: usize = 1 << 20;
 /// ID3v2 tags in a row that are skipped: more is no audio file.
 const MAX_TAGS: usize = 16;
 
@@ -26,6 +30,12 @@ pub(super) enum Format {
     Mp4,
     /// Matroska or WebM.
     Mkv,
+    /// NIST SPHERE.
+    Sphere,
+    /// MPEG audio or ADTS frames, as they are.
+    Frames,
+    /// Ogg.
+    Ogg,
     /// Everything that Symphonia reads.
     Symphonia(Container),
 }
@@ -34,6 +44,11 @@ impl Format {
     /// Whether decoding has to jump about in the file.
     pub(super) fn needs_seeking(self) -> bool {
         matches!(self, Self::Aiff | Self::Caf | Self::Mp4)
+    }
+
+    /// Whether a file of it may hold what is not built in, which its first bytes do not tell.
+    pub(super) fn may_hold_other(self) -> bool {
+        matches!(self, Self::Caf | Self::Mp4 | Self::Mkv | Self::Ogg)
     }
 }
 
@@ -58,41 +73,51 @@ pub(super) fn sniff(input: &mut Input) -> Attempt<Format> {
         ));
     }
     if let Some(format) = known_format(&head) {
-        return Ok(format);
+        // Told here already, as what comes through a pipe cannot be given to another decoder later.
+        let is_speex = head
+            .get(28..)
+            .is_some_and(|packet| packet.starts_with(b"Speex   "));
+        return match format {
+            Format::Ogg if is_speex => Err(not_built_in("Speex")),
+            format => Ok(format),
+        };
     }
-    if let Some(reason) = known_refusal(&head) {
-        return Err(Failure::Audio(reason));
+    // The end of a tag that is longer than it says may look like anything.
+    let refusal = known_refusal(&head);
+    if n_tags == 0
+        && let Some(refusal) = refusal
+    {
+        return Err(refusal);
     }
-    match find_frames(&head) {
-        Some(Frames {
-            at,
-            container: Some(container),
-        }) => {
+    let mut found = find_start(&head);
+    if found.is_none() && !is_text(&head) {
+        head = input.peek(SEARCH_LEN)?;
+        found = find_start(&head);
+    }
+    match found {
+        Some((at, format)) => {
             input.skip(at as u64)?;
-            Ok(Format::Symphonia(container))
+            format
         }
-        Some(Frames {
-            container: None, ..
-        }) => Err(not_built_in("free-format MP3")),
-        None => Err(Failure::audio(if is_text(&head) {
-            "not audio (looks like text)"
-        } else if n_tags > 0 {
-            "not audio (an ID3 tag, then nothing known)"
-        } else {
-            "not audio (no header of a known format; raw samples need one)"
+        None => Err(refusal.unwrap_or_else(|| {
+            Failure::audio(if is_text(&head) {
+                "not audio (looks like text)"
+            } else if n_tags > 0 {
+                "not audio (an ID3 tag, then nothing known)"
+            } else {
+                "not audio (no header of a known format; raw samples need one)"
+            })
         })),
     }
 }
 
 /// The error for formats and codecs that exist but are not in this build.
 pub(super) fn not_built_in(what: &str) -> Failure {
-    Failure::Audio(format!(
-        "{what} is not built in; convert it first, e.g. with ffmpeg"
-    ))
+    Failure::NotBuiltIn(what.to_owned())
 }
 
 /// Length of the ID3v2 tag at the start, if there is one (id3.org, ID3v2.4 section 3.1).
-fn id3_len(head: &[u8]) -> Option<u64> {
+pub(super) fn id3_len(head: &[u8]) -> Option<u64> {
     let header = head.first_chunk::<10>()?;
     let sane = header.starts_with(b"ID3")
         && header[3] != 0xFF
@@ -131,10 +156,14 @@ fn known_format(head: &[u8]) -> Option<Format> {
     if at(0, b"\x1A\x45\xDF\xA3") {
         return Some(Format::Mkv);
     }
+    if at(0, b"NIST_1A\n") {
+        return Some(Format::Sphere);
+    }
+    if at(0, b"OggS") {
+        return Some(Format::Ogg);
+    }
     let container = if at(0, b"fLaC") {
         Container::Flac
-    } else if at(0, b"OggS") {
-        Container::Ogg
     } else {
         return None;
     };
@@ -161,7 +190,7 @@ fn is_mp4(head: &[u8]) -> bool {
 }
 
 /// Formats that are recognised in order to say what is wrong.
-fn known_refusal(head: &[u8]) -> Option<String> {
+fn known_refusal(head: &[u8]) -> Option<Failure> {
     const NOT_AUDIO: &[(&[u8], &str)] = &[
         (b"\xFF\xD8\xFF", "JPEG"),
         (b"\x89PNG\r\n", "PNG"),
@@ -200,13 +229,12 @@ fn known_refusal(head: &[u8]) -> Option<String> {
         (b"\0\0\x01\xBA", "MPEG program stream"),
         (b"\0\0\x01\xB3", "MPEG video"),
         (b"Creative Voice File", "VOC"),
-        (b"NIST_1A", "SPHERE"),
     ];
     if let Some((_, what)) = NOT_AUDIO.iter().find(|(magic, _)| head.starts_with(magic)) {
-        return Some(format!("not audio (looks like {what})"));
+        return Some(Failure::Audio(format!("not audio (looks like {what})")));
     }
     if head.starts_with(b"RIFF") && head.get(8..12) == Some(b"WEBP") {
-        return Some("not audio (looks like WebP)".to_owned());
+        return Some(Failure::audio("not audio (looks like WebP)"));
     }
     let start = head
         .trim_ascii_start()
@@ -214,7 +242,7 @@ fn known_refusal(head: &[u8]) -> Option<String> {
         .unwrap_or_default()
         .to_ascii_lowercase();
     if start.starts_with(b"<!doctype html") || start.starts_with(b"<html") {
-        return Some("not audio (looks like HTML)".to_owned());
+        return Some(Failure::audio("not audio (looks like HTML)"));
     }
     let transport = head.len() > 376 && [0, 188, 376].iter().all(|at| head[*at] == 0x47);
     let what = if head.starts_with(b"RIFF") && head.get(8..11) == Some(b"AVI") {
@@ -227,10 +255,7 @@ fn known_refusal(head: &[u8]) -> Option<String> {
             .find(|(magic, _)| head.starts_with(magic))?
             .1
     };
-    match not_built_in(what) {
-        Failure::Audio(reason) => Some(reason),
-        Failure::Read(_) => None,
-    }
+    Some(not_built_in(what))
 }
 
 fn is_text(head: &[u8]) -> bool {
@@ -245,114 +270,44 @@ fn is_text(head: &[u8]) -> bool {
         .all(|byte| *byte >= 0x20 || matches!(byte, b'\t' | b'\n' | b'\r' | 0x0C))
 }
 
-/// A run of MPEG audio or ADTS frames.
-struct Frames {
-    /// Offset of the first one.
-    at: usize,
-    /// `None`: free-format, whose frames do not tell their length.
-    container: Option<Container>,
+/// Where something known begins behind what does not belong to it: frames whose headers follow one another, or FLAC.
+fn find_start(head: &[u8]) -> Option<(usize, Attempt<Format>)> {
+    if is_free_format(head) && !begins_run(head, 0) {
+        return Some((0, Err(not_built_in("free-format MP3"))));
+    }
+    (0..head.len().saturating_sub(3)).find_map(|at| match head[at] {
+        0xFF if begins_run(head, at) => {
+            let header = Header::read(&head[at..])?;
+            Some((at, header.check().map(|()| Format::Frames)))
+        }
+        b'f' => super::flac::is_stream(&head[at..])
+            .then_some((at, Ok(Format::Symphonia(Container::Flac)))),
+        _ => None,
+    })
 }
 
-/// Finds the first place from which frame headers follow one another.
-fn find_frames(head: &[u8]) -> Option<Frames> {
-    (0..head.len().saturating_sub(3)).find_map(|at| {
-        if head[at] != 0xFF {
-            return None;
-        }
-        let run = |len_of: fn(&[u8]) -> Option<usize>| {
-            // At the very start one frame up to the end is enough (a file of a single frame); after junk, chance
-            // has to be ruled out: three headers.
-            let mut next = at;
-            for n_frames in 0..3 {
-                match len_of(&head[next..]) {
-                    Some(len) if next + len + 4 <= head.len() => next += len,
-                    Some(len) => {
-                        return (at == 0 && (n_frames > 0 || next + len == head.len()))
-                            || n_frames > 1;
-                    }
-                    None => return false,
-                }
-            }
-            true
+/// Whether frames of one kind follow one another from `at` on. At the very start one frame up to the end is enough (a
+/// file of a single frame); after junk, chance has to be ruled out: three headers.
+fn begins_run(head: &[u8], at: usize) -> bool {
+    let (mut next, mut first) = (at, None);
+    for n_frames in 0..3 {
+        let Some(header) = Header::read(&head[next..]) else {
+            return at == 0 && n_frames > 0 && next == head.len();
         };
-        if at == 0 && is_free_format(head) && !run(mpeg_frame_len) {
-            return Some(Frames {
-                at,
-                container: None,
-            });
+        if !first.get_or_insert(header).continues(&header) {
+            return false;
         }
-        let container = if run(mpeg_frame_len) {
-            Container::Mpeg
-        } else if run(adts_frame_len) {
-            Container::Adts
-        } else {
-            return None;
-        };
-        Some(Frames {
-            at,
-            container: Some(container),
-        })
-    })
+        next += header.len;
+        if next + super::mpeg::MIN_HEADER > head.len() {
+            return (at == 0 && (n_frames > 0 || next == head.len())) || n_frames > 1;
+        }
+    }
+    true
 }
 
 /// An MPEG layer III header with bit-rate index 0.
 fn is_free_format(head: &[u8]) -> bool {
     matches!(head, [0xFF, b1, b2, _, ..] if matches!(b1 & 0xFE, 0xFA | 0xF2 | 0xE2) && b2 >> 4 == 0 && b2 & 0x0C != 0x0C)
-}
-
-/// Bytes in the MPEG audio frame whose header is at the start (ISO 11172-3 section 2.4.2.3).
-fn mpeg_frame_len(bytes: &[u8]) -> Option<usize> {
-    const KBIT: [[usize; 15]; 5] = [
-        [
-            0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448,
-        ], // MPEG-1 layer I
-        [
-            0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384,
-        ], // MPEG-1 layer II
-        [
-            0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320,
-        ], // MPEG-1 layer III
-        [
-            0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256,
-        ], // MPEG-2 layer I
-        [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160], // MPEG-2 layers II, III
-    ];
-    let [sync, b1, b2, ..] = *bytes.first_chunk::<4>()?;
-    let (version, layer) = (b1 >> 3 & 3, b1 >> 1 & 3);
-    let (index, rate_index) = (usize::from(b2 >> 4), usize::from(b2 >> 2 & 3));
-    if sync != 0xFF
-        || b1 & 0xE0 != 0xE0
-        || version == 1
-        || layer == 0
-        || index == 0
-        || index == 15
-        || rate_index == 3
-    {
-        return None;
-    }
-    let mpeg1 = version == 3;
-    let rate = [44_100, 48_000, 32_000][rate_index] >> [2, 0, 1, 0][usize::from(version)];
-    let table = match (mpeg1, layer) {
-        (true, 3) => 0,
-        (true, 2) => 1,
-        (true, _) => 2,
-        (false, 3) => 3,
-        (false, _) => 4,
-    };
-    let bits = KBIT[table][index] * 1000;
-    let padding = usize::from(b2 >> 1 & 1);
-    Some(match layer {
-        3 => (12 * bits / rate + padding) * 4,
-        1 if !mpeg1 => 72 * bits / rate + padding,
-        _ => 144 * bits / rate + padding,
-    })
-}
-
-/// Bytes in the ADTS frame whose header is at the start (ISO 13818-7 section 6.2).
-fn adts_frame_len(bytes: &[u8]) -> Option<usize> {
-    let [sync, b1, b2, b3, b4, b5] = *bytes.first_chunk::<6>()?;
-    let len = usize::from(b3 & 3) << 11 | usize::from(b4) << 3 | usize::from(b5 >> 5);
-    (sync == 0xFF && b1 & 0xF6 == 0xF0 && b2 >> 2 & 15 < 13 && len > 7).then_some(len)
 }
 
 #[cfg(test)]
@@ -362,9 +317,9 @@ mod tests {
     use crate::audio::source::Source;
 
     fn sniff_bytes(bytes: &[u8]) -> Result<Format, String> {
-        sniff(&mut Source::Bytes(bytes.into()).open().unwrap()).map_err(|failure| match failure {
-            Failure::Audio(reason) => reason,
-            Failure::Read(error) => error.to_string(),
+        sniff(&mut Source::Bytes(bytes.into()).open().unwrap()).map_err(|failure| {
+            let message = failure.named("x").to_string();
+            message.trim_start_matches("x: ").to_owned()
         })
     }
 

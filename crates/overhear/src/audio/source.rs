@@ -53,8 +53,6 @@ pub(super) struct Input {
     len: Option<u64>,
     /// Whether the payload ends before the source does.
     limited: bool,
-    /// Whether Symphonia may know of seeking and length.
-    streamed: bool,
 }
 
 impl Input {
@@ -67,7 +65,6 @@ impl Input {
             start: 0,
             len: Some(len),
             limited: false,
-            streamed: false,
         })
     }
 
@@ -78,7 +75,6 @@ impl Input {
             start: 0,
             len: None,
             limited: false,
-            streamed: false,
         }
     }
 
@@ -91,12 +87,6 @@ impl Input {
     pub(super) fn limit(&mut self, len: u64) {
         self.limited = self.len.is_some_and(|whole| len < whole);
         self.len = self.len.map(|whole| whole.min(len));
-    }
-
-    /// Makes Symphonia read this as it reads a pipe: its readers refuse parts that reach beyond the known end of a cut
-    /// file, and guess lengths where they know one.
-    pub(super) fn read_as_stream(&mut self) {
-        self.streamed = true;
     }
 
     /// The first `n` bytes of the payload (fewer at its end), without consuming them.
@@ -170,10 +160,10 @@ impl Seek for Input {
 
 impl symphonia::core::io::MediaSource for Input {
     fn is_seekable(&self) -> bool {
-        !self.streamed && matches!(self.inner, Inner::Seekable(_))
+        matches!(self.inner, Inner::Seekable(_))
     }
 
     fn byte_len(&self) -> Option<u64> {
-        self.len.filter(|_| !self.streamed)
+        self.len
     }
 }

@@ -33,6 +33,18 @@ impl Spool {
         }
     }
 
+    /// The file, at its start, for a child process.
+    pub(super) fn file(&self) -> io::Result<File> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.rewind()?;
+        file.try_clone()
+    }
+
+    /// Bytes in it.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
     pub(super) fn reader(&self) -> SpoolReader {
         SpoolReader {
             spool: self.clone(),

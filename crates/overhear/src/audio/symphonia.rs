@@ -1,22 +1,20 @@
 //! Compressed formats, through Symphonia: the container's packets, and a decoder for the first audio track.
 //!
 //! The format is known by now, so only its own reader is asked, without a search through the file; tags are never
-//! collected. A packet that cannot be decoded is left out and the file marked as damaged. `ResetRequired` means that
-//! another stream is chained behind the first one (Ogg): the tracks are looked at anew.
+//! collected. A packet that cannot be decoded is left out and the file marked as damaged.
 
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::{Hint, Probe};
 use symphonia::core::formats::{FormatReader, Track};
-use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
+use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::packet::Packet;
 use symphonia::default::formats;
 
 use super::codec::Codec;
 use super::decode::{Attempt, Block, Decode, Failure, check_shape};
 use super::sniff::not_built_in;
-use super::source::Input;
 
 /// Errors in a row, without a good packet between them, after which a file is given up.
 const MAX_ERRORS: usize = 1000;
@@ -24,49 +22,32 @@ const MAX_ERRORS: usize = 1000;
 /// A container that Symphonia reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Container {
-    Adts,
     /// Core Audio Format with compressed audio.
     Caf,
     Flac,
-    /// MPEG audio frames, layers I to III, as they are.
-    Mpeg,
-    Ogg,
 }
 
 impl Container {
     fn name(self) -> &'static str {
         match self {
-            Self::Adts => "AAC (ADTS)",
             Self::Caf => "CAF",
             Self::Flac => "FLAC",
-            Self::Mpeg => "MP3",
-            Self::Ogg => "Ogg",
         }
     }
 
     fn probe(self) -> Probe {
         let mut probe = Probe::new();
         match self {
-            Self::Adts => probe.register_format::<formats::AdtsReader<'_>>(),
             Self::Caf => probe.register_format::<formats::CafReader<'_>>(),
             Self::Flac => probe.register_format::<formats::FlacReader<'_>>(),
-            Self::Mpeg => probe.register_format::<formats::MpaReader<'_>>(),
-            Self::Ogg => probe.register_format::<formats::OggReader<'_>>(),
         }
         probe
     }
 }
 
-/// Starts to decode `input`, which holds a `container`.
-pub(super) fn open(container: Container, mut input: Input) -> Attempt<Box<dyn Decode>> {
-    if container == Container::Ogg {
-        refuse_speex(&mut input)?;
-    }
-    // From the length of an MP3 file Symphonia would guess its duration, and cut it there.
-    if container == Container::Mpeg {
-        input.read_as_stream();
-    }
-    let stream = MediaSourceStream::new(Box::new(input), MediaSourceStreamOptions::default());
+/// Starts to decode what `source` gives, which is a `container`.
+pub(super) fn open(container: Container, source: Box<dyn MediaSource>) -> Attempt<Box<dyn Decode>> {
+    let stream = MediaSourceStream::new(source, MediaSourceStreamOptions::default());
     let reader = container
         .probe()
         .probe(&Hint::new(), stream, Default::default(), Default::default())
@@ -76,7 +57,6 @@ pub(super) fn open(container: Container, mut input: Input) -> Attempt<Box<dyn De
         reader,
         track: 0,
         codec: None,
-        padding: 0,
         to_skip: 0,
         n_expected: 0,
         n_frames: 0,
@@ -85,18 +65,6 @@ pub(super) fn open(container: Container, mut input: Input) -> Attempt<Box<dyn De
     };
     decoder.select_track()?;
     Ok(Box::new(decoder))
-}
-
-/// Symphonia looks for a codec that it knows up to the end of the file; Speex is the one there is to meet.
-fn refuse_speex(input: &mut Input) -> Attempt<()> {
-    let head = input.peek(64)?;
-    if head
-        .get(28..)
-        .is_some_and(|packet| packet.starts_with(b"Speex   "))
-    {
-        return Err(not_built_in("Speex"));
-    }
-    Ok(())
 }
 
 fn refusal(container: Container, error: Error) -> Failure {
@@ -119,8 +87,6 @@ struct PacketDecoder {
     track: u32,
     /// `None` before the first track.
     codec: Option<Codec>,
-    /// Frames that an MP3 encoder added at the end.
-    padding: u64,
     /// Frames to drop: what encoders put in front to warm their decoder up.
     to_skip: u64,
     /// Frames that the header promises.
@@ -138,14 +104,13 @@ impl PacketDecoder {
             tracks.iter().find_map(|track| Some((track, audio(track)?)))
         else {
             let unknown = tracks.iter().any(|track| track.codec_params.is_none());
-            return Err(if unknown || self.container == Container::Ogg {
+            return Err(if unknown {
                 not_built_in(&format!("the codec in this {} file", self.container.name()))
             } else {
                 Failure::audio("no audio track")
             });
         };
         self.track = track.id;
-        self.padding = track.padding.unwrap_or(0).into();
         self.n_expected += track.num_frames.unwrap_or(0);
         let codec = Codec::open(parameters)?;
         self.to_skip = codec.pre_skip();
@@ -160,7 +125,6 @@ impl PacketDecoder {
                 Ok(Some(packet)) if packet.track_id == self.track => return Ok(Some(packet)),
                 Ok(Some(_)) => {}
                 Ok(None) => return Ok(None),
-                Err(Error::ResetRequired) => self.select_track()?,
                 Err(Error::IoError(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                     self.damaged = true;
                     return Ok(None);
@@ -212,16 +176,14 @@ impl Decode for PacketDecoder {
             } else {
                 self.packet()?
             };
-            let Some(mut packet) = packet else {
+            let Some(packet) = packet else {
                 // A tenth of a second is no loss, but the difference between an encoder's counts and another's.
                 self.damaged |= self.n_frames + u64::from(block.rate) / 10 < self.n_expected;
                 return Ok(false);
             };
-            if self.container == Container::Mpeg {
-                // Frames beyond the count in the header (of a file behind the first one) are no padding.
-                packet.trim_end = packet.trim_end.min(self.padding.into());
-                self.padding -= packet.trim_end.get();
-            }
+            // FLAC counts its frames, and its damaged ones are not shown.
+            self.damaged |= self.container == Container::Flac
+                && packet.pts.get() > i64::try_from(self.n_frames).unwrap_or(i64::MAX);
             self.decode(&packet, block)?;
             if !block.samples.is_empty() {
                 check_shape(block.rate, block.n_channels)?;
@@ -233,6 +195,10 @@ impl Decode for PacketDecoder {
 
     fn damaged(&self) -> bool {
         self.damaged
+    }
+
+    fn left_out(&self) -> Option<&'static str> {
+        self.codec.as_ref().and_then(Codec::left_out)
     }
 }
 

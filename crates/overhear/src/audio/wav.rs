@@ -11,10 +11,11 @@ use ::symphonia::core::io::MediaSource as _;
 
 use super::adpcm::Adpcm;
 use super::decode::{Attempt, Decode, Failure, check_shape};
+use super::downmix::Downmix;
+use super::frames;
 use super::pcm::{Data, Encoding, Layout, PcmDecoder};
 use super::sniff::not_built_in;
 use super::source::Input;
-use super::symphonia::{self, Container};
 
 /// More than any `fmt ` chunk has; a longer one is read in part.
 const MAX_FMT: u64 = 4096;
@@ -102,6 +103,8 @@ struct Fmt {
     byte_rate: u32,
     block_len: usize,
     bits: u16,
+    /// Speakers of the channels, of an extensible format; 0: not told.
+    mask: u32,
     /// What follows these fields in a chunk longer than 18 bytes.
     extra: Vec<u8>,
 }
@@ -140,6 +143,7 @@ fn read_fmt(data: &mut Data, size: u64, padded: u64, big_endian: bool) -> Attemp
             second << 16 | first
         }
     };
+    let mask = if big_endian { [22, 20] } else { [20, 22] };
     Ok(Fmt {
         // An extensible format has the true tag at the start of its sub-format's GUID.
         tag: if half(0) == 0xFFFE && body.len() >= 26 {
@@ -152,6 +156,11 @@ fn read_fmt(data: &mut Data, size: u64, padded: u64, big_endian: bool) -> Attemp
         byte_rate: word(8),
         block_len: usize::from(half(12)),
         bits: half(14),
+        mask: if half(0) == 0xFFFE {
+            u32::from(half(mask[1])) << 16 | u32::from(half(mask[0]))
+        } else {
+            0
+        },
         extra: body.get(18..).unwrap_or_default().to_vec(),
     })
 }
@@ -165,15 +174,12 @@ fn start(data: Data, fmt: Option<Fmt>, big_endian: bool) -> Attempt<Box<dyn Deco
         if input.is_seekable() {
             input.skip(position)?;
         }
-        return symphonia::open(Container::Mpeg, input);
+        return frames::open(input);
     }
     let layout = layout(&fmt, big_endian)?;
-    Ok(Box::new(PcmDecoder::new(
-        data,
-        layout,
-        fmt.rate,
-        fmt.n_channels,
-    )?))
+    let decoder = PcmDecoder::new(data, layout, fmt.rate, fmt.n_channels)?;
+    let downmix = Downmix::from_mask(fmt.mask.into(), fmt.n_channels);
+    Ok(Box::new(decoder.mixed_by(downmix)))
 }
 
 fn layout(fmt: &Fmt, big_endian: bool) -> Attempt<Layout> {

@@ -1,0 +1,105 @@
+//! `--ffmpeg`: what decodes formats that are not built in, with a script in ffmpeg's place.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{EN, EN_TEXT, Run, Sandbox, clip, nano};
+
+/// An AC-3 file by its first bytes, and an "ffmpeg" that makes the clip's samples of it.
+fn sandbox(body: &str) -> Sandbox {
+    let sandbox = Sandbox::new();
+    fs::write(sandbox.path("film.ac3"), b"\x0B\x77 not really").unwrap();
+    let samples = overhear::Audio::open(clip(EN)).unwrap().samples().unwrap();
+    let bytes = samples
+        .iter()
+        .flat_map(|x| ((x * 32_768.0) as i16).to_le_bytes());
+    fs::write(sandbox.path("samples"), bytes.collect::<Vec<u8>>()).unwrap();
+    let folder = sandbox.path("tools");
+    fs::create_dir(&folder).unwrap();
+    let program = folder.join("ffmpeg");
+    let samples = sandbox.path("samples").display().to_string();
+    let script = format!("#!/bin/sh\n{}\n", body.replace("SAMPLES", &samples));
+    fs::write(folder.join("script"), script).unwrap();
+    // Written by another process: a file that this one has just written may be open in a process that another test
+    // is starting, and could not be run then.
+    let copied = Command::new("cp")
+        .arg(folder.join("script"))
+        .arg(&program)
+        .status();
+    assert!(copied.unwrap().success());
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox
+}
+
+fn run(sandbox: &Sandbox, arguments: &[&str], path: &Path, stdin: Option<PathBuf>) -> Run {
+    let all: Vec<_> = ["-f", "txt", "--language", "en"]
+        .iter()
+        .chain(arguments)
+        .map(Into::into)
+        .collect();
+    let mut command = sandbox.command(nano(&all));
+    command.env("PATH", path);
+    if let Some(file) = stdin {
+        command.stdin(File::open(file).unwrap());
+    }
+    common::run(command)
+}
+
+#[test]
+fn what_is_not_built_in_is_decoded_by_the_ffmpeg_on_the_path_with_a_note() {
+    let sandbox = sandbox("/bin/cat SAMPLES");
+    let path = sandbox.path("tools");
+    run(&sandbox, &["film.ac3"], &path, None)
+        .assert_one_line(0, "film.ac3: decoded by ffmpeg (AC-3 is not built in)");
+    assert_eq!(sandbox.read("film.txt").trim_end(), EN_TEXT);
+    run(&sandbox, &["-"], &path, Some(sandbox.path("film.ac3"))).assert(0);
+    assert_eq!(sandbox.read("stdin.txt").trim_end(), EN_TEXT);
+    let program = path.join("ffmpeg").display().to_string();
+    let named = run(
+        &sandbox,
+        &["--ffmpeg", &program, "film.ac3"],
+        Path::new(""),
+        None,
+    );
+    named.assert(0);
+}
+
+#[test]
+fn without_ffmpeg_or_with_it_off_the_error_says_what_to_do() {
+    let sandbox = sandbox("/bin/cat SAMPLES");
+    run(&sandbox, &["film.ac3"], Path::new("/nowhere"), None).assert_one_line(
+        4,
+        "film.ac3: AC-3 is not built in; convert it first, or install ffmpeg",
+    );
+    run(
+        &sandbox,
+        &["--ffmpeg", "off", "film.ac3"],
+        &sandbox.path("tools"),
+        None,
+    )
+    .assert_one_line(
+        4,
+        "film.ac3: AC-3 is not built in; convert it first, e.g. with ffmpeg",
+    );
+}
+
+#[test]
+fn an_ffmpeg_that_fails_is_the_files_failure_in_a_line() {
+    let sandbox = sandbox("echo 'Invalid data found' >&2; exit 1");
+    let failed = run(&sandbox, &["film.ac3"], &sandbox.path("tools"), None);
+    failed.assert(4);
+    assert!(
+        failed
+            .stderr
+            .contains("film.ac3: ffmpeg could not decode it: Invalid data found"),
+        "{}",
+        failed.stderr
+    );
+    assert!(!sandbox.path("film.txt").exists());
+}

@@ -1,0 +1,204 @@
+//! FLAC files, several behind one another too, with tags between and behind them.
+//!
+//! Symphonia reads one stream, up to the end of what it is given, and finds the end of a frame by the start of the
+//! next one. So each stream is given to it by itself, without what follows it.
+
+use std::io::{self, Read, Seek};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ::symphonia::core::io::MediaSource;
+
+use super::decode::{Attempt, Block, Decode};
+use super::sniff::id3_len;
+use super::source::Input;
+use super::symphonia::{self, Container};
+
+/// Bytes that are kept back, as they may belong to a tag at the end of the file (of 32 kB at most, but for pictures).
+const HELD: usize = 1 << 16;
+
+/// Starts to decode `input`, which begins with a FLAC stream.
+pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
+    let parts = Parts(Arc::new(Mutex::new(Joined {
+        input,
+        buffer: Vec::new(),
+        at: 0,
+        ended: false,
+        begun: false,
+    })));
+    let part = symphonia::open(Container::Flac, Box::new(parts.clone()))?;
+    Ok(Box::new(FlacDecoder {
+        parts,
+        part: Some(part),
+        damaged: false,
+    }))
+}
+
+struct FlacDecoder {
+    parts: Parts,
+    /// The decoder of the stream under way; `None` if it was no good.
+    part: Option<Box<dyn Decode>>,
+    damaged: bool,
+}
+
+impl Decode for FlacDecoder {
+    fn next(&mut self, block: &mut Block) -> Attempt<bool> {
+        loop {
+            if let Some(part) = &mut self.part
+                && part.next(block)?
+            {
+                return Ok(true);
+            }
+            self.damaged = self.damaged();
+            if !self.parts.joined().next_part()? {
+                return Ok(false);
+            }
+            let source = Box::new(self.parts.clone());
+            self.part = symphonia::open(Container::Flac, source).ok();
+            self.damaged |= self.part.is_none();
+        }
+    }
+
+    fn damaged(&self) -> bool {
+        self.damaged || self.part.as_ref().is_some_and(|part| part.damaged())
+    }
+}
+
+/// The input, which the decoders of its streams read one after the other.
+#[derive(Clone)]
+struct Parts(Arc<Mutex<Joined>>);
+
+impl Parts {
+    fn joined(&self) -> std::sync::MutexGuard<'_, Joined> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Read for Parts {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.joined().read(out)
+    }
+}
+
+impl Seek for Parts {
+    fn seek(&mut self, _: io::SeekFrom) -> io::Result<u64> {
+        Err(io::ErrorKind::NotSeekable.into())
+    }
+}
+
+impl MediaSource for Parts {
+    fn is_seekable(&self) -> bool {
+        false
+    }
+
+    fn byte_len(&self) -> Option<u64> {
+        None
+    }
+}
+
+struct Joined {
+    input: Input,
+    /// What was read ahead.
+    buffer: Vec<u8>,
+    at: usize,
+    /// Whether `buffer` ends where the last stream does.
+    ended: bool,
+    /// Whether the stream's own first byte was read.
+    begun: bool,
+}
+
+impl Joined {
+    /// Reads on in the stream; 0 at its end.
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.fill()?;
+        let rest = &self.buffer[self.at..];
+        let free = if self.ended {
+            rest.len()
+        } else {
+            rest.len().saturating_sub(HELD)
+        };
+        // The first byte of a stream looks like the start of the next one.
+        let from = usize::from(!self.begun).min(rest.len());
+        let seen = free.min(from.max(out.len()));
+        let end = (from..seen).find(|at| is_start(&rest[*at..]));
+        let n = end.unwrap_or(seen).min(out.len());
+        out[..n].copy_from_slice(&rest[..n]);
+        self.at += n;
+        self.begun |= n > 0;
+        Ok(n)
+    }
+
+    /// Goes on to the next stream; false if there is none.
+    fn next_part(&mut self) -> io::Result<bool> {
+        self.fill()?;
+        // A decoder that gave up may have left some of its stream.
+        while self.at < self.buffer.len() && !is_start(&self.buffer[self.at..]) {
+            self.at += 1;
+            self.fill()?;
+        }
+        if self.buffer[self.at..].starts_with(b"TAG") {
+            self.at += 128.min(self.buffer.len() - self.at);
+            self.fill()?;
+        }
+        while let Some(len) = id3_len(&self.buffer[self.at..]) {
+            let there = (self.buffer.len() - self.at) as u64;
+            self.at += len.min(there) as usize;
+            if len > there && !self.ended {
+                io::copy(&mut (&mut self.input).take(len - there), &mut io::sink())?;
+            }
+            self.fill()?;
+        }
+        self.begun = false;
+        Ok(self.at < self.buffer.len())
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        if self.ended || self.buffer.len() - self.at > HELD {
+            return Ok(());
+        }
+        self.buffer.drain(..self.at);
+        self.at = 0;
+        let wanted = 4 * HELD - self.buffer.len();
+        let n = (&mut self.input)
+            .take(wanted as u64)
+            .read_to_end(&mut self.buffer)?;
+        if n < wanted {
+            self.ended = true;
+            drop_tags(&mut self.buffer);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a stream begins here: its marker, and the block that it has to begin with.
+pub(super) fn is_stream(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"fLaC\0\0\0\x22") || bytes.starts_with(b"fLaC\x80\0\0\x22")
+}
+
+/// Whether another stream begins here: with its header, or with a tag in front of it.
+fn is_start(bytes: &[u8]) -> bool {
+    match bytes.first() {
+        Some(b'f') => is_stream(bytes),
+        Some(b'T') => bytes.starts_with(b"TAG") && bytes.get(128..).is_some_and(is_start),
+        Some(b'I') => {
+            matches!(bytes, [_, _, _, 2..=4, 0, flags, ..] if flags & 0x0F == 0)
+                && id3_len(bytes).is_some()
+        }
+        _ => false,
+    }
+}
+
+/// Cuts off ID3v1 and APEv2 tags at the end.
+fn drop_tags(bytes: &mut Vec<u8>) {
+    let n = bytes.len();
+    if n >= 128 && bytes[n - 128..].starts_with(b"TAG") {
+        bytes.truncate(n - 128);
+    }
+    let Some(footer) = bytes.last_chunk::<32>() else {
+        return;
+    };
+    if footer.starts_with(b"APETAGEX") {
+        let size = u32::from_le_bytes([footer[12], footer[13], footer[14], footer[15]]) as usize;
+        let header = if footer[23] & 0x80 == 0 { 0 } else { 32 };
+        bytes.truncate(bytes.len().saturating_sub(size.saturating_add(header)));
+    }
+}
