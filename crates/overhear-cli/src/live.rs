@@ -57,11 +57,32 @@ impl Live {
         }
     }
 
+    /// The file is read for the first time, as far as this second: its length is not known yet.
+    pub(crate) fn measuring(&mut self, position_s: f64) {
+        if !self.options.notes || !io::stderr().is_terminal() {
+            return;
+        }
+        if self.bar.is_hidden() {
+            self.bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("{spinner} {elapsed} {msg}");
+            self.bar
+                .set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            warnings::show_above(Some(self.bar.clone()));
+        }
+        let position = format_timestamp(position_s, true, '.');
+        let read = position.split('.').next().unwrap_or_default();
+        self.bar.set_message(format!(
+            "reading the audio for its length and loudness: {read}"
+        ));
+        self.bar.tick();
+    }
+
     /// The length of the file is known: progress can be shown.
     pub(crate) fn duration(&mut self, duration_s: f64) {
         if !self.options.notes || !io::stderr().is_terminal() {
             return;
         }
+        self.bar.finish_and_clear();
         let length = Duration::from_secs_f64(duration_s.max(0.0)).as_millis();
         self.bar = ProgressBar::with_draw_target(
             Some(u64::try_from(length).unwrap_or(u64::MAX)),

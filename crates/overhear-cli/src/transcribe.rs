@@ -287,6 +287,7 @@ impl Run<'_> {
                         100.0 * probability
                     ));
                 }
+                Ok(Report::Measuring(position_s)) => self.live.measuring(position_s),
                 Ok(Report::Duration(duration_s)) => {
                     done.duration_s = duration_s;
                     self.live.duration(duration_s);
@@ -328,6 +329,7 @@ fn with_rest(failure: Failure, jobs: &[Job<'_>]) -> Failure {
 /// What the transcribing thread tells the one that shows and writes.
 enum Report {
     Language(Language, f32),
+    Measuring(f64),
     Duration(f64),
     Segment(Box<Segment>),
     Progress(f64),
@@ -347,6 +349,7 @@ fn work(
                 language,
                 probability,
             } => Some(Report::Language(language, probability)),
+            Event::Measuring { position_s } => Some(Report::Measuring(position_s)),
             Event::Duration { duration_s } => Some(Report::Duration(duration_s)),
             Event::Segment(segment) => Some(Report::Segment(Box::new(segment.clone()))),
             Event::Progress { position_s } => Some(Report::Progress(position_s)),

@@ -3,7 +3,8 @@
 use overhear_kernels::{Kernels, Spectrogram};
 
 use super::filters::mel_filters;
-use super::{HOP_LENGTH, N_FFT};
+use super::loudness::Loudness;
+use super::{HOP_LENGTH, N_FFT, largest};
 use crate::{AudioReader, AudioWarning, Result};
 
 /// `log10` of the power of a silent frame: the floor under the logarithm.
@@ -17,17 +18,11 @@ pub(super) struct FrameTransform {
 
 impl FrameTransform {
     pub(super) fn new(n_mels: usize) -> Self {
-        // The periodic Hann window, as torch.hann_window.
-        let hann = |i: usize| {
-            let phase = std::f64::consts::TAU * i as f64 / N_FFT as f64;
-            (0.5 - 0.5 * phase.cos()) as f32
-        };
-        let window = (0..N_FFT).map(hann).collect();
         let floor = 10f32.powf(SILENCE);
         Self {
             // A wrong OVERHEAR_ISA is told when a model is opened.
             kernels: Kernels::from_env().unwrap_or_else(|_| Kernels::detect()),
-            plan: Spectrogram::new(window, HOP_LENGTH, mel_filters(n_mels), floor),
+            plan: Spectrogram::new(hann(), HOP_LENGTH, mel_filters(n_mels), floor),
         }
     }
 
@@ -42,11 +37,22 @@ impl FrameTransform {
     }
 }
 
+/// The periodic Hann window, as `torch.hann_window`.
+fn hann() -> Vec<f32> {
+    let hann = |i: usize| {
+        let phase = std::f64::consts::TAU * i as f64 / N_FFT as f64;
+        (0.5 - 0.5 * phase.cos()) as f32
+    };
+    (0..N_FFT).map(hann).collect()
+}
+
 /// The frames of an audio stream in order, as if silence followed it; those that hold nothing but that
 /// silence are not produced.
 pub(super) struct FrameReader {
     reader: AudioReader,
     transform: FrameTransform,
+    /// Made when only the largest value is wanted.
+    loudness: Option<Loudness>,
     /// Samples from the start of the next frame on.
     samples: Vec<f32>,
     n_samples: usize,
@@ -63,6 +69,7 @@ impl FrameReader {
         Self {
             reader,
             transform,
+            loudness: None,
             samples: Vec::new(),
             n_samples: 0,
             begun: false,
@@ -82,19 +89,61 @@ impl FrameReader {
 
     /// Appends the next frames, `[n, n_mels]` in decades, to `frames` and returns `n`; 0 at the end.
     pub(super) fn read(&mut self, frames: &mut Vec<f32>) -> Result<usize> {
-        if !self.begun {
-            self.begin()?;
-        }
-        while self.samples.len() < N_FFT && !self.ended {
-            self.read_block()?;
-        }
-        let n_frames = (self.samples.len() + HOP_LENGTH).saturating_sub(N_FFT) / HOP_LENGTH;
+        let n_frames = self.fill()?;
         let n_mels = self.transform.n_mels();
         let start = frames.len();
         frames.resize(start + n_frames * n_mels, SILENCE);
         self.transform.run(&self.samples, &mut frames[start..]);
         self.samples.drain(..n_frames * HOP_LENGTH);
         Ok(n_frames)
+    }
+
+    /// Reads the next frames for their largest value alone: makes `max` that, if it is larger; false at the end.
+    pub(super) fn read_max(&mut self, max: &mut f32) -> Result<bool> {
+        /// Frames that are transformed together: a vector's lanes.
+        const GROUP: usize = 16;
+        let n_frames = self.fill()?;
+        let n_mels = self.transform.n_mels();
+        let loudness = self.loudness.get_or_insert_with(|| {
+            let filters = mel_filters(n_mels);
+            let weight = |bin: usize| {
+                let weights = filters
+                    .iter()
+                    .filter_map(|filter| filter.weights.get(bin.checked_sub(filter.first_bin)?));
+                weights.copied().fold(0.0, f32::max)
+            };
+            Loudness::new(&hann(), weight)
+        });
+        let is_louder = loudness.louder(&self.samples, n_frames, *max);
+        let mut decades = [SILENCE; GROUP * 128];
+        for (group, is_louder) in is_louder.chunks(GROUP).enumerate() {
+            if is_louder.contains(&true) {
+                let samples = &self.samples[group * GROUP * HOP_LENGTH..];
+                let decades = &mut decades[..is_louder.len() * n_mels];
+                self.transform.run(samples, decades);
+                *max = largest(decades, *max);
+            }
+        }
+        self.samples.drain(..n_frames * HOP_LENGTH);
+        Ok(n_frames > 0)
+    }
+
+    /// Leaves out at most `n_frames` frames and returns how many; 0 at the end.
+    pub(super) fn skip(&mut self, n_frames: usize) -> Result<usize> {
+        let n_frames = self.fill()?.min(n_frames);
+        self.samples.drain(..n_frames * HOP_LENGTH);
+        Ok(n_frames)
+    }
+
+    /// Reads on until there are samples for a frame, and returns for how many; 0 at the end.
+    fn fill(&mut self) -> Result<usize> {
+        if !self.begun {
+            self.begin()?;
+        }
+        while self.samples.len() < N_FFT && !self.ended {
+            self.read_block()?;
+        }
+        Ok((self.samples.len() + HOP_LENGTH).saturating_sub(N_FFT) / HOP_LENGTH)
     }
 
     /// The first frame is centred on sample 0: its left half is the reflection of what follows.
@@ -124,5 +173,56 @@ impl FrameReader {
             self.samples.resize(start + N_FFT - 1, 0.0);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::Audio;
+
+    /// Signals whose energy lies in one bin, in all, at the edges of the band, in one sample, or nowhere.
+    fn signals() -> Vec<Vec<f32>> {
+        const N: usize = 40_000;
+        let tone = |hz: f64, level: f32| -> Vec<f32> {
+            let step = std::f64::consts::TAU * hz / 16_000.0;
+            let loud = |i: usize| if i / 4_000 == 6 { level } else { 0.1 * level };
+            (0..N)
+                .map(|i| loud(i) * (step * i as f64).cos() as f32)
+                .collect()
+        };
+        let mut state = 1_u32;
+        let noise = (0..N).map(|i| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / 16_777_216.0 * (i as f32 / 9_000.0).sin()
+        });
+        let mut signals = vec![noise.collect(), vec![0.0; N], vec![1.0; N]];
+        signals.extend(
+            [0.0, 20.0, 40.0, 250.0, 1_000.0, 3_333.0, 7_960.0, 8_000.0].map(|hz| tone(hz, 0.9)),
+        );
+        signals.push(tone(440.0, 1e-6));
+        signals.push(
+            (0..N)
+                .map(|i| if i == 31_234 { 1.0 } else { 0.0 })
+                .collect(),
+        );
+        signals
+    }
+
+    #[test]
+    fn the_largest_value_is_the_same_to_the_bit_without_most_transforms() {
+        for (i, signal) in signals().into_iter().enumerate() {
+            for n_mels in [80, 128] {
+                let audio = Audio::from_samples(signal.clone(), 16_000).unwrap();
+                let reader = || FrameReader::new(audio.reader().unwrap(), n_mels);
+                let (mut all, mut frames) = (reader(), Vec::new());
+                while all.read(&mut frames).unwrap() > 0 {}
+                let (mut quick, mut max) = (reader(), SILENCE);
+                while quick.read_max(&mut max).unwrap() {}
+                assert_eq!(max.to_bits(), largest(&frames, SILENCE).to_bits(), "{i}");
+                assert_eq!(quick.n_samples(), signal.len());
+            }
+        }
     }
 }

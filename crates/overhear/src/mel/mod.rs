@@ -8,6 +8,7 @@
 mod filters;
 mod frames;
 mod levels;
+mod loudness;
 mod stream;
 
 pub(crate) use stream::MelStream;

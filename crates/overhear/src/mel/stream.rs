@@ -25,25 +25,31 @@ pub(crate) struct MelStream {
 }
 
 impl MelStream {
-    /// Makes the first pass over `audio`.
-    pub(crate) fn open(audio: &Audio, n_mels: usize) -> Result<Self> {
+    /// Makes the first pass over `audio`; tells `on_second` about it, which may end it.
+    pub(crate) fn open(
+        audio: &Audio,
+        n_mels: usize,
+        on_second: &mut dyn FnMut(f64) -> Result<()>,
+    ) -> Result<Self> {
         let mut reader = FrameReader::new(audio.reader()?, n_mels);
         let mut frames = Vec::new();
-        let mut is_kept = true;
         let mut max = SILENCE;
+        let mut is_kept = true;
         loop {
-            if frames.len() > MAX_KEPT_FRAMES * n_mels {
+            let start = frames.len();
+            if start > MAX_KEPT_FRAMES * n_mels {
                 is_kept = false;
                 frames = Vec::new();
+                while reader.read_max(&mut max)? {
+                    on_second(reader.n_samples() as f64 / SAMPLE_RATE as f64)?;
+                }
+                break;
             }
-            let start = frames.len();
             if reader.read(&mut frames)? == 0 {
                 break;
             }
             max = largest(&frames[start..], max);
-            if !is_kept {
-                frames.clear();
-            }
+            on_second(reader.n_samples() as f64 / SAMPLE_RATE as f64)?;
         }
         let mut stream = Self {
             audio: audio.clone(),
@@ -133,10 +139,17 @@ impl MelStream {
             let n_passed = (start - self.first_frame).min(self.frames.len() / self.n_mels);
             self.frames.drain(..n_passed * self.n_mels);
             self.first_frame += n_passed;
-            if self.first_frame + self.frames.len() / self.n_mels >= end {
+            let n_read = if self.first_frame < start {
+                // No more frames are there: those up to the start need no transform.
+                let n_skipped = reader.skip(start - self.first_frame)?;
+                self.first_frame += n_skipped;
+                n_skipped
+            } else if self.first_frame + self.frames.len() / self.n_mels < end {
+                reader.read(&mut self.frames)?
+            } else {
                 break;
-            }
-            if reader.read(&mut self.frames)? == 0 {
+            };
+            if n_read == 0 {
                 self.compare_passes();
                 break;
             }
@@ -180,6 +193,10 @@ mod tests {
             .collect()
     }
 
+    fn open(audio: &Audio) -> MelStream {
+        MelStream::open(audio, 80, &mut |_| Ok(())).unwrap()
+    }
+
     /// The reference's window: `pad_or_trim(mel[:, seek : seek + n_frames])` of the whole file's.
     fn expected(samples: &[f32], seek: usize, n_frames: usize) -> LogMel {
         let whole = log_mel_spectrogram(samples, 80, 480_000);
@@ -200,7 +217,7 @@ mod tests {
         ] {
             let samples = samples(n_samples);
             let audio = Audio::from_samples(samples.clone(), 16_000).unwrap();
-            let mut stream = MelStream::open(&audio, 80).unwrap();
+            let mut stream = open(&audio);
             assert_eq!(stream.content_frames(), n_samples / 160);
             let content_frames = stream.content_frames();
             for (seek, n_frames) in [
@@ -222,7 +239,7 @@ mod tests {
     fn a_file_too_long_to_keep_gives_the_same_windows() {
         let samples = samples((MAX_KEPT_FRAMES + 5000) * 160);
         let audio = Audio::from_samples(samples.clone(), 16_000).unwrap();
-        let mut stream = MelStream::open(&audio, 80).unwrap();
+        let mut stream = open(&audio);
         assert!(stream.reader.is_some(), "not kept");
         let silence_level = stream.silence_level().unwrap();
         // Forward, overlapping, far ahead, back, and beyond the end.

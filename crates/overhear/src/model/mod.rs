@@ -233,7 +233,7 @@ impl Model {
                 probability: 1.0,
             }]);
         }
-        let mut mel = MelStream::open(audio, self.dims().n_mels)?;
+        let mut mel = MelStream::open(audio, self.dims().n_mels, &mut |_| Ok(()))?;
         let mut state = self.new_state(1, 1);
         state.encode(0, &mel.window(0, N_FRAMES)?);
         let mut languages = detect_language(&mut *state, self.tokenizer(), 0)?;

@@ -22,7 +22,7 @@ pub(crate) fn detect_spoken_language(
             probability: 1.0,
         });
     }
-    let mut windows = Windows::open(model, audio, 1)?;
+    let mut windows = Windows::open(model, audio, 1, &mut |_| Ok(()))?;
     detect_in_file(model, options, &mut windows)
 }
 

@@ -31,6 +31,9 @@ use crate::{Audio, Error, Model, Result, TokenId};
 /// The caller's event function.
 pub(crate) type OnEvent<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
 
+/// Seconds of audio between two events of the pass that measures it.
+const MEASURING_S: f64 = 60.0;
+
 /// The audio, and the session that one window of it at a time is encoded in.
 struct Windows {
     mel: MelStream,
@@ -41,9 +44,14 @@ struct Windows {
 
 impl Windows {
     /// The windows of `audio`, and a session with up to `n_rows` rows of text over them.
-    fn open(model: &Model, audio: &Audio, n_rows: usize) -> Result<Self> {
+    fn open(
+        model: &Model,
+        audio: &Audio,
+        n_rows: usize,
+        on_second: &mut dyn FnMut(f64) -> Result<()>,
+    ) -> Result<Self> {
         Ok(Self {
-            mel: MelStream::open(audio, model.dims().n_mels)?,
+            mel: MelStream::open(audio, model.dims().n_mels, on_second)?,
             state: model.new_state(1, n_rows),
             encoded: None,
         })
@@ -97,7 +105,15 @@ pub(crate) fn transcribe(
 ) -> Result<Transcript> {
     let tokenizer = model.tokenizer();
     options.validate(tokenizer)?;
-    let mut windows = Windows::open(model, audio, options.n_rows())?;
+    let mut next_s = MEASURING_S;
+    let mut on_second = |position_s: f64| {
+        if position_s < next_s {
+            return Ok(());
+        }
+        next_s = position_s + MEASURING_S;
+        send(on_event, Event::Measuring { position_s })
+    };
+    let mut windows = Windows::open(model, audio, options.n_rows(), &mut on_second)?;
     send(
         on_event,
         Event::Duration {

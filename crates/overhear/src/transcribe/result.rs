@@ -113,6 +113,11 @@ pub enum Event<'a> {
         /// How likely it is.
         probability: f32,
     },
+    /// The audio is being measured, which comes before anything else: sent for every minute of it.
+    Measuring {
+        /// Seconds from the start of the file.
+        position_s: f64,
+    },
     /// The audio has been measured: sent once, before the first window.
     Duration {
         /// Length of the audio in seconds.
