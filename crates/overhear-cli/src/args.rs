@@ -3,7 +3,7 @@
 //! Names, values and defaults are openai/whisper's (`whisper/transcribe.py::cli`), so that its command lines
 //! work unchanged. Long names are shown in kebab case; [`crate::values`] adds the snake_case twins.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -15,14 +15,14 @@ use crate::values::{Optional, Verbosity, optional, verbosity, whisper_style};
 
 const EXAMPLES: &str = "\
 Examples:
-  overhear --model nano talk.flac                  all formats into this directory
+  overhear talk.flac                               all formats into this directory
   overhear --model ~/whisper-turbo -f srt -o out *.mp3
   overhear -f txt -o - --quiet - < talk.opus       text on standard output
 
 Every option also goes by its snake_case name (--output_dir), may be cut short where that leaves one, and counts as it
 is given last. A switch takes nothing, True or False (or yes, no, on, off, 1, 0).
-Exit codes: 0 all done, 1 some inputs failed, 2 usage, 3 model, 4 every input failed, 71 out of memory or threads,
-74 output not written, 129, 130 and 143 interrupted by SIGHUP, SIGINT and SIGTERM, 141 standard output closed.";
+Exit codes: 0 all done, 1 some inputs failed, 2 usage, 3 model, 4 every input failed, 69 model not
+downloaded for want of a network, 71 out of memory or threads, 74 output or cache not written, 129, 130 and 143 interrupted by SIGHUP, SIGINT and SIGTERM, 141 standard output closed.";
 
 /// What `-h` shows of the options that commands share, and says of them in half a line.
 const COMMON: &[(&str, &str)] = &[
@@ -40,7 +40,7 @@ const COMMON: &[(&str, &str)] = &[
         "Leave inputs alone whose outputs are there",
     ),
     ("quiet", "Show nothing but errors"),
-    ("model", "A folder, or a name as tiny, turbo or nano"),
+    ("model", "A folder, or a name as tiny.en or turbo"),
     ("compute-type", "auto, f32 (exact), f16, bf16 or int8"),
     ("threads", "0 takes what the machine gives"),
     ("task", "transcribe, or translate to English"),
@@ -60,7 +60,7 @@ audio, audio_filepath or path, sentence, and language or locale are understood, 
 the manifest. With --task translate the field \"translation\" is compared. A file is transcribed in
 --language, or else in the manifest's, or else in the one detected.
 
-  overhear eval --model nano crates/overhear/tests/fixtures/audio/manifest.jsonl
+  overhear eval --model tiny.en crates/overhear/tests/fixtures/audio/manifest.jsonl
   overhear eval --model turbo --json test.tsv > report.json";
 
 /// Transcribe audio files with Whisper models.
@@ -102,6 +102,9 @@ pub(crate) enum Command {
     Eval(Box<EvalArgs>),
     /// Describe a model and how it would run on this machine.
     Info(ModelArgs),
+    /// List, download, remove and verify models.
+    #[command(subcommand)]
+    Models(ModelsCommand),
     /// Measure how fast a model runs here, and how near to what is possible.
     Bench(BenchArgs),
     /// Print a completion script for a shell.
@@ -114,6 +117,32 @@ pub(crate) enum Command {
         /// The command.
         #[arg(value_name = "COMMAND")]
         command: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// List the models of this machine: name, size and folder, separated by tabs.
+    List,
+    /// Download a model, or what has changed of it, into the Hugging Face cache, and print its folder.
+    Pull {
+        /// turbo, ORG/NAME, ORG/NAME@REVISION, ...
+        model: String,
+    },
+    /// Remove a model from the Hugging Face cache, with all its revisions.
+    Rm {
+        /// turbo, ORG/NAME, ...
+        model: String,
+    },
+    /// Describe a model and how it would run on this machine.
+    Info {
+        /// A folder or a name.
+        model: OsString,
+    },
+    /// Compare a downloaded model with the hub's checksums.
+    Verify {
+        /// turbo, ORG/NAME, ORG/NAME@REVISION, ...
+        model: String,
     },
 }
 
@@ -232,7 +261,8 @@ pub(crate) struct AudioArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// The model: a folder, or a name to look for (tiny, large-v3, turbo, nano, org/name, ...).
+    /// The model: a folder, or a name (tiny, base.en, large-v3, turbo, distil-large-v3.5, ORG/NAME, ORG/NAME@REVISION, ...).
+    /// What is not on this machine is downloaded from the Hugging Face hub.
     #[arg(long, default_value = "turbo", value_name = "MODEL")]
     pub(crate) model: OsString,
     /// Where to look for the model first.
@@ -251,6 +281,20 @@ pub(crate) struct ModelArgs {
     /// Accepted for openai/whisper's sake; on a CPU it changes nothing.
     #[arg(long, default_value = "True", hide = true)]
     pub(crate) fp16: bool,
+}
+
+impl ModelArgs {
+    /// The model `name`, everything else by default.
+    pub(crate) fn named(name: &OsStr) -> Self {
+        Self {
+            model: name.to_owned(),
+            model_dir: None,
+            device: "cpu".to_owned(),
+            compute_type: "auto".to_owned(),
+            threads: Optional(Some(0)),
+            fp16: true,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,5 @@
-//! The model `nano` inside the binary (feature `bundled-model`), so that an installed `overhear` can be tried
-//! without a network. It is put into the data folder when it is first asked for.
+//! openai's tiny.en inside the binary (feature `bundled-model`), so that an installed `overhear` works without a
+//! network. It is put into the data folder when it is first asked for.
 
 use std::fs;
 use std::io;
@@ -9,19 +9,19 @@ use tempfile::TempDir;
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
-        &[$(($name, include_bytes!(concat!("../../../models/nano/", $name)))),*]
+        &[$(($name, include_bytes!(concat!("../../../models/tiny.en/", $name)))),*]
     };
 }
 
-/// A complete model folder with its card, in the smaller of the two forms that tokenizers have.
+/// A complete model folder with its card and licence.
 const FILES: &[(&str, &[u8])] = files![
+    "LICENSE",
     "README.md",
     "config.json",
     "generation_config.json",
-    "merges.txt",
     "model.safetensors",
     "preprocessor_config.json",
-    "vocab.json",
+    "tokenizer.json",
 ];
 
 /// Writes the model to a temporary folder, which is removed when it is dropped.
@@ -36,7 +36,7 @@ pub(crate) fn install(folder: &Path) -> io::Result<()> {
     let parent = folder.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent)?;
     let temporary = tempfile::Builder::new()
-        .prefix(".nano-")
+        .prefix(".tiny.en-")
         .tempdir_in(parent)?;
     write(temporary.path())?;
     let renamed = fs::rename(temporary.path(), folder);

@@ -18,7 +18,7 @@ pub(crate) fn run(args: &DetectArgs, interrupt: &Interrupt) -> Result<(), Failur
     let detection = detection_options(&args.detection)?;
     let audio_options = audio_options(&args.audio);
     let inputs = inputs::expand(&args.files, args.recursive);
-    let path = models::find(&args.model)?;
+    let path = models::find(&args.model, interrupt)?;
     let model = interrupt.run(move || Model::open(path, &options))??;
     let n_inputs = inputs.len();
     let mut n_failed = 0;

@@ -15,6 +15,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// The model was not found, does not fit, or is damaged: 3.
     Model(String),
+    /// A model could not be downloaded, as the hub was not reached: 69.
+    Network(String),
     /// One input could not be transcribed.
     Input(String),
     /// An output could not be written: 74.
@@ -46,6 +48,7 @@ impl Failure {
             Failure::Input(_) | Failure::Inputs { all: true } => 4,
             Failure::Inputs { all: false } => 1,
             Failure::System(_) => NO_RESOURCES,
+            Failure::Network(_) => 69,
             Failure::Output(_) => 74,
             Failure::StdoutClosed => 141,
             Failure::Interrupted { signal, .. } => 128 + signal,
@@ -57,6 +60,7 @@ impl Failure {
         match self {
             Failure::Usage(message)
             | Failure::Model(message)
+            | Failure::Network(message)
             | Failure::Input(message)
             | Failure::Output(message)
             | Failure::System(message) => say(message),
@@ -83,7 +87,8 @@ impl From<Error> for Failure {
         match error {
             Error::Model { .. } | Error::NotFinite { .. } => Failure::Model(message),
             Error::Option { .. } => Failure::Usage(message),
-            Error::Spool(_) => Failure::Output(message),
+            Error::Network { .. } => Failure::Network(message),
+            Error::Spool(_) | Error::Cache { .. } => Failure::Output(message),
             _ => Failure::Input(message),
         }
     }

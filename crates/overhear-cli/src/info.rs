@@ -13,7 +13,7 @@ use crate::options::model_options;
 /// Prints one `name: value` line per property.
 pub(crate) fn run(args: &ModelArgs, interrupt: &Interrupt) -> Result<(), Failure> {
     let options = model_options(args)?;
-    let path = models::find(args)?;
+    let path = models::find(args, interrupt)?;
     let opened = path.clone();
     let model = interrupt.run(move || Model::open(opened, &options))??;
     let dims = model.dims();

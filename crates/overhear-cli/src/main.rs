@@ -8,12 +8,14 @@ mod bench;
 mod bundled;
 mod detect;
 mod documents;
+mod download;
 mod eval;
 mod failure;
 mod info;
 mod inputs;
 mod interrupt;
 mod live;
+mod manage;
 mod models;
 mod naming;
 mod options;
@@ -66,6 +68,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Detect(args)) => detect::run(&args, &interrupt),
         Some(Command::Eval(args)) => eval::run(&args, &interrupt),
         Some(Command::Info(args)) => info::run(&args, &interrupt),
+        Some(Command::Models(command)) => manage::run(&command, &interrupt),
         Some(Command::Bench(args)) => bench::run(&args, &interrupt),
         Some(Command::Completions { shell }) => documents::completions(shell),
         Some(Command::Man { command }) => documents::manual(command.as_deref()),

@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::inputs::{self, Input};
 use crate::interrupt::{Interrupt, POLL, propagate, start};
 use crate::live::{Live, LiveOptions};
-use crate::models::{self, ModelFolder};
+use crate::models::{self, Located};
 use crate::naming::{Target, targets};
 use crate::options::{
     audio_options, caption_options, model_options, refuse_not_yet, transcribe_options, with_words,
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
         outputs::prepare(folder)?;
     }
     let mut run = Run {
-        model: ModelSlot::Found(models::find(&args.model)?, model_options),
+        model: ModelSlot::Located(models::locate(&args.model)?, model_options, args.quiet),
         options,
         audio_options: audio_options(&args.audio),
         formats,
@@ -137,9 +137,9 @@ fn jobs<'a>(inputs: &'a [Input], destination: &Destination, formats: &[Format]) 
         .collect()
 }
 
-/// The model is opened when the first input has turned out to be audio.
+/// The model is downloaded, if it must be, and opened when the first input has turned out to be audio.
 enum ModelSlot {
-    Found(ModelFolder, ModelOptions),
+    Located(Located, ModelOptions, bool),
     Opened(Model),
 }
 
@@ -227,10 +227,13 @@ impl Run<'_> {
 
     /// The model, opened on first use. An English-only one hears English, whatever language was asked for.
     fn model(&mut self) -> Result<Model, Failure> {
-        let (path, options) = match &self.model {
+        let (located, options, quiet) = match &self.model {
             ModelSlot::Opened(model) => return Ok(model.clone()),
-            ModelSlot::Found(path, options) => (path.clone(), options.clone()),
+            ModelSlot::Located(located, options, quiet) => {
+                (located.clone(), options.clone(), *quiet)
+            }
         };
+        let path = located.folder(self.interrupt, quiet)?;
         let model = self.interrupt.run(move || Model::open(path, &options))??;
         self.model = ModelSlot::Opened(model.clone());
         if !model.is_multilingual()

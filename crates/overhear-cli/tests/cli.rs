@@ -178,7 +178,7 @@ fn no_arguments_show_help() {
 fn a_model_that_is_not_there_or_no_model_is_exit_3() {
     let sandbox = Sandbox::new();
     let turbo = sandbox.run([clip(EN)]);
-    turbo.assert_one_line(3, "--model nano");
+    turbo.assert_one_line(3, "--model tiny.en");
     assert!(
         turbo
             .stderr
@@ -490,7 +490,7 @@ fn version_names_kernels_and_features() {
 
 #[cfg(feature = "bundled-model")]
 #[test]
-fn an_installed_binary_brings_its_own_nano() {
+fn an_installed_binary_brings_its_own_tiny_en() {
     let sandbox = Sandbox::new();
     let installed = sandbox.path("bin/overhear");
     fs::create_dir(sandbox.path("bin")).unwrap();
@@ -501,8 +501,8 @@ fn an_installed_binary_brings_its_own_nano() {
         common::run(command)
     };
     run("tiny").assert_one_line(3, "not found");
-    run("nano").assert(0);
-    let folder = sandbox.path("home/.local/share/overhear/models/nano");
+    run("tiny.en").assert(0);
+    let folder = sandbox.path("home/.local/share/overhear/models/tiny.en");
     let written = folder
         .join("config.json")
         .metadata()
@@ -514,7 +514,7 @@ fn an_installed_binary_brings_its_own_nano() {
         1,
         "no temporary folder stays"
     );
-    run("nano").assert(0);
+    run("tiny.en").assert(0);
     assert_eq!(
         folder
             .join("config.json")

@@ -44,6 +44,22 @@ pub enum Error {
         /// What was computed, and where.
         what: String,
     },
+    /// A model's hub could not be reached, or the connection failed again and again.
+    #[error("cannot download {name}: {reason}")]
+    Network {
+        /// The model, as on the hub.
+        name: String,
+        /// What failed, and where.
+        reason: String,
+    },
+    /// A downloaded file could not be put into the cache.
+    #[error("cannot write {}: {source}", path.display())]
+    Cache {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// An option has a value that cannot be used.
     #[error("{name}: {reason}")]
     Option {

@@ -23,6 +23,8 @@ mod decode;
 mod error;
 mod excerpt;
 mod file;
+#[cfg(feature = "download")]
+pub mod hub;
 mod json;
 mod limits;
 mod mel;

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &EvalArgs, interrupt: &Interrupt) -> Result<(), Failure>
     let options = transcribe_options(&args.decoding)?;
     let model_options = model_options(&args.model)?;
     let entries = manifest::read(&args.manifest)?;
-    let path = models::find(&args.model)?;
+    let path = models::find(&args.model, interrupt)?;
     let evaluation = Evaluation {
         model: interrupt.run(move || Model::open(path, &model_options))??,
         options,

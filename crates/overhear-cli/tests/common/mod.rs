@@ -119,6 +119,7 @@ impl Sandbox {
         }
         command
             .env("HOME", self.path("home"))
+            .env("HF_HUB_OFFLINE", "1")
             .env("OVERHEAR_MODELS", model().parent().unwrap())
             .envs(variables.iter().copied())
             .stdin(Stdio::null())

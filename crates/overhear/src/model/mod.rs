@@ -3,6 +3,7 @@
 mod config;
 mod dims;
 mod elements;
+pub mod find;
 mod foreign;
 mod generation;
 mod load;

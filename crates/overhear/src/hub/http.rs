@@ -1,0 +1,212 @@
+//! Requests to the hub: who gets the token, what a status means, and what is worth another try.
+
+use std::time::Duration;
+
+use ureq::http::{HeaderMap, Response, Uri};
+use ureq::{Agent, Body};
+
+/// The most hops from the hub to where a file lies.
+const MAX_REDIRECTS: usize = 10;
+
+/// A connection that gives nothing for so long is taken for dead.
+const STALLED: Duration = Duration::from_secs(30);
+
+/// Why a request gave nothing to use.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Never reached: no route, no such host, refused.
+    Unreachable(String),
+    /// Worth another try, after so long if the server says so.
+    Passing(String, Option<Duration>),
+    /// The server's answer: status, and the hub's `X-Error-Code`.
+    Refused(u16, String),
+    /// Not worth another try.
+    Final(String),
+}
+
+/// A client of one hub.
+#[derive(Debug)]
+pub(super) struct Client {
+    agent: Agent,
+    /// `https://huggingface.co`, or the mirror instead of it.
+    pub(super) endpoint: String,
+    pub(super) token: Option<String>,
+}
+
+impl Client {
+    pub(super) fn new(endpoint: &str, token: Option<String>) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_connect(Some(Duration::from_secs(15)))
+            .timeout_recv_response(Some(STALLED))
+            .timeout_per_read(Some(STALLED))
+            .user_agent(concat!("overhear/", env!("CARGO_PKG_VERSION")))
+            // Lengths and ranges are those of the file itself.
+            .accept_encoding("identity");
+        Self {
+            agent: config.build().new_agent(),
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            token,
+        }
+    }
+
+    /// The headers that the hub answers about a file with: its own, and not those of the host it redirects to.
+    pub(super) fn head(&self, address: &str) -> Result<HeaderMap, Failure> {
+        let (response, _) = self.follow(address, Method::Head, None)?;
+        Ok(response.headers().clone())
+    }
+
+    /// The body at `address` from byte `offset` on, and the byte where it really begins: 0 where ranges are not known.
+    pub(super) fn get(&self, address: &str, offset: u64) -> Result<(Body, u64), Failure> {
+        let range = (offset > 0).then(|| format!("bytes={offset}-"));
+        let (response, _) = self.follow(address, Method::Get, range.as_deref())?;
+        let begins = match response.status().as_u16() {
+            206 => range_start(response.headers()).unwrap_or(offset),
+            _ => 0,
+        };
+        Ok((response.into_body(), begins))
+    }
+
+    /// Asks, and goes where the answer sends; [`Method::Head`] only within the host, as the headers wanted are the hub's.
+    fn follow(
+        &self,
+        address: &str,
+        method: Method,
+        range: Option<&str>,
+    ) -> Result<(Response<Body>, Uri), Failure> {
+        let parse = |address: &str| {
+            let uri = address.parse::<Uri>();
+            uri.map_err(|error| Failure::Final(format!("bad address {address}: {error}")))
+        };
+        let first = parse(address)?;
+        let mut uri = first.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let is_hub = origin(&uri) == origin(&first);
+            let response = self.ask(&uri, method, range, is_hub)?;
+            let status = response.status();
+            if !status.is_redirection() {
+                return match status.as_u16() {
+                    200 | 206 => Ok((response, uri)),
+                    code => Err(refusal(code, &response, &uri)),
+                };
+            }
+            let location = header(response.headers(), "location")
+                .ok_or_else(|| Failure::Final(format!("{uri} redirects to nowhere")))?;
+            let next = match location.strip_prefix('/') {
+                Some(path) if !path.starts_with('/') => {
+                    let (scheme, authority) = origin(&uri);
+                    parse(&format!("{scheme}://{authority}/{path}"))?
+                }
+                _ => parse(location)?,
+            };
+            if matches!(method, Method::Head) && origin(&next) != origin(&first) {
+                return Ok((response, uri));
+            }
+            if origin(&uri).0 == "https" && origin(&next).0 != "https" {
+                return Err(Failure::Final(format!(
+                    "{} redirects from https to {}",
+                    origin(&uri).1,
+                    origin(&next).0
+                )));
+            }
+            uri = next;
+        }
+        Err(Failure::Final(format!(
+            "{} redirects more than {MAX_REDIRECTS} times",
+            origin(&first).1
+        )))
+    }
+
+    fn ask(
+        &self,
+        uri: &Uri,
+        method: Method,
+        range: Option<&str>,
+        is_hub: bool,
+    ) -> Result<Response<Body>, Failure> {
+        let mut request = match method {
+            Method::Head => self.agent.head(uri),
+            Method::Get => self.agent.get(uri),
+        };
+        if let Some(token) = self.token.as_ref().filter(|_| is_hub) {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some(range) = range {
+            request = request.header("range", range);
+        }
+        request.call().map_err(|error| {
+            let (_, host) = origin(uri);
+            let message = format!("{host}: {error}");
+            match error {
+                ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => {
+                    Failure::Unreachable(message)
+                }
+                ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+                    Failure::Unreachable(message)
+                }
+                ureq::Error::Io(ref io) if is_unreachable(io.kind()) => {
+                    Failure::Unreachable(message)
+                }
+                ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::Protocol(_) => {
+                    Failure::Passing(message, None)
+                }
+                _ => Failure::Final(message),
+            }
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Method {
+    Head,
+    Get,
+}
+
+fn is_unreachable(kind: std::io::ErrorKind) -> bool {
+    use std::io::ErrorKind::{
+        ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable, NotFound,
+    };
+    matches!(
+        kind,
+        ConnectionRefused | HostUnreachable | NetworkDown | NetworkUnreachable | NotFound
+    )
+}
+
+fn refusal(code: u16, response: &Response<Body>, uri: &Uri) -> Failure {
+    let headers = response.headers();
+    match code {
+        408 | 429 | 500..=599 => {
+            let wait = header(headers, "retry-after").and_then(|value| value.parse().ok());
+            Failure::Passing(
+                format!("{} answers {}", origin(uri).1, response.status()),
+                wait.map(Duration::from_secs),
+            )
+        }
+        _ => Failure::Refused(
+            code,
+            header(headers, "x-error-code")
+                .unwrap_or_default()
+                .to_owned(),
+        ),
+    }
+}
+
+/// Scheme, and host with its port.
+fn origin(uri: &Uri) -> (&str, &str) {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    (uri.scheme_str().unwrap_or("http"), host)
+}
+
+/// A header's value, if it is text.
+pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The first byte of `Content-Range: bytes 100-199/200`.
+fn range_start(headers: &HeaderMap) -> Option<u64> {
+    let range = header(headers, "content-range")?.strip_prefix("bytes ")?;
+    range.split('-').next()?.trim().parse().ok()
+}
