@@ -23,7 +23,10 @@ default:
     @just --list
 
 # Everything a change must pass.
-check: fmt clippy typos deny doc nextest
+check: lint nextest
+
+# What needs no test to run.
+lint: fmt clippy typos deny doc
 
 # Formatting.
 fmt:

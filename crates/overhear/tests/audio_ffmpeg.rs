@@ -241,15 +241,17 @@ fn ffmpeg_decodes_what_is_not_built_in() {
     }
     let mut options = AudioOptions::default();
     options.ffmpeg = Ffmpeg::Auto;
-    for (file, what, like) in [
-        ("odd/ac3.ac3", "AC-3", "odd/flac16k.flac"),
-        ("odd/ac3.mkv", "AC-3", "odd/flac16k.flac"),
-        ("odd/wma.wma", "WMA/WMV (ASF)", "odd/flac16k.flac"),
-        ("odd/speex.ogg", "Speex", "odd/flac16k.flac"),
+    for (file, what, like, least) in [
+        ("odd/ac3.ac3", "AC-3", "odd/flac16k.flac", 0.9),
+        ("odd/ac3.mkv", "AC-3", "odd/flac16k.flac", 0.9),
+        ("odd/wma.wma", "WMA/WMV (ASF)", "odd/flac16k.flac", 0.9),
+        // Speex models the voice and keeps the waveform loosely.
+        ("odd/speex.ogg", "Speex", "odd/flac16k.flac", 0.7),
         (
             "odd/aac_51.m4a",
             "AAC other than AAC-LC",
             "odd/opus_51.flac",
+            0.8,
         ),
     ] {
         let (expected, _) = decode(&Audio::open(fixture(like)).unwrap()).unwrap();
@@ -270,7 +272,7 @@ fn ffmpeg_decodes_what_is_not_built_in() {
                 samples.len()
             );
             assert!(
-                correlation > 0.8 && warnings.is_empty(),
+                correlation > least && warnings.is_empty(),
                 "{file}: {correlation}"
             );
         }

@@ -116,12 +116,20 @@ impl Stream {
     }
 
     fn new(page: &Page, kind: Kind, n_headers_left: usize, headers: &[u8]) -> Self {
+        let mut headers = headers.to_vec();
+        // Vorbis I, 4.2.2: the header's last byte holds the framing bit; what else is in a damaged one says nothing.
+        if kind == Kind::Vorbis
+            && !page.good
+            && let Some(framing) = headers.last_mut()
+        {
+            *framing = 1;
+        }
         Self {
             serial: page.good.then_some(page.serial),
             kind,
             is_doubtful: !page.good,
             sequence: page.sequence,
-            headers: headers.to_vec(),
+            headers,
             n_headers_left,
             codec: None,
             partial: Vec::new(),
