@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_spells_a_boolean_is_the_switchs_value_never_a_file() {
+    fn a_word_that_spells_a_boolean_is_the_value_of_a_switch_and_never_a_file() {
         for (word, expected) in [
             ("true", true),
             ("Yes", true),

@@ -74,7 +74,9 @@ fn decode_together(state: &mut dyn State, tasks: &[DecodingTask<'_>]) -> Vec<Dec
         let mut source: Vec<usize> = (0..first_row).collect();
         for (window, n) in &mut asked {
             let (its, others) = logits.split_at_mut(*n * n_vocab);
-            window.update(its, &mut source).unwrap();
+            window
+                .update(its, &mut source)
+                .expect("logits that are numbers");
             logits = others;
         }
         state.rearrange(&source);
