@@ -586,9 +586,6 @@ fn the_librarys_warnings_reach_the_terminal_once_unless_it_is_to_be_quiet() {
     assert_eq!(quiet.stderr, "");
     let detected = sandbox.run(["detect".into(), "--model".into(), "odd".into(), clip(EN)]);
     detected.assert(0);
-    assert!(
-        detected.stderr.starts_with(odd_heads),
-        "{}",
-        detected.stderr
-    );
+    // Alignment heads matter for words alone.
+    assert!(!detected.stderr.contains("heads"), "{}", detected.stderr);
 }

@@ -21,7 +21,7 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
         ("config.json", text(r#"{"model_type": "whisper"}"#)),
         ("generation_config.json", text("{}")),
         ("tokenizer.json", text(r#"{"a": 1}"#)),
-        ("vocab.json", text("{}")),
+        ("vocab.json", text(r#"{"b": 2}"#)),
         ("model.safetensors", weights()),
         ("model.fp32-00001-of-00002.safetensors", weights()),
         ("pytorch_model.bin", weights()),

@@ -146,9 +146,7 @@ impl Client {
                 ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
                     Failure::Unreachable(message)
                 }
-                ureq::Error::Io(ref io) if is_unreachable(io.kind()) => {
-                    Failure::Unreachable(message)
-                }
+                ureq::Error::Io(ref io) if is_unreachable(io) => Failure::Unreachable(message),
                 ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::Protocol(_) => {
                     Failure::Passing(message, None)
                 }
@@ -164,14 +162,16 @@ enum Method {
     Get,
 }
 
-fn is_unreachable(kind: std::io::ErrorKind) -> bool {
+fn is_unreachable(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{
         ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable, NotFound,
     };
-    matches!(
-        kind,
-        ConnectionRefused | HostUnreachable | NetworkDown | NetworkUnreachable | NotFound
-    )
+    // A name that is not resolved has no kind of its own in the standard library, only this text.
+    error.to_string().contains("failed to lookup address")
+        || matches!(
+            error.kind(),
+            ConnectionRefused | HostUnreachable | NetworkDown | NetworkUnreachable | NotFound
+        )
 }
 
 fn refusal(code: u16, response: &Response<Body>, uri: &Uri) -> Failure {
