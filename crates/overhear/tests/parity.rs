@@ -22,6 +22,8 @@ const AUDIO_FEATURES: f32 = 1e-3;
 const LOGITS: f32 = 2e-3;
 /// Log-probabilities, probabilities and ratios, given to 6 digits in the goldens.
 const STATISTIC: f64 = 1e-3;
+/// Seconds, given to 6 digits in the goldens.
+const TIME: f64 = 1e-6;
 /// Samples of a window.
 const N_SAMPLES: usize = 480_000;
 
@@ -197,7 +199,10 @@ fn files_transcribe_to_the_same_segments(suite: &Suite) {
         for (name, expected) in golden.json["transcribe"].as_object().unwrap() {
             let options = transcribe_options(expected);
             let found = suite.model.transcribe(&golden.audio(), &options).unwrap();
-            same_transcript(&found, expected, &format!("{} {name}", golden.name));
+            // Segments of words begin and end with them.
+            let is_by_words = expected["options"]["word_timestamps"] == true;
+            let time = if is_by_words { suite.word_time } else { TIME };
+            same_transcript(&found, expected, time, &format!("{} {name}", golden.name));
             n_tested += 1;
         }
     }
@@ -285,10 +290,15 @@ fn same_decoding(found: &DecodingResult, expected: &Value, name: &str) {
     same_statistic(found.compression_ratio, expected, "compression_ratio", name);
 }
 
-fn same_transcript(found: &Transcript, expected: &Value, name: &str) {
+fn same_transcript(found: &Transcript, expected: &Value, time: f64, name: &str) {
     let segments = expected["segments"].as_array().unwrap();
     for (found, expected) in found.segments.iter().zip(segments) {
-        same_segment(found, expected, &format!("{name} segment {}", found.id));
+        same_segment(
+            found,
+            expected,
+            time,
+            &format!("{name} segment {}", found.id),
+        );
     }
     assert_eq!(found.segments.len(), segments.len(), "{name}: segments");
     assert_eq!(
@@ -303,7 +313,7 @@ fn same_transcript(found: &Transcript, expected: &Value, name: &str) {
     );
 }
 
-fn same_segment(found: &Segment, expected: &Value, name: &str) {
+fn same_segment(found: &Segment, expected: &Value, time: f64, name: &str) {
     assert_eq!(
         found.tokens,
         common::tokens(&expected["tokens"]),
@@ -324,14 +334,13 @@ fn same_segment(found: &Segment, expected: &Value, name: &str) {
         expected["seek"].as_u64().unwrap(),
         "{name}: seek"
     );
-    // Goldens are rounded to 6 digits.
     assert!(
-        (found.start - expected["start"].as_f64().unwrap()).abs() < 1e-6,
+        (found.start - expected["start"].as_f64().unwrap()).abs() < time,
         "{name}: start {}",
         found.start
     );
     assert!(
-        (found.end - expected["end"].as_f64().unwrap()).abs() < 1e-6,
+        (found.end - expected["end"].as_f64().unwrap()).abs() < time,
         "{name}: end {}",
         found.end
     );
@@ -348,19 +357,19 @@ fn same_segment(found: &Segment, expected: &Value, name: &str) {
         expected["words"].is_array(),
         "{name}: words"
     );
-    same_words(found, expected, name);
+    same_words(found, expected, time, name);
 }
 
 /// The same words at the same times. All the times of all goldens are equal, not only 99 % of them: the path through
 /// the attention matrix is discrete, so that small errors change nothing, until somewhere they change it by a step.
-fn same_words(found: &Segment, expected: &Value, name: &str) {
+fn same_words(found: &Segment, expected: &Value, time: f64, name: &str) {
     let no_words = Vec::new();
     let found = found.words.as_deref().unwrap_or_default();
     let expected = expected["words"].as_array().unwrap_or(&no_words);
     assert_eq!(found.len(), expected.len(), "{name}: words");
     for (found, expected) in found.iter().zip(expected) {
         assert_eq!(found.word, expected["word"].as_str().unwrap(), "{name}");
-        let is_at = |found: f64, key: &str| (found - expected[key].as_f64().unwrap()).abs() < 1e-6;
+        let is_at = |found: f64, key: &str| (found - expected[key].as_f64().unwrap()).abs() < time;
         assert!(
             is_at(found.start, "start") && is_at(found.end, "end"),
             "{name}: {found:?}, expected {expected}"
