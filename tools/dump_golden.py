@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from whisper.tokenizer import get_tokenizer
 
 ap = argparse.ArgumentParser(); ap.add_argument("model"); ap.add_argument("audio"); ap.add_argument("out"); ap.add_argument("--tensors", default=""); ap.add_argument("--only", default="")
-ap.add_argument("--threads", type=int, default=2); ap.add_argument("--quick", action="store_true", help="greedy and transcribe only, in compact JSON")
+ap.add_argument("--threads", type=int, default=2); ap.add_argument("--quick", action="store_true", help="greedy and transcribe only (with --heads: beams, prompt and fallback too), in compact JSON")
 ap.add_argument("--heads", default="", help="the published model whose alignment heads to use (base, tiny.en, ...): a file has none, and whisper then takes the last half of the layers")
 A = ap.parse_args(); torch.set_num_threads(A.threads)
 m = whisper.load_model(A.model, device="cpu"); os.makedirs(A.out, exist_ok=True)
@@ -36,6 +36,16 @@ def margins(tokens, mel, prompt):
     t = l[len(prompt) - 1:].topk(2, dim=-1).values
     return float((t[:, 0] - t[:, 1]).min())
 
+TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+class Sampled(Exception): pass
+
+class Zero:
+    """Temperature 0, to which no other may follow: where it holds, the fallback samples nothing, and its result does not hang on torch's random numbers."""
+    def __iter__(self):
+        yield 0.0
+        raise Sampled
+
 for line in open(f"{A.audio}/manifest.jsonl"):
     j = json.loads(line); name = j["file"].rsplit(".", 1)[0].replace("/", "__")
     if A.only and not name.startswith(tuple(A.only.split(","))): continue
@@ -50,6 +60,9 @@ for line in open(f"{A.audio}/manifest.jsonl"):
     dec = out["decode"] = {}
     def run(key, **kw): dec[key] = dict(options=kw, **decoding(whisper.decode(m, feats[0], whisper.DecodingOptions(**base, **kw))))
     run("greedy"); run("greedy_without_timestamps", without_timestamps=True)
+    if A.quick and A.heads:
+        run("beam5", beam_size=5); run("prompt", prompt="The meeting is on Monday.")
+        if lang != "en": run("translate", task="translate")
     if not A.quick:
         for b in (1, 2, 5): run(f"beam{b}", beam_size=b)
         run("beam5_without_timestamps", beam_size=5, without_timestamps=True); run("beam2_patience2", beam_size=2, patience=2.0)
@@ -63,9 +76,9 @@ for line in open(f"{A.audio}/manifest.jsonl"):
     go("default_greedy", temperature=0.0)
     go("words", temperature=0.0, language=lang, word_timestamps=True)
     if A.heads:
-        # Where temperature 0 holds, the fallback samples nothing, and its result does not hang on torch's random numbers.
-        temperatures = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0); go("fallback", temperature=temperatures, beam_size=5, best_of=5)
-        if any(segment["temperature"] for segment in tr["fallback"]["segments"]): del tr["fallback"]
+        try: go("fallback", temperature=Zero(), beam_size=5, best_of=5)
+        except Sampled: pass
+        else: tr["fallback"]["options"]["temperature"] = TEMPERATURES
     if not A.quick:
         go("beam5", temperature=0.0, language=lang, beam_size=5)
         go("unconditioned", temperature=0.0, language=lang, condition_on_previous_text=False)
