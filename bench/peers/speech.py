@@ -4,11 +4,13 @@
 usage: speech.py join CLIPS_FOLDER SECONDS OUT.wav        joins the English clips of CLIPS_FOLDER/manifest.jsonl
        speech.py convert CHECKPOINT OUT_FOLDER            the checkpoint for every peer (CHECKPOINT/ct2: CTranslate2's)
        speech.py run --models FOLDER... --converted FOLDER... --audio FILE... [--rounds N] [--modes greedy,default]
+       speech.py chart RUN.json MODEL AUDIO MODE OUT.svg
 
 Every engine transcribes the file in a process of its own, with its own loop over windows, and all take turns. The modes are
 `greedy` (temperature 0, timestamps, no fallback) and `default` (beams 5, best of 5, temperatures 0 to 1: openai/whisper's command
 line; OpenVINO GenAI has no fallback). Seconds are those of the transcription; overhear's include starting the program and loading
-the model, the peers' do not. The word error rate is that of openai/whisper's English normaliser.
+the model, the peers' do not. The word error rate is that of openai/whisper's English normaliser. An engine that takes longer than
+`--slow-s` takes part in the first `--slow-rounds` rounds only; the table tells how many runs a median has.
 """
 import argparse, json, os, random, statistics, subprocess, sys, time
 from pathlib import Path
@@ -192,6 +194,8 @@ def run(a):
                 times, texts = {}, {}
                 for i in range(a.rounds):
                     for engine in engines:
+                        if i >= a.slow_rounds and times.get(engine.name, [0])[0] > a.slow_s:
+                            continue
                         answer = {"error": engine.error} if engine.error else engine.transcribe(audio, mode)
                         engine.error = answer.get("error")
                         if not engine.error:
@@ -216,7 +220,7 @@ def run(a):
 
 
 def table(rows):
-    """A line an engine, a column a model, file and mode: times real time, and the word error rate."""
+    """A line an engine, a column a model, file and mode: times real time, the word error rate, and the number of runs."""
     columns = list(dict.fromkeys((row["model"], row["audio"], row["mode"]) for row in rows))
     lines = ["| engine | " + " | ".join(f"{model}, {audio}, {mode}" for model, audio, mode in columns) + " |",
              "|---|" + "--:|" * len(columns)]
@@ -225,9 +229,26 @@ def table(rows):
         for column in columns:
             found = [r for r in rows if r["engine"] == engine and (r["model"], r["audio"], r["mode"]) == column]
             row = found[0] if found else {}
-            cells.append(f"{row['speed']:.1f} x, {100 * row['wer']:.1f} %" if "speed" in row else row.get("error", "–"))
+            n_runs = f" ({len(row['seconds'])})" if "speed" in row else ""
+            cells.append(f"{row['speed']:.1f} x, {100 * row['wer']:.1f} %{n_runs}" if "speed" in row else row.get("error", "–"))
         lines.append(f"| {engine} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def chart(rows, model, audio, mode):
+    """Bars of how many times faster than real time each engine was, the fastest first."""
+    rows = [row for row in rows if (row["model"], row["audio"], row["mode"]) == (model, audio, mode) and "speed" in row]
+    rows.sort(key=lambda row: -row["speed"])
+    text = lambda x, y, more, words: f'<text x="{x}" y="{y}"{more}>{words}</text>'
+    body, y = [], 36
+    for row in rows:
+        width, color = 330 * row["speed"] / rows[0]["speed"], "#c2410c" if row["engine"].startswith("overhear") else "#64748b"
+        body += [text(200, y + 14, ' text-anchor="end"', row["engine"]), f'<rect x="210" y="{y + 2}" width="{width:.1f}" height="15" fill="{color}"/>',
+                 text(round(216 + width, 1), y + 14, "", f"{row['speed']:.0f} x, {100 * row['wer']:.1f} % of words wrong")]
+        y += 22
+    title = f"{model}, {rows[0]['audio_s'] / 60:.0f} minutes of speech, {mode}: times faster than real time, two cores"
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{y + 6}" font-family="sans-serif" font-size="12">'
+            f'<rect width="760" height="{y + 6}" fill="white"/>' + text(10, 22, ' font-size="14"', title) + "".join(body) + "</svg>\n")
 
 
 def main():
@@ -237,6 +258,8 @@ def main():
         return join(sys.argv[2], float(sys.argv[3]), sys.argv[4])
     if sys.argv[1] == "convert":
         return convert(*sys.argv[2:])
+    if sys.argv[1] == "chart":
+        return Path(sys.argv[6]).write_text(chart(json.loads(Path(sys.argv[2]).read_text()), *sys.argv[3:6])) and None
     words = lambda text: text.split(",")
     parser = argparse.ArgumentParser()
     parser.add_argument("command", choices=["run"])
@@ -248,6 +271,8 @@ def main():
     parser.add_argument("--compute-types", type=words, default=["int8", "auto", "f32"])
     parser.add_argument("--overhear", default=str(HERE.parent.parent / "target/release/overhear"))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--slow-s", type=float, default=60.0)
+    parser.add_argument("--slow-rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", default="speech")
     run(parser.parse_args())
