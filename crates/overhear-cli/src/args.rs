@@ -271,7 +271,7 @@ pub(crate) struct ModelArgs {
     /// Where to compute: cpu.
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     pub(crate) device: String,
-    /// Arithmetic: auto (bf16 where the processor has it, else f32), f32 (exact), f16 (f32 on rounded weights), bf16,
+    /// Arithmetic: auto (bf16 where the processor has it, else f16), f32 (exact), f16 (f32 on rounded weights), bf16,
     /// int8, int8_float32 (f32, the decoder's weights in bytes) or int8_bfloat16 (likewise, the encoder in bf16).
     #[arg(long, default_value = "auto", value_name = "TYPE")]
     pub(crate) compute_type: String,

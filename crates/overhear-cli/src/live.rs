@@ -31,6 +31,8 @@ pub(crate) struct LiveOptions {
 /// Shows one run of the command, file by file.
 pub(crate) struct Live {
     options: LiveOptions,
+    /// The arithmetic in use, by `ComputeType::name`; empty before the model is open.
+    compute_type: &'static str,
     bar: ProgressBar,
     started: Instant,
     /// Why nothing is shown on standard output any more.
@@ -43,14 +45,16 @@ impl Live {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         Self {
             options,
+            compute_type: "",
             bar,
             started: Instant::now(),
             stdout_failure: None,
         }
     }
 
-    /// A file begins.
-    pub(crate) fn begin(&mut self, name: &str) {
+    /// A file begins, computed in `compute_type`.
+    pub(crate) fn begin(&mut self, name: &str, compute_type: &'static str) {
+        self.compute_type = compute_type;
         self.started = Instant::now();
         if self.options.segments && self.options.headers {
             self.print(&format!("==> {} <==", printable(name)));
@@ -100,7 +104,7 @@ impl Live {
         self.bar
             .set_position(u64::try_from(position.as_millis()).unwrap_or(u64::MAX));
         let speed = position_s / self.started.elapsed().as_secs_f64().max(1e-3);
-        self.bar.set_message(format!("{speed:.1}x real time"));
+        self.bar.set_message(format!("{speed:.1}x real time, {}", self.compute_type));
     }
 
     /// Keeps the clock of the progress bar going.

@@ -182,7 +182,7 @@ impl Run<'_> {
             ));
         }
         let model = self.model()?;
-        self.live.begin(&name);
+        self.live.begin(&name, model.compute_type());
         let transcribed = self.transcribe(&model, audio);
         self.live.end();
         let (transcript, interrupted) = transcribed?;

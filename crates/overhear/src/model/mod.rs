@@ -20,7 +20,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use overhear_kernels::{Dtype, ISA_VARIABLE, Kernels, Packing, Pool};
+use overhear_kernels::{Dtype, ISA_VARIABLE, Isa, Kernels, Packing, Pool};
 
 pub use dims::ModelDimensions;
 pub(crate) use generation::GenerationConfig;
@@ -41,7 +41,9 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ComputeType {
-    /// [`ComputeType::Bf16`] where the machine computes it natively, else [`ComputeType::F32`].
+    /// The fastest type whose words are f32's nearly everywhere (PERFORMANCE.md, *What rounding costs*):
+    /// [`ComputeType::Bf16`] where the machine computes it natively, else [`ComputeType::F16`], or [`ComputeType::F32`] on
+    /// a machine without vectors, where halves are converted slowly.
     #[default]
     Auto,
     /// Single precision: the exact one.
@@ -111,6 +113,7 @@ impl ComputeType {
             Self::Auto if is_even && kernels.is_native(Packing::Bf16) => {
                 Ok((Self::Bf16, Format::BF16))
             }
+            Self::Auto if kernels.isa() != Isa::Scalar => Ok((Self::F16, Format::F16)),
             Self::Auto | Self::F32 => Ok((Self::F32, Format::F32)),
             Self::F16 => Ok((self, Format::F16)),
             Self::Int8Float32 => Ok((self, Format::INT8_FLOAT32)),
