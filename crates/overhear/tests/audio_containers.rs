@@ -505,6 +505,90 @@ fn tags_and_padding_behind_compressed_caf_are_no_damage() {
     }
 }
 
+/// A file in which each of six channels sounds alone for `n` frames, and what is then heard of each.
+fn shares(n_frames: usize, file: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Vec<f32> {
+    let mut data = Vec::new();
+    for speaking in 0..6 {
+        for _ in 0..n_frames {
+            for channel in 0..6 {
+                data.extend(s16(if channel == speaking { 64 } else { 0 }));
+            }
+        }
+    }
+    let (decoded, warnings) = decode_bytes(file(data)).unwrap();
+    assert_eq!((decoded.len(), warnings), (6 * n_frames, vec![]));
+    let speaking = decoded.chunks(n_frames);
+    speaking
+        .map(|samples| samples[n_frames / 2] / 0.5)
+        .collect()
+}
+
+/// What ffmpeg 5.1 makes of files that it wrote itself with these layouts (`-channel_layout L`, then `-ac 1`).
+#[test]
+fn channels_of_core_audio_are_mixed_by_their_places() {
+    const SURROUND: [f32; 6] = [0.2071, 0.2071, 0.2929, 0.0, 0.1464, 0.1464];
+    const MEAN: [f32; 6] = [1.0 / 6.0; 6];
+    // A tag, a mask, and a tag for five channels.
+    let layouts = [
+        (words(&[121 << 16 | 6, 0, 0]), SURROUND),
+        (words(&[1 << 16, 0x3F, 0]), SURROUND),
+        (words(&[117 << 16 | 5, 0, 0]), MEAN),
+        (vec![], MEAN),
+    ];
+    for (layout, expected) in layouts {
+        let in_caf = |data: Vec<u8>| {
+            let mut file = b"caff\0\x01\0\0desc".to_vec();
+            file.extend(32_i64.to_be_bytes());
+            file.extend(16_000_f64.to_be_bytes());
+            file.extend(b"lpcm");
+            file.extend(words(&[0, 12, 1, 6, 16]));
+            for (name, body) in [
+                (b"chan", &layout),
+                (b"data", &[&[0; 4], &data[..]].concat()),
+            ] {
+                file.extend(name);
+                file.extend((body.len() as i64).to_be_bytes());
+                file.extend(body);
+            }
+            file
+        };
+        let in_aiff = |data: Vec<u8>| {
+            let mut comm = vec![0, 6, 0, 0, 0, 0, 0, 16];
+            comm.extend(b"\x40\x0C\xFA\0\0\0\0\0\0\0");
+            let sound = [&[0; 8], &data[..]].concat();
+            let chunks = [
+                mp4_chunk(b"CHAN", &layout),
+                mp4_chunk(b"COMM", &comm),
+                mp4_chunk(b"SSND", &sound),
+            ];
+            [b"FORM\0\0\0\0AIFF".to_vec(), chunks.concat()].concat()
+        };
+        let in_quicktime = |data: Vec<u8>| {
+            let chan = mp4_box(b"chan", &[&[0; 4], &layout]);
+            Mov {
+                version: 1,
+                boxes: chan,
+                ..Mov::new(b"twos", 6, 16, data)
+            }
+            .bytes()
+        };
+        let heard = [
+            shares(1_000, in_caf),
+            shares(1_000, in_aiff),
+            shares(1_000, in_quicktime),
+        ];
+        for (heard, container) in heard.iter().zip(["CAF", "AIFF", "QuickTime"]) {
+            for (share, expected) in heard.iter().zip(expected) {
+                // Four digits were noted.
+                assert!(
+                    (share - expected).abs() < 1e-4,
+                    "{container} {layout:?}: {heard:?}"
+                );
+            }
+        }
+    }
+}
+
 /// An AIFF-C file at 16 kHz, its samples behind `offset` bytes in their chunk, which claims `size`.
 fn aifc(compression: &[u8; 4], bits: u16, data: &[u8], offset: u32, size: u32) -> Vec<u8> {
     let mut comm = vec![0, 1, 0, 0, 0, 0];

@@ -5,6 +5,7 @@
 
 use std::io::{Seek, SeekFrom};
 
+use super::core_audio;
 use super::decode::{Attempt, Decode, Failure};
 use super::pcm::{Data, Encoding, Layout, PcmDecoder};
 use super::sniff::not_built_in;
@@ -18,7 +19,7 @@ const MAX_COMM: u64 = 512;
 pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
     let mut data = Data::new(input);
     data.skip(12)?;
-    let (mut comm, mut sound) = (None, None);
+    let (mut comm, mut sound, mut channels) = (None, None, Vec::new());
     while comm.is_none() || sound.is_none() {
         let mut chunk = [0; 8];
         if data.read_raw(&mut chunk)? < chunk.len() {
@@ -29,6 +30,7 @@ pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
         let next = data.position.saturating_add(size + size % 2);
         match &[a, b, c, d] {
             b"COMM" => comm = Some(Comm::read(&mut data, size)?),
+            b"CHAN" => channels = data.read_body(size.min(core_audio::MAX_LEN), size)?,
             b"SSND" => {
                 let mut offset = [0; 8];
                 data.read_raw(&mut offset)?;
@@ -50,12 +52,9 @@ pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
     // Writers to a pipe leave the size at 0.
     data.left = (size > 0).then_some(size);
     let layout = comm.layout()?;
-    Ok(Box::new(PcmDecoder::new(
-        data,
-        layout,
-        comm.rate,
-        comm.n_channels,
-    )?))
+    let decoder = PcmDecoder::new(data, layout, comm.rate, comm.n_channels)?;
+    let downmix = core_audio::downmix(&channels, comm.n_channels);
+    Ok(Box::new(decoder.mixed_by(downmix)))
 }
 
 fn seek(data: &mut Data, to: u64) -> Attempt<()> {

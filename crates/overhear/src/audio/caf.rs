@@ -6,7 +6,9 @@
 
 use std::io::{Read, Seek, SeekFrom};
 
+use super::core_audio;
 use super::decode::{Attempt, Decode, Failure};
+use super::downmix::Downmix;
 use super::pcm::{Data, Encoding, Layout, PcmDecoder};
 use super::source::Input;
 use super::symphonia::{self, Container};
@@ -33,6 +35,7 @@ pub(super) fn open(mut input: Input) -> Attempt<Box<dyn Decode>> {
     };
     let mut data = Data::new(input);
     data.skip(8)?;
+    let mut downmix = Downmix::default();
     loop {
         let mut chunk = [0; 12];
         if data.read_raw(&mut chunk)? < chunk.len() {
@@ -40,6 +43,11 @@ pub(super) fn open(mut input: Input) -> Attempt<Box<dyn Decode>> {
         }
         let [a, b, c, d, size @ ..] = chunk;
         let size = u64::from_be_bytes(size);
+        if &[a, b, c, d] == b"chan" {
+            let layout = data.read_body(size.min(core_audio::MAX_LEN), size)?;
+            downmix = core_audio::downmix(&layout, description.n_channels);
+            continue;
+        }
         if &[a, b, c, d] != b"data" {
             data.skip(size)?;
             continue;
@@ -50,7 +58,8 @@ pub(super) fn open(mut input: Input) -> Attempt<Box<dyn Decode>> {
         let Description {
             rate, n_channels, ..
         } = description;
-        return Ok(Box::new(PcmDecoder::new(data, layout, rate, n_channels)?));
+        let decoder = PcmDecoder::new(data, layout, rate, n_channels)?;
+        return Ok(Box::new(decoder.mixed_by(downmix)));
     }
 }
 

@@ -6,6 +6,7 @@ use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known as codec;
 
 use super::decode::{Attempt, Failure};
+use super::downmix::Downmix;
 use super::pcm::Encoding;
 
 /// How packets become samples.
@@ -16,6 +17,7 @@ pub(super) enum Coding {
         big_endian: bool,
         rate: u32,
         n_channels: usize,
+        downmix: Downmix,
     },
     /// MPEG audio of a layer that its frames tell, whatever the container says.
     Mpeg,

@@ -19,6 +19,8 @@ impl Speaker {
     pub(super) const LOW_FREQUENCY: Self = Self(3);
     pub(super) const BACK_LEFT: Self = Self(4);
     pub(super) const BACK_RIGHT: Self = Self(5);
+    pub(super) const FRONT_LEFT_OF_CENTER: Self = Self(6);
+    pub(super) const FRONT_RIGHT_OF_CENTER: Self = Self(7);
     pub(super) const BACK_CENTER: Self = Self(8);
     pub(super) const SIDE_LEFT: Self = Self(9);
     pub(super) const SIDE_RIGHT: Self = Self(10);

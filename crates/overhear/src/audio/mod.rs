@@ -42,6 +42,7 @@ mod au;
 mod caf;
 mod codec;
 mod coding;
+mod core_audio;
 mod decode;
 mod downmix;
 mod ffmpeg;

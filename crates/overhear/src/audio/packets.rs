@@ -79,6 +79,7 @@ enum TrackCodec {
         big_endian: bool,
         rate: u32,
         n_channels: usize,
+        downmix: Downmix,
     },
     /// MPEG audio, and the layer that was met with its decoder, if any.
     Mpeg(Option<(u8, Codec)>),
@@ -94,6 +95,7 @@ impl TrackCodec {
                 big_endian,
                 rate,
                 n_channels,
+                downmix,
             } => {
                 check_shape(rate, n_channels)?;
                 Self::Plain {
@@ -101,6 +103,7 @@ impl TrackCodec {
                     big_endian,
                     rate,
                     n_channels,
+                    downmix,
                 }
             }
             Coding::Mpeg => Self::Mpeg(None),
@@ -128,9 +131,10 @@ impl TrackCodec {
                 big_endian,
                 rate,
                 n_channels,
+                downmix,
             } => {
                 (block.rate, block.n_channels) = (*rate, *n_channels);
-                block.downmix = Downmix::default();
+                block.downmix = downmix.clone();
                 encoding.decode(&data, *big_endian, &mut block.samples);
                 let whole = block.samples.len() / *n_channels * *n_channels;
                 block.samples.truncate(whole);

@@ -176,6 +176,16 @@ impl Data {
         Ok(())
     }
 
+    /// Reads `size` bytes of a chunk, or fewer at the end of the file, and moves to the chunk's end, `padded` bytes from its
+    /// start. `size` is the caller's own limit: it is allocated.
+    pub(super) fn read_body(&mut self, size: u64, padded: u64) -> io::Result<Vec<u8>> {
+        let mut body = vec![0; size as usize];
+        let n = self.read_raw(&mut body)?;
+        body.truncate(n);
+        self.skip(padded.saturating_sub(n as u64))?;
+        Ok(body)
+    }
+
     /// Replaces the content of `bytes` by the next at most `n` bytes of data. Returns whether data were missing.
     fn read(&mut self, n: usize, bytes: &mut Vec<u8>) -> io::Result<bool> {
         bytes.clear();

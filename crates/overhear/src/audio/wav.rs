@@ -56,7 +56,7 @@ pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
             }
             b"fmt " => fmt = Some(read_fmt(&mut data, size, size + size % 2, big_endian)?),
             b"ds64" => {
-                let body = read_body(&mut data, size, size + size % 2)?;
+                let body = data.read_body(size.min(MAX_FMT), size + size % 2)?;
                 long_size = body
                     .get(8..)
                     .and_then(<[u8]>::first_chunk)
@@ -109,17 +109,8 @@ struct Fmt {
     extra: Vec<u8>,
 }
 
-/// Reads the first `size` bytes of a chunk (at most [`MAX_FMT`]) and moves to its end.
-fn read_body(data: &mut Data, size: u64, padded: u64) -> Attempt<Vec<u8>> {
-    let mut body = vec![0; size.min(MAX_FMT) as usize];
-    let n = data.read_raw(&mut body)?;
-    body.truncate(n);
-    data.skip(padded.saturating_sub(n as u64))?;
-    Ok(body)
-}
-
 fn read_fmt(data: &mut Data, size: u64, padded: u64, big_endian: bool) -> Attempt<Fmt> {
-    let body = read_body(data, size, padded)?;
+    let body = data.read_body(size.min(MAX_FMT), padded)?;
     let half = |at: usize| {
         let bytes = body
             .get(at..)

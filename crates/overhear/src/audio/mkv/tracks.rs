@@ -9,6 +9,7 @@ use symphonia::core::codecs::audio::well_known as codec;
 use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
 
 use super::super::coding::{AudioTrack, Coding, vorbis_headers, xiph_len};
+use super::super::downmix::Downmix;
 use super::super::pcm::Encoding;
 use super::ebml::{elements_in, float, number, text, unsigned};
 
@@ -238,6 +239,7 @@ impl Fields {
             big_endian,
             rate: self.rate,
             n_channels: self.n_channels,
+            downmix: Downmix::default(),
         }
     }
 
@@ -258,6 +260,7 @@ impl Fields {
             big_endian: false,
             rate: fields.rate,
             n_channels: fields.n_channels,
+            downmix: Downmix::default(),
         };
         let tag = match half(0) {
             0xFFFE => half(24),

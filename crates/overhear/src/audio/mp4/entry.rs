@@ -9,6 +9,7 @@ use symphonia::core::codecs::audio::well_known as codec;
 use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
 
 use super::super::coding::{Coding, vorbis_headers};
+use super::super::core_audio;
 use super::super::pcm::Encoding;
 use super::boxes::{find, half, word};
 use super::movie::Track;
@@ -84,11 +85,14 @@ impl<'a> Entry<'a> {
 
     fn coding(&self) -> Coding {
         if let Some((encoding, big_endian)) = self.plain() {
+            // Behind version and flags.
+            let channels = self.find(b"chan").and_then(|body| body.get(4..));
             return Coding::Plain {
                 encoding,
                 big_endian,
                 rate: self.rate,
                 n_channels: self.n_channels,
+                downmix: core_audio::downmix(channels.unwrap_or_default(), self.n_channels),
             };
         }
         let not_built_in = |name: &str| Coding::NotBuiltIn(name.to_owned());
