@@ -390,7 +390,7 @@ pub(crate) struct DecodingArgs {
     pub(crate) language: String,
     #[command(flatten)]
     pub(crate) detection: DetectionArgs,
-    /// Detect the language of every window, and write it into its segments.
+    /// Several languages are spoken: transcribe each segment in its own, and name it.
     #[arg(long)]
     pub(crate) multilingual: bool,
     /// Temperature of the first try; 0 takes the likeliest token.

@@ -1,11 +1,11 @@
-//! The guard against text made up over silence. The bundled model says nothing there by itself: the end of text is
-//! forbidden, so that it must.
+//! The guards against text made up over silence and sounds. Published weights make it up by themselves; nano says
+//! nothing there: the end of text is forbidden, so that it must.
 
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
-use common::{exact, fixtures, nano};
+use common::{exact, fixtures, nano, tiny_en};
 use overhear::{Audio, Model, TranscribeOptions, Transcript};
 
 /// Samples of a window.
@@ -145,4 +145,47 @@ fn what_is_dropped_is_not_said_and_not_in_the_next_prompt() {
         ..talkative(true)
     };
     assert_eq!(guarded.text, transcribe(&model, &samples, &alone).text);
+}
+
+#[test]
+fn what_published_weights_make_up_is_dropped_and_what_people_say_stays() {
+    let model = Model::open(tiny_en(), &exact()).unwrap();
+    let guarded = || TranscribeOptions {
+        hallucination_guard: true,
+        loop_guard: true,
+        ..TranscribeOptions::default()
+    };
+    let silence = vec![0.0; 80_000];
+    let free = transcribe(&model, &silence, &TranscribeOptions::default());
+    assert_eq!(free.text, " you");
+    assert_eq!(transcribe(&model, &silence, &guarded()).text, "");
+
+    // Beeps are not silence, but the loop over them is cut.
+    let beep = |i: usize| 0.2 * (i as f32 * 1000.0 * std::f32::consts::TAU / 16_000.0).sin();
+    let mut beeps = noise(WINDOW, 3e-4);
+    for (i, sample) in beeps.iter_mut().enumerate() {
+        *sample += if i / 8000 % 2 == 0 { beep(i) } else { 0.0 };
+    }
+    let round = " I'm going to go to the next one.";
+    let free = transcribe(&model, &beeps, &options(false));
+    assert!(free.text.contains(&round.repeat(10)), "{}", free.text);
+    let cut = TranscribeOptions {
+        temperature: vec![0.0],
+        ..guarded()
+    };
+    let cut = transcribe(&model, &beeps, &cut);
+    assert!(!cut.text.contains(&round.repeat(2)), "{}", cut.text);
+
+    let mut speech = vec![0.0; 128_000];
+    speech.extend(clip("real-kathleen-0"));
+    speech.extend(vec![0.0; 128_000]);
+    speech.extend(clip("jfk"));
+    let free = transcribe(&model, &speech, &TranscribeOptions::default());
+    assert!(
+        free.text.contains("blood") && free.text.contains("fellow Americans"),
+        "{}",
+        free.text
+    );
+    let guarded = transcribe(&model, &speech, &guarded());
+    assert_eq!(guarded.text, free.text);
 }

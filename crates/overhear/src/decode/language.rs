@@ -14,6 +14,22 @@ pub(crate) fn detect_language(
     tokenizer: &Tokenizer,
     slot: usize,
 ) -> Result<Vec<LanguageProbability>> {
+    Ok(hear(state, tokenizer, slot)?.languages)
+}
+
+/// What is heard of a window before a word of it is decoded.
+pub(crate) struct Heard {
+    /// The probabilities of all languages the model knows, in the order of their tokens.
+    pub(crate) languages: Vec<LanguageProbability>,
+    /// The probability that nobody speaks.
+    pub(crate) no_speech_prob: f64,
+}
+
+/// [`detect_language`], and whether anybody speaks.
+///
+/// # Errors
+/// [`Error::NotFinite`].
+pub(crate) fn hear(state: &mut dyn State, tokenizer: &Tokenizer, slot: usize) -> Result<Heard> {
     let mut batch = Batch::default();
     batch.push(0, slot, &[tokenizer.sot()], &[0]);
     state.truncate(0, 0);
@@ -23,6 +39,10 @@ pub(crate) fn detect_language(
     let known: Vec<(Language, f32)> = known
         .map(|(language, token)| (language, logits[token as usize]))
         .collect();
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exp = |logit: f32| f64::from(logit - highest).exp();
+    let no_speech = exp(logits[tokenizer.no_speech() as usize]);
+    let no_speech_prob = no_speech / logits.iter().copied().map(exp).sum::<f64>();
     state.truncate(0, 0);
     if !known.iter().all(|(_, logit)| *logit < f32::INFINITY) {
         let what = "the logits for the language".into();
@@ -38,7 +58,10 @@ pub(crate) fn detect_language(
         language,
         probability: (logit - max).exp() / sum,
     };
-    Ok(known.into_iter().map(probability).collect())
+    Ok(Heard {
+        languages: known.into_iter().map(probability).collect(),
+        no_speech_prob,
+    })
 }
 
 /// The likeliest of `languages`, the first of equals.

@@ -23,7 +23,7 @@ use flate2::write::ZlibEncoder;
 
 pub use boost::BoostPhrase;
 pub(crate) use boost::BoostTrie;
-pub(crate) use language::{detect_language, likeliest};
+pub(crate) use language::{Heard, detect_language, hear, likeliest};
 pub use options::DecodingOptions;
 pub use result::{DecodingResult, Hypothesis, TokenProbability};
 pub(crate) use task::DecodingTask;

@@ -85,6 +85,16 @@ impl MelStream {
     /// The window of [`N_FRAMES`] frames whose first `n_frames` are the file's from `seek` on (silence where
     /// the file has ended) and whose others are zero, as `pad_or_trim(mel[:, seek : seek + n_frames])`.
     pub(crate) fn window(&mut self, seek: usize, n_frames: usize) -> Result<LogMel> {
+        let mut mel = self.in_silence(seek, n_frames)?;
+        for row in mel.data.chunks_mut(N_FRAMES) {
+            row[n_frames..].fill(0.0);
+        }
+        Ok(mel)
+    }
+
+    /// The `n_frames` frames of the file from `seek` on, in a window that is silent otherwise: as a file that holds
+    /// nothing else, and is as loud as this one.
+    pub(crate) fn in_silence(&mut self, seek: usize, n_frames: usize) -> Result<LogMel> {
         self.read_to(seek, seek + n_frames)?;
         let mut mel = LogMel::zeros(self.n_mels, N_FRAMES);
         let start = (seek - self.first_frame) * self.n_mels;
@@ -92,9 +102,20 @@ impl MelStream {
         let there = &there[..there.len().min(n_frames * self.n_mels)];
         mel.set_frames(0, there, self.max);
         let n_there = there.len() / self.n_mels;
-        let silence = vec![SILENCE; (n_frames - n_there) * self.n_mels];
+        let silence = vec![SILENCE; (N_FRAMES - n_there) * self.n_mels];
         mel.set_frames(n_there, &silence, self.max);
         Ok(mel)
+    }
+
+    /// How loud each of the `n_frames` frames from `seek` on is, in decades, as far as there are so many; none is quieter
+    /// than what the clamp leaves.
+    pub(crate) fn levels(&mut self, seek: usize, n_frames: usize) -> Result<Vec<f32>> {
+        self.read_to(seek, seek + n_frames)?;
+        let start = (seek - self.first_frame) * self.n_mels;
+        let there = self.frames.get(start..).unwrap_or_default();
+        let frames = there.chunks_exact(self.n_mels).take(n_frames);
+        let levels = frames.map(|frame| level(frame).max(self.max - 8.0));
+        Ok(levels.collect())
     }
 
     /// The level up to which frames of this file are silent, for [`MelStream::silent_frames`]. Reads a file once more

@@ -1,8 +1,7 @@
-//! Which language a file is in, and each of its windows.
+//! Which language a file is in: the one that its first windows are heard in.
 //!
 //! The reference asks the first 30 seconds. What goes further is faster-whisper's, by name and meaning
-//! (`faster_whisper/transcribe.py::detect_language`, and `multilingual` in `generate_segments`), but for the
-//! allowed languages and for the hysteresis of [`WindowLanguage`].
+//! (`faster_whisper/transcribe.py::detect_language`), but for the allowed languages.
 
 use super::{OnEvent, TranscribeOptions, Windows, send};
 use crate::decode::{detect_language, likeliest};
@@ -73,7 +72,7 @@ fn detect_in_file(
 }
 
 /// The likeliest of the allowed languages in the encoded window, its probability that among them.
-pub(super) fn detect(
+fn detect(
     model: &Model,
     options: &TranscribeOptions,
     windows: &mut Windows,
@@ -117,38 +116,6 @@ fn majority(heard: &[LanguageProbability]) -> LanguageProbability {
     }
 }
 
-/// The language of one window after the other. It changes when a window is sure of another, or when two in a
-/// row take it for the likeliest: a single doubtful window (noise, music, a name) changes nothing.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct WindowLanguage {
-    current: Language,
-    /// What the last window was taken for, if that was not enough.
-    candidate: Option<Language>,
-}
-
-impl WindowLanguage {
-    pub(super) fn new(language: Language) -> Self {
-        Self {
-            current: language,
-            candidate: None,
-        }
-    }
-
-    pub(super) fn current(self) -> Language {
-        self.current
-    }
-
-    /// Takes in what was detected in the next window.
-    pub(super) fn hear(&mut self, found: LanguageProbability, options: &TranscribeOptions) {
-        let is_heard_again = self.candidate == Some(found.language);
-        if found.language == self.current || is_heard_again || is_sure(found, options) {
-            *self = Self::new(found.language);
-        } else {
-            self.candidate = Some(found.language);
-        }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -172,25 +139,5 @@ mod tests {
         assert_eq!(majority(&heard), found("de", 0.4));
         assert_eq!(majority(&heard[..3]), found("en", 0.45));
         assert_eq!(majority(&heard[1..2]), found("en", 0.3));
-    }
-
-    #[test]
-    fn a_language_changes_when_a_window_is_sure_or_two_agree() {
-        let options = TranscribeOptions::default();
-        let mut language = WindowLanguage::new(Language::ENGLISH);
-        let heard_then = [
-            (found("en", 0.2), "en"),
-            (found("de", 0.4), "en"),
-            (found("en", 0.3), "en"),
-            (found("de", 0.4), "en"), // it did not stay
-            (found("fr", 0.4), "en"), // two, but not of one language
-            (found("fr", 0.3), "fr"),
-            (found("es", 0.51), "es"),
-            (found("en", 0.5), "es"), // on the threshold is not sure
-        ];
-        for (i, (found, then)) in heard_then.into_iter().enumerate() {
-            language.hear(found, &options);
-            assert_eq!(language.current().code(), then, "window {i}");
-        }
     }
 }

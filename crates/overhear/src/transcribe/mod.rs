@@ -4,10 +4,13 @@ mod fallback;
 mod hallucination;
 mod language;
 mod options;
+mod pieces;
 mod prompt;
 mod result;
 mod segments;
+mod sequence;
 mod silence;
+mod stretches;
 mod words;
 
 use std::ops::ControlFlow;
@@ -18,15 +21,16 @@ pub use result::{Alternative, Event, Segment, Transcript, WindowHypotheses, Word
 pub use silence::Silence;
 
 use hallucination::Window;
-use language::{WindowLanguage, choose_language, detect};
+use language::choose_language;
 use prompt::PromptHistory;
+use stretches::{Stretch, stretches};
 use words::Next;
 
 use crate::align::{add_words, find_alignment, silent_attention};
 use crate::backend::State;
 use crate::decode::{BoostTrie, DecodingOptions, DecodingResult, DecodingTask};
 use crate::mel::{FRAMES_PER_SECOND, MelStream, N_FRAMES};
-use crate::{Audio, Error, Model, Result, TokenId};
+use crate::{Audio, Error, Language, Model, Result, TokenId};
 
 /// The caller's event function.
 pub(crate) type OnEvent<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
@@ -66,6 +70,13 @@ impl Windows {
         }
         Ok(())
     }
+
+    /// Encodes the `n_frames` frames from `seek` on alone, as if the file held nothing else.
+    fn encode_alone(&mut self, seek: usize, n_frames: usize) -> Result<()> {
+        self.state.encode(0, &self.mel.in_silence(seek, n_frames)?);
+        self.encoded = None;
+        Ok(())
+    }
 }
 
 /// One file being transcribed.
@@ -74,7 +85,7 @@ struct Transcription<'a> {
     options: &'a TranscribeOptions,
     windows: Windows,
     /// The language of the window at hand.
-    language: WindowLanguage,
+    language: Language,
     /// What every window is decoded with, but for temperature and prompt.
     decoding: DecodingOptions,
     boosts: Option<BoostTrie>,
@@ -128,12 +139,14 @@ pub(crate) fn transcribe(
         false => None,
     };
     let language = choose_language(model, options, &mut windows, on_event)?;
+    let clips = clips(&options.clip_timestamps, windows.mel.content_frames());
+    let stretches = stretches(model, options, &mut windows, language, &clips, on_event)?;
 
     let mut transcription = Transcription {
         model,
         options,
         windows,
-        language: WindowLanguage::new(language),
+        language: stretches.first().map_or(language, |first| first.language),
         decoding: options.decoding_options(tokenizer, language),
         boosts: BoostTrie::new(tokenizer, &options.boost)?,
         prompt: PromptHistory::new(model, options),
@@ -143,7 +156,7 @@ pub(crate) fn transcribe(
         is_after_loop: false,
         silence_level,
     };
-    transcription.run(on_event)?;
+    transcription.run(&stretches, on_event)?;
     let Transcription {
         prompt,
         segments,
@@ -162,16 +175,16 @@ pub(crate) fn transcribe(
 }
 
 impl Transcription<'_> {
-    /// Walks the clips window by window.
-    fn run(&mut self, on_event: OnEvent<'_>) -> Result<()> {
-        for (start, end) in clips(
-            &self.options.clip_timestamps,
-            self.windows.mel.content_frames(),
-        ) {
-            let mut seek = start;
-            while seek < end {
-                seek = self.window(seek, end, on_event)?;
-                let position_s = seek.min(end) as f64 / FRAMES_PER_SECOND;
+    /// Walks the stretches window by window. What was said in one language is no prompt for another.
+    fn run(&mut self, stretches: &[Stretch], on_event: OnEvent<'_>) -> Result<()> {
+        for stretch in stretches {
+            if stretch.language != std::mem::replace(&mut self.language, stretch.language) {
+                self.prompt.reset();
+            }
+            let mut seek = stretch.start;
+            while seek < stretch.end {
+                seek = self.window(seek, stretch.end, on_event)?;
+                let position_s = seek.min(stretch.end) as f64 / FRAMES_PER_SECOND;
                 send(on_event, Event::Progress { position_s })?;
             }
         }
@@ -179,28 +192,25 @@ impl Transcription<'_> {
     }
 
     /// Transcribes the window at frame `seek`; returns the frame at which the next begins.
-    fn window(&mut self, seek: usize, clip_end: usize, on_event: OnEvent<'_>) -> Result<usize> {
-        let n_frames = N_FRAMES.min(clip_end - seek);
+    fn window(&mut self, seek: usize, stretch_end: usize, on_event: OnEvent<'_>) -> Result<usize> {
+        let n_frames = N_FRAMES.min(stretch_end - seek);
         self.windows.encode(seek, n_frames)?;
         let is_after_loop = std::mem::take(&mut self.is_after_loop);
         // Windows do not draw the same numbers again.
         self.decoding.seed = self.options.seed.wrapping_add(seek as u64);
-        let language_before = self.language;
-        if self.options.multilingual && self.model.is_multilingual() {
-            let found = detect(self.model, self.options, &mut self.windows)?;
-            self.language.hear(found, self.options);
-        }
         let Decoded {
             mut result,
             is_loop_cut,
         } = self.decode_with_fallback(on_event)?;
         if fallback::is_silence(&result, self.options) {
-            // Nobody spoke: there was no language to hear.
-            self.language = language_before;
             return Ok(seek + n_frames);
         }
         let tokenizer = self.model.tokenizer();
         let mut split = segments::split(&result.tokens, &tokenizer.timestamps(), n_frames);
+        if self.options.multilingual {
+            // What follows is in another language.
+            split.end_within(n_frames);
+        }
         // Every temperature looped. Twice in a row is given up: the loop may be in the audio.
         let resumed_at = match &result.looped {
             Some(_) if !is_after_loop => {
@@ -264,7 +274,7 @@ impl Transcription<'_> {
         let alignment = find_alignment(
             self.model,
             &mut *self.windows.state,
-            self.language.current(),
+            self.language,
             self.options.task,
             &text_tokens,
             window.n_frames,
@@ -311,7 +321,7 @@ impl Transcription<'_> {
         let attention = silent_attention(
             self.model,
             &mut *self.windows.state,
-            self.language.current(),
+            self.language,
             self.options.task,
             &text_tokens.concat(),
             &is_silent,
@@ -351,7 +361,7 @@ impl Transcription<'_> {
                 kernels,
                 tokenizer,
                 dims,
-                self.language.current(),
+                self.language,
                 self.boosts.as_ref(),
                 &self.decoding,
             )?;

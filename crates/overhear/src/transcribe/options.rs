@@ -17,8 +17,8 @@ pub struct TranscribeOptions {
     pub language_detection_segments: usize,
     /// A window likelier than this to be of one language is sure. `None`: none is. Default: 0.5.
     pub language_detection_threshold: Option<f64>,
-    /// Whether every window has a language of its own, which then stands in its segments. A sure window
-    /// changes it, or two in a row. Default: false.
+    /// Whether several languages are spoken: each segment is transcribed in its own, and names it. The audio is heard
+    /// once more for that, a few seconds at a time; a language that is given is one of them. Default: false.
     pub multilingual: bool,
     /// Temperatures to try in turn while a window fails a threshold. Default: 0, 0.2, 0.4, 0.6, 0.8, 1.
     pub temperature: Vec<f32>,

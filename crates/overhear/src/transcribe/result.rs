@@ -28,8 +28,7 @@ pub struct Segment {
     pub compression_ratio: f64,
     /// Probability that its window holds no speech.
     pub no_speech_prob: f64,
-    /// The language its window was decoded in, where each has its own: with `multilingual`. Not in the
-    /// reference's result.
+    /// The language it was decoded in: with `multilingual`. Not in the reference's result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<Language>,
     /// Whether a loop was cut out of its window: with `loop_guard`. Not in the reference's result.
@@ -113,7 +112,8 @@ pub enum Event<'a> {
         /// How likely it is.
         probability: f32,
     },
-    /// The audio is being measured, which comes before anything else: sent for every minute of it.
+    /// The audio is being measured, which comes before anything else: sent for every minute of it. With `multilingual` it
+    /// is heard once more before the first window: sent for every piece of it.
     Measuring {
         /// Seconds from the start of the file.
         position_s: f64,

@@ -32,6 +32,16 @@ pub(super) struct Split {
     pub(super) is_closed: bool,
 }
 
+impl Split {
+    /// Lets no span end behind the `n_frames` frames of content, where the reference lets it, unless it begins there.
+    pub(super) fn end_within(&mut self, n_frames: usize) {
+        let end_s = n_frames as f64 / FRAMES_PER_SECOND;
+        for span in self.spans.iter_mut().filter(|span| span.start_s < end_s) {
+            span.end_s = span.end_s.min(end_s);
+        }
+    }
+}
+
 /// Cuts the tokens of a window of `n_frames` frames of content where two timestamps meet.
 pub(super) fn split(tokens: &[TokenId], timestamps: &Range<TokenId>, n_frames: usize) -> Split {
     let timestamp_begin = timestamps.start;
@@ -258,5 +268,25 @@ mod tests {
                 case.tokens
             );
         }
+    }
+
+    #[test]
+    fn spans_end_with_the_content_unless_they_begin_behind_it() {
+        let mut split = Split {
+            spans: vec![
+                span(0.0, 1.0, 0..3),
+                span(1.0, 23.9, 3..6),
+                span(2.5, 3.0, 6..9),
+            ],
+            n_done: 2390,
+            is_closed: false,
+        };
+        split.end_within(200);
+        let expected = [
+            span(0.0, 1.0, 0..3),
+            span(1.0, 2.0, 3..6),
+            span(2.5, 3.0, 6..9),
+        ];
+        assert_eq!(split.spans, expected);
     }
 }
