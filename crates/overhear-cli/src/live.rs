@@ -104,7 +104,8 @@ impl Live {
         self.bar
             .set_position(u64::try_from(position.as_millis()).unwrap_or(u64::MAX));
         let speed = position_s / self.started.elapsed().as_secs_f64().max(1e-3);
-        self.bar.set_message(format!("{speed:.1}x real time, {}", self.compute_type));
+        self.bar
+            .set_message(format!("{speed:.1}x real time, {}", self.compute_type));
     }
 
     /// Keeps the clock of the progress bar going.
