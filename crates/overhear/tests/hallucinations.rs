@@ -1,5 +1,5 @@
-//! The guards against text made up over silence and sounds. Published weights make it up by themselves; nano says
-//! nothing there: the end of text is forbidden, so that it must.
+//! The guard against text made up over silence. Published weights make it up by themselves; nano says nothing there: the
+//! end of text is forbidden, so that it must.
 
 #![allow(clippy::unwrap_used)]
 
@@ -155,26 +155,10 @@ fn what_published_weights_make_up_is_dropped_and_what_people_say_stays() {
         loop_guard: true,
         ..TranscribeOptions::default()
     };
-    let silence = vec![0.0; 80_000];
+    let silence = vec![0.0; 320_000];
     let free = transcribe(&model, &silence, &TranscribeOptions::default());
     assert_eq!(free.text, " you");
     assert_eq!(transcribe(&model, &silence, &guarded()).text, "");
-
-    // Beeps are not silence, but the loop over them is cut.
-    let beep = |i: usize| 0.2 * (i as f32 * 1000.0 * std::f32::consts::TAU / 16_000.0).sin();
-    let mut beeps = noise(WINDOW, 3e-4);
-    for (i, sample) in beeps.iter_mut().enumerate() {
-        *sample += if i / 8000 % 2 == 0 { beep(i) } else { 0.0 };
-    }
-    let round = " I'm going to go to the next one.";
-    let free = transcribe(&model, &beeps, &options(false));
-    assert!(free.text.contains(&round.repeat(10)), "{}", free.text);
-    let cut = TranscribeOptions {
-        temperature: vec![0.0],
-        ..guarded()
-    };
-    let cut = transcribe(&model, &beeps, &cut);
-    assert!(!cut.text.contains(&round.repeat(2)), "{}", cut.text);
 
     let mut speech = vec![0.0; 128_000];
     speech.extend(clip("real-kathleen-0"));

@@ -144,13 +144,13 @@ mod tests {
             },
             Case {
                 name: "one clear piece",
-                heard: vec![(0, 3.0), (1, 8.0), (0, 3.0)],
+                heard: vec![(0, 5.0), (1, 8.0), (0, 5.0)],
                 known: None,
                 expected: vec![0, 1, 0],
             },
             Case {
                 name: "doubtful pieces, of a language that is clear later",
-                heard: vec![(0, 3.0), (1, 1.5), (1, 1.5), (0, 3.0), (1, 9.0)],
+                heard: vec![(0, 6.0), (1, 1.5), (1, 1.5), (0, 6.0), (1, 9.0)],
                 known: None,
                 expected: vec![0, 1, 1, 0, 1],
             },
@@ -167,10 +167,10 @@ mod tests {
                 expected: vec![0, 1, 1],
             },
             Case {
-                name: "pieces without speech go on in the language before",
+                name: "pieces without speech go with the language behind",
                 heard: vec![(0, 9.0), (1, 0.0), (1, 0.0), (2, 9.0)],
                 known: None,
-                expected: vec![0, 0, 0, 2],
+                expected: vec![0, 2, 2, 2],
             },
         ];
         for case in cases {
