@@ -3,6 +3,8 @@
 import argparse, contextlib, csv, fcntl, json, os, platform, statistics, subprocess, sys, time
 from pathlib import Path
 
+import bars
+
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
 ENGINES = ["faster-whisper int8", "faster-whisper int8+t1", "faster-whisper float32", "openvino-genai int8-bf16",
@@ -282,25 +284,11 @@ def median_shares(row):
 
 
 def plot(result):
-    """Seconds per window, a group of bars per size, each group on its own scale."""
-    y, body = 50, []
-    for size, rows in by_size(result):
-        rows = [row for row in rows if "window_s" in row]
-        if not rows:
-            continue
-        widest = max(row["window_s"] for row in rows)
-        body.append(f'<text x="10" y="{y}" font-weight="bold">{size}</text>')
-        for row in rows:
-            y += 20
-            width = max(1, 360 * row["window_s"] / widest)
-            colour = "#c2410c" if row["engine"].startswith("overhear") else "#64748b"
-            body.append(f'<text x="200" y="{y}" text-anchor="end">{row["engine"]}</text>'
-                        f'<rect x="210" y="{y - 11}" width="{width:.1f}" height="14" fill="{colour}"/>'
-                        f'<text x="{215 + width:.1f}" y="{y}">{row["window_s"]:.3f} s</text>')
-        y += 35
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="680" height="{y}" font-family="sans-serif" font-size="12">'
-            f'<rect width="680" height="{y}" fill="white"/><text x="10" y="22" font-size="14">One 30 s window, 100 tokens, '
-            f'{result["threads"]} threads, commit {result["commit"]}: seconds, less is better</text>' + "".join(body) + "</svg>\n")
+    """Seconds per window, a group of bars per size."""
+    bar = lambda row: (row["engine"], row["window_s"], f"{row['window_s']:.3f} s")
+    groups = [(size, [bar(row) for row in rows if "window_s" in row]) for size, rows in by_size(result)]
+    title = f"One 30 s window, 100 tokens, {result['threads']} threads, commit {result['commit']}: seconds, less is better"
+    return bars.svg(title, [group for group in groups if group[1]])
 
 
 def main():

@@ -15,6 +15,7 @@ the model, the peers' do not. The word error rate is that of openai/whisper's En
 import argparse, json, os, random, statistics, subprocess, sys, time
 from pathlib import Path
 
+import bars
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
@@ -239,16 +240,9 @@ def chart(rows, model, audio, mode):
     """Bars of how many times faster than real time each engine was, the fastest first."""
     rows = [row for row in rows if (row["model"], row["audio"], row["mode"]) == (model, audio, mode) and "speed" in row]
     rows.sort(key=lambda row: -row["speed"])
-    text = lambda x, y, more, words: f'<text x="{x}" y="{y}"{more}>{words}</text>'
-    body, y = [], 36
-    for row in rows:
-        width, color = 330 * row["speed"] / rows[0]["speed"], "#c2410c" if row["engine"].startswith("overhear") else "#64748b"
-        body += [text(200, y + 14, ' text-anchor="end"', row["engine"]), f'<rect x="210" y="{y + 2}" width="{width:.1f}" height="15" fill="{color}"/>',
-                 text(round(216 + width, 1), y + 14, "", f"{row['speed']:.0f} x, {100 * row['wer']:.1f} % of words wrong")]
-        y += 22
-    title = f"{model}, {rows[0]['audio_s'] / 60:.0f} minutes of speech, {mode}: times faster than real time, two cores"
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{y + 6}" font-family="sans-serif" font-size="12">'
-            f'<rect width="760" height="{y + 6}" fill="white"/>' + text(10, 22, ' font-size="14"', title) + "".join(body) + "</svg>\n")
+    bar = lambda row: (row["engine"], row["speed"], f"{row['speed']:.0f} x, {100 * row['wer']:.1f} % of words wrong")
+    title = f"{rows[0]['audio_s'] / 60:.0f} minutes of speech: times faster than real time, more is better"
+    return bars.svg(title, [(f"{model}, {mode}", [bar(row) for row in rows])], width=760)
 
 
 def main():
@@ -259,7 +253,9 @@ def main():
     if sys.argv[1] == "convert":
         return convert(*sys.argv[2:])
     if sys.argv[1] == "chart":
-        return Path(sys.argv[6]).write_text(chart(json.loads(Path(sys.argv[2]).read_text()), *sys.argv[3:6])) and None
+        rows, (model, audio, mode, out) = json.loads(Path(sys.argv[2]).read_text()), sys.argv[3:]
+        Path(out).write_text(chart(rows, model, audio, mode))
+        return
     words = lambda text: text.split(",")
     parser = argparse.ArgumentParser()
     parser.add_argument("command", choices=["run"])

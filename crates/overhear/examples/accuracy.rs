@@ -14,7 +14,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
-use overhear::normalize::{BasicTextNormalizer, EnglishTextNormalizer};
+use overhear::normalize::comparable;
 use overhear::score::{Errors, align};
 use overhear::{Audio, ComputeType, Language, Model, ModelOptions, TranscribeOptions};
 use serde_json::Value;
@@ -119,7 +119,7 @@ fn read_manifest(path: &str) -> Result<Vec<Clip>, Box<dyn Error>> {
 
 fn score(models: &[Model], file: &Path, clip: Clip) -> Result<Scored, Box<dyn Error>> {
     let audio = Audio::open(file)?;
-    let reference = normalize(&clip.text, clip.language);
+    let reference = comparable(&clip.text, Some(clip.language));
     let said: Vec<&str> = reference.split_whitespace().collect();
     let options = TranscribeOptions {
         language: Some(clip.language),
@@ -132,7 +132,7 @@ fn score(models: &[Model], file: &Path, clip: Clip) -> Result<Scored, Box<dyn Er
         let start = Instant::now();
         let text = model.transcribe(&audio, &options)?.text;
         let elapsed_s = start.elapsed().as_secs_f64();
-        let normalized = normalize(&text, clip.language);
+        let normalized = comparable(&text, Some(clip.language));
         let words: Vec<&str> = normalized.split_whitespace().collect();
         heard.push(Heard {
             text,
@@ -145,19 +145,6 @@ fn score(models: &[Model], file: &Path, clip: Clip) -> Result<Scored, Box<dyn Er
         heard,
         clip,
     })
-}
-
-/// As `overhear eval` compares: letters count as words where there are no spaces.
-fn normalize(text: &str, language: Language) -> String {
-    if language == Language::ENGLISH {
-        return EnglishTextNormalizer::new().normalize(text);
-    }
-    let split_letters = matches!(language.code(), "zh" | "ja" | "th" | "lo" | "my" | "yue");
-    BasicTextNormalizer {
-        split_letters,
-        ..BasicTextNormalizer::default()
-    }
-    .normalize(text)
 }
 
 fn print_clip(scored: &Scored) {

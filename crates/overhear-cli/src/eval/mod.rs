@@ -5,7 +5,7 @@ mod report;
 
 use std::io::{self, Write};
 
-use overhear::normalize::{BasicTextNormalizer, EnglishTextNormalizer};
+use overhear::normalize::{BasicTextNormalizer, EnglishTextNormalizer, comparable};
 use overhear::score::{Edit, Errors, align};
 use overhear::{Audio, AudioOptions, Language, Model, Task, TranscribeOptions, Transcript};
 
@@ -17,10 +17,6 @@ use crate::options::{audio_options, model_options, refuse_not_yet, transcribe_op
 use crate::warnings;
 use manifest::Entry;
 use report::{FileScore, Report};
-
-/// Languages written without spaces, where every letter counts as a word: those for which openai/whisper's
-/// word splitting goes by letters (`whisper/tokenizer.py::split_to_word_tokens`).
-const WITHOUT_SPACES: [&str; 6] = ["zh", "ja", "th", "lo", "my", "yue"];
 
 /// Transcribes every file of the manifest and compares.
 pub(crate) fn run(args: &EvalArgs, interrupt: &Interrupt) -> Result<(), Failure> {
@@ -170,7 +166,8 @@ impl Scorer {
         let edits = align(&said, &heard);
         let words = Errors::of(&edits);
         let [said_characters, heard_characters] = [&said, &heard].map(|words| {
-            let space = if is_without_spaces(language) { "" } else { " " };
+            let is_joined = language.is_some_and(Language::is_written_without_spaces);
+            let space = if is_joined { "" } else { " " };
             words.join(space).chars().collect::<Vec<_>>()
         });
         let characters = Errors::of(&align(&said_characters, &heard_characters));
@@ -190,20 +187,10 @@ impl Scorer {
         match self.normalizer {
             NormalizerName::None => text.to_owned(),
             NormalizerName::English => self.english.normalize(text),
-            NormalizerName::Auto if language == Some(Language::ENGLISH) => {
-                self.english.normalize(text)
-            }
-            NormalizerName::Auto | NormalizerName::Basic => BasicTextNormalizer {
-                split_letters: is_without_spaces(language),
-                ..BasicTextNormalizer::default()
-            }
-            .normalize(text),
+            NormalizerName::Auto => comparable(text, language),
+            NormalizerName::Basic => BasicTextNormalizer::for_language(language).normalize(text),
         }
     }
-}
-
-fn is_without_spaces(language: Option<Language>) -> bool {
-    language.is_some_and(|language| WITHOUT_SPACES.contains(&language.code()))
 }
 
 fn words(text: &str) -> Vec<&str> {

@@ -17,7 +17,7 @@ mod sounds;
 use std::error::Error;
 use std::path::Path;
 
-use overhear::normalize::{BasicTextNormalizer, EnglishTextNormalizer};
+use overhear::normalize::comparable;
 use overhear::score::{Edit, align};
 use overhear::{
     Audio, ComputeType, Language, Model, ModelOptions, Segment, TranscribeOptions, Transcript,
@@ -189,23 +189,10 @@ fn print_segments(transcript: &Transcript, names: &[&str], guard: Guard) {
 
 /// What turns the words of `reference` into those of `text`.
 fn edits(reference: &str, text: &str, language: Language) -> Vec<Edit> {
-    let (reference, text) = (normalize(reference, language), normalize(text, language));
+    let [reference, text] = [reference, text].map(|text| comparable(text, Some(language)));
     let words =
         |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
     align(&words(&reference), &words(&text))
-}
-
-/// As `overhear eval` compares: letters count as words where there are no spaces.
-fn normalize(text: &str, language: Language) -> String {
-    if language == Language::ENGLISH {
-        return EnglishTextNormalizer::new().normalize(text);
-    }
-    let split_letters = matches!(language.code(), "zh" | "ja" | "th" | "lo" | "my" | "yue");
-    BasicTextNormalizer {
-        split_letters,
-        ..BasicTextNormalizer::default()
-    }
-    .normalize(text)
 }
 
 fn sets(folder: &Path, is_multilingual: bool) -> Result<Vec<Set>, Box<dyn Error>> {

@@ -1,5 +1,7 @@
 //! Which language is spoken: `whisper/decoding.py::detect_language`.
 
+use overhear_kernels::Kernels;
+
 use super::LanguageProbability;
 use crate::backend::{Batch, State};
 use crate::{Error, Language, Result, Tokenizer};
@@ -14,12 +16,14 @@ pub(crate) fn detect_language(
     tokenizer: &Tokenizer,
     slot: usize,
 ) -> Result<Vec<LanguageProbability>> {
-    Ok(hear(state, tokenizer, slot)?.languages)
+    let languages = probabilities(logits_at_sot(state, tokenizer, slot), tokenizer);
+    state.truncate(0, 0);
+    languages
 }
 
 /// What is heard of a window before a word of it is decoded.
 pub(crate) struct Heard {
-    /// The probabilities of all languages the model knows, in the order of their tokens.
+    /// As [`detect_language`] gives them.
     pub(crate) languages: Vec<LanguageProbability>,
     /// The probability that nobody speaks.
     pub(crate) no_speech_prob: f64,
@@ -29,21 +33,37 @@ pub(crate) struct Heard {
 ///
 /// # Errors
 /// [`Error::NotFinite`].
-pub(crate) fn hear(state: &mut dyn State, tokenizer: &Tokenizer, slot: usize) -> Result<Heard> {
+pub(crate) fn hear(
+    kernels: &Kernels,
+    state: &mut dyn State,
+    tokenizer: &Tokenizer,
+    slot: usize,
+) -> Result<Heard> {
+    let logits = logits_at_sot(state, tokenizer, slot);
+    let no_speech = logits[tokenizer.no_speech() as usize] - kernels.log_sum_exp(logits);
+    let languages = probabilities(logits, tokenizer);
+    state.truncate(0, 0);
+    Ok(Heard {
+        languages: languages?,
+        no_speech_prob: f64::from(no_speech.exp()),
+    })
+}
+
+/// The logits behind start-of-transcript, alone in row 0.
+fn logits_at_sot<'a>(state: &'a mut dyn State, tokenizer: &Tokenizer, slot: usize) -> &'a [f32] {
     let mut batch = Batch::default();
     batch.push(0, slot, &[tokenizer.sot()], &[0]);
     state.truncate(0, 0);
-    let logits = state.decode(&batch);
+    state.decode(&batch)
+}
+
+/// The softmax of the `logits` of languages.
+fn probabilities(logits: &[f32], tokenizer: &Tokenizer) -> Result<Vec<LanguageProbability>> {
     let known = Language::all()
         .filter_map(|language| Some((language, tokenizer.language_token(language)?)));
     let known: Vec<(Language, f32)> = known
         .map(|(language, token)| (language, logits[token as usize]))
         .collect();
-    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exp = |logit: f32| f64::from(logit - highest).exp();
-    let no_speech = exp(logits[tokenizer.no_speech() as usize]);
-    let no_speech_prob = no_speech / logits.iter().copied().map(exp).sum::<f64>();
-    state.truncate(0, 0);
     if !known.iter().all(|(_, logit)| *logit < f32::INFINITY) {
         let what = "the logits for the language".into();
         return Err(Error::NotFinite { what });
@@ -58,10 +78,7 @@ pub(crate) fn hear(state: &mut dyn State, tokenizer: &Tokenizer, slot: usize) ->
         language,
         probability: (logit - max).exp() / sum,
     };
-    Ok(Heard {
-        languages: known.into_iter().map(probability).collect(),
-        no_speech_prob,
-    })
+    Ok(known.into_iter().map(probability).collect())
 }
 
 /// The likeliest of `languages`, the first of equals.

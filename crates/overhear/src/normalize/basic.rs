@@ -5,6 +5,7 @@ use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCa
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::rewrite::{collapse_spaces, run, sub};
+use crate::Language;
 
 /// Lower case, no text in brackets, no symbols: `BasicTextNormalizer`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,6 +17,15 @@ pub struct BasicTextNormalizer {
 }
 
 impl BasicTextNormalizer {
+    /// The normaliser for `language`: letters are split where it is written without spaces.
+    #[must_use]
+    pub fn for_language(language: Option<Language>) -> Self {
+        Self {
+            split_letters: language.is_some_and(Language::is_written_without_spaces),
+            ..Self::default()
+        }
+    }
+
     /// The comparable form of `text`. As in the reference there may be a space at either end.
     #[must_use]
     pub fn normalize(&self, text: &str) -> String {

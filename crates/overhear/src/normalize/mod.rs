@@ -16,3 +16,17 @@ mod value;
 
 pub use basic::BasicTextNormalizer;
 pub use english::EnglishTextNormalizer;
+
+use std::sync::LazyLock;
+
+use crate::Language;
+
+/// The comparable form of `text` in `language`: [`EnglishTextNormalizer`]'s of English, [`BasicTextNormalizer`]'s of others.
+#[must_use]
+pub fn comparable(text: &str, language: Option<Language>) -> String {
+    static ENGLISH: LazyLock<EnglishTextNormalizer> = LazyLock::new(EnglishTextNormalizer::new);
+    match language {
+        Some(Language::ENGLISH) => ENGLISH.normalize(text),
+        _ => BasicTextNormalizer::for_language(language).normalize(text),
+    }
+}

@@ -85,7 +85,8 @@ impl Language {
 
     /// Whether words are not set apart by spaces, so that each character counts as one
     /// (`whisper/tokenizer.py::split_to_word_tokens`).
-    pub(super) fn is_written_without_spaces(self) -> bool {
+    #[must_use]
+    pub fn is_written_without_spaces(self) -> bool {
         matches!(self.code(), "zh" | "ja" | "th" | "lo" | "my" | "yue")
     }
 }

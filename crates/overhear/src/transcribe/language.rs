@@ -78,14 +78,24 @@ fn detect(
     windows: &mut Windows,
 ) -> Result<LanguageProbability> {
     let mut languages = detect_language(&mut *windows.state, model.tokenizer(), 0)?;
+    retain_allowed(&mut languages, options);
     if !options.languages.is_empty() {
-        languages.retain(|found| options.languages.contains(&found.language));
         let sum: f32 = languages.iter().map(|found| found.probability).sum();
         for found in &mut languages {
             found.probability /= sum.max(f32::MIN_POSITIVE);
         }
     }
     Ok(likeliest(&languages))
+}
+
+/// Leaves those of `languages` that detection may choose from.
+pub(super) fn retain_allowed(
+    languages: &mut Vec<LanguageProbability>,
+    options: &TranscribeOptions,
+) {
+    if !options.languages.is_empty() {
+        languages.retain(|found| options.languages.contains(&found.language));
+    }
 }
 
 fn is_sure(found: LanguageProbability, options: &TranscribeOptions) -> bool {

@@ -4,6 +4,7 @@
 //! pieces are heard together (`sequence`). That is a pass over the recording before the first window; it takes an
 //! encoder's window for every piece.
 
+use super::language::retain_allowed;
 use super::sequence::likeliest_sequence;
 use super::{OnEvent, TranscribeOptions, Windows, pieces, send};
 use crate::decode::{Heard, hear};
@@ -36,15 +37,16 @@ pub(super) fn stretches(
     if !options.multilingual || !model.is_multilingual() {
         return Ok(stretches);
     }
-    let allowed = allowed(model, options);
-    let (mut pieces, mut evidence) = (Vec::new(), Vec::new());
+    let (mut pieces, mut evidence, mut languages) = (Vec::new(), Vec::new(), Vec::new());
     for &clip in &stretches {
         let mut start = clip.start;
         while start < clip.end {
             let end = start + piece_length(windows, start, clip.end)?;
             windows.encode_alone(start, end - start)?;
-            let heard = hear(&mut *windows.state, model.tokenizer(), 0)?;
-            evidence.push(weigh(&heard, &allowed));
+            let mut heard = hear(model.kernels(), &mut *windows.state, model.tokenizer(), 0)?;
+            retain_allowed(&mut heard.languages, options);
+            evidence.push(weigh(&heard));
+            languages = heard.languages;
             pieces.push(Stretch { start, end, ..clip });
             let position_s = end as f64 / FRAMES_PER_SECOND;
             send(on_event, Event::Measuring { position_s })?;
@@ -52,9 +54,9 @@ pub(super) fn stretches(
         }
     }
     let known = options.language;
-    let known = known.and_then(|known| allowed.iter().position(|&other| other == known));
+    let known = known.and_then(|known| languages.iter().position(|other| other.language == known));
     for (piece, place) in pieces.iter_mut().zip(likeliest_sequence(&evidence, known)) {
-        piece.language = allowed[place];
+        piece.language = languages[place].language;
     }
     Ok(merged(pieces))
 }
@@ -68,27 +70,12 @@ fn piece_length(windows: &mut Windows, start: usize, end: usize) -> Result<usize
     Ok(pieces::end(&levels))
 }
 
-/// The languages that detection may choose from.
-fn allowed(model: &Model, options: &TranscribeOptions) -> Vec<Language> {
-    let is_allowed = |language: &Language| {
-        let is_known = model.tokenizer().language_token(*language).is_some();
-        is_known && (options.languages.is_empty() || options.languages.contains(language))
-    };
-    Language::all().filter(is_allowed).collect()
-}
-
-/// The log-likelihood of each of `allowed`, of which a piece says the less the likelier it is that nobody speaks in it.
-fn weigh(heard: &Heard, allowed: &[Language]) -> Vec<f64> {
-    let of = |language: &Language| {
-        let mut all = heard.languages.iter();
-        let found = all.find(|found| found.language == *language);
-        let probability = found.map_or(0.0, |found| found.probability);
-        f64::from(probability.max(f32::MIN_POSITIVE)).ln()
-    };
+/// The log-likelihood of each language, of which a piece says the less the likelier it is that nobody speaks in it.
+fn weigh(heard: &Heard) -> Vec<f64> {
     let weight = 1.0 - heard.no_speech_prob;
-    allowed
-        .iter()
-        .map(|language| weight * of(language))
+    let probabilities = heard.languages.iter().map(|found| found.probability);
+    probabilities
+        .map(|probability| weight * f64::from(probability.max(f32::MIN_POSITIVE)).ln())
         .collect()
 }
 
@@ -144,16 +131,15 @@ mod tests {
             probability,
         };
         let mut heard = Heard {
-            languages: vec![probability("en", 1.0), probability("de", 0.0)],
+            languages: vec![probability("de", 0.0), probability("en", 1.0)],
             no_speech_prob: 0.5,
         };
-        let allowed = [language("de"), language("en")];
-        let weights = weigh(&heard, &allowed);
+        let weights = weigh(&heard);
         assert!(
             weights[0] < -40.0 && weights[0].is_finite() && weights[1] == 0.0,
             "{weights:?}"
         );
         heard.no_speech_prob = 1.0;
-        assert_eq!(weigh(&heard, &allowed), [0.0, 0.0]);
+        assert_eq!(weigh(&heard), [0.0, 0.0]);
     }
 }
