@@ -56,6 +56,11 @@ nextest *ARGS:
 test *ARGS:
     cargo test --workspace --locked {{ARGS}}
 
+# The kernels' tests with the standard library's checks of pointers, which the test profile leaves out: minutes to compile.
+kernels-checked:
+    cargo test --locked --package overhear-kernels --target-dir target/checked \
+        --config profile.test.package.overhear-kernels.debug-assertions=true
+
 # The kernels' tests for aarch64, emulated: a processor with all there is, one without BF16, one without DotProd too.
 aarch64 *ARGS: _aarch64-tools
     #!/usr/bin/env bash
