@@ -1,7 +1,7 @@
 //! openai's tiny.en inside the binary (feature `bundled-model`), so that an installed `overhear` works without a
 //! network. It is put into the data folder when it is first asked for.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -31,20 +31,22 @@ pub(crate) fn install_for_now() -> io::Result<TempDir> {
     Ok(folder)
 }
 
-/// Writes the model to `folder`: whole or not at all, also if two processes do it at once.
+/// Writes the model to `folder`: whole or not at all, one process at a time. What an interrupted one has left is replaced.
 pub(crate) fn install(folder: &Path) -> io::Result<()> {
-    let parent = folder.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(parent)?;
-    let temporary = tempfile::Builder::new()
-        .prefix(".tiny.en-")
-        .tempdir_in(parent)?;
-    write(temporary.path())?;
-    let renamed = fs::rename(temporary.path(), folder);
-    match renamed {
-        // Another process was first.
-        Err(_) if folder.join("config.json").is_file() => Ok(()),
-        renamed => renamed,
+    fs::create_dir_all(folder.parent().unwrap_or(Path::new(".")))?;
+    let lock = File::create(folder.with_file_name(".tiny.en.lock"))?;
+    // Some file systems have no locks: two processes at once may fail there, and use temporary folders.
+    let _ = lock.lock();
+    if folder.join("config.json").is_file() {
+        return Ok(());
     }
+    let partial = folder.with_file_name(".tiny.en.partial");
+    if partial.exists() {
+        fs::remove_dir_all(&partial)?;
+    }
+    fs::create_dir(&partial)?;
+    write(&partial)?;
+    fs::rename(&partial, folder)
 }
 
 fn write(folder: &Path) -> io::Result<()> {

@@ -34,7 +34,10 @@ fn list() -> Result<(), Failure> {
     let places = Places::from_env(None);
     let mut found: Vec<(String, PathBuf)> = Vec::new();
     for folder in places.folders.iter().chain(&places.checkouts) {
-        found.extend(entries(folder).filter(|(_, path)| is_whisper(path)));
+        // Names with a dot: the model in the program while it is written.
+        let models =
+            entries(folder).filter(|(name, path)| !name.starts_with('.') && is_whisper(path));
+        found.extend(models);
     }
     if let Some(cache) = &places.cache {
         found.extend(entries(cache).filter_map(|(name, _)| {

@@ -95,6 +95,7 @@ fn one_format_can_go_to_standard_output() {
 #[test]
 fn what_cannot_be_used_is_exit_2_in_one_line() {
     let sandbox = Sandbox::new();
+    fs::write(sandbox.path("weights.txt"), "tram\t3\nbus\t1e9\n").unwrap();
     for (flags, part) in [
         (&["--modle", "nano"][..], "--modle"),
         (&["--temperature", "warm"], "warm"),
@@ -111,6 +112,10 @@ fn what_cannot_be_used_is_exit_2_in_one_line() {
         ),
         (&["--beam_size", "0"], "must be 1 or more"),
         (&["--boost_file", "missing.txt"], "cannot read missing.txt"),
+        (
+            &["--boost_file", "weights.txt"],
+            "weights.txt line 2: `1e9` is no weight above 0 and up to",
+        ),
         (&["--highlight-words", "True"], "requires --word-timestamps"),
         (&["--device", "cuda"], "not yet supported"),
         (
@@ -127,7 +132,7 @@ fn what_cannot_be_used_is_exit_2_in_one_line() {
         );
         run.assert_one_line(2, part);
     }
-    assert!(sandbox.names(".").is_empty());
+    assert_eq!(sandbox.names("."), ["weights.txt"]);
 }
 
 #[test]
@@ -501,8 +506,11 @@ fn an_installed_binary_brings_its_own_tiny_en() {
         common::run(command)
     };
     run("tiny").assert_one_line(3, "not found");
+    // What an interrupted run has left is replaced.
+    let models = sandbox.path("home/.local/share/overhear/models");
+    fs::create_dir_all(models.join(".tiny.en.partial/config.json")).unwrap();
     run("tiny.en").assert(0);
-    let folder = sandbox.path("home/.local/share/overhear/models/tiny.en");
+    let folder = models.join("tiny.en");
     let written = folder
         .join("config.json")
         .metadata()
@@ -510,9 +518,8 @@ fn an_installed_binary_brings_its_own_tiny_en() {
         .modified()
         .unwrap();
     assert_eq!(
-        fs::read_dir(folder.parent().unwrap()).unwrap().count(),
-        1,
-        "no temporary folder stays"
+        sandbox.names("home/.local/share/overhear/models"),
+        [".tiny.en.lock", "tiny.en"]
     );
     run("tiny.en").assert(0);
     assert_eq!(

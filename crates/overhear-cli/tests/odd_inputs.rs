@@ -56,6 +56,29 @@ fn a_fifo_is_read_to_its_end() {
 }
 
 #[test]
+fn a_track_is_chosen_by_its_number_and_else_by_the_files_default() {
+    let sandbox = Sandbox::new();
+    let transcript = |track: &[&str]| {
+        let mut arguments = txt(&[clip("../crates/overhear/tests/fixtures/odd/two_tracks.mkv")]);
+        arguments.extend(track.iter().map(OsString::from));
+        sandbox.nano(&arguments)
+    };
+    for (track, text) in [
+        (&[][..], "Nora smiled beside the road."),
+        (&["--audio_track=1"], "The cookie is warm."),
+        (&["--audio-track", "2"], "Nora smiled beside the road."),
+    ] {
+        transcript(track).assert(0);
+        assert_eq!(sandbox.read("two_tracks.txt").trim_end(), text, "{track:?}");
+    }
+    for number in [0, 3] {
+        let reason =
+            format!("no audio track {number}; the file has 1: AAC mono, 2: AAC mono (default)");
+        transcript(&[&format!("--audio_track={number}")]).assert_one_line(4, &reason);
+    }
+}
+
+#[test]
 fn what_is_no_audio_fails_in_one_line_and_never_hangs() {
     let sandbox = Sandbox::new();
     fs::create_dir(sandbox.path("folder")).unwrap();

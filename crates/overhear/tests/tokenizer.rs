@@ -243,6 +243,9 @@ fn a_tokenizer_of_another_model_is_refused() {
         "DIR/vocab.json: does not fit generation_config.json: <|endoftext|> is token 50256 here (English-only) and 50257 \
          there (multilingual)"
     );
+    // With 51864 the multilingual one does not fit: generation_config.json is another model's.
+    let english = Tokenizer::open(folder.path(), 51864).unwrap();
+    assert!(!english.is_multilingual());
 }
 
 /// What a folder holds beside the text tokens, and which tokens it then has.

@@ -60,7 +60,23 @@ impl Layout {
     /// # Errors
     /// The reason why there is none.
     pub(super) fn find(n_vocab: usize, evidence: &Evidence<'_>) -> Result<Self, String> {
-        let eot = end_of_text(n_vocab, evidence)?;
+        let with_end = |eot| Self::ending_text_at(eot, n_vocab, evidence);
+        let by_tokenizer = evidence.tokenizer.get("<|endoftext|>").copied();
+        let start = evidence.generation.get("<|startoftranscript|>");
+        let by_generation = start.and_then(|start| start.checked_sub(1));
+        let eot = match (by_tokenizer, by_generation) {
+            (Some(here), Some(there)) if here != there && with_end(there).is_some() => {
+                return Err(disagreement(here, there));
+            }
+            (Some(eot), _) | (None, Some(eot)) => eot,
+            (None, None) if n_vocab == 51864 => ENGLISH_EOT,
+            (None, None) => MULTILINGUAL_EOT,
+        };
+        with_end(eot).ok_or_else(|| misfit(n_vocab, eot))
+    }
+
+    /// The layout whose end of text is token `eot`: the first number of languages that is known and fits `n_vocab`.
+    fn ending_text_at(eot: TokenId, n_vocab: usize, evidence: &Evidence<'_>) -> Option<Self> {
         let published = match (n_vocab, evidence.n_mels) {
             (51865, None | Some(80)) => Some(99),
             (51866, None | Some(128)) => Some(100),
@@ -75,9 +91,7 @@ impl Layout {
             Some(99),
         ];
         let mut candidates = candidates.into_iter().flatten();
-        candidates
-            .find_map(|n_languages| Self::fitting(n_vocab, eot, n_languages))
-            .ok_or_else(|| misfit(n_vocab, eot))
+        candidates.find_map(|n_languages| Self::fitting(n_vocab, eot, n_languages))
     }
 
     fn fitting(n_vocab: usize, eot: TokenId, n_languages: usize) -> Option<Self> {
@@ -145,20 +159,12 @@ pub(super) fn is_special(text: &str) -> bool {
     text.len() > 4 && text.starts_with("<|") && text.ends_with("|>")
 }
 
-fn end_of_text(n_vocab: usize, evidence: &Evidence<'_>) -> Result<TokenId, String> {
-    let by_tokenizer = evidence.tokenizer.get("<|endoftext|>").copied();
-    let start = evidence.generation.get("<|startoftranscript|>");
-    let by_generation = start.and_then(|start| start.checked_sub(1));
-    match (by_tokenizer, by_generation) {
-        (Some(here), Some(there)) if here != there => Err(format!(
-            "does not fit generation_config.json: <|endoftext|> is token {here} here ({}) and {there} there ({})",
-            flavour(here),
-            flavour(there)
-        )),
-        (Some(eot), _) | (None, Some(eot)) => Ok(eot),
-        (None, None) if n_vocab == 51864 => Ok(ENGLISH_EOT),
-        (None, None) => Ok(MULTILINGUAL_EOT),
-    }
+fn disagreement(here: TokenId, there: TokenId) -> String {
+    format!(
+        "does not fit generation_config.json: <|endoftext|> is token {here} here ({}) and {there} there ({})",
+        flavour(here),
+        flavour(there)
+    )
 }
 
 /// How many languages there are, if one of the tokens behind them is known.
