@@ -88,6 +88,7 @@ impl From<Error> for Failure {
             Error::Model { .. } | Error::NotFinite { .. } => Failure::Model(message),
             Error::Option { .. } => Failure::Usage(message),
             Error::Network { .. } => Failure::Network(message),
+            Error::Device(_) => Failure::System(message),
             Error::Spool(_) | Error::Cache { .. } => Failure::Output(message),
             _ => Failure::Input(message),
         }

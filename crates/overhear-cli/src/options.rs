@@ -188,6 +188,7 @@ pub(crate) fn model_options(args: &ModelArgs) -> Result<ModelOptions, Failure> {
     Ok(ModelOptions {
         compute_type,
         threads,
+        ..ModelOptions::default()
     })
 }
 

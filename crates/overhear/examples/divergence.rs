@@ -89,17 +89,18 @@ fn compare(
     sums: &mut [Sums],
 ) -> Result<(), Box<dyn Error>> {
     let mel = log_mel_spectrogram(samples, exact.dims().n_mels, 0);
-    let mut reference = exact.session(1);
-    reference.encode(&mel);
+    let mut reference = exact.session(1)?;
+    reference.encode(&mel)?;
     let options = DecodingOptions {
         language: Some(Language::ENGLISH),
         ..DecodingOptions::default()
     };
     let tokens = reference.decode(&options)?.tokens;
     reference.truncate(0, 0);
-    let mut sessions: Vec<Session> = models.iter().map(|model| model.session(1)).collect();
+    let sessions = models.iter().map(|model| model.session(1));
+    let mut sessions: Vec<Session> = sessions.collect::<Result<_, _>>()?;
     for (session, sums) in sessions.iter_mut().zip(&mut *sums) {
-        session.encode(&mel);
+        session.encode(&mel)?;
         sums.windows.push((0.0, 0));
     }
     let sot = exact
@@ -107,10 +108,10 @@ fn compare(
         .sot_sequence(Language::ENGLISH, Task::Transcribe);
     let fed: Vec<TokenId> = sot.iter().chain(&tokens).copied().collect();
     for (position, token) in fed.iter().enumerate() {
-        let p = log_probabilities(reference.step(&[*token]));
+        let p = log_probabilities(reference.step(&[*token])?);
         let (first, lead) = likeliest(&p);
         for (session, sums) in sessions.iter_mut().zip(&mut *sums) {
-            let q = log_probabilities(session.step(&[*token]));
+            let q = log_probabilities(session.step(&[*token])?);
             // The prompt predicts nothing.
             if position + 1 < sot.len() {
                 continue;

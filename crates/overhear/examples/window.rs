@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     samples.resize(N_SAMPLES, 0.0); // pad or trim
 
     let mel = log_mel_spectrogram(&samples, model.dims().n_mels, 0);
-    let features = model.embed_audio(&mel); // [n_audio_ctx, n_audio_state]
+    let features = model.embed_audio(&mel)?; // [n_audio_ctx, n_audio_state]
     println!(
         "spectrogram [{}, {}], features {}",
         mel.n_mels,

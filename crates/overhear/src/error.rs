@@ -68,6 +68,19 @@ pub enum Error {
         /// What is wrong with the value.
         reason: String,
     },
+    /// A window or a session needs more than it was made for.
+    #[error("{wanted} {what} are too many: there is room for {capacity}")]
+    Capacity {
+        /// The kind of thing, in the plural.
+        what: &'static str,
+        /// How many there would be.
+        wanted: usize,
+        /// How many there can be.
+        capacity: usize,
+    },
+    /// The device refused a call: it is out of memory, or gone.
+    #[error("the device failed: {0}")]
+    Device(String),
     /// The caller's event function asked to stop.
     #[error("canceled")]
     Canceled,

@@ -19,10 +19,13 @@
 mod align;
 pub mod audio;
 mod backend;
+mod checkpoint;
 mod decode;
+mod engine;
 mod error;
 mod excerpt;
 mod file;
+mod host;
 #[cfg(feature = "download")]
 pub mod hub;
 mod json;
@@ -38,14 +41,17 @@ pub mod tokenizer;
 mod transcribe;
 
 pub use audio::{Audio, AudioOptions, AudioReader, AudioWarning, Ffmpeg};
+pub use backend::{ComputeType, Device};
+pub use checkpoint::ModelDimensions;
 pub use decode::{
     BoostPhrase, DecodingOptions, DecodingResult, Hypothesis, LanguageProbability, Task,
     TokenProbability,
 };
+pub use engine::Engine;
 pub use error::{Error, Result};
 pub use limits::MachineLimits;
 pub use mel::{LogMel, log_mel_spectrogram};
-pub use model::{ComputeType, Model, ModelDimensions, ModelOptions};
+pub use model::{Model, ModelOptions};
 pub use session::Session;
 pub use tokenizer::{Language, TokenId, Tokenizer};
 pub use transcribe::{

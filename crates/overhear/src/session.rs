@@ -1,78 +1,104 @@
 //! One window decoded stage by stage.
 
-use std::ops::ControlFlow;
-
-use crate::backend::{Batch, State};
-use crate::decode::{BoostTrie, DecodingTask, detect_language, likeliest};
+use crate::backend::{Batch, Capacity, State};
+use crate::decode::{BoostTrie, DecodingTask, Window, detect_language, likeliest};
+use crate::engine::{Place, Stepper};
+use crate::mel::MelWindow;
 use crate::{DecodingOptions, DecodingResult, Language, LogMel, Model, Result, TokenId};
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// The stages of one window, for programs that time or steer them one by one; [`Model::transcribe`] walks a file
 /// by the same ones. All memory is allocated when a session is made.
 pub struct Session {
     model: Model,
     state: Box<dyn State>,
+    stepper: Stepper,
     batch: Batch,
 }
 
 impl Model {
     /// A session for one window of audio and up to `n_rows` rows of text over it.
-    #[must_use]
-    pub fn session(&self, n_rows: usize) -> Session {
-        Session {
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if there is not enough memory.
+    pub fn session(&self, n_rows: usize) -> Result<Session> {
+        let capacity = Capacity::of_seats(1, n_rows, self.dims().n_text_ctx);
+        Ok(Session {
             model: self.clone(),
-            state: self.new_state(1, n_rows),
+            state: self.new_state(capacity)?,
+            stepper: Stepper::new(self.host(), capacity),
             batch: Batch::default(),
-        }
+        })
     }
 }
 
 impl Session {
     /// Runs the encoder over a window, the cross-attention keys and values of every decoder layer included.
     ///
-    /// # Panics
-    /// If `mel` is not `[n_mels, 3000]`.
-    pub fn encode(&mut self, mel: &LogMel) {
-        self.state.encode(0, mel);
+    /// # Errors
+    /// [`crate::Error::Option`] if `mel` is not `[n_mels, 3000]`, [`crate::Error::Device`].
+    pub fn encode(&mut self, mel: &LogMel) -> Result<()> {
+        let mel = MelWindow::of(mel, self.model.dims().n_mels)?;
+        let goes_on = &mut || ControlFlow::Continue(());
+        self.state.encode(&[(0, &mel)], goes_on)
+    }
+
+    /// The encoder's output for the window last encoded, `[n_audio_ctx, n_audio_state]`.
+    #[must_use]
+    pub fn audio_features(&self) -> &[f32] {
+        self.state.audio_features(0)
     }
 
     /// Decodes the window last encoded, from its beginning: `whisper/decoding.py::decode`.
     ///
     /// # Errors
-    /// [`crate::Error::Option`] if an option does not fit the model, [`crate::Error::NotFinite`].
-    ///
-    /// # Panics
-    /// If the session has fewer rows than `options` decode side by side.
+    /// [`crate::Error::Option`] if an option does not fit the model, [`crate::Error::Capacity`] if the session has
+    /// fewer rows than `options` decode side by side, [`crate::Error::NotFinite`], [`crate::Error::Device`].
     pub fn decode(&mut self, options: &DecodingOptions) -> Result<DecodingResult> {
         options.verify()?;
+        self.stepper.check_rows(options.n_group())?;
         let model = &self.model;
-        let boosts = BoostTrie::new(model.tokenizer(), &options.boost)?;
+        let boosts = BoostTrie::new(model.tokenizer(), &options.boost)?.map(Arc::new);
+        let place = Place {
+            slot: 0,
+            first_row: 0,
+        };
         let language = match options.language {
             _ if !model.is_multilingual() => Language::ENGLISH,
             Some(language) => language,
-            None => likeliest(&detect_language(&mut *self.state, model.tokenizer(), 0)?).language,
+            None => {
+                likeliest(&detect_language(
+                    &mut *self.state,
+                    model.tokenizer(),
+                    place,
+                )?)
+                .language
+            }
         };
-        let task = DecodingTask::new(
-            (model.kernels(), model.pool()),
-            model.tokenizer(),
-            model.dims(),
-            language,
-            boosts.as_ref(),
-            options,
-        )?;
-        task.run(&mut *self.state, &mut || ControlFlow::Continue(()))
+        let task = DecodingTask::new(model, language, boosts, options)?;
+        let mut windows = [Some(Window::new(task, 0, 0))];
+        loop {
+            self.stepper.step(&mut *self.state, &mut windows);
+            if let Some(window) = windows[0].take_if(|window| window.is_done()) {
+                return window.finish();
+            }
+        }
     }
 
     /// Appends `tokens[i]` to row `i`, in one pass over the weights, and returns the logits after each,
     /// `[tokens.len(), n_vocab]`: `whisper/decoding.py::PyTorchInference.logits`.
     ///
-    /// # Panics
-    /// If the session has fewer rows, or one of them has no position left.
-    pub fn step(&mut self, tokens: &[TokenId]) -> &[f32] {
+    /// # Errors
+    /// [`crate::Error::Capacity`] if the session has fewer rows, or one of them has no position left;
+    /// [`crate::Error::Device`].
+    pub fn step(&mut self, tokens: &[TokenId]) -> Result<&[f32]> {
         self.batch.clear();
         for (row, &token) in tokens.iter().enumerate() {
             self.batch.push(row, 0, &[token], &[0]);
         }
-        self.state.decode(&self.batch)
+        Ok(self.state.decode(&self.batch)?)
     }
 
     /// Forgets what row `row` holds beyond its first `n_tokens` tokens.

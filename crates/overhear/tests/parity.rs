@@ -127,7 +127,7 @@ fn encoder_and_logits_equal_the_reference(suite: &Suite) {
             data: expected["mel"].1.clone(),
         };
         assert_close(
-            &suite.model.embed_audio(&mel),
+            &suite.model.embed_audio(&mel).unwrap(),
             &expected["audio_features"].1,
             AUDIO_FEATURES,
             &golden.name,
@@ -138,7 +138,7 @@ fn encoder_and_logits_equal_the_reference(suite: &Suite) {
             .iter()
             .map(|&token| token as u32)
             .collect();
-        let logits = suite.model.logits(&mel, &tokens);
+        let logits = suite.model.logits(&mel, &tokens).unwrap();
         assert_eq!(logits.len(), tokens.len() * n_vocab);
         assert_close(&logits, &expected["logits"].1, LOGITS, &golden.name);
         n_tested += 1;
@@ -181,8 +181,8 @@ fn windows_decode_to_the_same_tokens(suite: &Suite) {
             .map(|(_, _, options)| n_rows(options))
             .max();
         // One session a clip: what `Model::decode` does, but for encoding the window every time.
-        let mut session = suite.model.session(n_rows.unwrap_or(1));
-        session.encode(&mel);
+        let mut session = suite.model.session(n_rows.unwrap_or(1)).unwrap();
+        session.encode(&mel).unwrap();
         for (name, expected, options) in decodings {
             let found = session.decode(&options).unwrap();
             same_decoding(&found, expected, &format!("{} {name}", golden.name));

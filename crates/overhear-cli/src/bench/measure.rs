@@ -102,11 +102,8 @@ impl Bench<'_> {
 
     /// Of the encoder, of the prompt up to the first token, and of one token after it.
     fn stages(&self) -> Result<(Vec<f64>, Vec<f64>, Vec<f64>)> {
-        let mut session = self.model.session(1);
-        let encoder = self.time(|| {
-            session.encode(&self.mel);
-            Ok(())
-        })?;
+        let mut session = self.model.session(1)?;
+        let encoder = self.time(|| session.encode(&self.mel))?;
         let prompt = self.time(|| self.decode(&mut session, 1))?;
         let few = self.time(|| self.decode(&mut session, N_FEW_TOKENS))?;
         let all = self.time(|| self.decode(&mut session, N_TOKENS))?;
@@ -122,15 +119,15 @@ impl Bench<'_> {
     fn step(&self, n_rows: usize) -> Result<Vec<f64>> {
         let token = self.model.tokenizer().sot();
         let tokens = vec![token; n_rows];
-        let mut session = self.model.session(n_rows);
-        session.encode(&self.mel);
+        let mut session = self.model.session(n_rows)?;
+        session.encode(&self.mel)?;
         for _ in 0..N_STEPS_BEFORE {
-            session.step(&tokens);
+            session.step(&tokens)?;
         }
         let seconds = self.time(|| {
             (0..n_rows).for_each(|row| session.truncate(row, N_STEPS_BEFORE));
             for _ in 0..N_STEPS {
-                black_box(session.step(&tokens));
+                black_box(session.step(&tokens)?);
             }
             Ok(())
         })?;

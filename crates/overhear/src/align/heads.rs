@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::model::GenerationConfig;
+use crate::checkpoint::GenerationConfig;
 use crate::{ModelDimensions, Result};
 
 /// A head of cross-attention: layer and head.

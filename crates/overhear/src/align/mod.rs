@@ -23,41 +23,46 @@ use matrix::AlignmentMatrix;
 
 use crate::backend::{AlignmentRequest, State};
 use crate::decode::Task;
-use crate::{Language, Model, TokenId};
+use crate::engine::Place;
+use crate::{Language, Model, Result, TokenId};
 
 /// Frames of the spectrogram per encoder position.
 const FRAMES_PER_POSITION: usize = 2;
 /// Encoder positions per second.
 const POSITIONS_PER_SECOND: f64 = 50.0;
 
-/// The words of `text_tokens` in the window that is encoded in slot 0 of `state`, of which `n_frames` frames are
-/// audio: `find_alignment`. Times are in seconds from the start of the window.
+/// The words of `text_tokens` in the window that is encoded in the slot of `place`, of which `n_frames` frames are
+/// audio: `find_alignment`. Times are in seconds from the start of the window. Uses the first row of `place`.
 ///
 /// Empty if there is no text, less than one encoder position of audio, or more text than the decoder takes at once
 /// (which no window gives with the usual `sample_len`).
+///
+/// # Errors
+/// [`crate::Error::Device`].
 pub(crate) fn find_alignment(
     model: &Model,
-    state: &mut dyn State,
+    (state, place): (&mut dyn State, Place),
     language: Language,
     task: Task,
     text_tokens: &[TokenId],
     n_frames: usize,
-) -> Vec<WordTiming> {
+) -> Result<Vec<WordTiming>> {
     let Some(shown) = Shown::new(model, language, task, text_tokens, n_frames) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     let rows = predicting(&shown.text);
     let n_rows = rows.len();
     let mut matrix = AlignmentMatrix::new(rows, shown.n_keys);
-    let probabilities = state.align(&shown.request(model), &mut |weights| matrix.add(weights));
+    let request = shown.request(model, place);
+    let probabilities = state.align(&request, &mut |weights| matrix.add(weights))?;
     let path = dtw::dtw(&matrix.into_cost(), n_rows, shown.n_keys);
-    words::timings(
+    Ok(words::timings(
         model.tokenizer(),
         language,
         text_tokens,
         &jump_times(&path),
         &probabilities,
-    )
+    ))
 }
 
 /// What the decoder is shown once more.
@@ -100,9 +105,10 @@ impl Shown {
         })
     }
 
-    fn request<'a>(&'a self, model: &'a Model) -> AlignmentRequest<'a> {
+    fn request<'a>(&'a self, model: &'a Model, place: Place) -> AlignmentRequest<'a> {
         AlignmentRequest {
-            slot: 0,
+            slot: place.slot,
+            row: place.first_row,
             tokens: &self.tokens,
             text: self.text.clone(),
             eot: model.tokenizer().eot(),

@@ -1,23 +1,102 @@
 //! The seam between Whisper's logic and a device: whole stages, never tensor operations.
 //!
 //! A [`Backend`] is the weights on one device; a [`State`] is everything that changes while decoding: encoder
-//! output, cross-attention keys and values, self-attention cache, scratch. All of it is allocated when the
-//! state is made, so a step allocates nothing. Audio sits in *slots*, text in *rows*; any row may attend to any
-//! slot, rows have lengths of their own, and a row's result never depends on the others.
+//! output, cross-attention keys and values, self-attention KV cache, scratch memory. All of it is allocated when the
+//! state is made, for a given [`Capacity`], so a step allocates nothing. Audio sits in *slots*, text in *rows*; any row
+//! may attend to any slot, rows have lengths of their own, and a row's result never depends on the others.
 
+mod compute_type;
 pub(crate) mod cpu;
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
-use crate::{LogMel, TokenId};
+pub use compute_type::ComputeType;
+
+use crate::checkpoint::Checkpoint;
+use crate::host::Host;
+use crate::mel::MelWindow;
+use crate::{Error, ModelDimensions, Result, TokenId};
+
+/// Devices that a model can run on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+}
+
+/// Opens the network of `checkpoint` on `device`. `dims`: those of the checkpoint, its vocabulary without padding.
+///
+/// # Errors
+/// [`Error::Model`] if a tensor is missing or damaged; [`Error::Option`] if the model does not fit the compute type;
+/// [`Error::Device`].
+pub(crate) fn open(
+    device: Device,
+    checkpoint: &Checkpoint,
+    dims: &ModelDimensions,
+    compute_type: ComputeType,
+    host: &Host,
+) -> Result<Box<dyn Backend>> {
+    match device {
+        Device::Cpu => cpu::open(checkpoint, dims, compute_type, host),
+    }
+}
 
 /// Weights resident on one device; shared by any number of states.
 pub(crate) trait Backend: Send + Sync {
-    /// Allocates all that `n_slots` windows of audio and `n_rows` rows of text will need.
-    fn new_state(&self, n_slots: usize, n_rows: usize) -> Box<dyn State>;
+    /// The arithmetic in use; never [`ComputeType::Auto`].
+    fn compute_type(&self) -> ComputeType;
+
+    /// Allocates a state of this capacity.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    fn new_state(&self, capacity: Capacity) -> Result<Box<dyn State>>;
 }
 
-/// The tokens of one [`State::decode`] call. Kept and refilled by the caller, so that a step allocates nothing.
+/// Sizes that a state is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Capacity {
+    /// Windows of audio that are held encoded.
+    pub(crate) slots: usize,
+    /// Rows of text.
+    pub(crate) rows: usize,
+    /// Tokens of one [`State::decode`] call, all rows together.
+    pub(crate) tokens: usize,
+    /// Tokens of one [`State::decode`] call whose logits are returned.
+    pub(crate) logits: usize,
+}
+
+impl Capacity {
+    /// Capacity for `n_seats` windows decoded together, `n_rows` rows of text each, by a decoder of `n_text_ctx`
+    /// positions. A window begins with one row and two logits, that of start-of-transcript among them.
+    pub(crate) fn of_seats(n_seats: usize, n_rows: usize, n_text_ctx: usize) -> Self {
+        Self {
+            slots: n_seats,
+            rows: n_seats * n_rows,
+            tokens: n_text_ctx.max(n_seats * n_rows),
+            logits: n_seats * n_rows.max(2),
+        }
+    }
+
+    /// Fails if a call exceeds the capacity.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`].
+    pub(crate) fn check(what: &'static str, wanted: usize, capacity: usize) -> Result<()> {
+        match wanted <= capacity {
+            true => Ok(()),
+            false => Err(Error::Capacity {
+                what,
+                wanted,
+                capacity,
+            }),
+        }
+    }
+}
+
+/// Tokens of one [`State::decode`] call. Kept and refilled by the caller, so that a step allocates nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) rows: Vec<BatchRow>,
@@ -69,6 +148,8 @@ impl Batch {
 pub(crate) struct AlignmentRequest<'a> {
     /// The slot of audio the text was decoded from.
     pub(crate) slot: usize,
+    /// The row that the pass uses, and leaves empty.
+    pub(crate) row: usize,
     /// Start-of-transcript sequence, no-timestamps, text, end of text.
     pub(crate) tokens: &'a [TokenId],
     /// Where the text is among them; not at the start.
@@ -85,28 +166,40 @@ pub(crate) struct AlignmentRequest<'a> {
 /// caller's to change until it returns.
 pub(crate) type OnHead<'a> = &'a mut dyn FnMut(&mut [f32]);
 
+/// Asked between layers whether the work goes on.
+pub(crate) type GoesOn<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;
+
 /// The mutable part of inference.
 pub(crate) trait State: Send {
-    /// Runs the encoder over one window `[n_mels, 3000]` and computes the slot's cross-attention keys and
-    /// values of every layer.
-    fn encode(&mut self, slot: usize, mel: &LogMel);
+    /// Runs the encoder over windows, each given with the slot it is for, and computes the slots' cross-attention keys
+    /// and values of every layer. `goes_on` is asked between layers, and may end the work; a slot is undefined then.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`] if a slot does not exist; [`Error::Canceled`]; [`Error::Device`].
+    ///
+    /// # Panics
+    /// If a window has another number of mel bins than the model.
+    fn encode(&mut self, windows: &[(usize, &MelWindow)], goes_on: GoesOn<'_>) -> Result<()>;
 
     /// Appends each row's tokens and returns the logits asked for, `[n, n_vocab]`, in the batch's order.
     /// They are the caller's to change until the next call.
     ///
+    /// # Errors
+    /// [`Error::Capacity`] if the call is larger than the state was made for, a row or slot does not exist, or a row
+    /// would grow beyond `n_text_ctx` positions; [`Error::Device`].
+    ///
     /// # Panics
-    /// If a row would grow beyond `n_text_ctx` positions, or the call is larger than the state was made for:
-    /// `n_text_ctx` tokens and the logits of one token per row and one more; or if `logits_at` does not ascend, or
-    /// names a token that is not there.
-    fn decode(&mut self, batch: &Batch) -> &mut [f32];
+    /// If `logits_at` does not ascend, or names a token that is not there.
+    fn decode(&mut self, batch: &Batch) -> Result<&mut [f32]>;
 
     /// Runs text that is already known past a window that is already encoded: `on_head` is called for each of
     /// the request's heads in order. Returns the probability of each text token among the text tokens, given
-    /// those before it. Row 0 is used for it, and left empty.
+    /// those before it.
     ///
-    /// # Panics
-    /// If there are more tokens than `n_text_ctx`.
-    fn align(&mut self, request: &AlignmentRequest<'_>, on_head: OnHead<'_>) -> Vec<f32>;
+    /// # Errors
+    /// [`Error::Capacity`] if there are more tokens than `n_text_ctx`, or the row or slot does not exist;
+    /// [`Error::Device`].
+    fn align(&mut self, request: &AlignmentRequest<'_>, on_head: OnHead<'_>) -> Result<Vec<f32>>;
 
     /// Row `i` goes on from what row `source[i]` holds, all at once; rows from `source.len()` on stay as they are.
     /// `whisper/decoding.py::PyTorchInference.rearrange_kv_cache`.
@@ -115,6 +208,6 @@ pub(crate) trait State: Send {
     /// Forgets what `row` holds beyond its first `n_tokens` tokens.
     fn truncate(&mut self, row: usize, n_tokens: usize);
 
-    /// Encoder output of the last window encoded, `[n_audio_ctx, n_audio_state]`.
-    fn audio_features(&self) -> &[f32];
+    /// Encoder output of the window in `slot`, `[n_audio_ctx, n_audio_state]`.
+    fn audio_features(&self, slot: usize) -> &[f32];
 }

@@ -4,20 +4,21 @@ use overhear_kernels::Kernels;
 
 use super::LanguageProbability;
 use crate::backend::{Batch, State};
+use crate::engine::Place;
 use crate::{Error, Language, Result, Tokenizer};
 
-/// The probabilities of all languages the model knows, in the order of their tokens, for the window in `slot`.
-/// Uses row 0 and leaves it empty.
+/// The probabilities of all languages the model knows, in the order of their tokens, for the window in the slot of
+/// `place`. Uses its first row and leaves it empty.
 ///
 /// # Errors
-/// [`Error::NotFinite`].
+/// [`Error::NotFinite`], [`Error::Device`].
 pub(crate) fn detect_language(
     state: &mut dyn State,
     tokenizer: &Tokenizer,
-    slot: usize,
+    place: Place,
 ) -> Result<Vec<LanguageProbability>> {
-    let languages = probabilities(logits_at_sot(state, tokenizer, slot), tokenizer);
-    state.truncate(0, 0);
+    let languages = probabilities(logits_at_sot(state, tokenizer, place)?, tokenizer);
+    state.truncate(place.first_row, 0);
     languages
 }
 
@@ -32,29 +33,33 @@ pub(crate) struct Heard {
 /// [`detect_language`], and whether anybody speaks.
 ///
 /// # Errors
-/// [`Error::NotFinite`].
+/// As [`detect_language`].
 pub(crate) fn hear(
     kernels: &Kernels,
     state: &mut dyn State,
     tokenizer: &Tokenizer,
-    slot: usize,
+    place: Place,
 ) -> Result<Heard> {
-    let logits = logits_at_sot(state, tokenizer, slot);
+    let logits = logits_at_sot(state, tokenizer, place)?;
     let no_speech = logits[tokenizer.no_speech() as usize] - kernels.log_sum_exp(logits);
     let languages = probabilities(logits, tokenizer);
-    state.truncate(0, 0);
+    state.truncate(place.first_row, 0);
     Ok(Heard {
         languages: languages?,
         no_speech_prob: f64::from(no_speech.exp()),
     })
 }
 
-/// The logits behind start-of-transcript, alone in row 0.
-fn logits_at_sot<'a>(state: &'a mut dyn State, tokenizer: &Tokenizer, slot: usize) -> &'a [f32] {
+/// The logits behind start-of-transcript, alone in the first row of `place`.
+fn logits_at_sot<'a>(
+    state: &'a mut dyn State,
+    tokenizer: &Tokenizer,
+    place: Place,
+) -> Result<&'a [f32]> {
     let mut batch = Batch::default();
-    batch.push(0, slot, &[tokenizer.sot()], &[0]);
-    state.truncate(0, 0);
-    state.decode(&batch)
+    batch.push(place.first_row, place.slot, &[tokenizer.sot()], &[0]);
+    state.truncate(place.first_row, 0);
+    Ok(state.decode(&batch)?)
 }
 
 /// The softmax of the `logits` of languages.

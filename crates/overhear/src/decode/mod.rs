@@ -26,7 +26,9 @@ pub(crate) use boost::BoostTrie;
 pub(crate) use language::{Heard, detect_language, hear, likeliest};
 pub use options::DecodingOptions;
 pub use result::{DecodingResult, Hypothesis, TokenProbability};
+pub(crate) use row::Next;
 pub(crate) use task::DecodingTask;
+pub(crate) use window::Window;
 
 use crate::Language;
 

@@ -95,15 +95,21 @@ pub(super) struct Rules<'a> {
     pub(super) loop_guard: bool,
 }
 
-/// What goes with a row's logits.
+/// Statistics of a row of logits.
 #[derive(Debug, Default)]
-pub(super) struct Next {
-    /// Which row's.
-    pub(super) row: usize,
+pub(crate) struct Next {
+    /// Index of the window whose logits they are.
+    pub(crate) window: usize,
+    /// Place of the logits among those of the window.
+    pub(crate) at: usize,
     /// Where the largest are.
     pub(super) maxima: Maxima,
     /// The logarithm of the sum of the exponentials, without what boosts add.
     pub(super) log_sum: f32,
+    /// The same of the logits behind start-of-transcript, unfiltered, in the first step of a window.
+    pub(super) log_sum_at_sot: f32,
+    /// Their logit of no speech.
+    pub(super) no_speech: f32,
     /// The candidates of beam search: tokens and their logits, the likeliest first.
     pub(super) largest: Vec<(usize, f32)>,
     pub(super) alternatives: Vec<TokenProbability>,

@@ -1,8 +1,6 @@
 //! Decoding one window at one temperature: `whisper/decoding.py::DecodingTask`.
 
-use std::ops::ControlFlow;
-
-use overhear_kernels::{Kernels, Pool};
+use std::sync::Arc;
 
 use super::beam::BeamSearchDecoder;
 use super::filters::LogitFilters;
@@ -11,16 +9,13 @@ use super::loops::Specials;
 use super::rank::MaximumLikelihoodRanker;
 use super::result::TokenProbability;
 use super::row::{Next, Row, Rules};
-use super::window::{TokenDecoder, Window};
+use super::window::TokenDecoder;
 use super::{BoostTrie, DecodingOptions, DecodingResult, Hypothesis, compression_ratio};
-use crate::backend::{Batch, State};
-use crate::{Error, Language, ModelDimensions, Result, TokenId, Tokenizer, python};
+use crate::{Error, Language, Model, Result, TokenId, Tokenizer, python};
 
 /// A decoding task with its options resolved; nothing below checks them again.
-pub(crate) struct DecodingTask<'a> {
-    pub(super) kernels: &'a Kernels,
-    pub(super) pool: &'a Pool,
-    pub(super) tokenizer: &'a Tokenizer,
+pub(crate) struct DecodingTask {
+    pub(super) model: Model,
     language: Language,
     temperature: f32,
     /// Rows of text decoded side by side.
@@ -35,29 +30,28 @@ pub(crate) struct DecodingTask<'a> {
     pub(super) initial_tokens: Vec<TokenId>,
     pub(super) sot_index: usize,
     pub(super) filters: LogitFilters,
-    boosts: Option<&'a BoostTrie>,
+    boosts: Option<Arc<BoostTrie>>,
     pub(super) alternatives: usize,
     loop_guard: bool,
     /// What every text begins with, as if it had been sampled.
     pub(super) resumed: Row,
 }
 
-impl<'a> DecodingTask<'a> {
+impl DecodingTask {
     /// Resolves `options`; their `language` is `language` (already detected where it was not given), their `boost` is
     /// `boosts`.
     ///
     /// # Errors
     /// [`Error::Option`].
     pub(crate) fn new(
-        (kernels, pool): (&'a Kernels, &'a Pool),
-        tokenizer: &'a Tokenizer,
-        dims: &ModelDimensions,
+        model: &Model,
         language: Language,
-        boosts: Option<&'a BoostTrie>,
+        boosts: Option<Arc<BoostTrie>>,
         options: &DecodingOptions,
     ) -> Result<Self> {
         options.verify()?;
-        let n_ctx = dims.n_text_ctx;
+        let tokenizer = model.tokenizer();
+        let n_ctx = model.dims().n_text_ctx;
         let sample_len = options
             .sample_len
             .filter(|&len| len > 0)
@@ -89,9 +83,7 @@ impl<'a> DecodingTask<'a> {
             });
         }
         Ok(Self {
-            kernels,
-            pool,
-            tokenizer,
+            model: model.clone(),
             language,
             temperature: options.temperature,
             n_group: options.n_group(),
@@ -128,51 +120,15 @@ impl<'a> DecodingTask<'a> {
             sum_logprob: looped.token_logprobs.iter().sum(),
             ..Row::default()
         };
-        if let Some(boosts) = self.boosts {
+        if let Some(boosts) = &self.boosts {
             let matched = |matched, &token| boosts.next(matched, token);
             row.boosted = row.tokens.iter().fold(row.boosted, matched);
         }
         self.resumed = row;
     }
 
-    /// Decodes the window in slot 0. `on_token` is called after every step and may end the work.
-    ///
-    /// # Errors
-    /// [`Error::Canceled`], [`Error::NotFinite`].
-    pub(crate) fn run(
-        &self,
-        state: &mut dyn State,
-        on_token: &mut dyn FnMut() -> ControlFlow<()>,
-    ) -> Result<DecodingResult> {
-        let mut window = Window::new(self, 0, 0);
-        let mut batch = Batch::default();
-        let unmoved: Vec<usize> = (0..self.n_group).collect();
-        let mut source = unmoved.clone();
-        state.truncate(0, 0);
-        loop {
-            batch.clear();
-            window.push(&mut batch);
-            let logits = state.decode(&batch);
-            source.copy_from_slice(&unmoved);
-            if let Err(error) = window.update(logits, &mut source) {
-                let features = state.audio_features();
-                return Err(match features.iter().all(|x| x.is_finite()) {
-                    true => error,
-                    false => Error::NotFinite {
-                        what: "the encoder's outputs".into(),
-                    },
-                });
-            }
-            if on_token().is_break() {
-                return Err(Error::Canceled);
-            }
-            if window.is_done() {
-                return Ok(window.finish());
-            }
-            if source != unmoved {
-                state.rearrange(&source);
-            }
-        }
+    pub(super) fn tokenizer(&self) -> &Tokenizer {
+        self.model.tokenizer()
     }
 
     pub(super) fn decoder(&self) -> TokenDecoder {
@@ -191,17 +147,18 @@ impl<'a> DecodingTask<'a> {
 
     /// Filters the logits of `row` and works out what goes with them.
     pub(super) fn prepare(&self, row: &Row, logits: &mut [f32], next: &mut Next) {
-        if let Some(boosts) = self.boosts {
+        let kernels = self.model.kernels();
+        if let Some(boosts) = &self.boosts {
             boosts.add_gains(row.boosted, logits, 1.0);
         }
         self.filters
-            .apply(self.kernels, logits, &mut next.maxima, &row.tokens);
+            .apply(kernels, logits, &mut next.maxima, &row.tokens);
         // Probabilities are the model's own, without what boosts add.
-        if let Some(boosts) = self.boosts {
+        if let Some(boosts) = &self.boosts {
             boosts.add_gains(row.boosted, logits, -1.0);
-            self.kernels.find_maxima(logits, &mut next.maxima);
+            kernels.find_maxima(logits, &mut next.maxima);
         }
-        next.log_sum = self.kernels.log_sum_exp_below(logits, &next.maxima);
+        next.log_sum = kernels.log_sum_exp_below(logits, &next.maxima);
         if self.alternatives > 0 {
             next.maxima
                 .top_k(logits, self.alternatives, &mut next.largest);
@@ -213,9 +170,9 @@ impl<'a> DecodingTask<'a> {
             });
             next.alternatives.extend(likeliest);
         }
-        if let Some(boosts) = self.boosts {
+        if let Some(boosts) = &self.boosts {
             boosts.add_gains(row.boosted, logits, 1.0);
-            self.kernels.find_maxima(logits, &mut next.maxima);
+            kernels.find_maxima(logits, &mut next.maxima);
         }
         if self.max_candidates.is_some() {
             // One candidate more than beams: one of them may be the end of text.
@@ -224,12 +181,12 @@ impl<'a> DecodingTask<'a> {
         }
     }
 
-    pub(super) fn rules(&self) -> Rules<'a> {
+    pub(super) fn rules(&self) -> Rules<'_> {
         Rules {
-            boosts: self.boosts,
+            boosts: self.boosts.as_deref(),
             specials: Specials {
-                eot: self.tokenizer.eot(),
-                timestamp_begin: self.tokenizer.timestamp_begin(),
+                eot: self.tokenizer().eot(),
+                timestamp_begin: self.tokenizer().timestamp_begin(),
             },
             loop_guard: self.loop_guard,
         }
@@ -242,7 +199,7 @@ impl<'a> DecodingTask<'a> {
         let mut ranked = self.ranker.rank(rows);
         ranked.sort_by_key(|(_, row)| row.looped.is_some());
         let looped = ranked[0].1.looped.map(|looped| {
-            let is_text = |token: &TokenId| *token < self.tokenizer.eot();
+            let is_text = |token: &TokenId| *token < self.tokenizer().eot();
             let text = ranked[0].1.tokens.iter().copied().filter(is_text);
             let text: Vec<TokenId> = text.collect();
             text[text.len() - looped.period..].to_vec()
@@ -272,16 +229,16 @@ impl<'a> DecodingTask<'a> {
     fn cut(&self, row: &mut Row) {
         let Some(looped) = row.looped else { return };
         let ends_sentence = |token| {
-            let text = self.tokenizer.decode(&[token]);
+            let text = self.tokenizer().decode(&[token]);
             text.ends_with(['.', '。', '!', '！', '?', '？'])
         };
-        let end = looped.cut(&row.tokens, self.tokenizer.eot(), ends_sentence);
+        let end = looped.cut(&row.tokens, self.tokenizer().eot(), ends_sentence);
         row.truncate(end);
     }
 
     fn hypothesis(&self, score: f64, row: Row) -> Hypothesis {
         Hypothesis {
-            text: python::strip(&self.tokenizer.decode(&row.tokens)).to_owned(),
+            text: python::strip(&self.tokenizer().decode(&row.tokens)).to_owned(),
             score,
             avg_logprob: f64::from(row.sum_logprob) / (row.tokens.len() + 1) as f64,
             tokens: row.tokens,

@@ -1,15 +1,12 @@
 //! What search promises beside equality with the reference (`tests/parity.rs`), on the bundled model.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use overhear_kernels::{Maxima, scalar};
 use proptest::prelude::*;
 
+use super::DecodingOptions;
 use super::filters::LogitFilters;
-use super::window::Window;
-use super::{DecodingOptions, DecodingResult, DecodingTask};
-use crate::backend::{Batch, State};
 use crate::{Audio, Language, LogMel, Model, ModelOptions, TokenId, log_mel_spectrogram};
 
 fn model() -> Model {
@@ -40,75 +37,6 @@ fn samples(best_of: usize) -> DecodingOptions {
         best_of: Some(best_of),
         seed: 3,
         ..DecodingOptions::default()
-    }
-}
-
-fn task<'a>(model: &'a Model, options: &DecodingOptions) -> DecodingTask<'a> {
-    let (tokenizer, dims) = (model.tokenizer(), model.dims());
-    let kernels = (model.kernels(), model.pool());
-    DecodingTask::new(kernels, tokenizer, dims, Language::ENGLISH, None, options)
-        .expect("options that fit")
-}
-
-/// Decodes several windows, one a slot, in the same steps.
-fn decode_together(state: &mut dyn State, tasks: &[DecodingTask<'_>]) -> Vec<DecodingResult> {
-    let n_vocab = tasks[0].tokenizer.n_vocab();
-    let mut first_row = 0;
-    let mut windows = Vec::new();
-    for (slot, task) in tasks.iter().enumerate() {
-        windows.push(Window::new(task, slot, first_row));
-        state.truncate(first_row, 0);
-        first_row += task.n_group;
-    }
-    let mut batch = Batch::default();
-    while windows.iter().any(|window| !window.is_done()) {
-        batch.clear();
-        let unfinished = windows.iter_mut().filter(|window| !window.is_done());
-        let mut asked: Vec<(&mut Window<'_>, usize)> = unfinished
-            .map(|window| {
-                let n = window.push(&mut batch);
-                (window, n)
-            })
-            .collect();
-        let mut logits = state.decode(&batch);
-        let mut source: Vec<usize> = (0..first_row).collect();
-        for (window, n) in &mut asked {
-            let (its, others) = logits.split_at_mut(*n * n_vocab);
-            window
-                .update(its, &mut source)
-                .expect("logits that are numbers");
-            logits = others;
-        }
-        state.rearrange(&source);
-    }
-    windows.into_iter().map(Window::finish).collect()
-}
-
-#[test]
-fn a_window_does_not_depend_on_those_decoded_in_the_same_steps() {
-    let model = model();
-    let mels = [
-        "synth-en-05.flac",
-        "jfk.flac",
-        "real-digits-0.flac",
-        "synth-es-00.flac",
-    ]
-    .map(mel);
-    let options = [beams(5), samples(4), beams(2), beams(3)];
-    let tasks: Vec<DecodingTask<'_>> = options.iter().map(|o| task(&model, o)).collect();
-    let n_rows = tasks.iter().map(|task| task.n_group).sum::<usize>() + tasks.len();
-    let mut state = model.new_state(mels.len(), n_rows);
-    for (slot, mel) in mels.iter().enumerate() {
-        state.encode(slot, mel);
-    }
-    let together = decode_together(&mut *state, &tasks);
-    for ((mel, task), together) in mels.iter().zip(&tasks).zip(&together) {
-        let mut state = model.new_state(1, task.n_group);
-        state.encode(0, mel);
-        let alone = task
-            .run(&mut *state, &mut || ControlFlow::Continue(()))
-            .expect("nobody cancels");
-        assert_eq!(*together, alone);
     }
 }
 

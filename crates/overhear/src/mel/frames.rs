@@ -1,6 +1,8 @@
 //! Frames of the spectrogram one after the other, from samples that arrive in blocks.
 
-use overhear_kernels::{Kernels, Spectrogram};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use overhear_kernels::{Kernels, Pool, Spectrogram};
 
 use super::filters::mel_filters;
 use super::loudness::Loudness;
@@ -10,18 +12,23 @@ use crate::{AudioReader, AudioWarning, Result};
 /// `log10` of the power of a silent frame: the floor under the logarithm.
 pub(super) const SILENCE: f32 = -10.0;
 
+/// Frames that one thread transforms at a time: a vector's lanes.
+const CHUNK: usize = 16;
+
 /// Frames of samples to their mel energies in decades.
 pub(super) struct FrameTransform {
     kernels: Kernels,
+    /// Threads to share the frames of a call.
+    pool: Option<Arc<Pool>>,
     plan: Spectrogram,
 }
 
 impl FrameTransform {
-    pub(super) fn new(n_mels: usize) -> Self {
+    pub(super) fn new(n_mels: usize, kernels: Kernels, pool: Option<Arc<Pool>>) -> Self {
         let floor = 10f32.powf(SILENCE);
         Self {
-            // A wrong OVERHEAR_ISA is told when a model is opened.
-            kernels: Kernels::from_env().unwrap_or_else(|_| Kernels::detect()),
+            kernels,
+            pool,
             plan: Spectrogram::new(hann(), HOP_LENGTH, mel_filters(n_mels), floor),
         }
     }
@@ -33,7 +40,20 @@ impl FrameTransform {
     /// `decades`: `[n_frames, n_mels]`, `log10` of the mel energies, at least [`SILENCE`]. `samples`: from the first
     /// frame's first to the last one's last.
     pub(super) fn run(&self, samples: &[f32], decades: &mut [f32]) {
-        self.kernels.log_spectrogram(&self.plan, decades, samples);
+        let transform = |samples: &[f32], decades: &mut [f32]| {
+            self.kernels.log_spectrogram(&self.plan, decades, samples)
+        };
+        let Some(pool) = &self.pool else {
+            return transform(samples, decades);
+        };
+        let chunks = decades.chunks_mut(CHUNK * self.n_mels());
+        let chunks: Vec<Mutex<&mut [f32]>> = chunks.map(Mutex::new).collect();
+        pool.run(chunks.len(), &|i| {
+            let mut decades = chunks[i].lock().unwrap_or_else(PoisonError::into_inner);
+            let n_frames = decades.len() / self.n_mels();
+            let samples = &samples[i * CHUNK * HOP_LENGTH..][..(n_frames - 1) * HOP_LENGTH + N_FFT];
+            transform(samples, &mut decades);
+        });
     }
 }
 
@@ -64,8 +84,7 @@ impl FrameReader {
     /// Samples read at a time: one second.
     const BLOCK: usize = super::SAMPLE_RATE;
 
-    pub(super) fn new(reader: AudioReader, n_mels: usize) -> Self {
-        let transform = FrameTransform::new(n_mels);
+    pub(super) fn new(reader: AudioReader, transform: FrameTransform) -> Self {
         Self {
             reader,
             transform,
@@ -100,8 +119,6 @@ impl FrameReader {
 
     /// Reads the next frames for their largest value alone: makes `max` that, if it is larger; false at the end.
     pub(super) fn read_max(&mut self, max: &mut f32) -> Result<bool> {
-        /// Frames that are transformed together: a vector's lanes.
-        const GROUP: usize = 16;
         let n_frames = self.fill()?;
         let n_mels = self.transform.n_mels();
         let loudness = self.loudness.get_or_insert_with(|| {
@@ -115,10 +132,10 @@ impl FrameReader {
             Loudness::new(&hann(), weight)
         });
         let is_louder = loudness.louder(&self.samples, n_frames, *max);
-        let mut decades = [SILENCE; GROUP * 128];
-        for (group, is_louder) in is_louder.chunks(GROUP).enumerate() {
+        let mut decades = [SILENCE; CHUNK * 128];
+        for (group, is_louder) in is_louder.chunks(CHUNK).enumerate() {
             if is_louder.contains(&true) {
-                let samples = &self.samples[group * GROUP * HOP_LENGTH..];
+                let samples = &self.samples[group * CHUNK * HOP_LENGTH..];
                 let decades = &mut decades[..is_louder.len() * n_mels];
                 self.transform.run(samples, decades);
                 *max = largest(decades, *max);
@@ -215,7 +232,10 @@ mod tests {
         for (i, signal) in signals().into_iter().enumerate() {
             for n_mels in [80, 128] {
                 let audio = Audio::from_samples(signal.clone(), 16_000).unwrap();
-                let reader = || FrameReader::new(audio.reader().unwrap(), n_mels);
+                let pool = Arc::new(Pool::new(2));
+                let transform =
+                    || FrameTransform::new(n_mels, Kernels::detect(), Some(Arc::clone(&pool)));
+                let reader = || FrameReader::new(audio.reader().unwrap(), transform());
                 let (mut all, mut frames) = (reader(), Vec::new());
                 while all.read(&mut frames).unwrap() > 0 {}
                 let (mut quick, mut max) = (reader(), SILENCE);

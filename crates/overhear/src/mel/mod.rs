@@ -13,6 +13,9 @@ mod stream;
 
 pub(crate) use stream::MelStream;
 
+use overhear_kernels::Kernels;
+
+use crate::{Error, Result};
 use frames::{FrameTransform, SILENCE};
 
 /// Samples per second.
@@ -58,11 +61,66 @@ impl LogMel {
             for (mel, row) in rows.enumerate() {
                 let values = decades[mel..].iter().step_by(n_mels);
                 for (out, value) in row.iter_mut().zip(values) {
-                    *out = (value.max(max - 8.0) + 4.0) / 4.0;
+                    *out = scaled(*value, max);
                 }
             }
         }
     }
+}
+
+/// Window of the log-mel spectrogram as the encoder takes it, time-major: `[N_FRAMES, n_mels]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct MelWindow {
+    n_mels: usize,
+    /// `[N_FRAMES, n_mels]`, a frame after the other.
+    pub(crate) data: Vec<f32>,
+}
+
+impl MelWindow {
+    /// All zeros: what the reference pads a window with.
+    fn zeros(n_mels: usize) -> Self {
+        Self {
+            n_mels,
+            data: vec![0.0; N_FRAMES * n_mels],
+        }
+    }
+
+    /// The window that `mel` is, transposed, for a model of `n_mels` mel bins.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if `mel` is not `[n_mels, N_FRAMES]`.
+    pub(crate) fn of(mel: &LogMel, n_mels: usize) -> Result<Self> {
+        if (mel.n_mels, mel.n_frames, mel.data.len()) != (n_mels, N_FRAMES, n_mels * N_FRAMES) {
+            return Err(Error::Option {
+                name: "mel",
+                reason: format!(
+                    "a spectrogram of {} mel bins by {} frames ({} numbers), but the model takes {n_mels} by {N_FRAMES}",
+                    mel.n_mels,
+                    mel.n_frames,
+                    mel.data.len()
+                ),
+            });
+        }
+        let mut window = Self::zeros(n_mels);
+        for (bin, row) in mel.data.chunks_exact(N_FRAMES).enumerate() {
+            let to = window.data[bin..].iter_mut().step_by(n_mels);
+            to.zip(row).for_each(|(to, from)| *to = *from);
+        }
+        Ok(window)
+    }
+
+    /// Writes the frames from `first` on from decades (`log10` of power, `[n, n_mels]`), clamped 8 below the maximum
+    /// and scaled.
+    fn set_frames(&mut self, first: usize, decades: &[f32], max: f32) {
+        for (out, value) in self.data[first * self.n_mels..].iter_mut().zip(decades) {
+            *out = scaled(*value, max);
+        }
+    }
+}
+
+/// Scales a value in decades as the reference does: clamped 8 decades below the maximum, then `(x + 4) / 4`.
+fn scaled(decades: f32, max: f32) -> f32 {
+    (decades.max(max - 8.0) + 4.0) / 4.0
 }
 
 /// The larger of `max` and the largest of `values`, which are not NaN.
@@ -91,7 +149,9 @@ fn largest(values: &[f32], max: f32) -> f32 {
 pub fn log_mel_spectrogram(samples: &[f32], n_mels: usize, padding: usize) -> LogMel {
     let n_samples = samples.len() + padding;
     let n_frames = n_samples / HOP_LENGTH;
-    let transform = FrameTransform::new(n_mels);
+    // A wrong OVERHEAR_ISA is an error when a model is opened.
+    let kernels = Kernels::from_env().unwrap_or_else(|_| Kernels::detect());
+    let transform = FrameTransform::new(n_mels, kernels, None);
     let mut decades = vec![SILENCE; n_frames * n_mels];
     transform.run(&reflected(samples, n_samples), &mut decades);
     let max = largest(&decades, SILENCE);

@@ -1,8 +1,11 @@
 //! Windows of the spectrogram of an audio stream of any length.
 
-use super::frames::{FrameReader, SILENCE};
+use std::sync::Arc;
+
+use super::frames::{FrameReader, FrameTransform, SILENCE};
 use super::levels::{Levels, level};
-use super::{HOP_LENGTH, LogMel, N_FRAMES, SAMPLE_RATE, largest};
+use super::{HOP_LENGTH, MelWindow, N_FRAMES, SAMPLE_RATE, largest};
+use crate::host::Host;
 use crate::{Audio, AudioWarning, Result};
 
 /// Frames kept from the first pass: ten minutes, 19 MB at 80 mel bins.
@@ -13,6 +16,7 @@ const MAX_KEPT_FRAMES: usize = 10 * 60 * 100;
 pub(crate) struct MelStream {
     audio: Audio,
     n_mels: usize,
+    host: Host,
     n_samples: usize,
     warnings: Vec<AudioWarning>,
     /// The largest value of the file, in decades.
@@ -29,9 +33,10 @@ impl MelStream {
     pub(crate) fn open(
         audio: &Audio,
         n_mels: usize,
+        host: &Host,
         on_second: &mut dyn FnMut(f64) -> Result<()>,
     ) -> Result<Self> {
-        let mut reader = FrameReader::new(audio.reader()?, n_mels);
+        let mut reader = frame_reader(audio, n_mels, host)?;
         let mut frames = Vec::new();
         let mut max = SILENCE;
         let mut is_kept = true;
@@ -54,6 +59,7 @@ impl MelStream {
         let mut stream = Self {
             audio: audio.clone(),
             n_mels,
+            host: host.clone(),
             n_samples: reader.n_samples(),
             warnings: reader.warnings().to_vec(),
             max,
@@ -84,19 +90,17 @@ impl MelStream {
 
     /// The window of [`N_FRAMES`] frames whose first `n_frames` are the file's from `seek` on (silence where
     /// the file has ended) and whose others are zero, as `pad_or_trim(mel[:, seek : seek + n_frames])`.
-    pub(crate) fn window(&mut self, seek: usize, n_frames: usize) -> Result<LogMel> {
+    pub(crate) fn window(&mut self, seek: usize, n_frames: usize) -> Result<MelWindow> {
         let mut mel = self.in_silence(seek, n_frames)?;
-        for row in mel.data.chunks_mut(N_FRAMES) {
-            row[n_frames..].fill(0.0);
-        }
+        mel.data[n_frames * self.n_mels..].fill(0.0);
         Ok(mel)
     }
 
     /// The `n_frames` frames of the file from `seek` on, in a window that is silent otherwise: as a file that holds
     /// nothing else, and is as loud as this one.
-    pub(crate) fn in_silence(&mut self, seek: usize, n_frames: usize) -> Result<LogMel> {
+    pub(crate) fn in_silence(&mut self, seek: usize, n_frames: usize) -> Result<MelWindow> {
         self.read_to(seek, seek + n_frames)?;
-        let mut mel = LogMel::zeros(self.n_mels, N_FRAMES);
+        let mut mel = MelWindow::zeros(self.n_mels);
         let start = (seek - self.first_frame) * self.n_mels;
         let there = self.frames.get(start..).unwrap_or_default();
         let there = &there[..there.len().min(n_frames * self.n_mels)];
@@ -126,7 +130,7 @@ impl MelStream {
             levels.count(&self.frames, self.n_mels);
             return Ok(levels.silence());
         }
-        let mut reader = FrameReader::new(self.audio.reader()?, self.n_mels);
+        let mut reader = frame_reader(&self.audio, self.n_mels, &self.host)?;
         let mut frames = Vec::new();
         while reader.read(&mut frames)? > 0 {
             levels.count(&frames, self.n_mels);
@@ -193,18 +197,26 @@ impl MelStream {
     }
 
     fn rewind(&mut self) -> Result<()> {
-        self.reader = Some(FrameReader::new(self.audio.reader()?, self.n_mels));
+        self.reader = Some(frame_reader(&self.audio, self.n_mels, &self.host)?);
         self.frames.clear();
         self.first_frame = 0;
         Ok(())
     }
 }
 
+/// A reader of the frames of `audio` from its start.
+fn frame_reader(audio: &Audio, n_mels: usize, host: &Host) -> Result<FrameReader> {
+    let transform = FrameTransform::new(n_mels, host.kernels, Some(Arc::clone(&host.pool)));
+    Ok(FrameReader::new(audio.reader()?, transform))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use overhear_kernels::{Kernels, Pool};
+
     use super::*;
-    use crate::log_mel_spectrogram;
+    use crate::{LogMel, log_mel_spectrogram};
 
     /// Something with a loud middle: the maximum is not in the first window.
     fn samples(n: usize) -> Vec<f32> {
@@ -215,11 +227,15 @@ mod tests {
     }
 
     fn open(audio: &Audio) -> MelStream {
-        MelStream::open(audio, 80, &mut |_| Ok(())).unwrap()
+        let host = Host {
+            kernels: Kernels::detect(),
+            pool: Arc::new(Pool::new(2)),
+        };
+        MelStream::open(audio, 80, &host, &mut |_| Ok(())).unwrap()
     }
 
     /// The reference's window: `pad_or_trim(mel[:, seek : seek + n_frames])` of the whole file's.
-    fn expected(samples: &[f32], seek: usize, n_frames: usize) -> LogMel {
+    fn expected(samples: &[f32], seek: usize, n_frames: usize) -> MelWindow {
         let whole = log_mel_spectrogram(samples, 80, 480_000);
         let mut window = LogMel::zeros(80, N_FRAMES);
         for mel in 0..80 {
@@ -228,7 +244,7 @@ mod tests {
                     whole.data[mel * whole.n_frames + seek + frame];
             }
         }
-        window
+        MelWindow::of(&window, 80).unwrap()
     }
 
     #[test]

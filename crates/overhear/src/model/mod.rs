@@ -1,136 +1,32 @@
-//! The model: dimensions, files, and the handle that everything is done with.
+//! The model: the handle that everything is done with, and which folder a name means.
 
-mod config;
-mod dims;
-mod elements;
 pub mod find;
-mod foreign;
-mod generation;
-mod load;
-mod names;
-mod safetensors;
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-pub(crate) mod testing;
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests;
 
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use overhear_kernels::{Dtype, ISA_VARIABLE, Isa, Kernels, Packing, Pool};
-
-pub use dims::ModelDimensions;
-pub(crate) use generation::GenerationConfig;
-pub(crate) use load::{Checkpoint, OUTPUT, Stacked, TOKEN_EMBEDDING};
+use overhear_kernels::{Dtype, ISA_VARIABLE, Kernels, Pool};
 
 use crate::align::AlignmentHeads;
-use crate::backend::cpu::{CpuBackend, Format, Packer, Weights};
-use crate::backend::{Backend, Batch, State};
+use crate::backend::{self, Backend, Capacity, Device, State};
+use crate::checkpoint::Checkpoint;
 use crate::decode::detect_language;
+use crate::engine::Engine;
+use crate::host::Host;
 use crate::mel::{MelStream, N_FRAMES};
-use crate::transcribe::{detect_spoken_language, transcribe};
+use crate::transcribe::detect_spoken_language;
 use crate::{
-    Audio, DecodingOptions, DecodingResult, Error, Event, Language, LanguageProbability, LogMel,
-    Result, TokenId, Tokenizer, TranscribeOptions, Transcript,
+    Audio, ComputeType, DecodingOptions, DecodingResult, Error, Event, Language,
+    LanguageProbability, LogMel, ModelDimensions, Result, TokenId, Tokenizer, TranscribeOptions,
+    Transcript,
 };
-
-/// Which arithmetic the network runs in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ComputeType {
-    /// The fastest type whose words are f32's nearly everywhere (PERFORMANCE.md, *What rounding costs*):
-    /// [`ComputeType::Bf16`] where the machine computes it natively, else [`ComputeType::F16`], or [`ComputeType::F32`] on
-    /// a machine without vectors, where halves are converted slowly.
-    #[default]
-    Auto,
-    /// Single precision: the exact one.
-    F32,
-    /// All arithmetic in f32; weights, and the keys and values of cross-attention, rounded to IEEE halves where they
-    /// are kept, so that half as many bytes are read. What is beyond their range becomes their largest.
-    F16,
-    /// Products of bfloat16, rounded from whatever the checkpoint holds; sums, normalisation and softmax in f32.
-    /// Emulated, slowly, where the machine has no instructions for it.
-    Bf16,
-    /// The linear layers in bytes: weights quantised at load with a scale per output, activations on the fly with a
-    /// scale and a middle per row; convolutions and attention as [`ComputeType::Bf16`].
-    Int8,
-    /// The decoder's weights in bytes with scales per output and per input, multiplied by activations in f32; the keys and
-    /// values of cross-attention as [`ComputeType::F16`], all else as [`ComputeType::F32`].
-    Int8Float32,
-    /// The same, with the encoder and cross-attention as [`ComputeType::Bf16`]. Other activations of the decoder are f32.
-    Int8Bfloat16,
-}
-
-impl ComputeType {
-    /// Every type, as listed to users.
-    pub const ALL: [Self; 7] = [
-        Self::Auto,
-        Self::F32,
-        Self::F16,
-        Self::Bf16,
-        Self::Int8,
-        Self::Int8Float32,
-        Self::Int8Bfloat16,
-    ];
-
-    /// The name on the command line: `auto`, `f32`, `f16`, `bf16`, `int8`, and CTranslate2's `int8_float32` and
-    /// `int8_bfloat16`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            ComputeType::Auto => "auto",
-            ComputeType::F32 => "f32",
-            ComputeType::F16 => "f16",
-            ComputeType::Bf16 => "bf16",
-            ComputeType::Int8 => "int8",
-            ComputeType::Int8Float32 => "int8_float32",
-            ComputeType::Int8Bfloat16 => "int8_bfloat16",
-        }
-    }
-
-    /// The type of this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|compute_type| compute_type.name() == name)
-    }
-
-    /// The type that is meant on this machine, and how weights are kept for it.
-    fn resolve(self, kernels: &Kernels, dims: &ModelDimensions) -> Result<(Self, Format)> {
-        // Two bfloat16 are taken at a time, from the rows of convolutions and heads as they lie.
-        let is_even = [
-            dims.n_mels,
-            dims.n_audio_state / dims.n_audio_head,
-            dims.n_text_state / dims.n_text_head,
-        ]
-        .iter()
-        .all(|n| n.is_multiple_of(2));
-        match self {
-            Self::Auto if is_even && kernels.is_native(Packing::Bf16) => {
-                Ok((Self::Bf16, Format::BF16))
-            }
-            Self::Auto if kernels.isa() != Isa::Scalar => Ok((Self::F16, Format::F16)),
-            Self::Auto | Self::F32 => Ok((Self::F32, Format::F32)),
-            Self::F16 => Ok((self, Format::F16)),
-            Self::Int8Float32 => Ok((self, Format::INT8_FLOAT32)),
-            Self::Bf16 | Self::Int8 | Self::Int8Bfloat16 if !is_even => Err(Error::Option {
-                name: "compute_type",
-                reason: format!("{} needs heads and mel bins of even size", self.name()),
-            }),
-            Self::Bf16 => Ok((self, Format::BF16)),
-            Self::Int8 => Ok((self, Format::INT8)),
-            Self::Int8Bfloat16 => Ok((self, Format::INT8_BFLOAT16)),
-        }
-    }
-}
 
 /// How to open a model.
 #[derive(Clone, Debug, Default)]
 pub struct ModelOptions {
+    /// Where the network runs.
+    pub device: Device,
     /// Arithmetic. Default: [`ComputeType::Auto`].
     pub compute_type: ComputeType,
     /// Threads; 0, the default, takes what the machine and its cgroup quota give.
@@ -146,11 +42,9 @@ pub struct Model {
 struct Inner {
     dims: ModelDimensions,
     dtype: Dtype,
-    compute_type: ComputeType,
     tokenizer: Tokenizer,
     alignment_heads: AlignmentHeads,
-    kernels: Kernels,
-    pool: Arc<Pool>,
+    host: Host,
     backend: Box<dyn Backend>,
 }
 
@@ -172,32 +66,25 @@ impl Model {
         let tokenizer = Tokenizer::open_for(folder, dims.n_vocab, Some(dims.n_mels))?;
         dims.n_vocab = tokenizer.n_vocab();
         let alignment_heads = AlignmentHeads::of(folder, &dims)?;
-        let (compute_type, format) = options.compute_type.resolve(&kernels, &dims)?;
         let threads = if options.threads == 0 {
             Pool::default_threads()
         } else {
             options.threads
         };
         let pool = Arc::new(Pool::new(threads));
-        let packer = Packer {
-            kernels: &kernels,
-            pool: &pool,
-            format,
-        };
-        let weights = Weights::read(&checkpoint, &dims, packer)?;
+        let host = Host { kernels, pool };
+        let (device, compute_type) = (options.device, options.compute_type);
+        let backend = backend::open(device, &checkpoint, &dims, compute_type, &host)?;
         checkpoint.warn_of_unused();
-        let backend = CpuBackend::new(dims, weights, kernels, Arc::clone(&pool));
         let dtype = checkpoint.dtype();
         Ok(Self {
             inner: Arc::new(Inner {
                 dims,
                 dtype,
-                compute_type,
                 tokenizer,
                 alignment_heads,
-                kernels,
-                pool,
-                backend: Box::new(backend),
+                host,
+                backend,
             }),
         })
     }
@@ -222,7 +109,8 @@ impl Model {
         options: &TranscribeOptions,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Transcript> {
-        transcribe(self, audio, options, on_event)
+        let engine = Engine::new(self, 1, options.n_rows())?;
+        engine.transcribe_with(audio, options, on_event)
     }
 
     /// The languages that may be spoken in the first 30 seconds, likeliest first. An English-only model
@@ -237,10 +125,11 @@ impl Model {
                 probability: 1.0,
             }]);
         }
-        let mut mel = MelStream::open(audio, self.dims().n_mels, &mut |_| Ok(()))?;
-        let mut state = self.new_state(1, 1);
-        state.encode(0, &mel.window(0, N_FRAMES)?);
-        let mut languages = detect_language(&mut *state, self.tokenizer(), 0)?;
+        let mut mel = MelStream::open(audio, self.dims().n_mels, self.host(), &mut |_| Ok(()))?;
+        let mut seat = Engine::new(self, 1, 1)?.seat();
+        seat.encode(&mel.window(0, N_FRAMES)?, &mut || ControlFlow::Continue(()))?;
+        let detect = |state: &mut dyn State, place| detect_language(state, self.tokenizer(), place);
+        let mut languages = seat.alone(detect)?;
         languages.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         Ok(languages)
     }
@@ -261,45 +150,39 @@ impl Model {
     /// Decodes one window of 3000 frames: `whisper/decoding.py::decode`.
     ///
     /// # Errors
-    /// [`Error::Option`] if an option does not fit the model.
-    ///
-    /// # Panics
-    /// If `mel` is not `[n_mels, 3000]`.
+    /// [`Error::Option`] if an option does not fit the model, or `mel` is not `[n_mels, 3000]`; [`Error::NotFinite`];
+    /// [`Error::Device`].
     pub fn decode(&self, mel: &LogMel, options: &DecodingOptions) -> Result<DecodingResult> {
         options.verify()?;
-        let mut session = self.session(options.n_group());
-        session.encode(mel);
+        let mut session = self.session(options.n_group())?;
+        session.encode(mel)?;
         session.decode(options)
     }
 
     /// The encoder's output for one window, `[n_audio_ctx, n_audio_state]`: `whisper/model.py::embed_audio`.
     ///
-    /// # Panics
-    /// If `mel` is not `[n_mels, 3000]`.
-    #[must_use]
-    pub fn embed_audio(&self, mel: &LogMel) -> Vec<f32> {
-        let mut state = self.new_state(1, 1);
-        state.encode(0, mel);
-        state.audio_features().to_vec()
+    /// # Errors
+    /// [`Error::Option`] if `mel` is not `[n_mels, 3000]`; [`Error::Device`].
+    pub fn embed_audio(&self, mel: &LogMel) -> Result<Vec<f32>> {
+        let mut session = self.session(1)?;
+        session.encode(mel)?;
+        Ok(session.audio_features().to_vec())
     }
 
     /// The decoder's logits after each of `tokens`, `[tokens.len(), n_vocab]`, for one window:
     /// `whisper/model.py::logits`.
     ///
-    /// # Panics
-    /// If `mel` is not `[n_mels, 3000]`, or there are more tokens than the decoder has positions.
-    #[must_use]
-    pub fn logits(&self, mel: &LogMel, tokens: &[TokenId]) -> Vec<f32> {
-        let mut state = self.new_state(1, 1);
-        state.encode(0, mel);
-        let mut batch = Batch::default();
+    /// # Errors
+    /// [`Error::Option`] if `mel` is not `[n_mels, 3000]`; [`Error::Capacity`] if there are more tokens than the decoder
+    /// has positions; [`Error::Device`].
+    pub fn logits(&self, mel: &LogMel, tokens: &[TokenId]) -> Result<Vec<f32>> {
+        let mut session = self.session(1)?;
+        session.encode(mel)?;
         let mut logits = Vec::with_capacity(tokens.len() * self.dims().n_vocab);
         for &token in tokens {
-            batch.clear();
-            batch.push(0, 0, &[token], &[0]);
-            logits.extend_from_slice(state.decode(&batch));
+            logits.extend_from_slice(session.step(&[token])?);
         }
-        logits
+        Ok(logits)
     }
 
     /// The numbers that describe the model.
@@ -329,19 +212,19 @@ impl Model {
     /// The arithmetic in use, by [`ComputeType::name`]; never `auto`.
     #[must_use]
     pub fn compute_type(&self) -> &'static str {
-        self.inner.compute_type.name()
+        self.inner.backend.compute_type().name()
     }
 
     /// The instruction set in use: `avx2`, `avx512`, ...
     #[must_use]
     pub fn isa(&self) -> &'static str {
-        self.inner.kernels.isa().name()
+        self.inner.host.kernels.isa().name()
     }
 
     /// The threads in use.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.inner.pool.n_threads()
+        self.inner.host.pool.n_threads()
     }
 
     /// The heads of cross-attention that word timestamps come from.
@@ -349,15 +232,15 @@ impl Model {
         &self.inner.alignment_heads
     }
 
+    pub(crate) fn host(&self) -> &Host {
+        &self.inner.host
+    }
+
     pub(crate) fn kernels(&self) -> &Kernels {
-        &self.inner.kernels
+        &self.inner.host.kernels
     }
 
-    pub(crate) fn pool(&self) -> &Pool {
-        &self.inner.pool
-    }
-
-    pub(crate) fn new_state(&self, n_slots: usize, n_rows: usize) -> Box<dyn State> {
-        self.inner.backend.new_state(n_slots, n_rows)
+    pub(crate) fn new_state(&self, capacity: Capacity) -> Result<Box<dyn State>> {
+        self.inner.backend.new_state(capacity)
     }
 }

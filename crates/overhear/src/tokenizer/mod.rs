@@ -22,8 +22,8 @@ pub use language::Language;
 
 use self::special::{Evidence, Layout};
 use self::vocabulary::{TokenizerFiles, Vocabulary};
+use crate::checkpoint::GenerationConfig;
 use crate::decode::Task;
-use crate::model::GenerationConfig;
 use crate::{Error, Result};
 
 /// A token's number in the vocabulary.

@@ -3,8 +3,12 @@
 //! The reference asks the first 30 seconds. What goes further is faster-whisper's, by name and meaning
 //! (`faster_whisper/transcribe.py::detect_language`), but for the allowed languages.
 
+use std::ops::ControlFlow;
+
 use super::{OnEvent, TranscribeOptions, Windows, send};
+use crate::backend::State;
 use crate::decode::{detect_language, likeliest};
+use crate::engine::Engine;
 use crate::mel::N_FRAMES;
 use crate::{Audio, Event, Language, LanguageProbability, Model, Result};
 
@@ -21,8 +25,10 @@ pub(crate) fn detect_spoken_language(
             probability: 1.0,
         });
     }
-    let mut windows = Windows::open(model, audio, 1, &mut |_| Ok(()))?;
-    detect_in_file(model, options, &mut windows)
+    let seat = Engine::new(model, 1, 1)?.seat();
+    let mut windows = Windows::open(model, audio, seat, &mut |_| Ok(()))?;
+    let on_event: OnEvent<'_> = &mut |_| ControlFlow::Continue(());
+    detect_in_file(model, options, &mut windows, on_event)
 }
 
 /// The language given, or the one detected in the first windows.
@@ -41,7 +47,7 @@ pub(super) fn choose_language(
     let LanguageProbability {
         language,
         probability,
-    } = detect_in_file(model, options, windows)?;
+    } = detect_in_file(model, options, windows, on_event)?;
     send(
         on_event,
         Event::LanguageDetected {
@@ -57,11 +63,12 @@ fn detect_in_file(
     model: &Model,
     options: &TranscribeOptions,
     windows: &mut Windows,
+    on_event: OnEvent<'_>,
 ) -> Result<LanguageProbability> {
     let n_windows = windows.mel.content_frames().div_ceil(N_FRAMES);
     let mut heard = Vec::new();
     for window in 0..n_windows.clamp(1, options.language_detection_segments) {
-        windows.encode(window * N_FRAMES, N_FRAMES)?;
+        windows.encode(window * N_FRAMES, N_FRAMES, on_event)?;
         let found = detect(model, options, windows)?;
         heard.push(found);
         if is_sure(found, options) {
@@ -77,7 +84,8 @@ fn detect(
     options: &TranscribeOptions,
     windows: &mut Windows,
 ) -> Result<LanguageProbability> {
-    let mut languages = detect_language(&mut *windows.state, model.tokenizer(), 0)?;
+    let detect = |state: &mut dyn State, place| detect_language(state, model.tokenizer(), place);
+    let mut languages = windows.seat.alone(detect)?;
     retain_allowed(&mut languages, options);
     if !options.languages.is_empty() {
         let sum: f32 = languages.iter().map(|found| found.probability).sum();

@@ -14,6 +14,7 @@ mod stretches;
 mod words;
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 pub(crate) use language::detect_spoken_language;
 pub use options::TranscribeOptions;
@@ -27,8 +28,8 @@ use stretches::{Stretch, stretches};
 use words::Next;
 
 use crate::align::{add_words, find_alignment, silent_attention};
-use crate::backend::State;
 use crate::decode::{BoostTrie, DecodingOptions, DecodingResult, DecodingTask};
+use crate::engine::Seat;
 use crate::mel::{FRAMES_PER_SECOND, MelStream, N_FRAMES};
 use crate::{Audio, Error, Language, Model, Result, TokenId};
 
@@ -38,44 +39,46 @@ pub(crate) type OnEvent<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
 /// Seconds of audio between two events of the pass that measures it.
 const MEASURING_S: f64 = 60.0;
 
-/// The audio, and the session that one window of it at a time is encoded in.
+/// The audio, and the seat that one window of it at a time is encoded in.
 struct Windows {
     mel: MelStream,
-    state: Box<dyn State>,
-    /// First frame and number of frames of the window in the state.
+    seat: Seat,
+    /// First frame and number of frames of the window in the seat.
     encoded: Option<(usize, usize)>,
 }
 
 impl Windows {
-    /// The windows of `audio`, and a session with up to `n_rows` rows of text over them.
+    /// The windows of `audio`, decoded in `seat`.
     fn open(
         model: &Model,
         audio: &Audio,
-        n_rows: usize,
+        seat: Seat,
         on_second: &mut dyn FnMut(f64) -> Result<()>,
     ) -> Result<Self> {
         Ok(Self {
-            mel: MelStream::open(audio, model.dims().n_mels, on_second)?,
-            state: model.new_state(1, n_rows),
+            mel: MelStream::open(audio, model.dims().n_mels, model.host(), on_second)?,
+            seat,
             encoded: None,
         })
     }
 
     /// Encodes the window at frame `seek` of `n_frames` frames, unless it is the one at hand: the window of the
     /// language detection is the first again in audio of 30 seconds and more.
-    fn encode(&mut self, seek: usize, n_frames: usize) -> Result<()> {
+    fn encode(&mut self, seek: usize, n_frames: usize, on_event: OnEvent<'_>) -> Result<()> {
         if self.encoded != Some((seek, n_frames)) {
-            self.state.encode(0, &self.mel.window(seek, n_frames)?);
+            self.encoded = None;
+            let mel = self.mel.window(seek, n_frames)?;
+            self.seat.encode(&mel, &mut || on_event(Event::Layer))?;
             self.encoded = Some((seek, n_frames));
         }
         Ok(())
     }
 
     /// Encodes the `n_frames` frames from `seek` on alone, as if the file held nothing else.
-    fn encode_alone(&mut self, seek: usize, n_frames: usize) -> Result<()> {
-        self.state.encode(0, &self.mel.in_silence(seek, n_frames)?);
+    fn encode_alone(&mut self, seek: usize, n_frames: usize, on_event: OnEvent<'_>) -> Result<()> {
         self.encoded = None;
-        Ok(())
+        let mel = self.mel.in_silence(seek, n_frames)?;
+        self.seat.encode(&mel, &mut || on_event(Event::Layer))
     }
 }
 
@@ -88,7 +91,7 @@ struct Transcription<'a> {
     language: Language,
     /// What every window is decoded with, but for temperature and prompt.
     decoding: DecodingOptions,
-    boosts: Option<BoostTrie>,
+    boosts: Option<Arc<BoostTrie>>,
     prompt: PromptHistory,
     segments: Vec<Segment>,
     n_best: Vec<WindowHypotheses>,
@@ -107,9 +110,10 @@ struct Decoded {
     is_loop_cut: bool,
 }
 
-/// Transcribes `audio`: `whisper/transcribe.py::transcribe`.
+/// Transcribes `audio` in `seat`: `whisper/transcribe.py::transcribe`.
 pub(crate) fn transcribe(
     model: &Model,
+    seat: Seat,
     audio: &Audio,
     options: &TranscribeOptions,
     on_event: OnEvent<'_>,
@@ -124,7 +128,7 @@ pub(crate) fn transcribe(
         next_s = position_s + MEASURING_S;
         send(on_event, Event::Measuring { position_s })
     };
-    let mut windows = Windows::open(model, audio, options.n_rows(), &mut on_second)?;
+    let mut windows = Windows::open(model, audio, seat, &mut on_second)?;
     send(
         on_event,
         Event::Duration {
@@ -148,7 +152,7 @@ pub(crate) fn transcribe(
         windows,
         language: stretches.first().map_or(language, |first| first.language),
         decoding: options.decoding_options(tokenizer, language),
-        boosts: BoostTrie::new(tokenizer, &options.boost)?,
+        boosts: BoostTrie::new(tokenizer, &options.boost)?.map(Arc::new),
         prompt: PromptHistory::new(model, options),
         segments: Vec::new(),
         n_best: Vec::new(),
@@ -194,7 +198,7 @@ impl Transcription<'_> {
     /// Transcribes the window at frame `seek`; returns the frame at which the next begins.
     fn window(&mut self, seek: usize, stretch_end: usize, on_event: OnEvent<'_>) -> Result<usize> {
         let n_frames = N_FRAMES.min(stretch_end - seek);
-        self.windows.encode(seek, n_frames)?;
+        self.windows.encode(seek, n_frames, on_event)?;
         let is_after_loop = std::mem::take(&mut self.is_after_loop);
         // Windows do not draw the same numbers again.
         self.decoding.seed = self.options.seed.wrapping_add(seek as u64);
@@ -234,7 +238,7 @@ impl Transcription<'_> {
                 is_closed: split.is_closed,
                 last_speech_s: self.last_speech_s,
             };
-            match self.add_words(window, &mut segments, next) {
+            match self.add_words(window, &mut segments, next)? {
                 Next::At(frame) => next = frame,
                 Next::Again(frame) => return Ok(frame),
             }
@@ -263,7 +267,12 @@ impl Transcription<'_> {
     }
 
     /// Gives the segments of the window in the state their words; says where to go on, without words at `next`.
-    fn add_words(&mut self, window: Window, segments: &mut Vec<Segment>, next: usize) -> Next {
+    fn add_words(
+        &mut self,
+        window: Window,
+        segments: &mut Vec<Segment>,
+        next: usize,
+    ) -> Result<Next> {
         let tokenizer = self.model.tokenizer();
         let text_tokens: Vec<TokenId> = segments
             .iter()
@@ -271,14 +280,18 @@ impl Transcription<'_> {
             .copied()
             .filter(|&token| tokenizer.is_text(token))
             .collect();
-        let alignment = find_alignment(
-            self.model,
-            &mut *self.windows.state,
-            self.language,
-            self.options.task,
-            &text_tokens,
-            window.n_frames,
-        );
+        let (model, language, task) = (self.model, self.language, self.options.task);
+        let alignment = self.windows.seat.alone(|state, place| {
+            let n_frames = window.n_frames;
+            find_alignment(
+                model,
+                (state, place),
+                language,
+                task,
+                &text_tokens,
+                n_frames,
+            )
+        })?;
         add_words(
             segments,
             alignment,
@@ -291,7 +304,7 @@ impl Transcription<'_> {
         if let (Next::At(_), Some(end)) = (&next, words::last_end(segments)) {
             self.last_speech_s = end;
         }
-        next
+        Ok(next)
     }
 
     /// Weighs the `segments` of the window in the state, and clears those that were made up over silence.
@@ -318,14 +331,18 @@ impl Transcription<'_> {
                     .collect()
             })
             .collect();
-        let attention = silent_attention(
-            self.model,
-            &mut *self.windows.state,
-            self.language,
-            self.options.task,
-            &text_tokens.concat(),
-            &is_silent,
-        );
+        let (model, language, task) = (self.model, self.language, self.options.task);
+        let attention = self.windows.seat.alone(|state, place| {
+            let text_tokens = text_tokens.concat();
+            silent_attention(
+                model,
+                (state, place),
+                language,
+                task,
+                &text_tokens,
+                &is_silent,
+            )
+        })?;
         let Some(mut attention) = attention else {
             return Ok(());
         };
@@ -352,25 +369,17 @@ impl Transcription<'_> {
         for &temperature in &self.options.temperature {
             self.options
                 .set_temperature(&mut self.decoding, temperature);
-            let (kernels, tokenizer, dims) = (
-                (self.model.kernels(), self.model.pool()),
-                self.model.tokenizer(),
-                self.model.dims(),
-            );
-            let mut task = DecodingTask::new(
-                kernels,
-                tokenizer,
-                dims,
-                self.language,
-                self.boosts.as_ref(),
-                &self.decoding,
-            )?;
+            let boosts = self.boosts.clone();
+            let mut task = DecodingTask::new(self.model, self.language, boosts, &self.decoding)?;
             let looped = last.map(|last| last.result);
             let looped = looped.filter(|result| result.looped.is_some());
             if let Some(looped) = &looped {
                 task.resume(looped);
             }
-            let result = task.run(&mut *self.windows.state, &mut || on_event(Event::Token))?;
+            let result = self
+                .windows
+                .seat
+                .decode(task, &mut || on_event(Event::Token))?;
             let is_accepted = !fallback::needs_fallback(&result, self.options);
             let is_loop_cut = looped.is_some() || result.looped.is_some();
             last = Some(Decoded {

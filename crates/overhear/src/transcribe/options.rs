@@ -244,8 +244,9 @@ impl TranscribeOptions {
         decoding.patience = self.patience.filter(|_| !is_sampled);
     }
 
-    /// Rows of text that decoding may need at once.
-    pub(super) fn n_rows(&self) -> usize {
+    /// Rows of text that decoding with these options needs at once: beams, or samples at a temperature.
+    #[must_use]
+    pub fn n_rows(&self) -> usize {
         let mut decoding = DecodingOptions::default();
         let mut n_rows = |&temperature: &f32| {
             self.set_temperature(&mut decoding, temperature);

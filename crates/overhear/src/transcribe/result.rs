@@ -125,6 +125,8 @@ pub enum Event<'a> {
     },
     /// A token was decoded; the chance to cancel.
     Token,
+    /// A layer of the encoder is done; the chance to cancel, too.
+    Layer,
     /// A segment is final.
     Segment(&'a Segment),
     /// Everything before this second is done.

@@ -7,6 +7,7 @@
 use super::language::retain_allowed;
 use super::sequence::likeliest_sequence;
 use super::{OnEvent, TranscribeOptions, Windows, pieces, send};
+use crate::backend::State;
 use crate::decode::{Heard, hear};
 use crate::mel::FRAMES_PER_SECOND;
 use crate::{Event, Language, Model, Result};
@@ -42,8 +43,11 @@ pub(super) fn stretches(
         let mut start = clip.start;
         while start < clip.end {
             let end = start + piece_length(windows, start, clip.end)?;
-            windows.encode_alone(start, end - start)?;
-            let mut heard = hear(model.kernels(), &mut *windows.state, model.tokenizer(), 0)?;
+            windows.encode_alone(start, end - start, on_event)?;
+            let hear = |state: &mut dyn State, place| {
+                hear(model.kernels(), state, model.tokenizer(), place)
+            };
+            let mut heard = windows.seat.alone(hear)?;
             retain_allowed(&mut heard.languages, options);
             evidence.push(weigh(&heard));
             languages = heard.languages;

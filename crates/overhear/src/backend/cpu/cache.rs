@@ -5,9 +5,10 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use overhear_kernels::{ByteKeysValues, Epilogue, KeysValues, Rows};
 
+use super::format::CrossFormat;
 use super::layers::Compute;
 use super::packed::PackedScratch;
-use super::weights::{CrossFormat, Decoder, Linear};
+use super::weights::{Decoder, Linear};
 use crate::ModelDimensions;
 
 /// Keys and values of self-attention: per layer `[n_rows, n_text_ctx, 2 * n_state]`, the key before the value.
@@ -253,7 +254,8 @@ impl CrossCache {
         c: Compute<'_>,
         decoder: &Decoder,
         slot: usize,
-        (audio_features, wide, packed): (&[f32], &mut [f32], &mut PackedScratch),
+        audio_features: &[f32],
+        (wide, packed): (&mut [f32], &mut PackedScratch),
     ) {
         let range = self.range(slot);
         let layers = decoder

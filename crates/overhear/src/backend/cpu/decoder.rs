@@ -7,11 +7,10 @@ use super::layers::Compute;
 use super::packed::PackedScratch;
 use super::weights::{CrossAttention, Decoder, SelfAttention, Weight};
 use crate::ModelDimensions;
-use crate::backend::{Batch, BatchRow};
+use crate::backend::{Batch, BatchRow, Capacity};
 
-/// What the decoder writes to on its way, for up to `capacity` tokens a call.
+/// Scratch memory of the decoder, for up to `capacity` tokens a call.
 pub(super) struct DecoderScratch {
-    capacity: usize,
     /// `[capacity, n_state]`, the residual stream.
     pub(super) x: Vec<f32>,
     /// `[capacity, n_state]`.
@@ -20,21 +19,27 @@ pub(super) struct DecoderScratch {
     pub(super) q: Vec<f32>,
     /// `[capacity, 4 * n_state]`: query, key and value, or the perceptron's middle.
     pub(super) wide: Vec<f32>,
-    /// `[n_rows + 1, n_vocab]`: the logits last asked for; one more than rows, for the no-speech probability.
+    /// `[n, n_vocab]`: the logits last asked for.
     logits: Vec<f32>,
     pub(super) packed: PackedScratch,
 }
 
 impl DecoderScratch {
-    pub(super) fn new(dims: &ModelDimensions, n_rows: usize, packing: Option<Packing>) -> Self {
-        let (capacity, n_state) = (dims.n_text_ctx.max(n_rows), dims.n_text_state);
+    pub(super) fn new(
+        dims: &ModelDimensions,
+        capacity: &Capacity,
+        packing: Option<Packing>,
+    ) -> Self {
+        let n_state = dims.n_text_state;
+        // Alignment runs all positions of a row at once.
+        let n_logits = capacity.logits;
+        let capacity = capacity.tokens.max(dims.n_text_ctx);
         Self {
-            capacity,
             x: vec![0.0; capacity * n_state],
             h: vec![0.0; capacity * n_state],
             q: vec![0.0; capacity * n_state],
             wide: vec![0.0; capacity * 4 * n_state],
-            logits: vec![0.0; (n_rows + 1) * dims.n_vocab],
+            logits: vec![0.0; n_logits * dims.n_vocab],
             packed: PackedScratch::new(packing, capacity, n_state),
         }
     }
@@ -58,21 +63,10 @@ impl Step<'_> {
     ) -> &'s mut [f32] {
         let n_state = self.dims.n_text_state;
         let n = self.batch.tokens.len();
-        assert!(
-            n <= s.capacity,
-            "{n} tokens in a call made for {}",
-            s.capacity
-        );
         let logits_at = &self.batch.logits_at;
         assert!(
             logits_at.is_sorted_by(|a, b| a < b) && logits_at.last().is_none_or(|&last| last < n),
             "logits of tokens {logits_at:?} of {n}"
-        );
-        let most = s.logits.len() / self.dims.n_vocab;
-        assert!(
-            logits_at.len() <= most,
-            "logits of {} tokens in a call made for {most}",
-            logits_at.len()
         );
         let (x, h, q) = (
             &mut s.x[..n * n_state],
@@ -100,11 +94,6 @@ impl Step<'_> {
         for row in &self.batch.rows {
             let begin = cache.n_tokens(row.row);
             let end = begin + row.n_tokens;
-            assert!(
-                end <= self.dims.n_text_ctx,
-                "position {end} of {}",
-                self.dims.n_text_ctx
-            );
             let positions = &self.decoder.positional_embedding[begin * n_state..end * n_state];
             for (position, (token, x)) in positions.chunks_exact(n_state).zip(&mut inputs) {
                 self.decoder.token_embedding.copy_row(*token as usize, x);

@@ -10,11 +10,13 @@ use overhear_kernels::{
 use super::layers::Compute;
 use super::packed::PackedScratch;
 use super::weights::{Encoder, SelfAttention, Weight};
-use crate::{LogMel, ModelDimensions};
+use crate::backend::GoesOn;
+use crate::mel::MelWindow;
+use crate::{Error, ModelDimensions, Result};
 
 /// What the encoder writes to on its way.
 pub(super) struct EncoderScratch {
-    /// `[n_frames + 2, n_mels]`, the spectrogram transposed, between two frames of padding.
+    /// `[n_frames + 2, n_mels]`, the spectrogram between two frames of padding.
     mel: Vec<f32>,
     /// `[n_frames + 2, n_state]`, the first convolution's output, likewise.
     conv: Vec<f32>,
@@ -52,45 +54,42 @@ impl EncoderScratch {
         }
     }
 
-    /// The encoder's output of the last run, and what more can be computed with: `[n_ctx, 4 * n_state]` if the weights
-    /// are stored, and what packed layers write to.
-    pub(super) fn audio_features_and_scratch(
-        &mut self,
-    ) -> (&[f32], &mut [f32], &mut PackedScratch) {
-        (&self.h, &mut self.wide, &mut self.packed)
+    /// Scratch memory for products of the encoder's output: `[n_ctx, 4 * n_state]` if the weights are stored, and what
+    /// packed layers write to.
+    pub(super) fn scratch(&mut self) -> (&mut [f32], &mut PackedScratch) {
+        (&mut self.wide, &mut self.packed)
     }
 
-    /// The encoder's output of the last run, `[n_ctx, n_state]`.
-    pub(super) fn audio_features(&self) -> &[f32] {
-        &self.h
-    }
-
-    /// Runs the encoder over `mel`, `[n_mels, 2 * n_ctx]`; the result is in [`Self::audio_features`].
+    /// Runs the encoder over `mel`, `[2 * n_ctx, n_mels]`, and writes its output to `features`, `[n_ctx, n_state]`.
+    ///
+    /// # Errors
+    /// [`Error::Canceled`] if `goes_on`, asked before each block, ends the work.
     pub(super) fn encode(
         &mut self,
         c: Compute<'_>,
         dims: &ModelDimensions,
         encoder: &Encoder,
-        mel: &LogMel,
-    ) {
+        mel: &MelWindow,
+        features: &mut [f32],
+        goes_on: GoesOn<'_>,
+    ) -> Result<()> {
         let (n_ctx, n_mels) = (dims.n_audio_ctx, dims.n_mels);
-        assert_eq!(
-            (mel.n_mels, mel.n_frames),
-            (n_mels, 2 * n_ctx),
-            "shape of a window"
-        );
-        let frames = &mut self.mel[n_mels..(2 * n_ctx + 1) * n_mels]; // [2 * n_ctx, n_mels]
-        c.kernels.transpose(c.pool, frames, &mel.data, 2 * n_ctx);
+        assert_eq!(mel.data.len(), 2 * n_ctx * n_mels, "shape of a window");
+        self.mel[n_mels..(2 * n_ctx + 1) * n_mels].copy_from_slice(&mel.data);
         self.stem(c, dims, encoder);
         c.kernels
             .add(c.pool, &mut self.x, &encoder.positional_embedding);
 
         for block in &encoder.blocks {
+            if goes_on().is_break() {
+                return Err(Error::Canceled);
+            }
             self.self_attention(c, dims, &block.attn);
             let (h, wide) = (&mut self.h, &mut self.wide);
             c.mlp(&block.mlp, &mut self.x, h, wide, &mut self.packed);
         }
-        c.layer_norm(&mut self.h, &self.x, &encoder.ln_post);
+        c.layer_norm(features, &self.x, &encoder.ln_post);
+        Ok(())
     }
 
     /// The two convolutions: `x` of the spectrogram.

@@ -4,6 +4,7 @@ mod alignment;
 mod cache;
 mod decoder;
 mod encoder;
+mod format;
 mod layers;
 mod packed;
 mod state;
@@ -13,15 +14,17 @@ mod weights;
 
 use std::sync::Arc;
 
-use overhear_kernels::{Kernels, Pool};
+use format::{Format, resolve};
+use weights::{Packer, Weights};
 
-pub(crate) use weights::{Format, Packer, Weights};
-
-use super::{Backend, State};
-use crate::ModelDimensions;
+use super::{Backend, Capacity, ComputeType, State};
+use crate::checkpoint::Checkpoint;
+use crate::host::Host;
+use crate::{ModelDimensions, Result};
 
 /// The CPU backend: weights, the kernels chosen for this machine, and the threads they run on.
 pub(crate) struct CpuBackend {
+    compute_type: ComputeType,
     shared: Arc<Shared>,
 }
 
@@ -29,34 +32,52 @@ pub(crate) struct CpuBackend {
 struct Shared {
     dims: ModelDimensions,
     weights: Weights,
-    kernels: Kernels,
-    pool: Arc<Pool>,
+    host: Host,
+}
+
+/// Reads the weights of `checkpoint` in the formats of `compute_type`: [`super::open`].
+pub(super) fn open(
+    checkpoint: &Checkpoint,
+    dims: &ModelDimensions,
+    compute_type: ComputeType,
+    host: &Host,
+) -> Result<Box<dyn Backend>> {
+    let (compute_type, format) = resolve(compute_type, &host.kernels, dims)?;
+    let backend = CpuBackend::read(checkpoint, dims, (compute_type, format), host)?;
+    Ok(Box::new(backend))
 }
 
 impl CpuBackend {
-    pub(crate) fn new(
-        dims: ModelDimensions,
-        weights: Weights,
-        kernels: Kernels,
-        pool: Arc<Pool>,
-    ) -> Self {
-        Self {
+    fn read(
+        checkpoint: &Checkpoint,
+        dims: &ModelDimensions,
+        (compute_type, format): (ComputeType, Format),
+        host: &Host,
+    ) -> Result<Self> {
+        let packer = Packer {
+            kernels: &host.kernels,
+            pool: &host.pool,
+            format,
+        };
+        let weights = Weights::read(checkpoint, dims, packer)?;
+        Ok(Self {
+            compute_type,
             shared: Arc::new(Shared {
-                dims,
+                dims: *dims,
                 weights,
-                kernels,
-                pool,
+                host: host.clone(),
             }),
-        }
+        })
     }
 }
 
 impl Backend for CpuBackend {
-    fn new_state(&self, n_slots: usize, n_rows: usize) -> Box<dyn State> {
-        Box::new(state::CpuState::new(
-            Arc::clone(&self.shared),
-            n_slots,
-            n_rows,
-        ))
+    fn compute_type(&self) -> ComputeType {
+        self.compute_type
+    }
+
+    fn new_state(&self, capacity: Capacity) -> Result<Box<dyn State>> {
+        let shared = Arc::clone(&self.shared);
+        Ok(Box::new(state::CpuState::new(shared, capacity)))
     }
 }

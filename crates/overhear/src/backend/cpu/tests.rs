@@ -1,5 +1,6 @@
 //! What the seam promises, on the bundled model.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,10 +8,12 @@ use half::{bf16, f16};
 use overhear_kernels::{Dtype, Kept, Kernels, Pool};
 
 use super::weights::Weight;
-use super::{CpuBackend, Format, Packer, Weights};
-use crate::backend::{AlignmentRequest, Backend, Batch, State};
-use crate::model::Checkpoint;
-use crate::{LogMel, TokenId};
+use super::{CpuBackend, Format};
+use crate::backend::{AlignmentRequest, Backend, Batch, Capacity, State};
+use crate::checkpoint::Checkpoint;
+use crate::host::Host;
+use crate::mel::MelWindow;
+use crate::{ComputeType, Error, LogMel, TokenId};
 
 /// Attention sums in another order when queries share a pass over the keys; logits are of the order of 10.
 const TOLERANCE: f32 = 1e-4;
@@ -42,15 +45,12 @@ fn nano() -> PathBuf {
 
 fn open(folder: &Path, format: Format, n_threads: usize) -> CpuBackend {
     let checkpoint = Checkpoint::open(folder).expect("a model");
-    let (kernels, pool) = (Kernels::detect(), Pool::new(n_threads));
-    let packer = Packer {
-        kernels: &kernels,
-        pool: &pool,
-        format,
+    let host = Host {
+        kernels: Kernels::detect(),
+        pool: Arc::new(Pool::new(n_threads)),
     };
-    let dims = *checkpoint.dims();
-    let weights = Weights::read(&checkpoint, &dims, packer).expect("a model");
-    CpuBackend::new(dims, weights, kernels, Arc::new(pool))
+    let formats = (ComputeType::Auto, format);
+    CpuBackend::read(&checkpoint, checkpoint.dims(), formats, &host).expect("a model")
 }
 
 /// Every compute type.
@@ -59,22 +59,40 @@ fn backends() -> impl Iterator<Item = CpuBackend> {
 }
 
 /// Something that is no speech, another for every `seed`.
-fn mel(seed: usize) -> LogMel {
+fn mel(seed: usize) -> MelWindow {
     let value = |i: usize| ((i * (seed + 3)) as f32 * 0.37).sin();
-    LogMel {
+    let mel = LogMel {
         n_mels: 80,
         n_frames: 3000,
         data: (0..80 * 3000).map(value).collect(),
-    }
+    };
+    MelWindow::of(&mel, 80).expect("a window")
+}
+
+fn encode(state: &mut dyn State, slot: usize, seed: usize) {
+    let goes_on = &mut || ControlFlow::Continue(());
+    let encoded = state.encode(&[(slot, &mel(seed))], goes_on);
+    encoded.expect("room for the window");
 }
 
 /// A state of `n_slots` windows and `n_rows` rows, every slot encoded.
 fn state(backend: &CpuBackend, n_slots: usize, n_rows: usize) -> Box<dyn State> {
-    let mut state = backend.new_state(n_slots, n_rows);
+    let mut state = empty_state(backend, n_slots, n_rows);
     for slot in 0..n_slots {
-        state.encode(slot, &mel(slot));
+        encode(&mut *state, slot, slot);
     }
     state
+}
+
+/// The same, no slot encoded.
+fn empty_state(backend: &CpuBackend, n_slots: usize, n_rows: usize) -> Box<dyn State> {
+    let capacity = Capacity {
+        slots: n_slots,
+        rows: n_rows,
+        tokens: 448,
+        logits: n_rows + 1,
+    };
+    backend.new_state(capacity).expect("memory")
 }
 
 /// A state of one window and one row.
@@ -87,7 +105,7 @@ fn decode(state: &mut dyn State, rows: &[(usize, usize, &[TokenId])]) -> Vec<f32
     for (row, slot, tokens) in rows {
         batch.push(*row, *slot, tokens, &[tokens.len() - 1]);
     }
-    state.decode(&batch).to_vec()
+    state.decode(&batch).expect("room for the batch").to_vec()
 }
 
 fn assert_close(found: &[f32], expected: &[f32]) {
@@ -243,21 +261,67 @@ fn check_positions(backend: &CpuBackend) {
 }
 
 #[test]
-#[should_panic(expected = "position 449 of 448")]
-fn there_is_no_position_448() {
+fn what_exceeds_the_capacity_is_an_error_and_changes_nothing() {
     let backend = backend();
-    let mut state = state(&backend, 1, 1);
-    decode(&mut *state, &[(0, 0, &[50258; 448])]);
-    decode(&mut *state, &[(0, 0, &[11])]);
+    let mut state = state(&backend, 1, 2);
+    let mut alone = new_state(&backend);
+    let error = |state: &mut dyn State, rows: &[(usize, usize, usize)], logits_at: &[usize]| {
+        let mut batch = Batch::default();
+        for &(row, slot, n_tokens) in rows {
+            batch.push(row, slot, &[50258; 449][..n_tokens], logits_at);
+        }
+        match state.decode(&batch) {
+            Err(error @ Error::Capacity { .. }) => error.to_string(),
+            _ => panic!("{rows:?} fit"),
+        }
+    };
+    decode(&mut *state, &[(0, 0, &TOKENS)]);
+    let too_many = |n, what, most| format!("{n} {what} are too many: there is room for {most}");
+    for (rows, logits_at, expected) in [
+        (&[(2, 0, 1)][..], &[0][..], too_many(3, "rows", 2)),
+        (&[(0, 1, 1)], &[0], too_many(2, "windows", 1)),
+        (&[(0, 0, 440)], &[0], too_many(449, "positions", 448)),
+        (
+            &[(0, 0, 400), (1, 0, 49)],
+            &[0],
+            too_many(449, "tokens", 448),
+        ),
+        (&[(1, 0, 9)], &[0, 2, 4, 6], too_many(4, "logits", 3)),
+    ] {
+        assert_eq!(error(&mut *state, rows, logits_at), expected);
+    }
+    let goes_on = &mut || ControlFlow::Continue(());
+    let encoded = state.encode(&[(1, &mel(0))], goes_on);
+    assert!(matches!(encoded, Err(Error::Capacity { wanted: 2, .. })));
+    decode(&mut *alone, &[(0, 0, &TOKENS)]);
+    assert_eq!(
+        decode(&mut *state, &[(0, 0, &[11])]),
+        decode(&mut *alone, &[(0, 0, &[11])])
+    );
+}
+
+#[test]
+fn encoding_ends_between_layers_when_it_is_asked_to() {
+    let backend = backend();
+    let mut state = empty_state(&backend, 1, 1);
+    let mut n_asked = 0;
+    let encoded = state.encode(&[(0, &mel(0))], &mut || {
+        n_asked += 1;
+        match n_asked {
+            3 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    assert!(matches!(encoded, Err(Error::Canceled)) && n_asked == 3);
 }
 
 #[test]
 fn states_of_one_backend_do_not_see_each_other() {
     let backend = backend();
     let mut first = state(&backend, 1, 1);
-    let mut second = backend.new_state(1, 1);
+    let mut second = empty_state(&backend, 1, 1);
     let expected = decode(&mut *first, &[(0, 0, &TOKENS)]);
-    second.encode(0, &mel(7));
+    encode(&mut *second, 0, 7);
     decode(&mut *second, &[(0, 0, &TOKENS[..5])]);
     first.truncate(0, 0);
     assert_eq!(decode(&mut *first, &[(0, 0, &TOKENS)]), expected);
@@ -286,6 +350,7 @@ fn align_tokens(
 ) -> (Vec<f32>, Vec<Vec<f32>>) {
     let request = AlignmentRequest {
         slot,
+        row: 0,
         tokens,
         text: 4..tokens.len() - 1,
         eot: 50257,
@@ -294,7 +359,7 @@ fn align_tokens(
     };
     let mut weights = Vec::new();
     let probabilities = state.align(&request, &mut |head| weights.push(head.to_vec()));
-    (probabilities, weights)
+    (probabilities.expect("room for the text"), weights)
 }
 
 #[test]
@@ -326,7 +391,7 @@ fn check_alignment_gives_the_probabilities(backend: &CpuBackend, tokens: &[Token
             },
             &[if i == 0 { 3 } else { 0 }],
         );
-        let logits = &state.decode(&batch)[..50257];
+        let logits = &state.decode(&batch).expect("room for the batch")[..50257];
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let sum: f32 = logits.iter().map(|logit| (logit - max).exp()).sum();
         let expected = (logits[*token as usize] - max).exp() / sum;
@@ -465,5 +530,5 @@ fn rewritten(file: &[u8], dtype: &str) -> Vec<u8> {
             _ => bytes.extend(number.to_le_bytes()),
         }
     }
-    crate::model::testing::file(&serde_json::Value::Object(header).to_string(), &bytes)
+    crate::checkpoint::testing::file(&serde_json::Value::Object(header).to_string(), &bytes)
 }

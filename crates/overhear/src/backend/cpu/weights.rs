@@ -1,11 +1,12 @@
 //! The weights, in the checkpoint's dtype, in f16, or packed, as the compute type wants them, with what is always used
 //! together stored together.
 
-use overhear_kernels::{Dtype, Kept, Kernels, Matrix, PackedMatrix, Packing, Pool, StoredMatrix};
+use overhear_kernels::{Kernels, Matrix, PackedMatrix, Packing, Pool, StoredMatrix};
 
+use super::format::{Format, WeightFormat};
 use super::packed::PackedLinear;
 use crate::Result;
-use crate::model::{Checkpoint, ModelDimensions, OUTPUT, Stacked, TOKEN_EMBEDDING};
+use crate::checkpoint::{Checkpoint, ModelDimensions, OUTPUT, Stacked, TOKEN_EMBEDDING};
 
 const POSITIONS: &str = "encoder.positional_embedding";
 
@@ -51,104 +52,12 @@ impl Linear {
     }
 }
 
-/// What a compute type means here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Format {
-    /// Weights of the encoder, and those that make keys and values of its output.
-    pub(super) encoder: WeightFormat,
-    /// All others of the decoder.
-    pub(super) decoder: WeightFormat,
-    pub(super) cross: CrossFormat,
-}
-
-/// How weights are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WeightFormat {
-    /// As in the checkpoint.
-    Exact,
-    /// In f16, widened to f32 as they are multiplied.
-    F16,
-    /// In bytes, likewise.
-    Int8,
-    /// Packed, multiplied by activations that are packed alike.
-    Packed(Packing),
-}
-
-/// How the keys and values of cross-attention are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CrossFormat {
-    F32,
-    F16,
-    /// Packed bfloat16.
-    Bf16,
-    Int8,
-}
-
-impl Format {
-    pub(crate) const F32: Self = Self {
-        encoder: WeightFormat::Exact,
-        decoder: WeightFormat::Exact,
-        cross: CrossFormat::F32,
-    };
-    pub(crate) const F16: Self = Self {
-        encoder: WeightFormat::F16,
-        decoder: WeightFormat::F16,
-        cross: CrossFormat::F16,
-    };
-    pub(crate) const BF16: Self = Self {
-        encoder: WeightFormat::Packed(Packing::Bf16),
-        decoder: WeightFormat::Packed(Packing::Bf16),
-        cross: CrossFormat::Bf16,
-    };
-    pub(crate) const INT8: Self = Self {
-        encoder: WeightFormat::Packed(Packing::Int8),
-        decoder: WeightFormat::Packed(Packing::Int8),
-        cross: CrossFormat::Int8,
-    };
-    pub(crate) const INT8_FLOAT32: Self = Self {
-        encoder: WeightFormat::Exact,
-        decoder: WeightFormat::Int8,
-        cross: CrossFormat::F16,
-    };
-    pub(crate) const INT8_BFLOAT16: Self = Self {
-        decoder: WeightFormat::Int8,
-        ..Self::BF16
-    };
-
-    /// How the encoder's activations are packed, if they are.
-    pub(super) fn encoder_packing(self) -> Option<Packing> {
-        self.encoder.packing()
-    }
-
-    /// How the decoder's activations are packed, if any are: those of cross-attention at least.
-    pub(super) fn decoder_packing(self) -> Option<Packing> {
-        let of_cross = (self.cross == CrossFormat::Bf16).then_some(Packing::Bf16);
-        self.decoder.packing().or(of_cross)
-    }
-}
-
-impl WeightFormat {
-    /// What weights of `dtype` are stored as, or how they are packed.
-    fn keep(self, dtype: Dtype) -> std::result::Result<Kept, Packing> {
-        match self {
-            WeightFormat::Exact => Ok(Kept::Float(dtype)),
-            WeightFormat::F16 => Ok(Kept::Float(Dtype::F16)),
-            WeightFormat::Int8 => Ok(Kept::Int8),
-            WeightFormat::Packed(packing) => Err(packing),
-        }
-    }
-
-    fn packing(self) -> Option<Packing> {
-        self.keep(Dtype::F32).err()
-    }
-}
-
 /// What brings the weights into their format as they are read.
 #[derive(Clone, Copy)]
-pub(crate) struct Packer<'a> {
-    pub(crate) kernels: &'a Kernels,
-    pub(crate) pool: &'a Pool,
-    pub(crate) format: Format,
+pub(super) struct Packer<'a> {
+    pub(super) kernels: &'a Kernels,
+    pub(super) pool: &'a Pool,
+    pub(super) format: Format,
 }
 
 pub(super) struct LayerNorm {
@@ -221,7 +130,7 @@ impl Decoder {
 }
 
 /// Every tensor of a Whisper model.
-pub(crate) struct Weights {
+pub(super) struct Weights {
     pub(super) format: Format,
     pub(super) encoder: Encoder,
     pub(super) decoder: Decoder,
@@ -232,7 +141,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`crate::Error::Model`] if a tensor is missing or has another shape.
-    pub(crate) fn read(
+    pub(super) fn read(
         checkpoint: &Checkpoint,
         dims: &ModelDimensions,
         packer: Packer<'_>,

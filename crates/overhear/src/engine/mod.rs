@@ -1,0 +1,228 @@
+//! The engine: it owns the state of a device, and lends *seats* in it to files that are transcribed at the same time.
+//!
+//! A [`Seat`] is a slot of audio and some rows of text. Its owner encodes windows into the slot and asks for them to be
+//! decoded; windows of all seats that are being decoded share every step, so that one pass over the weights serves all
+//! of them (continuous batching). A row's result never depends on the others, so each file's transcript is what it is
+//! alone, to the bit.
+//!
+//! There is no thread of the engine's own. One of the owners that wait for a window, the *leader*, runs the steps for
+//! all; when its own window is done it leaves the lead to another. Between two steps whoever wants the state for
+//! itself, to encode or to align, gets it first.
+
+mod step;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+pub(crate) use step::Stepper;
+
+use crate::audio::Audio;
+use crate::backend::{Capacity, GoesOn, State};
+use crate::decode::{DecodingResult, DecodingTask, Window};
+use crate::mel::MelWindow;
+use crate::transcribe::{OnEvent, transcribe};
+use crate::{Error, Model, Result, TranscribeOptions, Transcript};
+
+/// How often an owner that does not lead is asked whether it still wants its window.
+const POLL: Duration = Duration::from_millis(50);
+
+/// A model that transcribes several files at the same time: their windows share every pass over the decoder's weights.
+///
+/// Each file is transcribed as [`Model::transcribe`] does it, on a thread of the caller's, and with the same result to
+/// the bit. Cheap to clone; memory is allocated when the engine is made.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    model: Model,
+    /// Rows of text of each seat.
+    n_rows: usize,
+    core: Mutex<Core>,
+    /// Per seat: told when its window is done, or when it is to lead.
+    turn: Vec<Condvar>,
+    /// Told when a seat is given back.
+    freed: Condvar,
+}
+
+/// What one thread at a time has for itself.
+struct Core {
+    state: Box<dyn State>,
+    stepper: Stepper,
+    is_taken: Vec<bool>,
+    /// By seat, the windows being decoded and those that are done.
+    windows: Vec<Option<Window>>,
+    /// The seat whose owner runs the steps.
+    leader: Option<usize>,
+}
+
+/// A place in the engine for one file: slot `index`, and `n_rows` rows from `index * n_rows` on.
+pub(crate) struct Seat {
+    shared: Arc<Shared>,
+    index: usize,
+}
+
+/// Where a seat is in the state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) slot: usize,
+    pub(crate) first_row: usize,
+}
+
+impl Engine {
+    /// An engine for `n_files` files at a time, transcribed with up to [`TranscribeOptions::n_rows`] rows of text each.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if there is not enough memory.
+    pub fn new(model: &Model, n_files: usize, n_rows: usize) -> Result<Self> {
+        let (n_seats, n_rows) = (n_files.max(1), n_rows.max(1));
+        let capacity = Capacity::of_seats(n_seats, n_rows, model.dims().n_text_ctx);
+        let core = Core {
+            state: model.new_state(capacity)?,
+            stepper: Stepper::new(model.host(), capacity),
+            is_taken: vec![false; n_seats],
+            windows: (0..n_seats).map(|_| None).collect(),
+            leader: None,
+        };
+        Ok(Self {
+            shared: Arc::new(Shared {
+                model: model.clone(),
+                n_rows,
+                core: Mutex::new(core),
+                turn: (0..n_seats).map(|_| Condvar::new()).collect(),
+                freed: Condvar::new(),
+            }),
+        })
+    }
+
+    /// Transcribes one file: [`Model::transcribe_with`]. Waits while as many files as the engine was made for are being
+    /// transcribed.
+    ///
+    /// # Errors
+    /// As [`Model::transcribe_with`]; [`Error::Capacity`] if `options` need more rows than the engine was made for.
+    pub fn transcribe_with(
+        &self,
+        audio: &Audio,
+        options: &TranscribeOptions,
+        on_event: OnEvent<'_>,
+    ) -> Result<Transcript> {
+        Capacity::check("rows", options.n_rows(), self.shared.n_rows)?;
+        transcribe(&self.shared.model, self.seat(), audio, options, on_event)
+    }
+
+    /// A free seat; waits for one.
+    pub(crate) fn seat(&self) -> Seat {
+        let mut core = self.shared.core.lock();
+        loop {
+            if let Some(index) = core.is_taken.iter().position(|&is_taken| !is_taken) {
+                core.is_taken[index] = true;
+                return Seat {
+                    shared: Arc::clone(&self.shared),
+                    index,
+                };
+            }
+            self.shared.freed.wait(&mut core);
+        }
+    }
+}
+
+impl Seat {
+    fn place(&self) -> Place {
+        Place {
+            slot: self.index,
+            first_row: self.index * self.shared.n_rows,
+        }
+    }
+
+    /// Encodes `mel` into the seat's slot; `goes_on` may end it.
+    ///
+    /// # Errors
+    /// As [`State::encode`].
+    pub(crate) fn encode(&mut self, mel: &MelWindow, goes_on: GoesOn<'_>) -> Result<()> {
+        let mut core = self.shared.core.lock();
+        core.state.encode(&[(self.index, mel)], goes_on)
+    }
+
+    /// Gives the state to `work` alone, which may use the seat's place.
+    pub(crate) fn alone<T>(&mut self, work: impl FnOnce(&mut dyn State, Place) -> T) -> T {
+        work(&mut *self.shared.core.lock().state, self.place())
+    }
+
+    /// Decodes the window in the seat's slot, in steps shared with the other seats. `goes_on` is asked after every step
+    /// that this seat's owner leads, and else now and then.
+    ///
+    /// # Errors
+    /// [`Error::Canceled`], [`Error::NotFinite`], [`Error::Device`].
+    pub(crate) fn decode(
+        &mut self,
+        task: DecodingTask,
+        goes_on: GoesOn<'_>,
+    ) -> Result<DecodingResult> {
+        let Place { slot, first_row } = self.place();
+        let mut core = self.shared.core.lock();
+        core.windows[self.index] = Some(Window::new(task, slot, first_row));
+        loop {
+            if *core.leader.get_or_insert(self.index) == self.index {
+                core.step();
+                self.shared.tell_done(&core, self.index);
+            } else {
+                self.shared.turn[self.index].wait_for(&mut core, POLL);
+            }
+            let goes_on = MutexGuard::unlocked_fair(&mut core, &mut *goes_on);
+            let is_done = core.windows[self.index]
+                .as_ref()
+                .is_none_or(Window::is_done);
+            if goes_on.is_break() || is_done {
+                let window = self.shared.leave(&mut core, self.index);
+                return match (goes_on.is_break(), window) {
+                    (false, Some(window)) => window.finish(),
+                    _ => Err(Error::Canceled),
+                };
+            }
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut core = self.shared.core.lock();
+        self.shared.leave(&mut core, self.index);
+        core.is_taken[self.index] = false;
+        self.shared.freed.notify_one();
+    }
+}
+
+impl Shared {
+    /// Takes the window of `seat` out of the steps, and passes the lead on if `seat` has it.
+    fn leave(&self, core: &mut Core, seat: usize) -> Option<Window> {
+        let window = core.windows[seat].take();
+        if core.leader == Some(seat) {
+            core.leader = core.windows.iter().position(Option::is_some);
+            if let Some(next) = core.leader {
+                self.turn[next].notify_one();
+            }
+        }
+        window
+    }
+
+    /// Wakes the owners whose windows are done, but for `leader`, who sees it.
+    fn tell_done(&self, core: &Core, leader: usize) {
+        for (seat, window) in core.windows.iter().enumerate() {
+            if seat != leader && window.as_ref().is_some_and(Window::is_done) {
+                self.turn[seat].notify_one();
+            }
+        }
+    }
+}
+
+impl Core {
+    fn step(&mut self) {
+        self.stepper.step(&mut *self.state, &mut self.windows);
+    }
+}

@@ -1,0 +1,126 @@
+//! One step of all windows that are being decoded: one decoder call, and the next token of every row.
+
+use crate::backend::{Batch, Capacity, State};
+use crate::decode::{Next, Window};
+use crate::host::Host;
+use crate::{Error, Result};
+
+/// Runs the steps of a state; keeps what they need, so that a step allocates nothing.
+pub(crate) struct Stepper {
+    host: Host,
+    capacity: Capacity,
+    batch: Batch,
+    /// The windows of the step, by index, and how many logits each has.
+    joined: Vec<(usize, usize)>,
+    /// Per row of logits.
+    next: Vec<Next>,
+    /// Which row each row goes on from.
+    source: Vec<usize>,
+}
+
+impl Stepper {
+    /// Steps of a state of this capacity.
+    pub(crate) fn new(host: &Host, capacity: Capacity) -> Self {
+        Self {
+            host: host.clone(),
+            capacity,
+            batch: Batch::default(),
+            joined: Vec::with_capacity(capacity.slots),
+            next: Vec::new(),
+            source: Vec::with_capacity(capacity.rows),
+        }
+    }
+
+    /// Fails if there are fewer rows than `n_rows`.
+    pub(crate) fn check_rows(&self, n_rows: usize) -> Result<()> {
+        Capacity::check("rows", n_rows, self.capacity.rows)
+    }
+
+    /// Goes one step on with every window that is not done. Those that begin wait for a further step if their prompts
+    /// do not fit beside the others' tokens. What fails ends its window, and is what [`Window::finish`] returns.
+    pub(crate) fn step(&mut self, state: &mut dyn State, windows: &mut [Option<Window>]) {
+        self.batch.clear();
+        self.joined.clear();
+        for (i, window) in windows.iter().enumerate() {
+            let Some(window) = window.as_ref().filter(|window| !window.is_done()) else {
+                continue;
+            };
+            if self.batch.tokens.len() + window.n_next_tokens() > self.capacity.tokens {
+                continue;
+            }
+            if !window.is_begun() {
+                state.truncate(window.first_row(), 0);
+            }
+            let n_logits = window.push(&mut self.batch);
+            self.joined.push((i, n_logits));
+        }
+        if let Err(error) = self.choose(state, windows) {
+            let reason = error.to_string();
+            for &(i, _) in &self.joined {
+                if let Some(window) = &mut windows[i] {
+                    window.fail(Error::Device(reason.clone()));
+                }
+            }
+        }
+    }
+
+    /// Decodes the batch, and lets every window that joined it choose its next tokens.
+    fn choose(&mut self, state: &mut dyn State, windows: &mut [Option<Window>]) -> Result<()> {
+        let logits = state.decode(&self.batch)?;
+        let n_logits = self.batch.logits_at.len();
+        if self.next.len() < n_logits {
+            self.next.resize_with(n_logits, Next::default);
+        }
+        let next = &mut self.next[..n_logits];
+        let mut unnamed = next.iter_mut();
+        for &(i, n) in &self.joined {
+            for (at, next) in unnamed.by_ref().take(n).enumerate() {
+                next.window = i;
+                next.at = at;
+            }
+        }
+        let shared = &*windows;
+        self.host.pool.run_rows(logits, next, &|logits, next| {
+            if let Some(window) = &shared[next.window] {
+                window.prepare(logits, next);
+            }
+        });
+
+        self.source.clear();
+        self.source.extend(0..self.capacity.rows);
+        let n_vocab = logits.len() / n_logits.max(1);
+        let (mut logits, mut next) = (&*logits, &self.next[..n_logits]);
+        let mut is_damaged = false;
+        for &(i, n) in &self.joined {
+            let (its_logits, its_next);
+            (its_logits, logits) = logits.split_at(n * n_vocab);
+            (its_next, next) = next.split_at(n);
+            if let Some(window) = &mut windows[i] {
+                is_damaged |= !window.update(its_logits, its_next, &mut self.source);
+            }
+        }
+        if is_damaged {
+            blame_encoder(state, windows);
+        }
+        let is_moved = self
+            .source
+            .iter()
+            .enumerate()
+            .any(|(row, &from)| row != from);
+        if is_moved {
+            state.rearrange(&self.source);
+        }
+        Ok(())
+    }
+}
+
+/// Names the encoder's output, where it is what is not finite, in the error of windows that failed.
+fn blame_encoder(state: &dyn State, windows: &mut [Option<Window>]) {
+    for window in windows.iter_mut().flatten() {
+        let features = state.audio_features(window.slot());
+        if window.has_failed() && !features.iter().all(|x| x.is_finite()) {
+            let what = "the encoder's outputs".into();
+            window.fail(Error::NotFinite { what });
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Windows decoded in the same steps, on the bundled model: each is decoded as it is alone, whatever the others do.
+
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use proptest::prelude::*;
+
+use super::Engine;
+use crate::decode::{DecodingResult, DecodingTask};
+use crate::mel::MelWindow;
+use crate::{
+    Audio, ComputeType, DecodingOptions, Error, Language, Model, ModelOptions, log_mel_spectrogram,
+};
+
+const N_SEATS: usize = 4;
+const N_ROWS: usize = 5;
+const CLIPS: [&str; 4] = [
+    "synth-en-05.flac",
+    "jfk.flac",
+    "real-digits-0.flac",
+    "synth-es-00.flac",
+];
+
+/// What every window is decoded with, in turn. Prompts of so many tokens do not fit into one step together.
+fn options() -> [DecodingOptions; 6] {
+    let english = DecodingOptions {
+        language: Some(Language::ENGLISH),
+        ..DecodingOptions::default()
+    };
+    let beams = |beam_size| DecodingOptions {
+        beam_size: Some(beam_size),
+        ..english.clone()
+    };
+    let prompted = DecodingOptions {
+        prompt: (1000..1300).collect(),
+        ..english.clone()
+    };
+    let samples = DecodingOptions {
+        temperature: 0.8,
+        best_of: Some(4),
+        seed: 3,
+        ..english.clone()
+    };
+    let patient = DecodingOptions {
+        prompt: (2000..2300).collect(),
+        patience: Some(2.0),
+        ..beams(3)
+    };
+    [beams(5), prompted, samples, beams(2), english, patient]
+}
+
+/// A model, windows, and what each decodes to alone with each of the options.
+struct Fixture {
+    model: Model,
+    mels: Vec<MelWindow>,
+    alone: Vec<Vec<DecodingResult>>,
+}
+
+impl Fixture {
+    fn of(compute_type: ComputeType) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let model_options = ModelOptions {
+            compute_type,
+            threads: 2,
+            ..ModelOptions::default()
+        };
+        let model = Model::open(folder.join("../../models/nano"), &model_options).unwrap();
+        let (mut mels, mut alone) = (Vec::new(), Vec::new());
+        for clip in CLIPS {
+            let audio = Audio::open(folder.join("tests/fixtures/audio").join(clip)).unwrap();
+            let mut samples = audio.samples().unwrap();
+            samples.resize(480_000, 0.0);
+            let mel = log_mel_spectrogram(&samples, 80, 0);
+            let decode = |options| model.decode(&mel, options).unwrap();
+            alone.push(options().iter().map(decode).collect());
+            mels.push(MelWindow::of(&mel, 80).unwrap());
+        }
+        Self { model, mels, alone }
+    }
+
+    fn task(&self, options: usize) -> DecodingTask {
+        DecodingTask::new(&self.model, Language::ENGLISH, None, &options_at(options)).unwrap()
+    }
+}
+
+fn options_at(i: usize) -> DecodingOptions {
+    options()[i].clone()
+}
+
+fn fixtures() -> &'static [Fixture; 3] {
+    static FIXTURES: OnceLock<[Fixture; 3]> = OnceLock::new();
+    FIXTURES
+        .get_or_init(|| [ComputeType::F32, ComputeType::Bf16, ComputeType::Int8].map(Fixture::of))
+}
+
+/// One window of a file: which clip, decoded how, and after how many steps it is given up.
+#[derive(Clone, Debug)]
+struct Job {
+    clip: usize,
+    options: usize,
+    canceled_after: Option<usize>,
+}
+
+fn job() -> impl Strategy<Value = Job> {
+    let canceled_after = prop::option::weighted(0.25, 0..12usize);
+    (0..CLIPS.len(), 0..options().len(), canceled_after).prop_map(
+        |(clip, options, canceled_after)| Job {
+            clip,
+            options,
+            canceled_after,
+        },
+    )
+}
+
+/// Decodes the jobs of one file, one after the other, and compares each with what it gives alone.
+fn run(fixture: &Fixture, engine: &Engine, jobs: &[Job]) {
+    let mut seat = engine.seat();
+    for job in jobs {
+        let mel = &fixture.mels[job.clip];
+        seat.encode(mel, &mut || ControlFlow::Continue(())).unwrap();
+        let mut n_asked = 0;
+        let result = seat.decode(fixture.task(job.options), &mut || {
+            n_asked += 1;
+            match job.canceled_after.is_some_and(|most| n_asked > most) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        match result {
+            Err(Error::Canceled) => assert!(job.canceled_after.is_some()),
+            result => assert_eq!(
+                result.unwrap(),
+                fixture.alone[job.clip][job.options],
+                "{job:?}"
+            ),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
+
+    /// More files than seats, so that seats are waited for too.
+    #[test]
+    fn a_window_does_not_depend_on_those_decoded_in_the_same_steps(
+        files in prop::collection::vec(prop::collection::vec(job(), 1..4), 1..7)
+    ) {
+        for fixture in fixtures() {
+            let engine = Engine::new(&fixture.model, N_SEATS, N_ROWS).unwrap();
+            std::thread::scope(|scope| {
+                for jobs in &files {
+                    let engine = engine.clone();
+                    scope.spawn(move || run(fixture, &engine, jobs));
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn the_others_go_on_when_a_caller_panics() {
+    let fixture = &fixtures()[0];
+    let engine = Engine::new(&fixture.model, 2, N_ROWS).unwrap();
+    std::thread::scope(|scope| {
+        for panics in [true, false, false] {
+            let engine = engine.clone();
+            scope.spawn(move || {
+                let job = Job {
+                    clip: 1,
+                    options: 0,
+                    canceled_after: None,
+                };
+                if !panics {
+                    return run(fixture, &engine, &[job]);
+                }
+                let mut seat = engine.seat();
+                let goes_on = &mut || ControlFlow::Continue(());
+                seat.encode(&fixture.mels[0], goes_on).unwrap();
+                let task = fixture.task(1);
+                let end = catch_unwind(AssertUnwindSafe(move || {
+                    let _ = seat.decode(task, &mut || panic!("a fault of the caller"));
+                }));
+                assert!(end.is_err());
+            });
+        }
+    });
+}
