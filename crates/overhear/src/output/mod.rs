@@ -117,7 +117,7 @@ pub fn write(format: Format, transcript: &Transcript, out: &mut impl Write) -> i
     write_with(format, transcript, &CaptionOptions::default(), out)
 }
 
-/// As [`write`], with words laid out according to `options`.
+/// As [`write()`], with words laid out according to `options`.
 ///
 /// # Errors
 /// Errors of `out`.
