@@ -1,6 +1,6 @@
 //! Core Audio Format with uncompressed samples. CAF files with compressed audio are decoded by Symphonia.
 //!
-//! Chunks are read only up to the end of the audio data, so that nothing behind it matters: tags, truncated chunks,
+//! Chunks are read only up to the end of the audio data, so that nothing after them matters: tags, truncated chunks,
 //! zeros.
 //!
 //! Reference: Apple "Core Audio Format Specification 1.0".
@@ -64,7 +64,7 @@ pub(super) fn open(mut input: Input) -> Attempt<Box<dyn Decode>> {
     }
 }
 
-/// Returns the offset at which the last complete chunk ends; tags and padding behind it are not chunks.
+/// Returns the offset at which the last complete chunk ends; tags and padding after it are not chunks.
 fn chunks_end(input: &mut Input) -> Attempt<u64> {
     let len = input.len().unwrap_or(u64::MAX);
     let mut at = 8;

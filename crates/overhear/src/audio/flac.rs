@@ -1,4 +1,4 @@
-//! FLAC files, including several concatenated streams, with tags between and behind them.
+//! FLAC files, including several concatenated streams, with tags between and after them.
 //!
 //! Symphonia reads one stream, up to the end of its input, and finds the end of a frame by the start of the next one.
 //! So each stream is given to it separately, without the bytes that follow.

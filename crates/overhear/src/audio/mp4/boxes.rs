@@ -71,7 +71,7 @@ pub(super) fn read_at(input: &mut Input, at: u64, buffer: &mut [u8]) -> io::Resu
     Ok(n)
 }
 
-/// Reads the bytes from `start` to `end`, at most `max` and none behind the end of the file.
+/// Reads the bytes from `start` to `end`, at most `max` and none after the end of the file.
 pub(super) fn read_range(
     input: &mut Input,
     start: u64,

@@ -25,7 +25,7 @@ const IS_FLOAT: u32 = 1;
 const IS_BIG_ENDIAN: u32 = 2;
 const IS_SIGNED: u32 = 4;
 
-/// Fields of an audio sample entry, and the boxes behind them.
+/// Fields of an audio sample entry, and the boxes after them.
 struct Entry<'a> {
     name: [u8; 4],
     n_channels: usize,

@@ -11,7 +11,7 @@ use super::samples::Sample;
 
 /// Maximum number of bytes read of a fragment's header: enough for hours of audio.
 const MAX_HEADER: usize = 1 << 23;
-/// Number of bytes searched at a time for the next fragment behind damage.
+/// Number of bytes searched at a time for the next fragment after damage.
 const SEARCH_LEN: usize = 1 << 16;
 
 /// Iterator over the samples of one track in the fragments of a file.
