@@ -1,7 +1,7 @@
-//! The command line: which flags there are and what they mean to the library.
+//! Definition of the command line.
 //!
-//! Names, values and defaults are openai/whisper's (`whisper/transcribe.py::cli`), so that its command lines
-//! work unchanged. Long names are shown in kebab case; [`crate::values`] adds the snake_case twins.
+//! Names, values and defaults are openai/whisper's (`whisper/transcribe.py::cli`), so that its command lines work
+//! unchanged. Long names are shown in kebab case; [`crate::values`] adds the snake_case twins.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ is given last. A switch takes nothing, True or False (or yes, no, on, off, 1, 0)
 Exit codes: 0 all done, 1 some inputs failed, 2 usage, 3 model, 4 every input failed, 69 model not
 downloaded for want of a network, 71 out of memory or threads, 74 output or cache not written, 129, 130 and 143 interrupted by SIGHUP, SIGINT and SIGTERM, 141 standard output closed.";
 
-/// What `-h` shows of the options that commands share, and says of them in half a line.
+/// Options in the short help `-h` of the commands that share them, with short descriptions.
 const COMMON: &[(&str, &str)] = &[
     (
         "output-dir",
@@ -80,7 +80,7 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// Whether what was asked for goes to standard output, and not only what is shown meanwhile.
+    /// Returns whether the result goes to standard output, as opposed to progress and segments shown meanwhile.
     pub(crate) fn writes_to_stdout(&self) -> bool {
         match &self.command {
             None => self.transcribe.writes_to_stdout(),
@@ -95,9 +95,9 @@ pub(crate) enum Command {
     /// Transcribe audio files (also without the word: `overhear FILES...`).
     #[command(after_help = EXAMPLES)]
     Transcribe(Box<TranscribeArgs>),
-    /// Tell the language spoken in audio files, and its probability.
+    /// Detect the language spoken in audio files, and its probability.
     Detect(DetectArgs),
-    /// Measure word and character error rates on recordings whose words are known.
+    /// Measure word and character error rates on recordings with known transcripts.
     #[command(after_help = EVAL_HELP)]
     Eval(Box<EvalArgs>),
     /// Describe a model and how it would run on this machine.
@@ -105,7 +105,7 @@ pub(crate) enum Command {
     /// List, download, remove and verify models.
     #[command(subcommand)]
     Models(ModelsCommand),
-    /// Measure how fast a model runs here, and how near to what is possible.
+    /// Measure how fast a model runs here, in relation to the machine's limits.
     Bench(BenchArgs),
     /// Print a completion script for a shell.
     Completions {
@@ -124,7 +124,7 @@ pub(crate) enum Command {
 pub(crate) enum ModelsCommand {
     /// List the models of this machine: name, size and folder, separated by tabs.
     List,
-    /// Download a model, or what has changed of it, into the Hugging Face cache, and print its folder.
+    /// Download a model, or its changed files, into the Hugging Face cache, and print its folder.
     Pull {
         /// turbo, ORG/NAME, ORG/NAME@REVISION, ...
         model: String,
@@ -162,41 +162,41 @@ pub(crate) struct DetectArgs {
     pub(crate) model: ModelArgs,
 }
 
-/// How languages are detected.
+/// Options of language detection.
 #[derive(Debug, Args)]
 pub(crate) struct DetectionArgs {
-    /// Languages that detection may choose from, separated by commas; none: all.
+    /// Languages that detection may choose from, separated by commas; default: all.
     #[arg(long, action = ArgAction::Set, num_args = 1, value_delimiter = ',', value_name = "LANGUAGES")]
     pub(crate) languages: Vec<String>,
-    /// Windows of 30 seconds to detect the language from: the first sure one decides, or else the majority.
+    /// Windows of 30 seconds to detect the language from: the first confident one decides, or else the majority.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) language_detection_segments: usize,
-    /// A window is sure of a language likelier than this; None: never.
+    /// Probability above which a window's language is confident; None: never.
     #[arg(long, default_value = "0.5", value_parser = optional::<f64>, allow_negative_numbers = true, value_name = "P")]
     pub(crate) language_detection_threshold: Optional<f64>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
-    /// The list of files and what is said in them.
+    /// The list of files and their transcripts.
     #[arg(value_name = "MANIFEST")]
     pub(crate) manifest: PathBuf,
-    /// What to even out before comparing: auto is english for English and basic for the rest.
+    /// Normaliser to apply before comparing: auto is english for English and basic for other languages.
     #[arg(long, default_value = "auto", value_name = "NORMALIZER")]
     pub(crate) normalizer: NormalizerName,
-    /// Detect languages though the manifest names them.
+    /// Detect languages even if the manifest names them.
     #[arg(long)]
     pub(crate) detect_language: bool,
     /// Print the whole report as JSON.
     #[arg(long, conflicts_with = "csv")]
     pub(crate) json: bool,
-    /// Print a row a file as CSV.
+    /// Print one row per file as CSV.
     #[arg(long)]
     pub(crate) csv: bool,
-    /// How many of the worst files to show.
+    /// Number of the worst files to show.
     #[arg(long, default_value_t = 5, value_name = "N")]
     pub(crate) worst: usize,
-    /// How many of the most frequent substitutions to tell.
+    /// Number of the most frequent substitutions to show.
     #[arg(long, default_value_t = 20, value_name = "N")]
     pub(crate) confusions: usize,
     #[command(flatten)]
@@ -209,7 +209,7 @@ pub(crate) struct EvalArgs {
     pub(crate) not_yet: NotYetArgs,
 }
 
-/// How texts are made comparable.
+/// Normaliser applied before texts are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum NormalizerName {
     Auto,
@@ -231,7 +231,7 @@ impl NormalizerName {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// Times that each figure is measured; the median counts.
+    /// Number of times that each figure is measured; the median is reported.
     #[arg(long, default_value_t = 5, value_name = "N")]
     pub(crate) repeats: usize,
     /// Write JSON, for programs and for --compare.
@@ -240,20 +240,20 @@ pub(crate) struct BenchArgs {
     /// Write comma-separated values.
     #[arg(long)]
     pub(crate) csv: bool,
-    /// Show what has become faster or slower since an earlier --json.
+    /// Compare with the --json report of an earlier run.
     #[arg(long, value_name = "FILE")]
     pub(crate) compare: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 }
 
-/// How audio is read.
+/// Options of opening audio.
 #[derive(Debug, Args)]
 pub(crate) struct AudioArgs {
-    /// The audio track to take of a file with several, 1 being the first; without it, the one marked as the default.
+    /// Audio track to decode, counted from 1; default: the one marked as the default.
     #[arg(long, value_name = "N")]
     pub(crate) audio_track: Option<usize>,
-    /// What decodes formats that are not built in: auto (the ffmpeg on the PATH, if there is one), off, or a program.
+    /// Decoder of formats that are not built in: auto (the ffmpeg on the PATH, if there is one), off, or a program.
     #[arg(long, default_value = "auto", value_name = "PROGRAM")]
     pub(crate) ffmpeg: OsString,
 }
@@ -261,30 +261,31 @@ pub(crate) struct AudioArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// The model: a folder, or a name (tiny, base.en, large-v3, turbo, distil-large-v3.5, ORG/NAME, ORG/NAME@REVISION, ...).
-    /// What is not on this machine is downloaded from the Hugging Face hub.
+    /// The model: a folder, or a name (tiny, base.en, large-v3, turbo, distil-large-v3.5, ORG/NAME, ORG/NAME@REVISION,
+    /// ...). A model that is not on this machine is downloaded from the Hugging Face hub.
     #[arg(long, default_value = "turbo", value_name = "MODEL")]
     pub(crate) model: OsString,
-    /// Where to look for the model first.
+    /// Folder that is searched for the model first.
     #[arg(long, value_name = "DIR")]
     pub(crate) model_dir: Option<PathBuf>,
-    /// Where to compute: cpu.
+    /// Device: cpu.
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     pub(crate) device: String,
-    /// Arithmetic: auto (bf16 where the processor has it, else f16), f32 (exact), f16 (f32 on rounded weights), bf16,
-    /// int8, int8_float32 (f32, the decoder's weights in bytes) or int8_bfloat16 (likewise, the encoder in bf16).
+    /// Compute type: auto (bf16 where the processor has it, else f16), f32 (exact), f16 (f32 with rounded weights),
+    /// bf16, int8, int8_float32 (f32 with int8 weights in the decoder) or int8_bfloat16 (the same, with a bf16
+    /// encoder).
     #[arg(long, default_value = "auto", value_name = "TYPE")]
     pub(crate) compute_type: String,
-    /// Threads; 0 takes what the machine gives.
+    /// Number of threads; 0: all that the machine offers.
     #[arg(long, default_value = "0", value_parser = optional::<i64>, allow_negative_numbers = true, value_name = "N")]
     pub(crate) threads: Optional<i64>,
-    /// Accepted for openai/whisper's sake; on a CPU it changes nothing.
+    /// Accepted for compatibility with openai/whisper; without effect on a CPU.
     #[arg(long, default_value = "True", hide = true)]
     pub(crate) fp16: bool,
 }
 
 impl ModelArgs {
-    /// The model `name`, everything else by default.
+    /// Options for the model `name`, with defaults for everything else.
     pub(crate) fn named(name: &OsStr) -> Self {
         Self {
             model: name.to_owned(),
@@ -303,10 +304,10 @@ pub(crate) struct TranscribeArgs {
     /// Audio files, directories, quoted patterns, or `-` for standard input.
     #[arg(required = true, value_name = "FILES")]
     pub(crate) files: Vec<OsString>,
-    /// Descend into subdirectories; outputs are put into the same tree.
+    /// Descend into subdirectories; outputs are written to the same tree.
     #[arg(long, short)]
     pub(crate) recursive: bool,
-    /// Where to put the outputs; `-` writes the one chosen format to standard output.
+    /// Folder of the outputs; `-` writes the one chosen format to standard output.
     #[arg(long, short, default_value = ".", value_name = "DIR")]
     pub(crate) output_dir: PathBuf,
     /// Formats of the outputs, separated by commas; all stands for txt, vtt, srt, tsv and json.
@@ -320,7 +321,7 @@ pub(crate) struct TranscribeArgs {
         value_name = "FORMAT"
     )]
     pub(crate) output_format: Vec<OutputFormat>,
-    /// Leave inputs alone whose outputs are all there.
+    /// Skip inputs whose outputs all exist.
     #[arg(long)]
     pub(crate) skip_existing: bool,
     /// Show segments on standard output as they appear; False: progress only; None: neither.
@@ -334,10 +335,10 @@ pub(crate) struct TranscribeArgs {
         value_name = "True|False|None"
     )]
     pub(crate) verbose: Verbosity,
-    /// Show neither segments nor progress nor warnings.
+    /// Show no segments, progress or warnings.
     #[arg(long, short)]
     pub(crate) quiet: bool,
-    /// Colour the words of segments by how sure the model is: red, yellow, green. NO_COLOR turns it off.
+    /// Colour the words of segments by confidence: red, yellow, green. NO_COLOR turns it off.
     #[arg(long)]
     pub(crate) print_colors: bool,
     #[command(flatten)]
@@ -353,7 +354,7 @@ pub(crate) struct TranscribeArgs {
 }
 
 impl TranscribeArgs {
-    /// Whether outputs go to standard output.
+    /// Returns whether outputs go to standard output.
     pub(crate) fn writes_to_stdout(&self) -> bool {
         self.output_dir.as_os_str() == "-"
     }
@@ -382,7 +383,7 @@ pub(crate) enum TaskName {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Decoding")]
 pub(crate) struct DecodingArgs {
-    /// Write down what is said, or translate it to English.
+    /// Transcribe the speech, or translate it to English.
     #[arg(long, default_value = "transcribe", value_name = "TASK")]
     pub(crate) task: TaskName,
     /// The language spoken, by code or name; None detects it from the first 30 seconds.
@@ -390,7 +391,7 @@ pub(crate) struct DecodingArgs {
     pub(crate) language: String,
     #[command(flatten)]
     pub(crate) detection: DetectionArgs,
-    /// Several languages are spoken: transcribe each segment in its own, and name it.
+    /// Several languages are spoken: transcribe each segment in its own, and report it.
     #[arg(long)]
     pub(crate) multilingual: bool,
     /// Temperature of the first try; 0 takes the likeliest token.
@@ -401,46 +402,46 @@ pub(crate) struct DecodingArgs {
         value_name = "T"
     )]
     pub(crate) temperature: f64,
-    /// How much hotter each retry is when a window fails a threshold; None: no retry.
+    /// Temperature increment of each retry when a window fails a threshold; None: no retry.
     #[arg(long, default_value = "0.2", value_parser = optional::<f64>, allow_negative_numbers = true, value_name = "T")]
     pub(crate) temperature_increment_on_fallback: Optional<f64>,
-    /// Candidates sampled above temperature 0.
+    /// Number of candidates sampled above temperature 0.
     #[arg(long, default_value = "5", value_parser = optional::<usize>, value_name = "N")]
     pub(crate) best_of: Optional<usize>,
-    /// Beams at temperature 0; None: the greedy search.
+    /// Number of beams at temperature 0; None: greedy search.
     #[arg(long, default_value = "5", value_parser = optional::<usize>, value_name = "N")]
     pub(crate) beam_size: Optional<usize>,
-    /// Beam search ends with patience times beam_size texts; None: 1.
+    /// Beam search ends after patience times beam_size finished texts; None: 1.
     #[arg(long, default_value = "None", value_parser = optional::<f64>, allow_negative_numbers = true, value_name = "FACTOR")]
     pub(crate) patience: Optional<f64>,
-    /// Exponent, 0 to 1, of the length that texts are compared by; None: the plain mean.
+    /// Exponent, 0 to 1, of the length penalty; None: mean log-probability.
     #[arg(long, default_value = "None", value_parser = optional::<f64>, allow_negative_numbers = true, value_name = "ALPHA")]
     pub(crate) length_penalty: Optional<f64>,
     /// Seed of the sampling above temperature 0.
     #[arg(long, default_value_t = 0, value_name = "SEED")]
     pub(crate) seed: u64,
-    /// Text put before the first window as if it had been said.
+    /// Text put before the first window as a prompt.
     #[arg(long, allow_hyphen_values = true, value_name = "TEXT")]
     pub(crate) initial_prompt: Option<String>,
     /// Words put before the prompt of every window.
     #[arg(long, allow_hyphen_values = true, value_name = "WORDS")]
     pub(crate) hotwords: Option<String>,
-    /// A phrase to make likelier without a part in the prompt; may be given several times.
+    /// A phrase to make likelier, without a prompt; may be given several times.
     #[arg(long, allow_hyphen_values = true, value_name = "PHRASE")]
     pub(crate) boost: Vec<String>,
-    /// A file of phrases to make likelier: one a line, after it perhaps a tab and its weight, up to 20 (default: 2).
+    /// A file of phrases to make likelier: one per line, optionally with a tab and a weight, up to 20 (default: 2).
     #[arg(long, value_name = "FILE")]
     pub(crate) boost_file: Option<PathBuf>,
     /// Put the initial prompt before every window.
     #[arg(long)]
     pub(crate) carry_initial_prompt: bool,
-    /// Take the text so far as the prompt of the next window.
+    /// Use the previous text as the prompt of the next window.
     #[arg(long, default_value = "True")]
     pub(crate) condition_on_previous_text: bool,
-    /// Text that every window is taken to begin with; as in openai/whisper it is no part of the transcript.
+    /// Text with which every window begins; as in openai/whisper it is not part of the transcript.
     #[arg(long, allow_hyphen_values = true, value_name = "TEXT")]
     pub(crate) prefix: Option<String>,
-    /// Token ids never to be sampled; -1 stands for symbols that are not speech.
+    /// Token ids that are never sampled; -1 stands for symbols that are not speech.
     #[arg(
         long,
         default_value = "-1",
@@ -448,22 +449,22 @@ pub(crate) struct DecodingArgs {
         value_name = "IDS"
     )]
     pub(crate) suppress_tokens: String,
-    /// Forbid windows that begin with a blank or end at once.
+    /// Forbid windows that begin with a blank or end immediately.
     #[arg(long, default_value = "True")]
     pub(crate) suppress_blank: bool,
     /// Decode without timestamps.
     #[arg(long)]
     pub(crate) without_timestamps: bool,
-    /// Cut repetition loops as they form, and go on from there at the next temperature.
+    /// Cut repetition loops as they form, and continue after them at the next temperature.
     #[arg(long)]
     pub(crate) loop_guard: bool,
-    /// Drop segments that were made up over silence; the JSON tells what speaks for it, of every segment.
+    /// Drop segments that were made up over silence; the JSON contains the evidence for every segment.
     #[arg(long)]
     pub(crate) hallucination_guard: bool,
-    /// Hypotheses of every window to write into the JSON, with their scores; the greedy search has one.
+    /// Number of hypotheses of every window to write into the JSON, with their scores; greedy search has one.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) n_best: usize,
-    /// Likeliest tokens at every position to write into the JSON, with their probabilities.
+    /// Number of the likeliest tokens at every position to write into the JSON, with their probabilities.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) alternatives: usize,
     /// Latest first timestamp of a window, in seconds; None: no limit.
@@ -477,13 +478,13 @@ pub(crate) struct DecodingArgs {
         value_name = "SECONDS"
     )]
     pub(crate) clip_timestamps: String,
-    /// A window whose text compresses better than this has failed; None: no test.
+    /// Compression ratio above which a window has failed; None: no test.
     #[arg(long, default_value = "2.4", value_parser = optional::<f64>, allow_negative_numbers = true, value_name = "RATIO")]
     pub(crate) compression_ratio_threshold: Optional<f64>,
-    /// A window whose mean log-probability is below this has failed; None: no test.
+    /// Mean log-probability below which a window has failed; None: no test.
     #[arg(long, default_value = "-1.0", value_parser = optional::<f64>, allow_negative_numbers = true, value_name = "LOGPROB")]
     pub(crate) logprob_threshold: Optional<f64>,
-    /// A failed window likelier than this to hold no speech is silence; None: no test.
+    /// Probability of no speech above which a failed window is silence; None: no test.
     #[arg(long, default_value = "0.6", value_parser = optional::<f64>, allow_negative_numbers = true, value_name = "P")]
     pub(crate) no_speech_threshold: Optional<f64>,
 }
@@ -491,10 +492,10 @@ pub(crate) struct DecodingArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Words")]
 pub(crate) struct WordArgs {
-    /// Find out when each word is said, and fit the segments to that.
+    /// Compute word timestamps, and adjust the segments to them.
     #[arg(long)]
     pub(crate) word_timestamps: bool,
-    /// Punctuation that belongs to the word after it.
+    /// Punctuation that belongs to the following word.
     #[arg(
         long,
         default_value = "\"'“¿([{-",
@@ -502,7 +503,7 @@ pub(crate) struct WordArgs {
         value_name = "MARKS"
     )]
     pub(crate) prepend_punctuations: String,
-    /// Punctuation that belongs to the word before it.
+    /// Punctuation that belongs to the preceding word.
     #[arg(
         long,
         default_value = "\"'.。,，!！?？:：”)]}、",
@@ -516,30 +517,30 @@ pub(crate) struct WordArgs {
     /// Underline each word as it is spoken, in srt and vtt.
     #[arg(long)]
     pub(crate) highlight_words: bool,
-    /// Characters of a line, in srt, vtt, ass and lrc.
+    /// Maximum number of characters of a line, in srt, vtt, ass and lrc.
     #[arg(long, default_value = "None", value_parser = optional::<usize>, value_name = "N")]
     pub(crate) max_line_width: Optional<usize>,
-    /// Lines of a caption, with --max-line-width.
+    /// Maximum number of lines of a caption, with --max-line-width.
     #[arg(long, default_value = "None", value_parser = optional::<usize>, value_name = "N")]
     pub(crate) max_line_count: Optional<usize>,
-    /// Words of a caption, without --max-line-width.
+    /// Maximum number of words of a caption, without --max-line-width.
     #[arg(long, default_value = "None", value_parser = optional::<usize>, value_name = "N")]
     pub(crate) max_words_per_line: Optional<usize>,
 }
 
-/// Options of openai/whisper (and one of whisper-ctranslate2) whose feature does not exist yet.
+/// Options of openai/whisper (and one of whisper-ctranslate2) that are not supported yet.
 #[derive(Debug, Args)]
 pub(crate) struct NotYetArgs {
     #[arg(long, hide = true)]
     pub(crate) vad_filter: bool,
 }
 
-/// The definition that parsing, help, completions and the manual page come from.
+/// The clap definition for parsing, help, completions and the manual page.
 pub(crate) fn command() -> clap::Command {
     whisper_style(Cli::command()).version(version())
 }
 
-/// The definition as `-h` shows it, on one screen: without the options that few need.
+/// Returns the definition as `-h` shows it, on one screen: without rarely used options.
 fn brief(command: clap::Command) -> clap::Command {
     let names: Vec<String> = command
         .get_subcommands()
@@ -567,7 +568,7 @@ fn brief(command: clap::Command) -> clap::Command {
         .fold(command, |command, name| command.mut_subcommand(name, brief))
 }
 
-/// Parses the arguments of this process, its name included.
+/// Parses the arguments of this process, including the program's name.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let is_brief = arguments.len() < 2 || spelling::asks_for_brief_help(&arguments);
@@ -595,7 +596,7 @@ fn version() -> String {
     )
 }
 
-/// The formats asked for, each once, in the library's order.
+/// Returns the requested formats, each once, in the library's order.
 pub(crate) fn formats(names: &[OutputFormat]) -> Vec<Format> {
     let wanted = |format: &Format| {
         names.iter().any(|name| match name {

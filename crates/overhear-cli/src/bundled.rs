@@ -1,5 +1,5 @@
 //! openai's tiny.en inside the binary (feature `bundled-model`), so that an installed `overhear` works without a
-//! network. It is put into the data folder when it is first asked for.
+//! network. It is written to the data folder on first use.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,7 +13,7 @@ macro_rules! files {
     };
 }
 
-/// A complete model folder with its card and licence.
+/// Complete model folder with its card and licence.
 const FILES: &[(&str, &[u8])] = files![
     "LICENSE",
     "README.md",
@@ -24,14 +24,15 @@ const FILES: &[(&str, &[u8])] = files![
     "tokenizer.json",
 ];
 
-/// Writes the model to a temporary folder, which is removed when it is dropped.
+/// Writes the model to a temporary folder, which is removed when the returned value is dropped.
 pub(crate) fn install_for_now() -> io::Result<TempDir> {
     let folder = tempfile::Builder::new().prefix("overhear-").tempdir()?;
     write(folder.path())?;
     Ok(folder)
 }
 
-/// Writes the model to `folder`: whole or not at all, one process at a time. What an interrupted one has left is replaced.
+/// Writes the model to `folder`, completely or not at all, one process at a time. The remains of an interrupted
+/// installation are replaced.
 pub(crate) fn install(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder.parent().unwrap_or(Path::new(".")))?;
     let lock = File::create(folder.with_file_name(".tiny.en.lock"))?;

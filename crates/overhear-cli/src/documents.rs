@@ -1,4 +1,4 @@
-//! Shell completions and the manual page, generated from the definition that parsing uses.
+//! Shell completions and the manual page, generated from the clap definition.
 
 use std::io::{self, Write};
 
@@ -16,7 +16,7 @@ pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
 
 /// Prints the manual page of overhear, or of its command `name`.
 pub(crate) fn manual(name: Option<&str>) -> Result<(), Failure> {
-    // The page is no description of this machine: its version is the plain one.
+    // The page must not contain this machine's instruction set: its version is the plain one.
     let mut command = command().version(env!("CARGO_PKG_VERSION"));
     command.build();
     if let Some(name) = name {
@@ -30,7 +30,7 @@ pub(crate) fn manual(name: Option<&str>) -> Result<(), Failure> {
     print(&page)
 }
 
-/// The command `name` as `overhear-NAME`, which is what its page is called.
+/// Returns the command `name` as `overhear-NAME`, the name of its page.
 fn page_of(command: &clap::Command, name: &str) -> Result<clap::Command, Failure> {
     let known = || command.get_subcommands().map(clap::Command::get_name);
     let found = command.find_subcommand(name).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! Shows a download: what is fetched, how large it is, how far it is.
+//! Downloads a model and shows name, size and progress.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ pub(crate) fn pull(
     })
 }
 
-/// What standard error shows.
+/// Display on standard error.
 struct Shown {
     name: String,
     cache: String,
@@ -70,7 +70,7 @@ impl Shown {
                     if let Ok(style) = ProgressStyle::with_template(template) {
                         self.bar.set_style(style);
                     }
-                    // What was here already says nothing about the speed.
+                    // The part that was present already must not count for the speed.
                     self.bar.set_position(present);
                     self.bar.reset_eta();
                 }

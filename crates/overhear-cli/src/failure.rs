@@ -1,38 +1,38 @@
-//! Why the command ends with something other than 0, and the code that says so.
+//! Reasons for an exit code other than 0.
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use overhear::Error;
 
-/// Exit code where memory, threads or other resources of the system are out: `EX_OSERR` of sysexits.h.
+/// Exit code if memory, threads or other resources of the system are exhausted: `EX_OSERR` of sysexits.h.
 pub(crate) const NO_RESOURCES: u8 = 71;
 
 /// A failure, sorted by exit code. The message is one line: what, where, and what to do.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// A flag or a value that cannot be used: 2.
+    /// Unusable flag or value: 2.
     Usage(String),
-    /// The model was not found, does not fit, or is damaged: 3.
+    /// Model not found, unsuitable, or damaged: 3.
     Model(String),
-    /// A model could not be downloaded, as the hub was not reached: 69.
+    /// A model could not be downloaded, because the hub could not be reached: 69.
     Network(String),
-    /// One input could not be transcribed.
+    /// One input could not be transcribed: 4.
     Input(String),
     /// An output could not be written: 74.
     Output(String),
-    /// The system refused what every run needs, as a thread: 71.
+    /// The system refused a resource that every run needs, such as a thread: 71.
     System(String),
-    /// Nobody reads standard output any more: 141, without a word.
+    /// Standard output was closed by its reader: 141, without a message.
     StdoutClosed,
-    /// Stopped by a signal: 128 and its number.
+    /// Stopped by a signal: 128 plus its number.
     Interrupted {
-        /// Its number.
+        /// Number of the signal.
         signal: u8,
-        /// What was done and what was not.
+        /// Work that was done, and work that was not.
         left: String,
     },
-    /// Inputs failed and were reported when they did: 4 if all of them, else 1.
+    /// Inputs failed, and each was reported at once: 4 if all of them, else 1.
     Inputs {
         /// Whether none was transcribed.
         all: bool,
@@ -40,7 +40,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// The exit code of reference/cli conventions.
+    /// Returns the exit code.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Failure::Usage(_) => 2,
@@ -55,7 +55,7 @@ impl Failure {
         })
     }
 
-    /// Says on standard error what went wrong, in one line.
+    /// Reports the failure on standard error, in one line.
     pub(crate) fn report(&self) {
         match self {
             Failure::Usage(message)
@@ -72,7 +72,7 @@ impl Failure {
         }
     }
 
-    /// What failing to write to standard output means.
+    /// Converts an error of writing to standard output.
     pub(crate) fn stdout(error: &io::Error) -> Self {
         match error.kind() {
             ErrorKind::BrokenPipe => Failure::StdoutClosed,
@@ -95,13 +95,13 @@ impl From<Error> for Failure {
     }
 }
 
-/// Prints `overhear: message` on standard error; there is nothing to do if that fails.
+/// Prints `overhear: message` on standard error; a failure of that is ignored.
 pub(crate) fn say(message: &str) {
     let line = format!("overhear: {}\n", printable(message));
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
-/// `text` fit for one line of a terminal: control characters and bidirectional overrides are escaped.
+/// Returns `text` with control characters and bidirectional overrides escaped, fit for one line of a terminal.
 pub(crate) fn printable(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

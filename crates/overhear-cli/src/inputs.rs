@@ -1,4 +1,4 @@
-//! What to transcribe: expands files, directories, patterns and `-` into a list without repeats.
+//! List of inputs: expands files, directories, patterns and `-`, without duplicates.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -10,7 +10,7 @@ use overhear::{Audio, AudioOptions};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 
-/// Extensions by which a directory's audio files are told from the rest. A file named outright may have any.
+/// Extensions of audio files in a directory. A file named explicitly may have any extension.
 const AUDIO_EXTENSIONS: &[&str] = &[
     "3g2", "3ga", "3gp", "3gpp", "aac", "adts", "aif", "aifc", "aiff", "alac", "au", "bw64", "caf",
     "f4a", "f4v", "flac", "m2a", "m4a", "m4b", "m4p", "m4r", "m4v", "mk3d", "mka", "mkv", "mov",
@@ -18,15 +18,15 @@ const AUDIO_EXTENSIONS: &[&str] = &[
     "w64", "wav", "wave", "weba", "webm",
 ];
 
-/// Characters shown of either end of a path too long to be shown.
+/// Number of characters shown of either end of a path that is too long to be shown.
 const SHOWN: usize = 100;
 
-/// One thing to transcribe.
+/// One input to transcribe.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Input {
     /// The file; `None` is standard input.
     pub(crate) path: Option<PathBuf>,
-    /// Where the file really is, to tell inputs apart.
+    /// Resolved path, which identifies the input.
     pub(crate) identity: PathBuf,
     /// For a file found in a directory: the folders between that directory and the file.
     pub(crate) folder: PathBuf,
@@ -49,14 +49,14 @@ impl Input {
         }
     }
 
-    /// The name in messages: the path as it was given, or `stdin`.
+    /// Returns the name used in messages: the path as given, or `stdin`.
     pub(crate) fn display(&self) -> String {
         self.path
             .as_ref()
             .map_or("stdin".to_owned(), |path| path.display().to_string())
     }
 
-    /// Opens it. What cannot be read twice (standard input, a FIFO) is decoded to its end here.
+    /// Opens the input. Inputs that cannot be read twice (standard input, a FIFO) are decoded to their end here.
     pub(crate) fn open(
         &self,
         options: &AudioOptions,
@@ -71,8 +71,8 @@ impl Input {
     }
 }
 
-/// The real place of the directory entry `path`: its folder resolved, its own name kept, so that two links to
-/// one file are two inputs, and `./a` and `a` are one.
+/// Returns the resolved path of the directory entry `path`: its folder is resolved and its own name is kept, so that
+/// two links to one file are two inputs, and `./a` and `a` are one.
 pub(crate) fn identity(path: &Path) -> PathBuf {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -84,7 +84,7 @@ pub(crate) fn identity(path: &Path) -> PathBuf {
     }
 }
 
-/// Expands the arguments in order, each input once. What cannot be found is a failure of its own.
+/// Expands the arguments in order, each input once. An argument that cannot be found is a failure of its own.
 pub(crate) fn expand(arguments: &[OsString], recursive: bool) -> Vec<Result<Input, Failure>> {
     let mut found = Vec::new();
     for argument in arguments {
@@ -126,7 +126,8 @@ fn expand_one(argument: &OsStr, recursive: bool, found: &mut Vec<Result<Input, F
     }
 }
 
-/// The files that a pattern with `*`, `?` or `[` matches, and what could not be looked into; `None` if it is not one.
+/// Returns the files that a pattern with `*`, `?` or `[` matches, and errors of reading directories; `None` if
+/// `argument` is no pattern.
 fn pattern(argument: &OsStr) -> Option<Vec<glob::GlobResult>> {
     let text = argument
         .to_str()
@@ -164,18 +165,18 @@ fn walk(root: &Path, folder: &Path, recursive: bool, found: &mut Vec<Result<Inpu
         match fs::metadata(&file) {
             Ok(kind) if kind.is_file() => found.push(Ok(Input::file(file, folder))),
             Ok(_) => {}
-            // A link to nowhere.
+            // A dangling link is skipped.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => found.push(Err(cannot_read(&file, &error))),
         }
     }
-    // Links to directories are not followed: they may lead in circles.
+    // Links to directories are not followed: they may form cycles.
     for (name, _) in entries.iter().filter(|(_, is_dir)| recursive && *is_dir) {
         walk(root, &folder.join(name), recursive, found);
     }
 }
 
-/// The names in `folder`, sorted, and whether they are directories.
+/// Returns the names in `folder`, sorted, and whether each is a directory.
 fn entries(folder: &Path) -> io::Result<Vec<(OsString, bool)>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -195,7 +196,7 @@ fn cannot_read(path: &Path, error: &io::Error) -> Failure {
     Failure::Input(format!("cannot read {}: {error}", shortened(path)))
 }
 
-/// The path, its middle left out if it is longer than a few lines.
+/// Returns the path, without its middle if it is longer than a few lines.
 fn shortened(path: &Path) -> String {
     let text = path.display().to_string();
     let n_characters = text.chars().count();
@@ -295,7 +296,7 @@ mod tests {
     #[test]
     fn a_path_deeper_than_the_system_takes_is_an_error_in_one_short_line() {
         let root = tree(&["d/a.wav"]);
-        // Made from the inside out, as no path reaches the bottom.
+        // Created from the inside out, as a path to the innermost folder would be too long.
         let name = "n".repeat(200);
         let (inner, outer) = (root.path().join("inner"), root.path().join("outer"));
         fs::create_dir(&inner).unwrap();

@@ -1,4 +1,4 @@
-//! Signals: the first that asks for the end asks for an orderly one, the second ends the process at once.
+//! Signals: the first one requests an orderly end, the second one ends the process at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,50 +11,50 @@ use signal_hook::flag;
 
 use crate::failure::Failure;
 
-/// How often waiting code looks whether a signal came.
+/// Interval at which waiting code checks for a signal.
 pub(crate) const POLL: Duration = Duration::from_millis(50);
 
-/// Remembers the first signal. Clones share it.
+/// Record of the first signal. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interrupt(Arc<AtomicUsize>);
 
 impl Interrupt {
-    /// Takes over SIGINT, SIGTERM and SIGHUP, unless whoever started the process has it ignore them, as `nohup` does.
-    /// If the system refuses, they keep ending the process at once.
+    /// Installs handlers of SIGINT, SIGTERM and SIGHUP, except for those that the parent process set to be ignored, as
+    /// `nohup` does. If the system refuses, the default handlers remain and end the process at once.
     pub(crate) fn install() -> Self {
         let interrupt = Self::default();
         let second = Arc::new(AtomicBool::new(false));
         let ignored = ignored_signals();
         for signal in ends(ignored) {
-            // In this order: the first signal sets `second` only after it was looked at.
+            // In this order: the first signal sets `second` only after it was checked.
             let _ = flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&second));
             let _ = flag::register(signal, Arc::clone(&second));
             let _ = flag::register_usize(signal, Arc::clone(&interrupt.0), signal as usize);
         }
         #[cfg(unix)]
         if !ignored.is_some_and(|ignored| is_in(ignored, signal_hook::consts::SIGXFSZ)) {
-            // A write beyond `ulimit -f` then fails, and that failure is reported, instead of ending the process.
+            // With this handler, a write beyond `ulimit -f` fails and is reported instead of ending the process.
             let _ = flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
         }
         interrupt
     }
 
-    /// The signal that came, if one did.
+    /// Returns the signal that was received, if any.
     pub(crate) fn signal(&self) -> Option<u8> {
         u8::try_from(self.0.load(Ordering::SeqCst))
             .ok()
             .filter(|&signal| signal != 0)
     }
 
-    /// [`Failure::Interrupted`] if a signal came.
+    /// Returns [`Failure::Interrupted`] if a signal was received.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let left = String::new();
         self.signal()
             .map_or(Ok(()), |signal| Err(Failure::Interrupted { signal, left }))
     }
 
-    /// Runs `work`, which may block for any time (reading a pipe, loading a model), on a thread of its own,
-    /// and gives up waiting for it when a signal comes.
+    /// Runs `work`, which may block for any time (reading a pipe, loading a model), on a thread of its own, and stops
+    /// waiting for it when a signal is received.
     pub(crate) fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -76,7 +76,7 @@ impl Interrupt {
 /// Runs `work` on a thread of its own.
 ///
 /// # Errors
-/// [`Failure::System`] if the system has none to give.
+/// [`Failure::System`] if the system cannot start a thread.
 pub(crate) fn start(
     work: impl FnOnce() + Send + 'static,
 ) -> Result<thread::JoinHandle<()>, Failure> {
@@ -87,7 +87,7 @@ pub(crate) fn start(
     })
 }
 
-/// Ends with the panic of a worker that went away without a result: a bug, exit code 101.
+/// Resumes the panic of a worker that ended without a result: a bug, exit code 101.
 pub(crate) fn propagate(worker: thread::JoinHandle<()>) -> ! {
     match worker.join() {
         Err(panic) => std::panic::resume_unwind(panic),
@@ -95,8 +95,9 @@ pub(crate) fn propagate(worker: thread::JoinHandle<()>) -> ! {
     }
 }
 
-/// The signals that ask for the end and are not among those `ignored`. Where it is not known whether SIGHUP is, it is
-/// left as it is: to end a `nohup overhear` with its terminal would be worse than to end without a word.
+/// Returns the signals that request an end, without those `ignored`. If it is unknown whether SIGHUP is ignored, its
+/// default handler remains: handling it would end a `nohup overhear` with its terminal, which is worse than an end
+/// without a message.
 fn ends(ignored: Option<u64>) -> Vec<i32> {
     let mut signals = vec![SIGINT, SIGTERM];
     #[cfg(unix)]
@@ -107,7 +108,7 @@ fn ends(ignored: Option<u64>) -> Vec<i32> {
     signals
 }
 
-/// Which signals this process was started with to ignore, a bit each from SIGHUP (1) on; where Linux tells.
+/// Returns the signals that were ignored when this process started, one bit each from SIGHUP (1) on; on Linux only.
 fn ignored_signals() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let mask = status

@@ -1,4 +1,4 @@
-//! What a person watches: segments on standard output as they appear, progress on standard error.
+//! Display of a run: segments on standard output as they appear, progress on standard error.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use overhear::{Language, Segment, TokenId, Tokenizer};
 use crate::failure::{Failure, printable, say};
 use crate::warnings;
 
-/// Below the first a word is red, below the second yellow, else green.
+/// Confidence thresholds: words below the first are red, below the second yellow, else green.
 const COLOUR_THRESHOLDS: [f32; 2] = [0.4, 0.7];
 
-/// What to show.
+/// Parts of the display.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LiveOptions {
     /// Segments on standard output.
@@ -28,14 +28,14 @@ pub(crate) struct LiveOptions {
     pub(crate) colours: bool,
 }
 
-/// Shows one run of the command, file by file.
+/// Display of one run of the command, file by file.
 pub(crate) struct Live {
     options: LiveOptions,
-    /// The arithmetic in use, by `ComputeType::name`; empty before the model is open.
+    /// Compute type in use, by `ComputeType::name`; empty before the model is open.
     compute_type: &'static str,
     bar: ProgressBar,
     started: Instant,
-    /// Why nothing is shown on standard output any more.
+    /// Failure after which nothing more is printed on standard output.
     stdout_failure: Option<Failure>,
 }
 
@@ -52,7 +52,7 @@ impl Live {
         }
     }
 
-    /// A file begins, computed in `compute_type`.
+    /// Begins a file, computed in `compute_type`.
     pub(crate) fn begin(&mut self, name: &str, compute_type: &'static str) {
         self.compute_type = compute_type;
         self.started = Instant::now();
@@ -61,7 +61,7 @@ impl Live {
         }
     }
 
-    /// The file is read for the first time, as far as this second: its length is not known yet.
+    /// Shows the position in seconds of the first pass over the file, whose length is not known yet.
     pub(crate) fn measuring(&mut self, position_s: f64) {
         if !self.options.notes || !io::stderr().is_terminal() {
             return;
@@ -81,7 +81,7 @@ impl Live {
         self.bar.tick();
     }
 
-    /// The length of the file is known: progress can be shown.
+    /// Sets the length of the file, from which on progress is shown.
     pub(crate) fn duration(&mut self, duration_s: f64) {
         if !self.options.notes || !io::stderr().is_terminal() {
             return;
@@ -98,7 +98,7 @@ impl Live {
         warnings::show_above(Some(self.bar.clone()));
     }
 
-    /// Everything before this second is done.
+    /// Sets the position in seconds up to which the file is done.
     pub(crate) fn progress(&self, position_s: f64) {
         let position = Duration::from_secs_f64(position_s.max(0.0));
         self.bar
@@ -108,19 +108,19 @@ impl Live {
             .set_message(format!("{speed:.1}x real time, {}", self.compute_type));
     }
 
-    /// Keeps the clock of the progress bar going.
+    /// Updates the clock of the progress bar.
     pub(crate) fn tick(&self) {
         self.bar.tick();
     }
 
-    /// A remark on standard error, unless the user wants quiet.
+    /// Prints a note on standard error, unless `--quiet` is given.
     pub(crate) fn note(&self, message: &str) {
         if self.options.notes {
             self.bar.suspend(|| say(message));
         }
     }
 
-    /// A segment is final. Cleared ones have nothing to show.
+    /// Prints a final segment. Cleared segments are not shown.
     pub(crate) fn segment(&mut self, segment: &Segment, tokenizer: &Tokenizer, language: Language) {
         if !self.options.segments || segment.text.is_empty() {
             return;
@@ -134,19 +134,19 @@ impl Live {
         self.print(&format!("[{start} --> {end}] {text}"));
     }
 
-    /// The file is done, or given up.
+    /// Ends the file, whether complete or not.
     pub(crate) fn end(&mut self) {
         warnings::show_above(None);
         self.bar.finish_and_clear();
         self.bar = ProgressBar::hidden();
     }
 
-    /// What became of standard output, once everything else is done.
+    /// Returns the failure of standard output, once everything else is done.
     pub(crate) fn finish(self) -> Result<(), Failure> {
         self.stdout_failure.map_or(Ok(()), Err)
     }
 
-    /// Prints a line; after a failure no more, for the outputs are still wanted.
+    /// Prints a line. After a failure nothing more is printed, but transcription continues for the output files.
     fn print(&mut self, line: &str) {
         if self.stdout_failure.is_some() {
             return;
@@ -159,7 +159,7 @@ impl Live {
     }
 }
 
-/// The segment's words, each in the colour of its mean token probability.
+/// Formats the segment's words, each in the colour of its mean token probability.
 fn coloured(segment: &Segment, tokenizer: &Tokenizer, language: Language) -> String {
     let is_text = |(token, _): &(TokenId, f32)| tokenizer.is_text(*token);
     let tokens = segment

@@ -1,4 +1,4 @@
-//! The `overhear` command: parses, dispatches, and is the one place that ends the process with a code.
+//! The `overhear` command: parses, dispatches, and is the only place that sets the exit code.
 
 #![forbid(unsafe_code)]
 
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Memory of the system's allocator; the program ends with a line where there is none left.
+/// The system's allocator; if memory is exhausted, the program ends with a one-line message.
 #[global_allocator]
 static MEMORY: ExitWithoutMemory = ExitWithoutMemory {
     message: "overhear: out of memory; take a smaller model, or raise the limit (ulimit -v)",
@@ -75,7 +75,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Prints help as it is, and what is wrong with the command line as one line.
+/// Prints help in full, and errors of the command line in one line.
 fn usage(error: &clap::Error) -> ExitCode {
     use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     if matches!(

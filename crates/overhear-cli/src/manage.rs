@@ -15,7 +15,7 @@ use crate::info;
 use crate::interrupt::Interrupt;
 use crate::models::BUNDLED;
 
-/// Does what `command` says.
+/// Runs `command`.
 pub(crate) fn run(command: &ModelsCommand, interrupt: &Interrupt) -> Result<(), Failure> {
     match command {
         ModelsCommand::List => list(),
@@ -34,7 +34,7 @@ fn list() -> Result<(), Failure> {
     let places = Places::from_env(None);
     let mut found: Vec<(String, PathBuf)> = Vec::new();
     for folder in places.folders.iter().chain(&places.checkouts) {
-        // Names with a dot: the model in the program while it is written.
+        // Names with a dot are temporary: the bundled model while it is written.
         let models =
             entries(folder).filter(|(name, path)| !name.starts_with('.') && is_whisper(path));
         found.extend(models);
@@ -61,7 +61,7 @@ fn list() -> Result<(), Failure> {
     print(&text)
 }
 
-/// Removes a model from the Hugging Face cache, or from the data folder if it was put there by this program.
+/// Removes a model from the Hugging Face cache, or from the data folder if this program installed it there.
 fn remove(model: &str) -> Result<(), Failure> {
     let repository = repository(model)?;
     let places = Places::from_env(None);
@@ -139,7 +139,7 @@ fn is_whisper(folder: &Path) -> bool {
         .is_ok_and(|config| config["model_type"] == "whisper")
 }
 
-/// Bytes of all files below `folder`; a link counts as what it leads to, unless that is counted itself.
+/// Returns the number of bytes of all files below `folder`; a link counts as its target, unless that is counted itself.
 fn size(folder: &Path) -> u64 {
     let has_blobs = folder.join("blobs").is_dir();
     entries(folder)

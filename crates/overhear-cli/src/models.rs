@@ -1,4 +1,4 @@
-//! The model that `--model` names: where it is on this machine, or downloaded on first use.
+//! Finds the model that `--model` names on this machine, or downloads it on first use.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use crate::download::pull;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 
-/// The name of the model in the program.
+/// Name of the bundled model.
 pub(crate) const BUNDLED: &str = "tiny.en";
 
-/// Where a model is.
+/// Folder of a model.
 #[derive(Clone, Debug)]
 pub(crate) struct ModelFolder {
     path: PathBuf,
-    /// A folder of this process that goes away with the last clone; the model is opened by then.
+    /// Temporary folder that is removed with the last clone; the model is opened by then.
     _temporary: Option<Arc<TempDir>>,
 }
 
@@ -39,17 +39,17 @@ impl From<PathBuf> for ModelFolder {
     }
 }
 
-/// What is to be done to have a model's folder.
+/// Location of a model.
 #[derive(Clone, Debug)]
 pub(crate) enum Located {
-    /// Nothing: it is here.
+    /// On this machine.
     Here(ModelFolder),
-    /// To download it.
+    /// On the hub, to be downloaded.
     Hub(Repository),
 }
 
 impl Located {
-    /// The folder, after a download if it takes one.
+    /// Returns the folder, after a download if necessary.
     pub(crate) fn folder(self, interrupt: &Interrupt, quiet: bool) -> Result<ModelFolder, Failure> {
         match self {
             Located::Here(folder) => Ok(folder),
@@ -58,12 +58,12 @@ impl Located {
     }
 }
 
-/// The folder of the model that `args` name.
+/// Finds the folder of the model that `args` name, and downloads it if necessary.
 pub(crate) fn find(args: &ModelArgs, interrupt: &Interrupt) -> Result<ModelFolder, Failure> {
     locate(args)?.folder(interrupt, false)
 }
 
-/// Where the model that `args` name is, without the network.
+/// Finds the location of the model that `args` name, without using the network.
 pub(crate) fn locate(args: &ModelArgs) -> Result<Located, Failure> {
     let places = Places::from_env(args.model_dir.as_deref());
     if let Some(path) = places.find(&args.model) {
@@ -106,7 +106,7 @@ fn not_found(model: &OsStr, places: &Places, offline: bool) -> Failure {
     })
 }
 
-/// What to do where there is no network.
+/// Returns advice for a machine without a network.
 pub(crate) fn without_network() -> String {
     format!("--model {BUNDLED} works without a network (English only)")
 }
@@ -115,7 +115,7 @@ fn is_bundled(repository: &Repository) -> bool {
     Repository::parse(BUNDLED).as_ref() == Some(repository)
 }
 
-/// Puts the model in the program into the data folder; where there is none that can be written to, into a temporary one.
+/// Writes the bundled model to the data folder, or if that is not writable to a temporary one.
 #[cfg(feature = "bundled-model")]
 fn install_bundled(places: &Places) -> Result<Option<ModelFolder>, Failure> {
     if let Some(data) = &places.data {

@@ -1,9 +1,9 @@
-//! Names of outputs: `whisper/utils.py::ResultWriter`, made safe against writing over one another.
+//! Names of outputs: `whisper/utils.py::ResultWriter`, extended so that no output overwrites another or an input.
 //!
-//! An output is called as its input without the extension. Where two inputs would share a name, or an output
-//! would fall on an input, the input's full name is used (`a.mp3.srt`, `a.wav.srt`), then the folders above it
-//! are put in front (`d1-a.wav.srt`), then a number behind. All inputs that clash move on together, so a name
-//! does not depend on the order of the arguments.
+//! An output has the name of its input without the extension. Where two inputs would share a name, or an output would
+//! replace an input, the input's full name is used (`a.mp3.srt`, `a.wav.srt`), then preceded by the folders above it
+//! (`d1-a.wav.srt`), then followed by a number. All clashing inputs advance together, so a name does not depend on the
+//! order of the arguments.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -13,10 +13,10 @@ use overhear::output::Format;
 
 use crate::inputs::{Input, identity};
 
-/// Longest name that common file systems take, in bytes.
+/// Maximum length of a name in common file systems, in bytes.
 const MAX_NAME_BYTES: usize = 255;
 
-/// Where the outputs of one input go: add an extension.
+/// Path of the outputs of one input, without their extension.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Target {
     folder: PathBuf,
@@ -24,18 +24,18 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The folder that the outputs are put in.
+    /// Returns the folder of the outputs.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The output's path.
+    /// Returns the output's path.
     pub(crate) fn path(&self, format: Format) -> PathBuf {
         self.folder
             .join(with_suffix(&self.name, &format!(".{format}")))
     }
 
-    /// The path for what was done before an interruption.
+    /// Returns the path of an incomplete output after an interruption.
     pub(crate) fn partial_path(&self, format: Format) -> PathBuf {
         self.folder
             .join(with_suffix(&self.name, &format!(".partial.{format}")))
@@ -70,7 +70,7 @@ pub(crate) fn targets(inputs: &[Input], output_dir: &Path, formats: &[Format]) -
     }
 }
 
-/// The name at `level`: 0 stem, 1 file name, then one more folder each, at last a number.
+/// Returns the target at `level`: 0 stem, 1 file name, then one more folder each, at last a number.
 fn target(index: usize, input: &Input, output_dir: &Path, level: usize, n_levels: usize) -> Target {
     let stdin = OsStr::new("stdin");
     let file = input
@@ -108,7 +108,7 @@ fn target(index: usize, input: &Input, output_dir: &Path, level: usize, n_levels
     }
 }
 
-/// Indices of the targets that share an output with another or would replace an input.
+/// Returns the indices of the targets that share an output with another or would replace an input.
 fn clashing(targets: &[Target], files: &HashSet<&Path>, formats: &[Format]) -> Vec<usize> {
     let mut owners: std::collections::HashMap<PathBuf, Vec<usize>> =
         std::collections::HashMap::new();
@@ -133,7 +133,7 @@ fn clashing(targets: &[Target], files: &HashSet<&Path>, formats: &[Format]) -> V
     clashing.into_iter().collect()
 }
 
-/// `A.srt` and `a.srt` are one file where file systems ignore case.
+/// Folds the case of a path: `A.srt` and `a.srt` are one file in case-insensitive file systems.
 fn fold_case(path: PathBuf) -> PathBuf {
     if cfg!(any(target_os = "macos", windows)) {
         return PathBuf::from(path.to_string_lossy().to_lowercase());
@@ -141,7 +141,7 @@ fn fold_case(path: PathBuf) -> PathBuf {
     path
 }
 
-/// `name` and `suffix`, the name cut where both would be too long for a file system.
+/// Concatenates `name` and `suffix`; the name is truncated if both would be too long for a file system.
 fn with_suffix(name: &OsStr, suffix: &str) -> OsString {
     let mut whole = cut(name, MAX_NAME_BYTES - suffix.len());
     whole.push(suffix);

@@ -1,4 +1,4 @@
-//! Turns parsed flags into the library's options, and refuses what the library cannot do yet.
+//! Converts parsed flags to the library's options, and refuses options that are not supported yet.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use crate::args::{
 use crate::failure::Failure;
 use crate::values::{Optional, is_none, list};
 
-/// Below this an increment would give a list of temperatures longer than anybody can mean.
+/// Minimum increment; a smaller one gives an unreasonably long list of temperatures.
 const MIN_TEMPERATURE_INCREMENT: f64 = 0.01;
 
-/// The library's options of a transcription without words.
+/// Returns the library's options for a transcription without words.
 pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOptions, Failure> {
     Ok(TranscribeOptions {
         task: match args.task {
@@ -63,7 +63,7 @@ pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOption
     })
 }
 
-/// The library's options of detecting languages.
+/// Returns the library's options for language detection.
 pub(crate) fn detection_options(args: &DetectionArgs) -> Result<TranscribeOptions, Failure> {
     Ok(TranscribeOptions {
         languages: (args.languages.iter())
@@ -78,7 +78,7 @@ pub(crate) fn detection_options(args: &DetectionArgs) -> Result<TranscribeOption
     })
 }
 
-/// The same options, with words as `words` asks for them.
+/// Returns `options` with words according to `words`.
 pub(crate) fn with_words(
     options: TranscribeOptions,
     words: &WordArgs,
@@ -96,8 +96,8 @@ pub(crate) fn with_words(
     })
 }
 
-/// The library's options of captions. As the reference, refuses what needs words and is given without them; 0 counts
-/// as not given.
+/// Returns the library's options for captions. As the reference, refuses options that need words if there are none; 0
+/// counts as absent.
 pub(crate) fn caption_options(args: &WordArgs) -> Result<CaptionOptions, Failure> {
     let given = |option: Optional<usize>| option.0.filter(|&n| n > 0);
     let options = CaptionOptions {
@@ -120,7 +120,7 @@ pub(crate) fn caption_options(args: &WordArgs) -> Result<CaptionOptions, Failure
     }
 }
 
-/// Options that change nothing beside others, one sentence each.
+/// Returns one sentence for each option that has no effect in combination with the others.
 pub(crate) fn without_effect(args: &WordArgs, decoding: &DecodingArgs) -> Vec<&'static str> {
     let is_given = |option: Optional<usize>| option.0.is_some_and(|n| n > 0);
     let is_wide = is_given(args.max_line_width);
@@ -154,7 +154,7 @@ pub(crate) fn without_effect(args: &WordArgs, decoding: &DecodingArgs) -> Vec<&'
     .collect()
 }
 
-/// The library's options of opening audio.
+/// Returns the library's options for opening audio.
 pub(crate) fn audio_options(args: &AudioArgs) -> AudioOptions {
     let mut options = AudioOptions::default();
     options.track = args.audio_track;
@@ -166,7 +166,7 @@ pub(crate) fn audio_options(args: &AudioArgs) -> AudioOptions {
     options
 }
 
-/// The library's options of opening a model.
+/// Returns the library's options for opening a model.
 pub(crate) fn model_options(args: &ModelArgs) -> Result<ModelOptions, Failure> {
     if args.device != "cpu" {
         return Err(not_yet(
@@ -183,7 +183,7 @@ pub(crate) fn model_options(args: &ModelArgs) -> Result<ModelOptions, Failure> {
         );
         return Err(bad("compute-type", &reason));
     };
-    // As the reference: None and anything below 1 leave the choice to the engine.
+    // As in the reference, None and values below 1 leave the choice to the engine.
     let threads = usize::try_from(args.threads.0.unwrap_or(0)).unwrap_or(0);
     Ok(ModelOptions {
         compute_type,
@@ -192,7 +192,7 @@ pub(crate) fn model_options(args: &ModelArgs) -> Result<ModelOptions, Failure> {
     })
 }
 
-/// Refuses options whose feature does not exist yet, unless they are given their "off".
+/// Refuses options that are not supported yet, unless their value turns them off.
 pub(crate) fn refuse_not_yet(args: &NotYetArgs) -> Result<(), Failure> {
     let asked_for = [("vad-filter", args.vad_filter)];
     match asked_for.iter().find(|(_, asked)| *asked) {
@@ -201,7 +201,7 @@ pub(crate) fn refuse_not_yet(args: &NotYetArgs) -> Result<(), Failure> {
     }
 }
 
-/// The phrases of the command line, and those of the file: one a line, after it perhaps a tab and its weight.
+/// Returns the phrases of the command line, and those of the file: one per line, optionally with a tab and a weight.
 fn boosts(phrases: &[String], file: Option<&Path>) -> Result<Vec<BoostPhrase>, Failure> {
     let mut boosts: Vec<BoostPhrase> = phrases.iter().map(BoostPhrase::new).collect();
     let Some(path) = file else {
@@ -258,7 +258,7 @@ fn temperatures(first: f64, increment: Option<f64>) -> Result<Vec<f32>, Failure>
         let reason = format!("must be None, or {MIN_TEMPERATURE_INCREMENT} or more");
         return Err(bad("temperature-increment-on-fallback", &reason));
     }
-    // The reference ends up without any temperature above 1 and fails; here the first one stays.
+    // Above 1 the reference's list is empty, and it fails; here the first temperature is kept.
     let n_temperatures = ((1.0 + 1e-6 - first) / increment).ceil().max(1.0) as usize;
     Ok((0..n_temperatures)
         .map(|i| (first + i as f64 * increment) as f32)

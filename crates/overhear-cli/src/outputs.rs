@@ -1,10 +1,10 @@
-//! Writes outputs so that a file is either the old one or the whole new one.
+//! Writes outputs atomically: a file is either the old one or the complete new one.
 //!
-//! Every format goes to a temporary file in the target's folder first; only when all of them are on the disk
-//! are they renamed to their names. A full disk or a kill leaves the old files as they were.
+//! Every format is written to a temporary file in the target's folder first; only when all of them are on the disk are
+//! they renamed. After a full disk or a kill the old files are unchanged.
 //!
-//! A temporary file is locked while its run lives (`flock`), so that one of a killed run is told from one in use, by
-//! whatever process on whatever machine, and is removed by the next run into that folder.
+//! A temporary file is locked during its run (`flock`), which distinguishes the files of a killed run from those in use
+//! by other processes, on any machine. The next run into that folder removes them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -17,10 +17,10 @@ use tempfile::{Builder, NamedTempFile};
 use crate::failure::Failure;
 use crate::naming::Target;
 
-/// What names of temporary files begin and end with.
+/// Prefix and suffix of the names of temporary files.
 const TEMPORARY: (&str, &str) = (".overhear-", ".tmp");
 
-/// Where outputs go.
+/// Destination of the outputs.
 #[derive(Debug)]
 pub(crate) enum Destination {
     /// Files in and below this folder.
@@ -30,7 +30,7 @@ pub(crate) enum Destination {
 }
 
 impl Destination {
-    /// `-` is standard output, which takes one format only.
+    /// Creates the destination; `-` is standard output, which takes one format only.
     pub(crate) fn new(output_dir: &Path, formats: &[Format]) -> Result<Self, Failure> {
         match (output_dir.as_os_str() == "-", formats) {
             (false, _) => Ok(Self::Folder(output_dir.to_owned())),
@@ -42,7 +42,7 @@ impl Destination {
     }
 }
 
-/// Makes sure that outputs can be written to `folder`, before any work is spent on them.
+/// Creates `folder` and verifies that it is writable, before any other work.
 pub(crate) fn prepare(folder: &Path) -> Result<(), Failure> {
     let prepared = fs::create_dir_all(folder).and_then(|()| temporary(folder));
     prepared
@@ -86,7 +86,7 @@ pub(crate) fn write_stdout(
     let mut stdout = io::stdout().lock();
     let written = output::write_with(format, transcript, captions, &mut bytes);
     if format == Format::Json {
-        // One line each: JSON lines, where there are several.
+        // One line per transcript: several are JSON lines.
         bytes.push(b'\n');
     }
     written
@@ -110,7 +110,8 @@ fn write_temporary(
     Ok(file)
 }
 
-/// A temporary file with the permissions of an ordinary new one, locked. Its name is short, whatever the target's.
+/// Creates a locked temporary file with the permissions of an ordinary new file. Its name is short, whatever the
+/// target's.
 fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
     builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
@@ -120,15 +121,15 @@ fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
         let file = builder.tempfile_in(folder)?;
         // Some file systems have no locks: left-over files are not removed there.
         let _ = file.as_file().lock();
-        // Another run may have taken the file for a left-over one before it was locked.
+        // Another run may have removed the file as a left-over before it was locked.
         if file.path().symlink_metadata().is_ok() {
             return Ok(file);
         }
     }
 }
 
-/// Removes temporary files of killed runs from `folder`: those that nobody holds locked. What cannot be told or removed
-/// stays.
+/// Removes the temporary files of killed runs, which are not locked, from `folder`. Files that cannot be examined or
+/// removed remain.
 pub(crate) fn remove_left_over(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;
@@ -145,13 +146,13 @@ pub(crate) fn remove_left_over(folder: &Path) {
         if let Ok(file) = opened
             && file.try_lock().is_ok()
         {
-            // Under the lock, which a run that is about to take it waits for.
+            // Still under the lock, for which a run that is about to take this file waits.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Puts the renames themselves on the disk. Some file systems cannot; the files are whole all the same.
+/// Flushes the renames to the disk. Some file systems do not support it; the files are complete nevertheless.
 fn sync_folder(folder: &Path) {
     if cfg!(unix) {
         let _ = File::open(folder).and_then(|folder| folder.sync_all());

@@ -1,8 +1,8 @@
-//! How command lines may be spelt, brought to the one form that clap is given.
+//! Normalises the spellings of command lines for clap.
 //!
-//! As with argparse, which openai/whisper's command uses, a long option may be cut short where that leaves one option
-//! only. A switch takes a word after it that spells a boolean, so that no such word is ever taken for a file; and after
-//! a switch that has a value in openai/whisper, what is neither a boolean nor a file is an error.
+//! As with argparse, which openai/whisper's command uses, a long option may be abbreviated if that is unambiguous. A
+//! switch consumes a following word that spells a boolean, so that no such word is taken for a file; and after a switch
+//! that has a value in openai/whisper, a word that is neither a boolean nor a file is an error.
 
 use std::ffi::{OsStr, OsString};
 use std::iter::Peekable;
@@ -13,7 +13,8 @@ use clap::{Arg, Command, Error};
 
 use crate::values::{is_none, spelt_boolean};
 
-/// openai/whisper's options (`whisper/transcribe.py::cli`): where one of them and others begin alike, it is meant.
+/// openai/whisper's options (`whisper/transcribe.py::cli`), to which an abbreviation refers if it is ambiguous
+/// otherwise.
 const REFERENCE: &[&str] = &[
     "model",
     "model-dir",
@@ -49,17 +50,17 @@ const REFERENCE: &[&str] = &[
     "clip-timestamps",
 ];
 
-/// Whether `-h` is among the options, which shows less than `--help`.
+/// Returns whether `-h`, which shows less than `--help`, is among the options.
 pub(crate) fn asks_for_brief_help(arguments: &[OsString]) -> bool {
     let mut options = arguments.iter().take_while(|word| *word != "--");
     options.any(|word| word == "-h")
 }
 
-/// `arguments`, the program's name first, with every long option of `command` in full, and every switch and its value
-/// as one word: `--word_t yes` becomes `--word-timestamps=yes`.
+/// Returns `arguments`, the program's name first, with every long option of `command` in full, and every switch joined
+/// with its value: `--word_t yes` becomes `--word-timestamps=yes`.
 ///
 /// # Errors
-/// Those of usage: an option cut too short, a switch with a value that is none.
+/// Usage errors: an ambiguous abbreviation, a switch with an invalid value.
 pub(crate) fn in_full(command: &Command, arguments: Vec<OsString>) -> Result<Vec<OsString>, Error> {
     let verb = arguments.get(1).and_then(|verb| verb.to_str());
     let subcommand = verb.and_then(|verb| command.find_subcommand(verb));
@@ -81,11 +82,11 @@ pub(crate) fn in_full(command: &Command, arguments: Vec<OsString>) -> Result<Vec
     Ok(written)
 }
 
-/// The options of one command.
+/// Options of one command.
 struct Spelling<'a>(&'a Command);
 
 impl Spelling<'_> {
-    /// Writes `word`, and those of the `words` after it that are its value.
+    /// Writes `word`, joined with its value among the following `words`.
     fn one(
         &self,
         word: OsString,
@@ -124,7 +125,7 @@ impl Spelling<'_> {
         Ok(())
     }
 
-    /// The option that `text` names, its name in full, and whether a value stands behind an equals sign.
+    /// Returns the option that `text` names, its full spelling, and whether it has a value after an equals sign.
     fn long(&self, text: &str) -> Result<Option<(&Arg, String, bool)>, Error> {
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (&name[2..], Some(value)),
@@ -141,7 +142,8 @@ impl Spelling<'_> {
         Ok(Some((arg, full, value.is_some())))
     }
 
-    /// The option of this name; the only one that begins so; or of several the only one of openai/whisper.
+    /// Finds the option by its exact name, or the only one with this prefix, or the only one of openai/whisper with
+    /// this prefix.
     fn named(&self, name: &str) -> Result<Option<&Arg>, Error> {
         let longs = |arg: &Arg| -> Vec<String> {
             let aliases = arg.get_all_aliases().unwrap_or_default();
@@ -173,7 +175,7 @@ impl Spelling<'_> {
         }
     }
 
-    /// The last option of a word like `-rq`, and whether its value is in the word.
+    /// Returns the last option of a word like `-rq`, and whether its value is in the word.
     fn last_short(&self, text: &str) -> Option<(&Arg, bool)> {
         let mut letters = text.chars().skip(1).peekable();
         while let Some(letter) = letters.next() {
@@ -190,7 +192,7 @@ impl Spelling<'_> {
     }
 }
 
-/// Whether `next` is the value of the switch `arg`.
+/// Returns whether `next` is the value of the switch `arg`.
 fn is_value(arg: &Arg, next: &OsStr) -> bool {
     let is_none_allowed = arg.get_long() == Some("verbose");
     next.to_str()
@@ -201,7 +203,7 @@ fn is_of_reference(arg: &Arg) -> bool {
     arg.get_long().is_some_and(|long| REFERENCE.contains(&long))
 }
 
-/// Whether `next` may stand behind the switch `arg` without being its value: as an option, or as a file.
+/// Returns whether `next` may follow the switch `arg` without being its value: as an option, or as a file.
 fn may_follow(arg: &Arg, next: &OsStr) -> bool {
     let text = next.to_string_lossy();
     !is_of_reference(arg)

@@ -1,13 +1,13 @@
-//! Standard output that was closed before the program began (`overhear ... >&-`).
+//! Detection of a standard output that was closed before the program started (`overhear ... >&-`).
 
 use overhear_kernels::stdout_was_closed;
 
 use crate::failure::Failure;
 
-/// Refuses to work for a standard output that nothing can be written to.
+/// Checks that standard output can be written to.
 ///
 /// # Errors
-/// [`Failure::Output`].
+/// [`Failure::Output`] if it is closed.
 pub(crate) fn require_open() -> Result<(), Failure> {
     match stdout_was_closed() {
         true => Err(Failure::Output(

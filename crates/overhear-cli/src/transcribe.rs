@@ -1,4 +1,4 @@
-//! `overhear transcribe`: every input in turn, from its name to its outputs.
+//! `overhear transcribe`: transcribes the inputs one after another, and writes their outputs.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -27,14 +27,14 @@ use crate::outputs::{self, Destination};
 use crate::values::Verbosity;
 use crate::warnings;
 
-/// How long a signal waits for the engine to stop at its next token. One encoder pass of a large model may
-/// take longer; what is done is written without it then.
+/// Time that a signal waits for the engine to stop at its next token. One encoder pass of a large model may take
+/// longer; the segments so far are written without waiting for it.
 const STOP_WITHIN: Duration = Duration::from_millis(1500);
 
-/// Length of a frame: in less audio there is nothing to hear.
+/// Length of a frame; shorter audio has no content.
 const MIN_DURATION_S: f64 = 0.01;
 
-/// Transcribes everything that `args` name.
+/// Transcribes the inputs that `args` name.
 pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Failure> {
     refuse_not_yet(&args.not_yet)?;
     if args.quiet {
@@ -93,7 +93,7 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
         ));
     }
     let n_failed = run.all(&jobs)?;
-    // Some failure of standard output comes after the outputs of every input.
+    // A failure of standard output is returned only after the outputs of every input are written.
     run.live
         .finish()
         .and(outcome(n_missing + n_failed, n_inputs))
@@ -118,7 +118,7 @@ fn live_options(args: &TranscribeArgs, headers: bool) -> LiveOptions {
     }
 }
 
-/// One input and where its outputs go.
+/// One input with the target of its outputs.
 struct Job<'a> {
     input: &'a Input,
     target: Target,
@@ -137,7 +137,7 @@ fn jobs<'a>(inputs: &'a [Input], destination: &Destination, formats: &[Format]) 
         .collect()
 }
 
-/// The model is downloaded, if it must be, and opened when the first input has turned out to be audio.
+/// The model, which is downloaded if necessary, and opened after the first input was recognised as audio.
 enum ModelSlot {
     Located(Located, ModelOptions, bool),
     Opened(Model),
@@ -155,8 +155,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Works through `jobs` and returns how many inputs failed. A failure that is not the input's own ends
-    /// the run: the next input would meet it too.
+    /// Processes `jobs` and returns how many inputs failed. A failure that does not concern one input alone ends the
+    /// run.
     fn all(&mut self, jobs: &[Job<'_>]) -> Result<usize, Failure> {
         let mut n_failed = 0;
         for (i, job) in jobs.iter().enumerate() {
@@ -202,7 +202,7 @@ impl Run<'_> {
         Err(Failure::Interrupted { signal, left })
     }
 
-    /// Where the transcript of an interrupted job is.
+    /// Describes the location of an interrupted job's transcript.
     fn partial(&self, job: &Job<'_>) -> String {
         let paths = self.formats.iter();
         let paths = paths.map(|&format| job.target.partial_path(format).display().to_string());
@@ -225,7 +225,8 @@ impl Run<'_> {
         }
     }
 
-    /// The model, opened on first use. An English-only one hears English, whatever language was asked for.
+    /// Returns the model, opened on first use. With an English-only model the language is English, whatever option was
+    /// given.
     fn model(&mut self) -> Result<Model, Failure> {
         let (located, options, quiet) = match &self.model {
             ModelSlot::Opened(model) => return Ok(model.clone()),
@@ -251,8 +252,8 @@ impl Run<'_> {
         Ok(model)
     }
 
-    /// Transcribes on a thread of its own and shows what it reports. After a signal, what is done is returned
-    /// as a transcript with the signal's number.
+    /// Transcribes on a thread of its own and shows its reports. After a signal, the segments so far are returned as a
+    /// transcript, with the signal's number.
     fn transcribe(
         &mut self,
         model: &Model,
@@ -313,7 +314,8 @@ impl Run<'_> {
     }
 }
 
-/// An interruption, and that nothing was made of the first of the `jobs` left, if so, and of the others.
+/// Adds the remaining `jobs` to an interruption's message: the first one if nothing of it was written, and the number
+/// of others.
 fn with_rest(failure: Failure, jobs: &[Job<'_>]) -> Failure {
     let Failure::Interrupted { signal, mut left } = failure else {
         return failure;
@@ -329,7 +331,7 @@ fn with_rest(failure: Failure, jobs: &[Job<'_>]) -> Failure {
     Failure::Interrupted { signal, left }
 }
 
-/// What the transcribing thread tells the one that shows and writes.
+/// Message of the transcribing thread to the thread that displays and writes.
 enum Report {
     Language(Language, f32),
     Measuring(f64),

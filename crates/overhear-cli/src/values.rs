@@ -1,10 +1,10 @@
-//! How option values are written: openai/whisper's `str2bool`, `optional_int`, `optional_float` and lists.
+//! Parsers of option values: openai/whisper's `str2bool`, `optional_int`, `optional_float` and lists.
 
 use std::str::FromStr;
 
 use clap::{ArgAction, Command};
 
-/// A value, or the word `None`.
+/// Value, or the word `None`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Optional<T>(pub(crate) Option<T>);
 
@@ -22,7 +22,7 @@ where
         .map_err(|e: T::Err| e.to_string())
 }
 
-/// Parses numbers separated by commas; nothing gives none.
+/// Parses numbers separated by commas; an empty text gives an empty list.
 pub(crate) fn list<T>(text: &str) -> Result<Vec<T>, String>
 where
     T: FromStr,
@@ -40,13 +40,13 @@ where
         .collect()
 }
 
-/// Whether `text` spells Python's `None`.
+/// Returns whether `text` spells Python's `None`.
 pub(crate) fn is_none(text: &str) -> bool {
     text.eq_ignore_ascii_case("none")
 }
 
-/// What `text` spells, if it spells a boolean: openai/whisper's `True` and `False`, and what other programs take for
-/// them.
+/// Parses a boolean, if `text` spells one: openai/whisper's `True` and `False`, and words that are common in other
+/// programs.
 pub(crate) fn spelt_boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Some(true),
@@ -59,7 +59,7 @@ fn boolean(text: &str) -> Result<bool, String> {
     spelt_boolean(text).ok_or_else(|| "expected True or False".to_owned())
 }
 
-/// What is shown while files are transcribed: openai/whisper's `verbose`.
+/// Display while files are transcribed: openai/whisper's `verbose`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Verbosity {
     /// `True`: segments as they appear.
@@ -80,8 +80,8 @@ pub(crate) fn verbosity(text: &str) -> Result<Verbosity, String> {
     }
 }
 
-/// Gives every long option its snake_case twin, makes every switch accept `=True` and `=False` too, and lets the last
-/// of repeated options win.
+/// Adds a snake_case alias to every long option, makes every switch accept `=True` and `=False`, and lets the last of
+/// repeated options win.
 pub(crate) fn whisper_style(command: Command) -> Command {
     let command = command.args_override_self(true);
     let names: Vec<String> = command

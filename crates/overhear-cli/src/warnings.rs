@@ -1,8 +1,8 @@
 //! Warnings on standard error: the program's own, and those that the library logs with `tracing`.
 //!
-//! [`install`] makes the library's `tracing::warn!` events lines like `overhear: warning: FILE: what is wrong`. The file
-//! is the event's own `file` field, or else the one that is being read ([`about`]). A warning is printed once a file,
-//! whoever gives it; while a progress bar is shown it is printed above it.
+//! [`install`] prints the library's `tracing::warn!` events as lines like `overhear: warning: FILE: what is wrong`. The
+//! file is the event's `file` field, or else the current file ([`about`]). A warning is printed once per file, whatever
+//! its origin; while a progress bar is shown it is printed above it.
 
 use std::collections::BTreeSet;
 use std::fmt::{Debug, Write};
@@ -17,7 +17,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::failure::say;
 
-/// What is known of standard error. One per process, as that is.
+/// State of standard error. One per process, like standard error itself.
 static TERMINAL: Mutex<Terminal> = Mutex::new(Terminal {
     is_quiet: false,
     bar: None,
@@ -31,27 +31,27 @@ struct Terminal {
     bar: Option<ProgressBar>,
     /// The file being read.
     file: String,
-    /// Every warning printed, its file in front.
+    /// All warnings printed so far, each with its file in front.
     told: BTreeSet<String>,
 }
 
-/// Shows the library's warnings from here on.
+/// Prints the library's warnings from now on.
 pub(crate) fn install() {
-    // It can only be refused if there is a subscriber already, and this is the only place that sets one.
+    // Fails only if another subscriber is set, and this is the only place that sets one.
     let _ = tracing::subscriber::set_global_default(Warnings);
 }
 
-/// Shows no warnings from here on.
+/// Suppresses warnings from now on.
 pub(crate) fn silence() {
     terminal().is_quiet = true;
 }
 
-/// Prints warnings above `bar` from here on; `None`: there is no bar any more.
+/// Prints warnings above `bar` from now on; `None`: without a bar.
 pub(crate) fn show_above(bar: Option<ProgressBar>) {
     terminal().bar = bar;
 }
 
-/// Warnings that name no file are about this one from here on.
+/// Sets the file to which warnings without a file refer from now on.
 pub(crate) fn about(file: &str) {
     file.clone_into(&mut terminal().file);
 }
@@ -61,13 +61,13 @@ pub(crate) fn warn(message: &str) {
     print(message.to_owned());
 }
 
-/// Warns about the file being read.
+/// Warns about the current file.
 pub(crate) fn warn_file(message: &str) {
     let file = terminal().file.clone();
     print(format!("{file}: {message}"));
 }
 
-/// Warns of what was wrong with the audio of the file being read.
+/// Warns about the audio of the current file.
 pub(crate) fn warn_audio(warnings: &[AudioWarning]) {
     for warning in warnings {
         match warning {
@@ -104,7 +104,7 @@ fn terminal() -> MutexGuard<'static, Terminal> {
     TERMINAL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Prints the warnings and errors that the library logs, and nothing else.
+/// Subscriber that prints the library's warnings and errors, and nothing else.
 struct Warnings;
 
 impl Subscriber for Warnings {
@@ -150,12 +150,12 @@ impl Subscriber for Warnings {
     fn exit(&self, _: &Id) {}
 }
 
-/// The fields of one event.
+/// Fields of one event.
 #[derive(Default)]
 struct Line {
     file: Option<String>,
     message: String,
-    /// The others, as `name: value`.
+    /// Other fields, as `name: value`.
     fields: Vec<String>,
 }
 
@@ -172,7 +172,7 @@ impl Line {
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let mut text = String::new();
-        // A string is the only thing written to.
+        // Writing to a string cannot fail.
         let _ = write!(text, "{value:?}");
         self.add(field.name(), text);
     }

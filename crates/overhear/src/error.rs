@@ -1,87 +1,87 @@
-//! The one error type, sorted by what the user can do about it.
+//! The error type of the library; its variants distinguish what the user can do.
 
 use std::path::PathBuf;
 
-/// What `overhear` functions return.
+/// Result of `overhear` functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why something could not be done. Messages are one line: what, where, and what to do where that is known.
+/// Error of the library. Messages are one line: what, where, and what to do where that is known.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The input could not be read: a missing file, no permission, a directory.
     #[error("cannot read {name}: {source}")]
     Read {
-        /// The input's name.
+        /// Name of the input.
         name: String,
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// The input was read but holds no audio that can be decoded.
     #[error("{name}: {reason}")]
     Audio {
-        /// The input's name.
+        /// Name of the input.
         name: String,
-        /// What is wrong, and what to do about it.
+        /// The problem, and what to do about it.
         reason: String,
     },
-    /// Decoded samples could not be kept in a temporary file.
+    /// Decoded samples could not be written to a temporary file.
     #[error("cannot write decoded samples to a temporary file: {0}")]
     Spool(std::io::Error),
-    /// A model file is missing, damaged, or does not fit.
+    /// A model file is missing, damaged, or does not fit the model.
     #[error("{}: {reason}", path.display())]
     Model {
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: String,
     },
-    /// The model computes what is no number: its weights are damaged, or too large.
+    /// The model computed a value that is not a finite number: its weights are damaged, or too large.
     #[error(
         "{what} of the model are infinite or not numbers (NaN): its weights are damaged, or too large for f32"
     )]
     NotFinite {
-        /// What was computed, and where.
+        /// The value, and where it was computed.
         what: String,
     },
-    /// A model's hub could not be reached, or the connection failed again and again.
+    /// The hub could not be reached, or the connection failed repeatedly.
     #[error("cannot download {name}: {reason}")]
     Network {
-        /// The model, as on the hub.
+        /// Name of the model on the hub.
         name: String,
-        /// What failed, and where.
+        /// The failure, and where it occurred.
         reason: String,
     },
-    /// A downloaded file could not be put into the cache.
+    /// A downloaded file could not be written to the cache.
     #[error("cannot write {}: {source}", path.display())]
     Cache {
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// An option has a value that cannot be used.
     #[error("{name}: {reason}")]
     Option {
-        /// The option, by its field name.
+        /// Field name of the option.
         name: &'static str,
-        /// What is wrong with the value.
+        /// The problem with the value.
         reason: String,
     },
-    /// A window or a session needs more than it was made for.
+    /// A call exceeds the capacity that a session or an engine was made with.
     #[error("{wanted} {what} are too many: there is room for {capacity}")]
     Capacity {
-        /// The kind of thing, in the plural.
+        /// Kind of item, in the plural.
         what: &'static str,
-        /// How many there would be.
+        /// Number that the call would need.
         wanted: usize,
-        /// How many there can be.
+        /// Number that there is room for.
         capacity: usize,
     },
     /// The device refused a call: it is out of memory, or gone.
     #[error("the device failed: {0}")]
     Device(String),
-    /// The caller's event function asked to stop.
+    /// The caller's event function requested to stop.
     #[error("canceled")]
     Canceled,
 }

@@ -10,9 +10,9 @@
 //! # Ok::<(), overhear::Error>(())
 //! ```
 //!
-//! The pipeline, a module a stage: [`audio`] decodes anything to 16 kHz mono, `mel` makes the log-mel
-//! spectrogram, `backend` runs the network, `decode` turns one window into tokens, `align` finds out when
-//! each word was said, `transcribe` walks a file window by window, [`output`] writes the formats. Names are openai/whisper's.
+//! The pipeline has one module per stage: [`audio`] decodes any format to 16 kHz mono, `mel` computes the log-mel
+//! spectrogram, `backend` runs the network, `decode` converts one window to tokens, `align` computes word timestamps,
+//! `transcribe` processes a file window by window, [`output`] writes the formats. Names are openai/whisper's.
 
 #![forbid(unsafe_code)]
 
@@ -58,11 +58,11 @@ pub use transcribe::{
     Alternative, Event, Segment, Silence, TranscribeOptions, Transcript, WindowHypotheses, Word,
 };
 
-/// Name of the instruction set that models opened by this process run with: the machine's best, or what
-/// `OVERHEAR_ISA` says.
+/// Returns the name of the instruction set of models opened by this process: the machine's best, or the one that
+/// `OVERHEAR_ISA` names.
 ///
 /// # Errors
-/// [`Error::Option`] if `OVERHEAR_ISA` names none that this machine has.
+/// [`Error::Option`] if `OVERHEAR_ISA` names a set that this machine does not have.
 pub fn instruction_set() -> Result<&'static str> {
     match overhear_kernels::Kernels::from_env() {
         Ok(kernels) => Ok(kernels.isa().name()),

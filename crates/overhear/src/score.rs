@@ -1,37 +1,37 @@
-//! How far a transcript is from what was said: the edit distance, and the error rates made of it.
+//! Edit distance between a transcript and its reference, and the error rates derived from it.
 //!
-//! The same functions serve words (WER) and characters (CER): an alignment is over items of any kind.
+//! The same functions serve words (WER) and characters (CER): items are of any type.
 
 use std::ops::AddAssign;
 
 use serde::Serialize;
 
-/// Alignments with more cells than this are split in two first, so that memory stays small: 16 MB of costs.
+/// Maximum number of cells of an alignment table, 16 MB of costs; larger alignments are split in two.
 const MAX_CELLS: usize = 1 << 22;
 
-/// One step of an alignment.
+/// Step of an alignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edit {
-    /// The next item is the same in both.
+    /// The next items of both are equal.
     Match,
-    /// The next item of the reference was taken for the next of the hypothesis.
+    /// The next item of the reference was replaced by the next of the hypothesis.
     Substitution,
-    /// The next item of the reference is missing.
+    /// The next item of the reference is missing from the hypothesis.
     Deletion,
-    /// The next item of the hypothesis was never said.
+    /// The next item of the hypothesis is not in the reference.
     Insertion,
 }
 
-/// Counts of edits. The rate of several files is that of their sum.
+/// Numbers of edits. The rate of several files is that of their sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Errors {
-    /// Items of the reference.
+    /// Number of items of the reference.
     pub reference: usize,
-    /// Items taken for others.
+    /// Number of substitutions.
     pub substitutions: usize,
-    /// Items missing.
+    /// Number of deletions.
     pub deletions: usize,
-    /// Items never said.
+    /// Number of insertions.
     pub insertions: usize,
 }
 
@@ -48,13 +48,13 @@ impl Errors {
         }
     }
 
-    /// All errors: the edit distance.
+    /// Returns the number of all errors: the edit distance.
     #[must_use]
     pub fn total(&self) -> usize {
         self.substitutions + self.deletions + self.insertions
     }
 
-    /// Errors per item of the reference, which may be above 1; `None` if there are no items.
+    /// Returns the errors per item of the reference, which may be above 1; `None` if the reference is empty.
     #[must_use]
     pub fn rate(&self) -> Option<f64> {
         (self.reference > 0).then(|| self.total() as f64 / self.reference as f64)
@@ -70,8 +70,8 @@ impl AddAssign for Errors {
     }
 }
 
-/// An alignment of the fewest edits (Levenshtein 1966), in order. Takes time in proportion to the product of
-/// the lengths, and memory in proportion to their sum (Hirschberg 1975).
+/// Returns an alignment with the fewest edits (Levenshtein 1966), in order. Takes time proportional to the product of
+/// the lengths, and memory proportional to their sum (Hirschberg 1975).
 #[must_use]
 pub fn align<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Vec<Edit> {
     let mut edits = Vec::with_capacity(reference.len().max(hypothesis.len()));
@@ -89,7 +89,8 @@ fn align_within<T: PartialEq>(max_cells: usize, a: &[T], b: &[T], edits: &mut Ve
     if a.len() < 2 || (a.len() + 1) * (b.len() + 1) <= max_cells {
         align_by_table(a, b, edits);
     } else {
-        // Some best alignment passes through the middle of `a`; it does so where both halves together cost least.
+        // Some best alignment passes through the middle of `a`, at the position of `b` where both halves together cost
+        // least.
         let middle = a.len() / 2;
         let before = last_row(a[..middle].iter(), b.iter());
         let after = last_row(a[middle..].iter().rev(), b.iter().rev());
@@ -106,7 +107,7 @@ fn n_equal<'a, T: PartialEq + 'a>(pairs: impl Iterator<Item = (&'a T, &'a T)>) -
     pairs.take_while(|(a, b)| a == b).count()
 }
 
-/// The whole table of costs, and the way back through it; of equal ways the one with the later substitution.
+/// Computes the whole table of costs, and traces back through it; of equal paths the one with the later substitution.
 fn align_by_table<T: PartialEq>(a: &[T], b: &[T], edits: &mut Vec<Edit>) {
     let width = b.len() + 1;
     let mut costs: Vec<u32> = (0..width as u32).collect();
@@ -139,7 +140,7 @@ fn align_by_table<T: PartialEq>(a: &[T], b: &[T], edits: &mut Vec<Edit>) {
     edits[n_before..].reverse();
 }
 
-/// What it costs to align all of `a` with each beginning of `b`.
+/// Returns the costs of aligning all of `a` with each prefix of `b`.
 fn last_row<'a, T: PartialEq + 'a>(
     a: impl Iterator<Item = &'a T>,
     b: impl ExactSizeIterator<Item = &'a T> + Clone,
@@ -194,7 +195,7 @@ mod tests {
         assert_eq!(Errors::of(&align::<u8>(&[], &[])).total(), 0);
     }
 
-    /// The recursion that defines the distance.
+    /// The recursive definition of the distance.
     fn distance(a: &[u8], b: &[u8]) -> usize {
         match (a, b) {
             ([], rest) | (rest, []) => rest.len(),

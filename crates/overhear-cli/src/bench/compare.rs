@@ -1,4 +1,4 @@
-//! This run against an earlier one.
+//! Comparison of a run with an earlier one.
 
 use std::fs;
 use std::path::Path;
@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::report::Report;
 use crate::failure::{Failure, say};
 
-/// How one stage has changed.
+/// Change of one stage.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Change {
     pub(super) name: String,
     pub(super) earlier_ms: f64,
-    /// Earlier over now: above 1 it has become faster.
+    /// Earlier time divided by the current one: above 1 means faster.
     pub(super) ratio: f64,
 }
 
@@ -28,7 +28,7 @@ pub(super) fn read(path: &Path) -> Result<Report, Failure> {
 }
 
 impl Report {
-    /// Adds how the stages that both runs have changed since `earlier`.
+    /// Adds the changes since `earlier` of the stages that both runs have.
     pub(super) fn compare(&mut self, earlier: &Report) {
         if self.setting != earlier.setting {
             say(&format!(

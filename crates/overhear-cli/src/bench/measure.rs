@@ -1,4 +1,4 @@
-//! The measurements, in the order in which a file passes the stages.
+//! Measurements, in the order of the pipeline's stages.
 
 use std::hint::black_box;
 use std::ops::ControlFlow;
@@ -14,20 +14,20 @@ use super::report::{Figure, Limits, Report};
 use super::work::Work;
 use super::{input, memory};
 
-/// Tokens of a whole window, and of the shorter one that is subtracted to get the time of one token.
+/// Tokens of a full window, and of a shorter one that is subtracted to get the time of one token.
 const N_TOKENS: usize = 100;
 const N_FEW_TOKENS: usize = 20;
-/// Rows of text in one step of the decoder.
+/// Numbers of rows of the measured decoder steps.
 const N_ROWS: [usize; 5] = [1, 5, 8, 16, 32];
-/// Steps of every row before the timed ones, and those.
+/// Steps of every row before the timed ones, and number of timed steps.
 const N_STEPS_BEFORE: usize = 20;
 const N_STEPS: usize = 10;
-/// Beams of the window decoded by beam search.
+/// Number of beams of the window decoded by beam search.
 const N_BEAMS: usize = 5;
-/// Seconds of a window.
+/// Length of a window in seconds.
 const WINDOW_S: f64 = 30.0;
 
-/// Measures the model in the folder `path`, every figure `repeats` times.
+/// Measures the model in the folder `path`, `repeats` times per figure.
 pub(super) fn measure(path: &Path, options: &ModelOptions, repeats: usize) -> Result<Report> {
     let machine = MachineLimits::new(options.threads);
     let mut limits = Limits::measure(&machine);
@@ -70,7 +70,7 @@ pub(super) fn measure(path: &Path, options: &ModelOptions, repeats: usize) -> Re
     Ok(Report::new(&model, path, repeats, limits, figures, peak_mb))
 }
 
-/// Opens the model `repeats` times, one after the other.
+/// Opens the model `repeats` times, one after another.
 fn open(path: &Path, options: &ModelOptions, repeats: usize) -> Result<(Model, Vec<f64>)> {
     let mut load = Vec::new();
     loop {
@@ -90,7 +90,7 @@ struct Bench<'a> {
     mel: LogMel,
 }
 
-/// Each method gives the seconds of every repeat.
+/// Each method returns the seconds of every repeat.
 impl Bench<'_> {
     fn log_mel(&self) -> Result<Vec<f64>> {
         let n_mels = self.model.dims().n_mels;
@@ -100,7 +100,7 @@ impl Bench<'_> {
         })
     }
 
-    /// Of the encoder, of the prompt up to the first token, and of one token after it.
+    /// Measures the encoder, the prompt up to the first token, and one token after it.
     fn stages(&self) -> Result<(Vec<f64>, Vec<f64>, Vec<f64>)> {
         let mut session = self.model.session(1)?;
         let encoder = self.time(|| session.encode(&self.mel))?;
@@ -115,7 +115,7 @@ impl Bench<'_> {
         Ok((encoder, prompt, token.collect()))
     }
 
-    /// Of a step that gives one token to each of so many rows.
+    /// Measures a step that decodes one token of each of `n_rows` rows.
     fn step(&self, n_rows: usize) -> Result<Vec<f64>> {
         let token = self.model.tokenizer().sot();
         let tokens = vec![token; n_rows];
@@ -134,7 +134,7 @@ impl Bench<'_> {
         Ok(seconds.iter().map(|s| s / N_STEPS as f64).collect())
     }
 
-    /// From samples to text.
+    /// Measures a window from samples to text.
     fn window(&self, beam_size: Option<usize>) -> Result<Vec<f64>> {
         let audio = self.audio()?;
         let options = TranscribeOptions {
@@ -144,7 +144,7 @@ impl Bench<'_> {
         self.time(|| self.model.transcribe(&audio, &options).map(drop))
     }
 
-    /// From opening the model to the first token of a window.
+    /// Measures the time from opening the model to the first token of a window.
     fn first_token(&self, path: &Path, options: &ModelOptions) -> Result<Vec<f64>> {
         let audio = self.audio()?;
         let transcribe_options = self.transcribe_options();
@@ -187,8 +187,8 @@ impl Bench<'_> {
         }
     }
 
-    /// The end of the text and everything after it: only text is left to sample, so that every window has as many
-    /// tokens as it is told, on any audio.
+    /// Returns the tokens to suppress: the end of text and all following ids. Only text can be sampled, so that every
+    /// window has exactly the requested number of tokens, on any audio.
     fn all_but_text(&self) -> Vec<i64> {
         let tokenizer = self.model.tokenizer();
         (i64::from(tokenizer.eot())..tokenizer.n_vocab() as i64).collect()

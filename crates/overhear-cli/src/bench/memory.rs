@@ -1,14 +1,14 @@
-//! The most memory that this process has held, where Linux tells.
+//! Peak memory of this process, on Linux.
 
 use std::fs;
 
-/// Forgets the peak so far, so that what was measured before the model does not count.
+/// Resets the peak, so that measurements before the model do not count.
 pub(super) fn reset_peak() {
     // 5 resets VmHWM, see proc(5). A system that refuses reports the peak of the whole process.
     let _ = fs::write("/proc/self/clear_refs", "5");
 }
 
-/// The peak in MB of a million bytes.
+/// Returns the peak in MB of a million bytes.
 pub(super) fn peak_mb() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status

@@ -1,5 +1,4 @@
-//! `overhear bench`: how fast a model runs on this machine, stage by stage, and how that compares with what the
-//! machine can do at all.
+//! `overhear bench`: speed of a model on this machine, stage by stage, in relation to the machine's limits.
 
 mod compare;
 mod input;

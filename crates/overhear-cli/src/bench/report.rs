@@ -1,4 +1,4 @@
-//! What was measured, and how it is written.
+//! Report of the measurements and its output formats.
 
 use std::fmt::Write;
 use std::fs;
@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::compare::Change;
 use crate::failure::printable;
 
-/// Bytes read for the bandwidth of memory: more than any cache holds.
+/// Number of bytes read to measure memory bandwidth: more than any cache holds.
 const MEMORY_BYTES: usize = 512 << 20;
 
-/// One run of the benchmark.
+/// Report of one run of the benchmark.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Report {
     /// Version of overhear.
@@ -21,14 +21,14 @@ pub(super) struct Report {
     pub(super) setting: Setting,
     pub(super) limits: Limits,
     pub(super) figures: Vec<Figure>,
-    /// Most memory held from loading the model to the end of a window, in MB; none where the system does not tell.
+    /// Peak memory from loading the model to the end of a window, in MB; absent where the system does not report it.
     pub(super) peak_memory_mb: Option<f64>,
-    /// Against an earlier run.
+    /// Comparison with an earlier run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) compared: Option<Vec<Change>>,
 }
 
-/// What must be the same for two runs to be comparable.
+/// Conditions that must be equal for two runs to be comparable.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Setting {
     pub(super) cpu: String,
@@ -41,39 +41,39 @@ pub(super) struct Setting {
     pub(super) repeats: usize,
 }
 
-/// What the machine can do; none where it has no such instructions.
+/// Limits of the machine; a field is absent if the machine has no such instructions.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Limits {
     pub(super) f32_gflop_s: Option<f64>,
     pub(super) bf16_gflop_s: Option<f64>,
     pub(super) int8_gop_s: Option<f64>,
-    /// Reading memory.
+    /// Read bandwidth of memory.
     pub(super) memory_gb_s: f64,
-    /// Reading as many bytes as a step of the decoder does, again and again.
+    /// Bandwidth of repeatedly reading as many bytes as a step of the decoder reads.
     pub(super) step_gb_s: f64,
-    /// Starting a kernel on all threads and waiting for the last of them.
+    /// Time to start a kernel on all threads and to wait for the last of them.
     pub(super) fork_join_us: f64,
 }
 
-/// One stage.
+/// Measurement of one stage.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Figure {
     pub(super) name: String,
     pub(super) median_ms: f64,
     pub(super) min_ms: f64,
     pub(super) max_ms: f64,
-    /// What it comes to: operations or bytes per second, or times faster than real time.
+    /// Throughput: operations or bytes per second, or times faster than real time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) rate: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) rate_unit: Option<String>,
-    /// Share of the machine's limit of that rate.
+    /// Share of the machine's limit of that throughput.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) share: Option<f64>,
 }
 
 impl Limits {
-    /// All but `step_gb_s`, which depends on the model.
+    /// Measures all limits except `step_gb_s`, which depends on the model.
     pub(super) fn measure(machine: &MachineLimits) -> Self {
         let giga = |rate: Option<f64>| rate.map(|rate| rate / 1e9);
         Self {
@@ -86,7 +86,7 @@ impl Limits {
         }
     }
 
-    /// Operations per second of the unit that a compute type runs on, if the machine has it.
+    /// Returns the operations per second of the unit that `compute_type` uses, if the machine has it.
     pub(super) fn arithmetic(&self, compute_type: &str) -> Option<f64> {
         let giga = match compute_type {
             "bf16" | "int8_bfloat16" => self.bf16_gflop_s,
@@ -123,12 +123,12 @@ impl Figure {
         }
     }
 
-    /// Adds the rate of so many operations, and their share of `limit` a second.
+    /// Adds the throughput of `n` operations, and its share of `limit` per second.
     pub(super) fn operations(self, n: f64, limit: Option<f64>) -> Self {
         self.rated(n, limit, "GFLOP/s")
     }
 
-    /// Adds the rate of so many bytes, and their share of `limit` a second.
+    /// Adds the throughput of `n` bytes, and its share of `limit` per second.
     pub(super) fn bytes(self, n: f64, limit: f64) -> Self {
         self.rated(n, Some(limit), "GB/s")
     }
@@ -141,7 +141,7 @@ impl Figure {
         self
     }
 
-    /// Adds how many times faster than `seconds` of audio it is.
+    /// Adds the speed as a multiple of real time, for `seconds` of audio.
     pub(super) fn real_time(mut self, seconds: f64) -> Self {
         self.rate = Some(seconds / (self.median_ms / 1e3));
         self.rate_unit = Some("x real time".to_owned());
@@ -178,12 +178,12 @@ impl Report {
         }
     }
 
-    /// For programs, and for `--compare`.
+    /// Formats for programs, and for `--compare`.
     pub(super) fn json(&self) -> String {
         serde_json::to_string_pretty(self).expect("numbers and strings") + "\n"
     }
 
-    /// One line per stage.
+    /// Formats one line per stage.
     pub(super) fn csv(&self) -> String {
         let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
         let mut text =
@@ -207,7 +207,7 @@ impl Report {
         text
     }
 
-    /// For people.
+    /// Formats a table for people.
     pub(super) fn table(&self) -> String {
         let s = &self.setting;
         let mut text = printable(&format!(
@@ -265,7 +265,7 @@ impl Report {
     }
 }
 
-/// The processor's name, where Linux tells.
+/// Returns the processor's name, on Linux.
 fn cpu() -> Option<String> {
     let info = fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = info

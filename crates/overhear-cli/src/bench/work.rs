@@ -1,15 +1,16 @@
-//! How much arithmetic and how many bytes the stages are worth: what any implementation of Whisper has to do.
+//! Minimum arithmetic and memory traffic of the stages, for any implementation of Whisper.
 
 use overhear::{Model, ModelDimensions};
 
-/// Frames that the first convolution sees; the second halves them.
+/// Number of frames that the first convolution reads; the second one halves them.
 const N_FRAMES: f64 = 3000.0;
 
-/// The work of one model in one compute type.
+/// Work of one model in one compute type.
 pub(super) struct Work {
-    /// Operations of the encoder and of the cross-attention keys and values over one window; a multiply-add is two.
+    /// Operations of the encoder and of the cross-attention keys and values over one window; a multiply-add counts as
+    /// two.
     pub(super) encoder_ops: f64,
-    /// Bytes that a step of the decoder reads at least: its weights, and one window's keys and values.
+    /// Bytes that a step of the decoder must read: its weights, and one window's keys and values.
     pub(super) step_bytes: f64,
 }
 
@@ -17,7 +18,7 @@ impl Work {
     pub(super) fn of(model: &Model) -> Self {
         let dims = model.dims();
         let dtype_bytes = if model.dtype() == "f32" { 4.0 } else { 2.0 };
-        // Bytes of a weight, and of an element of the cross-attention keys and values.
+        // Bytes per weight, and per element of the cross-attention keys and values.
         let (weight_bytes, cache_bytes) = match model.compute_type() {
             "int8" => (1.0, 1.0),
             "int8_float32" | "int8_bfloat16" => (1.0, 2.0),
@@ -44,14 +45,14 @@ fn encoder_ops(dims: &ModelDimensions) -> f64 {
     stem + dims.n_audio_layer as f64 * (linear + attention) + cross
 }
 
-/// Weights that a token passes: 4 square matrices of self-attention, 2 of cross-attention, 8 of the perceptron a
-/// layer, and the embedding as output projection.
+/// Returns the number of weights that a token is multiplied with: per layer 4 square matrices of self-attention, 2 of
+/// cross-attention and 8 of the MLP, and the embedding as output projection.
 fn n_step_weights(dims: &ModelDimensions) -> f64 {
     let d = dims.n_text_state as f64;
     14.0 * d * d * dims.n_text_layer as f64 + dims.n_vocab as f64 * d
 }
 
-/// Elements of one window's cross-attention keys and values.
+/// Returns the number of elements of one window's cross-attention keys and values.
 fn n_cross_cache(dims: &ModelDimensions) -> f64 {
     2.0 * (dims.n_audio_ctx * dims.n_text_state * dims.n_text_layer) as f64
 }
@@ -76,7 +77,7 @@ mod tests {
 
     #[test]
     fn the_work_of_turbo_is_what_its_shape_says() {
-        // 2274 GFLOP are the encoder's own, 39 the keys and values.
+        // 2274 GFLOP are the encoder's own, 39 those of keys and values.
         let encoder = encoder_ops(&TURBO) / 1e9;
         assert!((encoder - 2274.0 - 39.3).abs() < 1.0, "{encoder}");
         assert!((n_step_weights(&TURBO) / 1e6 - 158.1).abs() < 0.1);

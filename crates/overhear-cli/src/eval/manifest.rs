@@ -1,4 +1,4 @@
-//! What to evaluate on: a list of recordings and what is said in them.
+//! Manifest of an evaluation: a list of recordings with their transcripts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use serde::Deserialize;
 
 use crate::failure::Failure;
 
-/// A recording and what is said in it.
+/// Recording with its transcript.
 #[derive(Debug, PartialEq)]
 pub(super) struct Entry {
     /// The file as the manifest names it.
     pub(super) name: String,
-    /// Where it is: relative to the manifest's folder.
+    /// Path, relative to the manifest's folder.
     pub(super) path: PathBuf,
-    /// What is said.
+    /// Reference transcript.
     pub(super) text: String,
     /// Its English translation.
     pub(super) translation: Option<String>,
@@ -24,14 +24,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The language, if Whisper knows it: `zh-TW` is Chinese.
+    /// Returns the language, if Whisper has it: `zh-TW` is Chinese.
     pub(super) fn language(&self) -> Option<Language> {
         let label = self.label.as_deref()?;
         Language::parse(label.split(['-', '_']).next()?)
     }
 }
 
-/// A line of a manifest; the aliases are the names of NeMo's manifests and Common Voice's tables.
+/// Line of a manifest; the aliases are the names of NeMo's manifests and Common Voice's tables.
 #[derive(Deserialize)]
 struct Row {
     #[serde(alias = "audio", alias = "audio_filepath", alias = "path")]
@@ -44,8 +44,8 @@ struct Row {
     lang: Option<String>,
 }
 
-/// Reads the manifest at `path`: `.csv` and `.tsv` are tables with a header, anything else is JSON lines. A line
-/// that cannot be used is a failure of its own.
+/// Reads the manifest at `path`: `.csv` and `.tsv` are tables with a header, anything else is JSON lines. An invalid
+/// line is a failure of its own.
 pub(super) fn read(path: &Path) -> Result<Vec<Result<Entry, Failure>>, Failure> {
     let cannot_read = |reason: &dyn std::fmt::Display| {
         Failure::Input(format!("cannot read {}: {reason}", path.display()))
@@ -81,7 +81,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Result<Entry, Failure>>, Failure> 
     Ok(rows.into_iter().map(entry).collect())
 }
 
-/// The rows, each with the number of its line.
+/// Returns the rows, each with its line number.
 fn json_lines(text: &str) -> Vec<(u64, Result<Row, String>)> {
     let lines = (1..).zip(text.lines());
     lines
@@ -115,7 +115,7 @@ fn table(text: &str, format: &csv::ReaderBuilder) -> Vec<(u64, Result<Row, Strin
     rows
 }
 
-/// What is wrong with a row, without its place in the file, which is told anyway.
+/// Returns the reason of an error without its position, which the caller adds.
 fn reason(error: &csv::Error) -> String {
     match error.kind() {
         csv::ErrorKind::Deserialize { err, .. } => err.to_string(),

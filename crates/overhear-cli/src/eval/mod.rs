@@ -1,4 +1,4 @@
-//! `overhear eval`: word and character error rates of a model on recordings whose words are known.
+//! `overhear eval`: word and character error rates of a model on recordings with known transcripts.
 
 mod manifest;
 mod report;
@@ -18,7 +18,7 @@ use crate::warnings;
 use manifest::Entry;
 use report::{FileScore, Report};
 
-/// Transcribes every file of the manifest and compares.
+/// Transcribes every file of the manifest and compares it with its reference.
 pub(crate) fn run(args: &EvalArgs, interrupt: &Interrupt) -> Result<(), Failure> {
     refuse_not_yet(&args.not_yet)?;
     let options = transcribe_options(&args.decoding)?;
@@ -74,8 +74,7 @@ struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    /// The score of one file. A failure of its own is reported and becomes part of the score; any other ends
-    /// the run.
+    /// Scores one file. A failure of the file itself is reported and becomes part of the score; any other ends the run.
     fn one(&self, entry: Result<Entry, Failure>) -> Result<FileScore, Failure> {
         let name = entry
             .as_ref()
@@ -124,7 +123,7 @@ impl Evaluation<'_> {
         })
     }
 
-    /// Transcribes in the language asked for, or else the manifest's, or else the one detected.
+    /// Transcribes in the requested language, or else the manifest's, or else the detected one.
     fn transcribe(&self, entry: &Entry) -> Result<Transcript, Failure> {
         warnings::about(&entry.name);
         let (path, options) = (entry.path.clone(), self.audio_options.clone());
@@ -144,7 +143,7 @@ impl Evaluation<'_> {
     }
 }
 
-/// Makes texts comparable and compares them.
+/// Normalises and compares texts.
 struct Scorer {
     normalizer: NormalizerName,
     english: EnglishTextNormalizer,
@@ -158,7 +157,7 @@ impl Scorer {
         }
     }
 
-    /// What is said and what was understood in `language`, compared.
+    /// Compares `reference` and `hypothesis` in `language`.
     fn score(&self, reference: &str, hypothesis: &str, language: Option<Language>) -> FileScore {
         let reference = self.normalize(reference, language);
         let hypothesis = self.normalize(hypothesis, language);
@@ -197,7 +196,7 @@ fn words(text: &str) -> Vec<&str> {
     text.split_whitespace().collect()
 }
 
-/// The pairs of words that stand across from each other.
+/// Returns the pairs of words that were substituted.
 fn substitutions(said: &[&str], heard: &[&str], edits: &[Edit]) -> Vec<(String, String)> {
     let (mut said, mut heard) = (said.iter(), heard.iter());
     let mut pairs = Vec::new();

@@ -1,4 +1,4 @@
-//! What an evaluation found, as a table, as JSON and as CSV.
+//! Report of an evaluation, as a table, as JSON and as CSV.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
@@ -8,31 +8,31 @@ use serde::Serialize;
 
 use crate::failure::printable;
 
-/// One file of the manifest.
+/// Score of one file of the manifest.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct FileScore {
     pub(super) file: String,
-    /// The manifest's language, or else the one it was transcribed in.
+    /// Language in the manifest, or else the one it was transcribed in.
     pub(super) language: String,
-    /// The language it was transcribed in.
+    /// Language it was transcribed in.
     pub(super) transcribed_in: String,
     pub(super) duration_s: f64,
     pub(super) wer: Option<f64>,
     pub(super) cer: Option<f64>,
     pub(super) words: Errors,
     pub(super) characters: Errors,
-    /// What was said, normalised.
+    /// Normalised reference.
     pub(super) reference: String,
-    /// What was understood, normalised.
+    /// Normalised hypothesis.
     pub(super) hypothesis: String,
-    /// Why there is nothing of the above.
+    /// Reason for which the file has no score.
     pub(super) error: Option<String>,
-    /// Words taken for others.
+    /// Substituted words.
     #[serde(skip)]
     pub(super) confusions: Vec<(String, String)>,
 }
 
-/// The sum over all files, or those of a language. Files that failed are not in it.
+/// Sum over all files, or over those of one language, without files that failed.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Total {
     language: String,
@@ -44,7 +44,7 @@ pub(super) struct Total {
     characters: Errors,
 }
 
-/// How often a word was taken for another.
+/// Number of times that one word was substituted by another.
 #[derive(Debug, Serialize)]
 struct Confusion<'a> {
     reference: &'a str,
@@ -52,7 +52,7 @@ struct Confusion<'a> {
     count: usize,
 }
 
-/// All of it.
+/// Complete report.
 #[derive(Debug, Serialize)]
 pub(super) struct Report<'a> {
     model: &'a str,
@@ -83,7 +83,7 @@ impl Total {
 }
 
 impl<'a> Report<'a> {
-    /// Sums up. `n_confusions`: how many of the most frequent substitutions to name.
+    /// Summarises the scores. `n_confusions`: number of the most frequent substitutions to list.
     pub(super) fn new(
         model: &'a str,
         normalizer: &'a str,
@@ -113,7 +113,7 @@ impl<'a> Report<'a> {
         writeln!(out)
     }
 
-    /// A row a file.
+    /// Writes one row per file.
     pub(super) fn write_csv(&self, out: &mut impl Write) -> io::Result<()> {
         let mut csv = csv::Writer::from_writer(out);
         csv.write_record([
@@ -155,7 +155,7 @@ impl<'a> Report<'a> {
         csv.flush()
     }
 
-    /// What stands below the rows of the files: totals, the `n_worst` worst files, the substitutions.
+    /// Writes the part below the files' rows: totals, the `n_worst` worst files, the substitutions.
     pub(super) fn write_summary(&self, n_worst: usize, out: &mut impl Write) -> io::Result<()> {
         writeln!(
             out,
@@ -199,16 +199,16 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The head of the rows that [`write_row`] writes.
+/// Writes the header of the rows that [`write_row`] writes.
 pub(super) fn write_head(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "    WER     CER  words  file")
 }
 
-/// The row of a file.
+/// Writes the row of a file.
 pub(super) fn write_row(score: &FileScore, out: &mut impl Write) -> io::Result<()> {
     let file = printable(&score.file);
     match &score.error {
-        // A line of the manifest that could not be read names no file.
+        // An unreadable line of the manifest names no file.
         Some(error) if file.is_empty() => {
             writeln!(out, "failed               -  {}", printable(error))
         }
@@ -220,7 +220,7 @@ pub(super) fn write_row(score: &FileScore, out: &mut impl Write) -> io::Result<(
     }
 }
 
-/// Seven characters: ` 12.5 %`. Nothing was said: `-`.
+/// Formats seven characters: ` 12.5 %`. `-` if the reference is empty.
 fn percent(rate: Option<f64>) -> String {
     match rate {
         Some(rate) => format!("{:>5.1} %", 100.0 * rate),
@@ -228,7 +228,7 @@ fn percent(rate: Option<f64>) -> String {
     }
 }
 
-/// The files with errors, the highest rate first; words where nothing was said are the worst.
+/// Returns the files with errors, the highest rate first; words against an empty reference are the worst.
 fn worst(files: &[FileScore]) -> Vec<&FileScore> {
     let mut worst: Vec<_> = files
         .iter()
@@ -242,7 +242,7 @@ fn worst(files: &[FileScore]) -> Vec<&FileScore> {
     worst
 }
 
-/// The most frequent substitutions, those of equal count in alphabetical order.
+/// Returns the most frequent substitutions, equal counts in alphabetical order.
 fn confusions(files: &[FileScore], n_confusions: usize) -> Vec<Confusion<'_>> {
     let mut counts: HashMap<&(String, String), usize> = HashMap::new();
     for pair in files.iter().flat_map(|score| &score.confusions) {

@@ -1,16 +1,17 @@
 //! Dynamic time warping: `whisper/timing.py::dtw_cpu` and `backtrace`.
 
-/// How a cell was reached, in the reference's numbers.
+/// Predecessor of a cell, in the reference's numbering: the previous token at the previous time.
 const DIAGONAL: u8 = 0;
-/// From the row before: the next token at the same time.
+/// The previous row: the previous token at the same time.
 const TOKEN: u8 = 1;
-/// From the column before: the same token later.
+/// The previous column: the same token at the previous time.
 const TIME: u8 = 2;
 
-/// The cheapest monotone path through `cost`, `[n_rows, n_columns]`, from corner to corner, as (row, column).
+/// Returns the cheapest monotone path through `cost`, `[n_rows, n_columns]`, from corner to corner, as (row, column).
 ///
-/// Sums are f32 and ties go on in time, as in the reference. NaN also goes on in time; a path that so reaches
-/// the first column before the first row goes up there (the reference gives such tokens time -1; here it is 0).
+/// Sums are f32, and ties prefer the step in time, as in the reference. So does NaN; a path that thereby reaches the
+/// first column before the first row continues along that column (the reference gives such tokens time -1; here it is
+/// 0).
 ///
 /// # Panics
 /// If there is no row or no column.
@@ -19,10 +20,10 @@ pub(super) fn dtw(cost: &[f32], n_rows: usize, n_columns: usize) -> Vec<(usize, 
     backtrace(&trace(cost, n_columns), n_rows, n_columns)
 }
 
-/// How each cell is reached best, `[n_rows, n_columns]`.
+/// Returns the best predecessor of each cell, `[n_rows, n_columns]`.
 fn trace(cost: &[f32], n_columns: usize) -> Vec<u8> {
     let mut trace = vec![TIME; cost.len()];
-    // Sums up to each cell of the row above, the imaginary column before the first included.
+    // Sums of the previous row, with a virtual column in front of the first.
     let mut above = vec![f32::INFINITY; n_columns + 1];
     above[0] = 0.0;
     let mut current = above.clone();
@@ -51,7 +52,7 @@ fn trace(cost: &[f32], n_columns: usize) -> Vec<u8> {
 }
 
 fn backtrace(trace: &[u8], n_rows: usize, n_columns: usize) -> Vec<(usize, usize)> {
-    // One more than row and column: 0 is outside.
+    // One more than row and column: 0 is outside of the matrix.
     let (mut row, mut column) = (n_rows, n_columns);
     let mut path = Vec::with_capacity(n_rows + n_columns);
     while row > 0 {
@@ -83,7 +84,7 @@ mod tests {
                 .all(|w| matches!(step(w), (1, 1) | (1, 0) | (0, 1)))
     }
 
-    /// The least sum over all paths, by trying them.
+    /// Finds the least sum over all paths by enumeration.
     fn brute_force(cost: &[f32], n_columns: usize, row: usize, column: usize) -> f64 {
         let here = f64::from(cost[row * n_columns + column]);
         let before = match (row, column) {
@@ -123,7 +124,7 @@ mod tests {
 
     #[test]
     fn ties_go_on_in_time() {
-        // All paths cost the same. From the end it goes back in time as far as it can, then up.
+        // All paths cost the same. From the end the path goes back in time as far as possible, then up.
         let expected = [(0, 0), (1, 0), (2, 0), (2, 1), (2, 2)];
         assert_eq!(dtw(&[0.0; 9], 3, 3), expected);
     }

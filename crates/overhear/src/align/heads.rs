@@ -1,6 +1,6 @@
-//! Which heads of cross-attention follow the speech: those that the model's own files name, else those published
-//! for its name, else all of the last half of the layers (`whisper/__init__.py::_ALIGNMENT_HEADS`,
-//! `whisper/model.py::set_alignment_heads`).
+//! Alignment heads: the heads of cross-attention that follow the speech. They come from the model's own files, or else
+//! from the published lists by the model's name, or else they are all heads of the last half of the layers
+//! (`whisper/__init__.py::_ALIGNMENT_HEADS`, `whisper/model.py::set_alignment_heads`).
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::{ModelDimensions, Result};
 /// A head of cross-attention: layer and head.
 pub(crate) type Head = (usize, usize);
 
-/// The heads of one published set of weights, and the shape of the decoder they belong to.
+/// Heads of one published model, and the decoder shape that they belong to.
 struct Published {
     names: &'static [&'static str],
     n_layer: usize,
@@ -20,16 +20,16 @@ struct Published {
     heads: &'static [Head],
 }
 
-/// The alignment heads of a model.
+/// Alignment heads of a model.
 #[derive(Debug)]
 pub(crate) struct AlignmentHeads {
     heads: Vec<Head>,
-    /// If they are none of this model's own, the file that should name them, and what is wrong with it.
+    /// If the heads are not the model's own: the file that should list them, and the problem with it.
     doubt: Option<(PathBuf, &'static str)>,
 }
 
 impl AlignmentHeads {
-    /// Those of the model in `folder`.
+    /// Returns the alignment heads of the model in `folder`.
     ///
     /// # Errors
     /// [`crate::Error::Model`] if `generation_config.json` is not JSON.
@@ -54,12 +54,12 @@ impl AlignmentHeads {
         })
     }
 
-    /// Layer and head, ascending.
+    /// Returns (layer, head) pairs, ascending.
     pub(crate) fn heads(&self) -> &[Head] {
         &self.heads
     }
 
-    /// Warns if times may be off.
+    /// Warns if times may be inaccurate.
     pub(crate) fn warn(&self) {
         if let Some((path, reason)) = &self.doubt {
             tracing::warn!(
@@ -70,8 +70,8 @@ impl AlignmentHeads {
     }
 }
 
-/// The heads of `list`, `alignment_heads` of `generation_config.json`. Some distilled models carry that of the model they
-/// were made from, whose layers they do not have: such a list is left aside.
+/// Returns the heads of `list`, which is `alignment_heads` of `generation_config.json`. Some distilled models carry the
+/// list of the model that they were distilled from, with layers that they do not have: such a list is ignored.
 fn existing(list: &Value, dims: &ModelDimensions) -> Option<Vec<Head>> {
     let mut heads = serde_json::from_value::<Vec<Head>>(list.clone()).ok()?;
     let exists = |&(layer, head): &Head| layer < dims.n_text_layer && head < dims.n_text_head;
@@ -83,7 +83,7 @@ fn existing(list: &Value, dims: &ModelDimensions) -> Option<Vec<Head>> {
     Some(heads)
 }
 
-/// The name in `models--openai--whisper-tiny/snapshots/HASH`, or else of the folder, without `whisper-`.
+/// Returns the name in `models--openai--whisper-tiny/snapshots/HASH`, or else of the folder, without `whisper-`.
 fn model_name(folder: &Path) -> Option<String> {
     let folder = folder.canonicalize().ok()?;
     let parent = folder.parent();
@@ -96,9 +96,9 @@ fn model_name(folder: &Path) -> Option<String> {
     Some(name.strip_prefix("whisper-").unwrap_or(name).to_owned())
 }
 
-/// The published heads of the model of this name, if it has that model's shape.
+/// Returns the published heads of the model with this name, if `dims` are that model's shape.
 fn published(name: &str, dims: &ModelDimensions) -> Option<&'static [Head]> {
-    // openai/whisper calls the third version `large`, its repository on Hugging Face of that name holds the first.
+    // openai/whisper's `large` is the third version; the repository of that name on Hugging Face holds the first.
     let name = match name {
         "large" if dims.n_mels == 80 => "large-v1",
         name => name,
@@ -222,7 +222,7 @@ mod tests {
         }
     }
 
-    /// The heads of a folder of this name with this generation_config.json.
+    /// Returns the heads for a folder of this name with this generation_config.json.
     fn heads(name: &str, config: Option<&str>, dims: &ModelDimensions) -> Result<Vec<Head>> {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join(name);
@@ -240,7 +240,7 @@ mod tests {
             PUBLISHED.iter().map(|set| set.names.len()).sum::<usize>(),
             14
         );
-        // Their sizes as whisper/__init__.py has them, so that no edit drops a head.
+        // Numbers of heads as in whisper/__init__.py, so that no edit loses a head.
         let n_heads: Vec<usize> = PUBLISHED.iter().map(|set| set.heads.len()).collect();
         assert_eq!(n_heads, [8, 6, 5, 8, 19, 10, 18, 6, 9, 23, 10, 6]);
         for set in PUBLISHED {
@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(heads("whisper-large", None, &large).unwrap()[0], (9, 19));
         large.n_mels = 128;
         assert_eq!(heads("large", None, &large).unwrap()[0], (7, 0));
-        // A fine-tune, and another model that is called tiny.
+        // A fine-tune, and another model named tiny.
         assert_eq!(heads("whisper-tiny-cs", None, &tiny).unwrap(), last_half);
         assert_eq!(heads("tiny", None, &dims(4, 8)).unwrap().len(), 16);
     }

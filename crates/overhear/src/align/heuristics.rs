@@ -1,32 +1,33 @@
-//! Gives segments their words, and repairs by rule what attention gets wrong about pauses:
+//! Assigns words to segments, and corrects known errors of attention around pauses:
 //! `whisper/timing.py::add_word_timestamps`.
 
 use super::words::merge_punctuations;
 use crate::mel::FRAMES_PER_SECOND;
 use crate::{Segment, TokenId, TranscribeOptions, Word, python};
 
-/// Ends a sentence. Tested as Python's `in`: any substring counts.
+/// Marks that end a sentence. Tested as Python's `in`: any substring matches.
 const SENTENCE_END_MARKS: &str = ".。!！?？";
-/// The median duration of a word is never taken to be longer than this.
+/// Upper limit of the median duration of a word, in seconds.
 const MOST_MEDIAN_S: f64 = 0.7;
-/// How far a segment's own time may be from that of its first or last word before the segment's is preferred.
+/// Maximum difference in seconds between a segment's own time and that of its first or last word; beyond it the
+/// segment's time is used.
 const MOST_DIFFERENCE_S: f64 = 0.5;
 
-/// A word in the making.
+/// A word with its time, before it is assigned to a segment.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct WordTiming {
-    /// Its text, spaces and punctuation included; empty if it was merged into a neighbour.
+    /// Text, spaces and punctuation included; empty if it was merged into a neighbour.
     pub(crate) word: String,
     pub(crate) tokens: Vec<TokenId>,
-    /// Seconds from the start of the window.
+    /// Start and end, in seconds from the start of the window.
     pub(crate) start: f64,
     pub(crate) end: f64,
-    /// The mean over its tokens.
+    /// Mean probability of the tokens.
     pub(crate) probability: f64,
 }
 
 impl WordTiming {
-    /// Takes its text and tokens; its times stay.
+    /// Takes text and tokens out of the word; its times remain.
     pub(super) fn take(&mut self) -> (String, Vec<TokenId>) {
         (
             std::mem::take(&mut self.word),
@@ -35,15 +36,15 @@ impl WordTiming {
     }
 }
 
-/// What is usual for the words of a window, in seconds.
+/// Typical and maximum durations of the words of a window, in seconds.
 #[derive(Clone, Copy)]
 struct Durations {
     median: f64,
     max: f64,
 }
 
-/// Gives each of the window's `segments` its words of `alignment`, and fits the segments' times to them.
-/// `is_text`: which tokens are text. `last_speech_s`: where speech ended before this window.
+/// Assigns to each of the window's `segments` its words of `alignment`, and adjusts the segments' times to them.
+/// `is_text`: whether a token is text. `last_speech_s`: end of the speech before this window.
 pub(crate) fn add_words(
     segments: &mut [Segment],
     mut alignment: Vec<WordTiming>,
@@ -98,9 +99,9 @@ impl Durations {
     }
 }
 
-/// A mark that ends a sentence, and the word after one, last no longer than other words: the rest is a pause.
+/// Limits the duration of a mark that ends a sentence, and of the word after one: the excess is a pause.
 fn truncate_at_sentence_ends(alignment: &mut [WordTiming], durations: Durations) {
-    // No durations: no word lasts, and none is too long.
+    // Without any non-zero duration the limit is 0, and no word exceeds it.
     for i in 1..alignment.len() {
         let follows_end = SENTENCE_END_MARKS.contains(&*alignment[i - 1].word);
         let word = &mut alignment[i];
@@ -115,7 +116,7 @@ fn truncate_at_sentence_ends(alignment: &mut [WordTiming], durations: Durations)
     }
 }
 
-/// The next words of the window, up to `n_tokens` tokens.
+/// Returns the next words of the window, up to `n_tokens` tokens.
 fn words_of_segment(
     alignment: &mut impl Iterator<Item = WordTiming>,
     n_tokens: usize,
@@ -139,7 +140,7 @@ fn words_of_segment(
     words
 }
 
-/// The first and the second word after a pause last no longer than other words.
+/// Limits the duration of the first and the second word after a pause.
 fn shorten_after_pause(words: &mut [Word], durations: Durations, last_speech_s: f64) {
     let Durations { median, max } = durations;
     let (first, rest) = words.split_first_mut().expect("there are words");
@@ -155,7 +156,7 @@ fn shorten_after_pause(words: &mut [Word], durations: Durations, last_speech_s: 
         .as_mut()
         .filter(|second| second.end - second.start > max)
     {
-        // Half of a time since the start of the file, as the reference has it.
+        // Half of a time since the start of the file, as in the reference.
         let boundary = (second.end / 2.0).max(second.end - max);
         first.end = boundary;
         second.start = boundary;
@@ -163,7 +164,7 @@ fn shorten_after_pause(words: &mut [Word], durations: Durations, last_speech_s: 
     first.start = (first.end - max).max(0.0);
 }
 
-/// A segment begins with its first word, unless that word is much too long.
+/// Sets the segment's start to that of its first word, unless that word is much too long.
 fn fit_start(segment: &mut Segment, first: &mut Word, durations: Durations) {
     if segment.start < first.end && segment.start - MOST_DIFFERENCE_S > first.start {
         first.start = (first.end - durations.median).min(segment.start).max(0.0);
@@ -172,7 +173,7 @@ fn fit_start(segment: &mut Segment, first: &mut Word, durations: Durations) {
     }
 }
 
-/// A segment ends with its last word, unless that word is much too long.
+/// Sets the segment's end to that of its last word, unless that word is much too long.
 fn fit_end(segment: &mut Segment, last: &mut Word, durations: Durations) {
     if segment.end > last.start && segment.end + MOST_DIFFERENCE_S < last.end {
         last.end = (last.start + durations.median).max(segment.end);
@@ -223,7 +224,7 @@ mod tests {
             assert_eq!(segments.len(), expected.len());
             for (found, expected) in segments.iter().zip(&expected) {
                 let expected = Segment::from_json(expected);
-                // The JSON is read to within a unit in the last place.
+                // Values parsed from the JSON are exact to within a unit in the last place.
                 let is_close = |a: f64, b: f64| (a - b).abs() < 1e-9;
                 let is_same = |a: &Word, b: &Word| {
                     a.word == b.word

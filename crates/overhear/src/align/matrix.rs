@@ -1,26 +1,26 @@
-//! One matrix of tokens by frames from the attention weights of many heads: the middle of
+//! Combines the attention weights of the alignment heads to one matrix of tokens by frames: the middle part of
 //! `whisper/timing.py::find_alignment`.
 
 use std::ops::Range;
 
 use super::median::median_filter;
 
-/// Takes heads one after the other and keeps their sum.
+/// Accumulator of the heads' filtered weights, one head at a time.
 pub(super) struct AlignmentMatrix {
-    /// Rows of a head that count.
+    /// Rows of a head that are part of the result.
     rows: Range<usize>,
     n_frames: usize,
     n_heads: usize,
-    /// `[rows, n_frames]`, the sum over heads.
+    /// Sum over heads, `[rows, n_frames]`.
     sum: Vec<f32>,
     columns: Columns,
-    /// Working memory: a row standardised, with its ends reflected, and filtered.
+    /// Working memory: a standardised row, the same with reflected ends, and filtered.
     row: Vec<f32>,
     padded: Vec<f32>,
     filtered: Vec<f32>,
 }
 
-/// Mean and deviation of each frame's column.
+/// Mean and standard deviation of each frame's column.
 struct Columns {
     /// Working memory.
     sum: Vec<f64>,
@@ -42,8 +42,8 @@ impl AlignmentMatrix {
         }
     }
 
-    /// Adds a head's weights, `[n_tokens, n_frames]`: standardised over the tokens (all of them), then filtered over
-    /// the frames. A frame that no token attends to more than another has no deviation, and becomes NaN.
+    /// Adds a head's weights, `[n_tokens, n_frames]`: standardised over all tokens, then filtered over the frames. A
+    /// frame with the same weight for all tokens has no deviation, and becomes NaN.
     pub(super) fn add(&mut self, weights: &[f32]) {
         self.columns.measure(weights, self.n_frames);
         let counting = self.rows.start * self.n_frames..self.rows.end * self.n_frames;
@@ -58,7 +58,7 @@ impl AlignmentMatrix {
         self.n_heads += 1;
     }
 
-    /// The mean over the heads, negated: what time warping takes as cost.
+    /// Returns the negated mean over the heads, the cost for dynamic time warping.
     pub(super) fn into_cost(mut self) -> Vec<f32> {
         let n_heads = self.n_heads as f32;
         self.sum.iter_mut().for_each(|sum| *sum = -(*sum / n_heads));
@@ -75,7 +75,7 @@ impl Columns {
         }
     }
 
-    /// Mean and population deviation, summed in f64 as torch does on a CPU.
+    /// Computes mean and population standard deviation, summed in f64 as torch does on a CPU.
     fn measure(&mut self, weights: &[f32], n_frames: usize) {
         let n_rows = (weights.len() / n_frames) as f64;
         self.sum.fill(0.0);
@@ -83,7 +83,7 @@ impl Columns {
             let terms = self.sum.iter_mut().zip(row);
             terms.for_each(|(sum, &x)| *sum += f64::from(x));
         }
-        // The mean in full precision stays in the place of the sum until the deviation is known.
+        // `sum` holds the mean in full precision until the deviation is computed.
         self.sum.iter_mut().for_each(|sum| *sum /= n_rows);
         let mut squares = vec![0.0f64; n_frames];
         for row in weights.chunks_exact(n_frames) {
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn heads_are_standardised_over_tokens_and_averaged() {
-        // Three frames are too few for the filter. The first row does not count, but belongs to the columns.
+        // Three frames are too few for the filter. The first row is not part of the result, but of the columns.
         let mut matrix = AlignmentMatrix::new(1..3, 3);
         matrix.add(&[1.0, 0.0, 0.0, 2.0, 0.0, 3.0, 3.0, 9.0, 0.0]);
         let (a, b) = (1.5f32.sqrt(), 0.5f32.sqrt());

@@ -1,12 +1,12 @@
 //! `whisper/timing.py::median_filter`: each element becomes the median of the seven around it.
 
-/// Elements of the filter.
+/// Width of the filter, in elements.
 const WIDTH: usize = 7;
-/// Elements on either side.
+/// Number of elements on either side of the middle.
 const PAD: usize = WIDTH / 2;
 
-/// Filters `x` into `y`, its ends reflected (`x[3] x[2] x[1] | x[0] x[1] ...`). Rows of up to three elements stay as
-/// they are. NaN counts as the largest, as torch sorts it. `padded` is working memory.
+/// Filters `x` into `y`, with reflected ends (`x[3] x[2] x[1] | x[0] x[1] ...`). Rows of up to three elements are
+/// copied. NaN counts as the largest value, as in torch's sort. `padded` is working memory.
 pub(super) fn median_filter(x: &[f32], y: &mut [f32], padded: &mut Vec<f32>) {
     if x.len() <= PAD {
         y.copy_from_slice(x);
@@ -24,7 +24,7 @@ pub(super) fn median_filter(x: &[f32], y: &mut [f32], padded: &mut Vec<f32>) {
         }
         return;
     }
-    // Seven shifted views rather than windows: the loop below is all minima and maxima, and vectorised.
+    // Seven shifted slices rather than windows: so the loop below consists of minima and maxima, and is vectorised.
     let n = x.len();
     let shifted: [&[f32]; WIDTH] = std::array::from_fn(|i| &padded[i..i + n]);
     for (i, y) in y.iter_mut().enumerate() {
@@ -32,7 +32,7 @@ pub(super) fn median_filter(x: &[f32], y: &mut [f32], padded: &mut Vec<f32>) {
     }
 }
 
-/// The median by exchanges that need not sort the rest (N. Devillard, "Fast median search", 1998).
+/// Returns the median of seven by exchanges that leave the rest unsorted (N. Devillard, "Fast median search", 1998).
 #[inline(always)]
 fn median_of_7(mut p: [f32; WIDTH]) -> f32 {
     for (a, b) in [
@@ -50,7 +50,7 @@ fn median_of_7(mut p: [f32; WIDTH]) -> f32 {
         (1, 3),
         (3, 4),
     ] {
-        // Not `f32::min`, whose care for NaN costs three instructions more.
+        // Not `f32::min`, whose handling of NaN costs three instructions more.
         let (x, y) = (p[a], p[b]);
         p[a] = if x < y { x } else { y };
         p[b] = if x < y { y } else { x };
@@ -69,7 +69,7 @@ mod tests {
         y
     }
 
-    /// The definition: reflect the index, sort, take the middle.
+    /// Reference by definition: reflect the index, sort, take the middle.
     fn naive(x: &[f32]) -> Vec<f32> {
         if x.len() <= PAD {
             return x.to_vec();
@@ -98,7 +98,7 @@ mod tests {
 
         #[test]
         fn nan_counts_as_the_largest(x in prop::collection::vec((0u8..5).prop_map(f32::from), 4..40)) {
-            // What is above 3 is NaN in one and the largest number in the other.
+            // Values above 3 are NaN in one row and the largest number in the other.
             let with_nan: Vec<f32> = x.iter().map(|&x| if x > 3.0 { -f32::NAN } else { x }).collect();
             let expected = filtered(&x);
             for (found, expected) in filtered(&with_nan).into_iter().zip(expected) {

@@ -1,9 +1,10 @@
-//! When each word was said: `whisper/timing.py`.
+//! Word timestamps: `whisper/timing.py`.
 //!
-//! The decoder is shown the window's text once more; where some of its heads look while they predict each token is
-//! where that token is heard (`heads`, and the backend's `align`). Their attention becomes one matrix of tokens by
-//! frames (`matrix`, `median`), whose best monotone path (`dtw`) gives each token a time and so each word (`words`).
-//! What the reference then repairs by rule is in `heuristics`.
+//! The decoder is run once more over the window's text (teacher forcing). Some heads of its cross-attention (`heads`),
+//! while they predict a token, attend to the frames in which the token is spoken. Their weights, returned by the
+//! backend's `align`, are combined to one matrix of tokens by frames (`matrix`, `median`); its cheapest monotone path
+//! (`dtw`) gives the time of each token, and so of each word (`words`). The reference's corrections by rule follow in
+//! `heuristics`.
 
 mod dtw;
 mod heads;
@@ -26,16 +27,16 @@ use crate::decode::Task;
 use crate::engine::Place;
 use crate::{Language, Model, Result, TokenId};
 
-/// Frames of the spectrogram per encoder position.
+/// Number of spectrogram frames per encoder position.
 const FRAMES_PER_POSITION: usize = 2;
-/// Encoder positions per second.
+/// Number of encoder positions per second.
 const POSITIONS_PER_SECOND: f64 = 50.0;
 
-/// The words of `text_tokens` in the window that is encoded in the slot of `place`, of which `n_frames` frames are
-/// audio: `find_alignment`. Times are in seconds from the start of the window. Uses the first row of `place`.
+/// Returns the words of `text_tokens` in the window that is encoded in the slot of `place` and has `n_frames` frames of
+/// audio: `find_alignment`. Times are in seconds from the start of the window.
 ///
-/// Empty if there is no text, less than one encoder position of audio, or more text than the decoder takes at once
-/// (which no window gives with the usual `sample_len`).
+/// Empty if there is no text, less than one encoder position of audio, or more text than the decoder's context holds
+/// (which cannot occur with the usual `sample_len`). Uses the first row of `place`.
 ///
 /// # Errors
 /// [`crate::Error::Device`].
@@ -65,17 +66,18 @@ pub(crate) fn find_alignment(
     ))
 }
 
-/// What the decoder is shown once more.
+/// Input of the decoder's pass over the text.
 struct Shown {
     tokens: Vec<TokenId>,
-    /// Where the text is among them.
+    /// Range of the text in `tokens`.
     text: Range<usize>,
-    /// Encoder positions that hold audio.
+    /// Number of encoder positions that hold audio.
     n_keys: usize,
 }
 
 impl Shown {
-    /// `None` if there is no text, less than one encoder position of audio, or more text than the decoder takes.
+    /// Returns `None` if there is no text, less than one encoder position of audio, or more text than the decoder's
+    /// context holds.
     fn new(
         model: &Model,
         language: Language,
@@ -118,12 +120,12 @@ impl Shown {
     }
 }
 
-/// The tokens after which the text and its end are predicted: each is one before what it predicts.
+/// Returns the rows that predict the text and its end: each precedes the token that it predicts.
 fn predicting(text: &Range<usize>) -> Range<usize> {
     text.start - 1..text.end
 }
 
-/// The time in seconds at which each row of the path is first reached.
+/// Returns the time in seconds at which the path first reaches each row.
 fn jump_times(path: &[(usize, usize)]) -> Vec<f64> {
     let mut times = Vec::new();
     for &(row, column) in path {

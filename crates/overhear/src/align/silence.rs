@@ -1,4 +1,4 @@
-//! How much of the attention of each token falls on frames that hold no speech.
+//! Share of each token's cross-attention that falls on silent frames.
 
 use super::{Shown, predicting};
 use crate::backend::State;
@@ -6,11 +6,12 @@ use crate::decode::Task;
 use crate::engine::Place;
 use crate::{Language, Model, Result, TokenId};
 
-/// The share, 0 to 1, of each text token's cross-attention that falls on silent frames, the mean over the alignment
-/// heads, in the window that is encoded in the slot of `place`. `is_silent`: of each of the window's frames of audio.
-/// Uses the first row of `place`.
+/// Returns, for each text token, the share of its cross-attention (0 to 1, the mean over the alignment heads) that
+/// falls on silent frames of the window encoded in the slot of `place`. `is_silent`: one value per frame of audio in the
+/// window.
 ///
-/// `None` where [`super::find_alignment`] finds nothing: there is no text, or too little audio, or too much text.
+/// `None` in the cases in which [`super::find_alignment`] returns no words: no text, too little audio, or too much
+/// text. Uses the first row of `place`.
 ///
 /// # Errors
 /// [`crate::Error::Device`].
@@ -25,7 +26,7 @@ pub(crate) fn silent_attention(
     let Some(shown) = Shown::new(model, language, task, text_tokens, is_silent.len()) else {
         return Ok(None);
     };
-    // A position is heard as speech if any of its frames is.
+    // An encoder position is silent only if all of its frames are.
     let is_silent: Vec<bool> = is_silent
         .chunks(super::FRAMES_PER_POSITION)
         .map(|frames| frames.iter().all(|&is_silent| is_silent))

@@ -1,14 +1,14 @@
-//! Tokens with times to words with times, and punctuation to the words it belongs to: the end of
+//! Groups timed tokens into timed words, and attaches punctuation to words: the last part of
 //! `whisper/timing.py::find_alignment`, and `merge_punctuations`.
 
 use super::WordTiming;
 use crate::{Language, TokenId, Tokenizer, python};
 
-/// The words of `text_tokens`. `jump_times`: seconds at which each token begins, and at last the end of text;
-/// `probabilities`: of each token.
+/// Returns the words of `text_tokens`. `jump_times`: start in seconds of each token, and of the end of text;
+/// `probabilities`: one per token.
 ///
 /// # Panics
-/// If there are fewer probabilities than tokens, or no time more.
+/// If there are fewer probabilities than tokens, or fewer than one time more.
 pub(super) fn timings(
     tokenizer: &Tokenizer,
     language: Language,
@@ -18,7 +18,8 @@ pub(super) fn timings(
 ) -> Vec<WordTiming> {
     let with_end = [text_tokens, &[tokenizer.eot()]].concat();
     let mut words = tokenizer.split_to_word_tokens(&with_end, language);
-    // The end of text; or where the text breaks off within a character, its last word, joined to that end.
+    // Removes the end of text. If the text ends within a character, its last word is joined with the end and removed,
+    // too.
     words.pop();
     let mut first = 0;
     let timing = |(word, tokens): (String, Vec<TokenId>)| {
@@ -39,8 +40,8 @@ pub(super) fn timings(
     words.into_iter().map(timing).collect()
 }
 
-/// Moves punctuation of `prepended` to the word after it and that of `appended` to the word before it; what is left
-/// of it is a word without text. Both tests are Python's `in`: any substring of the list counts, the empty one too.
+/// Moves punctuation of `prepended` to the next word and that of `appended` to the previous word; an emptied word
+/// stays, without text. Both tests are Python's `in`: any substring of the list matches, including the empty one.
 pub(super) fn merge_punctuations(alignment: &mut [WordTiming], prepended: &str, appended: &str) {
     let mut following = alignment.len().saturating_sub(1);
     for previous in (0..following).rev() {
@@ -83,7 +84,7 @@ mod tests {
         };
         let mut alignment: Vec<_> = words.iter().enumerate().map(timing).collect();
         merge_punctuations(&mut alignment, prepended, appended);
-        // No token is lost and none changes place.
+        // No token is lost or moved.
         let tokens: Vec<TokenId> = alignment.iter().flat_map(|t| t.tokens.clone()).collect();
         assert_eq!(tokens, (0..words.len() as TokenId).collect::<Vec<_>>());
         alignment.into_iter().map(|timing| timing.word).collect()
@@ -92,7 +93,7 @@ mod tests {
     #[test]
     fn punctuation_goes_to_its_word() {
         let (prepended, appended) = ("\"'“¿([{-", "\"'.。,，!！?？:：”)]}、");
-        // What openai/whisper's merge_punctuations gives for the same words.
+        // Results of openai/whisper's merge_punctuations for the same words.
         let cases: [(&[&str], &[&str]); 9] = [
             (&[], &[]),
             (&[" a"], &[" a"]),

@@ -16,7 +16,7 @@ const IMA_INDEX_STEPS: [i32; 8] = [-1, -1, -1, -1, 2, 4, 6, 8];
 const MS_ADAPTATION: [i32; 16] = [
     230, 230, 230, 230, 307, 409, 512, 614, 768, 614, 512, 409, 307, 230, 230, 230,
 ];
-/// The predictors that every file has; a file may list more.
+/// Predictor coefficients that every file has; a file may list more.
 const MS_COEFFICIENTS: [[i32; 2]; 7] = [
     [256, 0],
     [512, -256],
@@ -27,7 +27,7 @@ const MS_COEFFICIENTS: [[i32; 2]; 7] = [
     [392, -232],
 ];
 
-/// A decoder of whole blocks.
+/// Decoder of whole blocks.
 pub(super) struct Adpcm {
     kind: Kind,
     n_channels: usize,
@@ -40,7 +40,7 @@ enum Kind {
 }
 
 impl Adpcm {
-    /// IMA ADPCM (WAV tag 0x11); `None` if a block cannot hold its header.
+    /// Creates a decoder of IMA ADPCM (WAV tag 0x11); `None` if a block cannot hold its header.
     pub(super) fn ima(n_channels: usize, block_len: usize) -> Option<Self> {
         let adpcm = Self {
             kind: Kind::Ima,
@@ -50,7 +50,7 @@ impl Adpcm {
         (n_channels > 0 && block_len >= 4 * n_channels).then_some(adpcm)
     }
 
-    /// Microsoft ADPCM (WAV tag 2) with the predictors that the header lists, if any.
+    /// Creates a decoder of Microsoft ADPCM (WAV tag 2) with the predictors that the header lists, if any.
     pub(super) fn microsoft(
         n_channels: usize,
         block_len: usize,
@@ -69,12 +69,12 @@ impl Adpcm {
         ((1..=2).contains(&n_channels) && block_len >= 7 * n_channels).then_some(adpcm)
     }
 
-    /// Bytes in a block; at least 4.
+    /// Number of bytes in a block; at least 4.
     pub(super) fn block_len(&self) -> usize {
         self.block_len
     }
 
-    /// Appends the interleaved frames of one block. A block that is cut short gives what is there.
+    /// Appends the interleaved frames of one block. A truncated block yields the frames that it contains.
     pub(super) fn decode(&self, block: &[u8], out: &mut Vec<f32>) {
         match &self.kind {
             Kind::Ima => self.decode_ima(block, out),
@@ -82,7 +82,8 @@ impl Adpcm {
         }
     }
 
-    /// Layout: per channel predictor (i16), step index, a zero; then 4 bytes (8 samples) per channel in turn.
+    /// Layout: per channel the predictor (i16), the step index and a zero byte; then groups of 4 bytes (8 samples),
+    /// channels interleaved.
     fn decode_ima(&self, block: &[u8], out: &mut Vec<f32>) {
         let n_channels = self.n_channels;
         let Some((header, body)) = block.split_at_checked(4 * n_channels) else {
@@ -110,8 +111,8 @@ impl Adpcm {
         }
     }
 
-    /// Layout: per channel the predictor's number, then the deltas, the last samples and the ones before them;
-    /// then nibbles, high one first, channels in turn.
+    /// Layout: per channel the predictor's index, then the deltas, the last samples and the second to last samples;
+    /// then nibbles, high nibble first, channels interleaved.
     fn decode_microsoft(&self, block: &[u8], coefficients: &[[i32; 2]], out: &mut Vec<f32>) {
         let n_channels = self.n_channels;
         let Some((header, body)) = block.split_at_checked(7 * n_channels) else {
@@ -179,7 +180,7 @@ struct Microsoft {
 impl Microsoft {
     fn next(&mut self, nibble: u8) -> f32 {
         let signed = i32::from((nibble << 4).cast_signed() >> 4);
-        // A file's own predictors reach past 32 bits.
+        // Coefficients that a file defines itself can make the products exceed 32 bits.
         let products = self
             .last
             .iter()
@@ -188,7 +189,7 @@ impl Microsoft {
         let predicted = products.sum::<i64>() >> 8;
         let sample = (predicted + i64::from(signed * self.delta)).clamp(-32_768, 32_767) as i32;
         self.last = [sample, self.last[0]];
-        // Never below 16, by the standard. Bounded above, so that hostile blocks cannot overflow.
+        // Never below 16, by the standard. Bounded above, so that malicious blocks cannot overflow.
         self.delta = ((MS_ADAPTATION[usize::from(nibble)] * self.delta) >> 8).clamp(16, 1 << 20);
         sample as f32 / 32_768.0
     }

@@ -1,4 +1,4 @@
-//! AIFF and AIFF-C: big-endian chunks, samples in any of the encodings of QuickTime.
+//! AIFF and AIFF-C: big-endian chunks, samples in any of QuickTime's encodings.
 //!
 //! References: Apple "Audio Interchange File Format" 1.3 (1989), "AIFF-C" draft of 1991-08-26, and the compression types
 //! that QuickTime added.
@@ -11,11 +11,11 @@ use super::pcm::{Data, Encoding, Layout, PcmDecoder};
 use super::sniff::not_built_in;
 use super::source::Input;
 
-/// More than a common chunk with the longest compression name has.
+/// Maximum number of bytes read of a common chunk; more than one with the longest compression name has.
 const MAX_COMM: u64 = 512;
 
-/// Starts to decode a file that begins with `FORM`, `AIFF` or `AIFC`. Files may have their samples in front of their
-/// format, so `input` must be seekable.
+/// Opens a decoder of a file that begins with `FORM`, `AIFF` or `AIFC`. The sample chunk may precede the common chunk,
+/// so `input` must be seekable.
 pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
     let mut data = Data::new(input);
     data.skip(12)?;
@@ -63,12 +63,12 @@ fn seek(data: &mut Data, to: u64) -> Attempt<()> {
     Ok(())
 }
 
-/// The common chunk.
+/// Contents of the common chunk.
 struct Comm {
     n_channels: usize,
     bits: u16,
     rate: u32,
-    /// `NONE` in AIFF.
+    /// Compression type; `NONE` in AIFF.
     compression: [u8; 4],
 }
 
@@ -126,7 +126,8 @@ impl Comm {
     }
 }
 
-/// An IEEE 754 extended number as a sample rate: sign and exponent, then a mantissa with its leading 1.
+/// Converts an IEEE 754 80-bit extended number (sign and exponent, then a mantissa with an explicit leading 1) to a
+/// sample rate.
 fn extended(bytes: [u8; 10]) -> u32 {
     let [e0, e1, mantissa @ ..] = bytes;
     let exponent = i32::from(u16::from_be_bytes([e0, e1])) - 16_383 - 63;

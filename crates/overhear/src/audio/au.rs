@@ -1,11 +1,11 @@
-//! Sun/NeXT audio: a header of six big-endian words, then samples.
+//! Sun/NeXT audio: a header of six big-endian 32-bit fields, then samples.
 
 use super::decode::{Attempt, Decode, Failure};
 use super::pcm::{Data, Encoding, Layout, PcmDecoder};
 use super::sniff::not_built_in;
 use super::source::Input;
 
-/// Starts to decode a file that begins with `.snd`.
+/// Opens a decoder of a file that begins with `.snd`.
 pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
     let mut data = Data::new(input);
     let mut header = [0; 24];

@@ -1,6 +1,7 @@
-//! Core Audio Format with plain samples. What is compressed in a CAF goes to Symphonia.
+//! Core Audio Format with uncompressed samples. CAF files with compressed audio are decoded by Symphonia.
 //!
-//! The walk ends where the audio begins, so that nothing behind it can matter: tags, chunks that are cut, zeros.
+//! Chunks are read only up to the end of the audio data, so that nothing after them matters: tags, truncated chunks,
+//! zeros.
 //!
 //! Reference: Apple "Core Audio Format Specification 1.0".
 
@@ -13,13 +14,13 @@ use super::pcm::{Data, Encoding, Layout, PcmDecoder};
 use super::source::Input;
 use super::symphonia::{self, Container};
 
-/// A size that is not known: the data chunk reaches to the end of the file.
+/// Unknown size: the data chunk reaches to the end of the file.
 const UNKNOWN: u64 = u64::MAX;
-/// Bits of the format flags of linear PCM.
+/// Format flags of linear PCM.
 const IS_FLOAT: u32 = 1;
 const IS_LITTLE_ENDIAN: u32 = 2;
 
-/// Starts to decode a file that begins with `caff`; `input` must be seekable.
+/// Opens a decoder of a file that begins with `caff`; `input` must be seekable.
 pub(super) fn open(mut input: Input) -> Attempt<Box<dyn Decode>> {
     let head = input.peek(8 + 12 + 32)?;
     // The description is always the first chunk.
@@ -52,7 +53,7 @@ pub(super) fn open(mut input: Input) -> Attempt<Box<dyn Decode>> {
             data.skip(size)?;
             continue;
         }
-        // A count of edits comes before the samples.
+        // The data chunk begins with an edit count.
         data.skip(4)?;
         data.left = (size != UNKNOWN && size > 0).then_some(size.saturating_sub(4));
         let Description {
@@ -63,7 +64,7 @@ pub(super) fn open(mut input: Input) -> Attempt<Box<dyn Decode>> {
     }
 }
 
-/// Where the last whole chunk ends: tags and padding behind are none.
+/// Returns the offset at which the last complete chunk ends; tags and padding after it are not chunks.
 fn chunks_end(input: &mut Input) -> Attempt<u64> {
     let len = input.len().unwrap_or(u64::MAX);
     let mut at = 8;
@@ -89,13 +90,13 @@ fn chunks_end(input: &mut Input) -> Attempt<u64> {
     Ok(at.min(len))
 }
 
-/// The audio description chunk.
+/// Contents of the audio description chunk.
 struct Description {
     rate: u32,
     format: [u8; 4],
     flags: u32,
     n_channels: usize,
-    /// Bytes that a sample takes.
+    /// Number of bytes of one sample.
     n_bytes: usize,
 }
 
@@ -118,7 +119,7 @@ impl Description {
         })
     }
 
-    /// `None`: the audio is compressed.
+    /// Returns the sample layout; `None` if the audio is compressed.
     fn layout(&self) -> Attempt<Option<Layout>> {
         let is_float = self.flags & IS_FLOAT != 0;
         let encoding = match (&self.format, self.n_bytes) {

@@ -1,4 +1,4 @@
-//! Packets of compressed audio to samples, whichever container they come from.
+//! Decodes packets of compressed audio to samples, independent of the container.
 
 use symphonia::core::audio::Channels;
 use symphonia::core::codecs::audio::well_known as codec;
@@ -16,20 +16,20 @@ use super::opus::Opus;
 use super::sbr::SbrWatch;
 use super::sniff::not_built_in;
 
-/// What is left out of HE-AAC.
+/// Description of the part of HE-AAC that is not decoded.
 pub(super) const HE_AAC: &str = "the upper part of the band of HE-AAC";
 
-/// The decoder of one track.
+/// Decoder of one track.
 pub(super) enum Codec {
     Symphonia {
         decoder: Box<dyn AudioDecoder>,
-        /// Whether the codec says which speaker a channel is for. Plain samples do not: Symphonia makes it up.
+        /// Whether the codec defines a speaker for each channel. Linear PCM does not; Symphonia assumes a layout.
         has_places: bool,
-        /// Set for AAC.
+        /// Detector of HE-AAC; set for AAC.
         sbr: Option<SbrWatch>,
     },
     Opus(Opus),
-    /// MPEG audio, whatever layer the container says: MP4 has one name for all.
+    /// MPEG audio of any layer: MP4 uses one codec name for all layers.
     Mpeg(FrameDecoder),
 }
 
@@ -54,7 +54,7 @@ impl Codec {
         })
     }
 
-    /// Frames at the start of the track that are not part of the recording.
+    /// Returns the number of frames to drop at the start of the track (encoder delay).
     pub(super) fn pre_skip(&self) -> u64 {
         match self {
             Self::Opus(opus) => opus.pre_skip(),
@@ -62,7 +62,7 @@ impl Codec {
         }
     }
 
-    /// What of the coding is left out.
+    /// Returns a description of the part of the coding that is not decoded, if any.
     pub(super) fn left_out(&self) -> Option<&'static str> {
         match self {
             Self::Symphonia { sbr: Some(sbr), .. } if sbr.is_found() => Some(HE_AAC),
@@ -70,7 +70,7 @@ impl Codec {
         }
     }
 
-    /// Replaces the content of `block` by the frames of one packet; false if the packet is damaged.
+    /// Replaces the content of `block` by the frames of one packet. Returns false if the packet is damaged.
     pub(super) fn decode(&mut self, packet: &Packet, block: &mut Block) -> Attempt<bool> {
         block.samples.clear();
         match self {

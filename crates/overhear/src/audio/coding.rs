@@ -1,4 +1,4 @@
-//! How the audio of a track is coded, as its container tells it, and the choice among several tracks.
+//! Coding of a track's audio as declared by its container, and the choice among several tracks.
 
 use std::fmt::Write as _;
 
@@ -9,9 +9,9 @@ use super::decode::{Attempt, Failure};
 use super::downmix::Downmix;
 use super::pcm::Encoding;
 
-/// How packets become samples.
+/// Codec and parameters of a track.
 pub(super) enum Coding {
-    /// They are samples.
+    /// Uncompressed samples.
     Plain {
         encoding: Encoding,
         big_endian: bool,
@@ -19,16 +19,16 @@ pub(super) enum Coding {
         n_channels: usize,
         downmix: Downmix,
     },
-    /// MPEG audio of a layer that its frames tell, whatever the container says.
+    /// MPEG audio; the layer is read from the frames, whatever the container declares.
     Mpeg,
-    /// By a codec of Symphonia's, or Opus.
+    /// A codec of Symphonia's, or Opus.
     Packets(Box<AudioCodecParameters>),
-    /// By a codec that is not built in, called so.
+    /// A codec that is not built in, by name.
     NotBuiltIn(String),
 }
 
 impl Coding {
-    /// Frames at the start of an Opus stream that are not part of the recording (RFC 7845 section 4.2); 0 for others.
+    /// Returns the number of frames to drop at the start of an Opus stream (RFC 7845 section 4.2); 0 for other codecs.
     pub(super) fn pre_skip(&self) -> u64 {
         match self {
             Self::Packets(parameters) if parameters.codec == codec::CODEC_ID_OPUS => {
@@ -40,7 +40,7 @@ impl Coding {
         }
     }
 
-    /// The codec's name.
+    /// Returns the codec's name.
     fn name(&self) -> &str {
         const NAMES: &[(symphonia::core::codecs::audio::AudioCodecId, &str)] = &[
             (codec::CODEC_ID_AAC, "AAC"),
@@ -61,24 +61,24 @@ impl Coding {
     }
 }
 
-/// An audio track of a file.
+/// Audio track of a file.
 pub(super) struct AudioTrack {
     pub(super) coding: Coding,
-    /// Language code, if the file has one.
+    /// Language code, if the file declares one.
     pub(super) language: Option<String>,
-    /// Title, if the file has one.
+    /// Title, if the file declares one.
     pub(super) title: Option<String>,
     pub(super) n_channels: usize,
-    /// Whether a player should play the track by itself.
+    /// Whether the track is marked as the default.
     pub(super) is_default: bool,
 }
 
-/// Index of the track to decode: the one with the number `wanted`, from 1 on, or the one that ffmpeg takes: marked as the
-/// default, with the most channels, the first.
+/// Returns the index of the track to decode: track number `wanted`, counted from 1, or the track that ffmpeg selects:
+/// marked as the default, with the most channels, the first.
 pub(super) fn choose(tracks: &[AudioTrack], wanted: Option<usize>) -> Attempt<usize> {
     let Some(number) = wanted else {
         let rank = |i: &usize| (tracks[*i].is_default, tracks[*i].n_channels);
-        // The last of equals wins in `max_by_key`.
+        // `max_by_key` returns the last of equal elements, hence the reverse order.
         let best = (0..tracks.len()).rev().max_by_key(rank);
         return best.ok_or_else(|| Failure::audio("no audio track"));
     };
@@ -88,7 +88,7 @@ pub(super) fn choose(tracks: &[AudioTrack], wanted: Option<usize>) -> Attempt<us
     Err(no_such_track(number, tracks))
 }
 
-/// Refuses a track other than the first of a format that has no tracks.
+/// Refuses a track number other than 1 for a format without tracks.
 pub(super) fn only_track(wanted: Option<usize>) -> Attempt<()> {
     match wanted {
         None | Some(1) => Ok(()),
@@ -98,7 +98,7 @@ pub(super) fn only_track(wanted: Option<usize>) -> Attempt<()> {
     }
 }
 
-/// Tracks that a message lists.
+/// Maximum number of tracks listed in a message.
 const MAX_LISTED: usize = 20;
 
 fn no_such_track(number: usize, tracks: &[AudioTrack]) -> Failure {
@@ -130,7 +130,7 @@ fn no_such_track(number: usize, tracks: &[AudioTrack]) -> Failure {
     Failure::Audio(message)
 }
 
-/// The identification and setup headers of Vorbis, one behind the other, out of the three that are laced in `private`.
+/// Concatenates Vorbis's identification and setup headers, two of the three that are Xiph-laced in `private`.
 pub(super) fn vorbis_headers(private: &[u8]) -> Option<Vec<u8>> {
     let (2, mut rest) = private.split_first().map(|(n, rest)| (*n, rest))? else {
         return None;
@@ -144,7 +144,7 @@ pub(super) fn vorbis_headers(private: &[u8]) -> Option<Vec<u8>> {
     Some([identification, setup].concat())
 }
 
-/// A length in Xiph lacing: bytes that are added up, up to one that is not 255.
+/// Reads a length in Xiph lacing: the sum of bytes up to and including the first that is not 255.
 pub(super) fn xiph_len(bytes: &mut &[u8]) -> Option<usize> {
     let mut len = 0_usize;
     loop {

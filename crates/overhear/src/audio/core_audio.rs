@@ -1,19 +1,19 @@
-//! Channel layouts of Core Audio, which CAF (`chan`), AIFF (`CHAN`) and QuickTime (`chan`) have in common: a tag for a
-//! list of speakers, a mask of them, or a description per channel.
+//! Channel layouts of Core Audio, as used by CAF (`chan`), AIFF (`CHAN`) and QuickTime (`chan`): a tag for a list of
+//! speakers, a speaker bitmap, or one description per channel.
 //!
 //! Reference: Apple "Core Audio Data Types", `AudioChannelLayout`; the order of each tag's channels is that of its comment
 //! in `CoreAudioBaseTypes.h`.
 
 use super::downmix::{Downmix, Speaker};
 
-/// The most of a layout that is read: tag, mask, number of descriptions, and 20 bytes for each of 64 channels.
+/// Maximum number of bytes read of a layout: tag, bitmap, number of descriptions, and 20 bytes for each of 64 channels.
 pub(super) const MAX_LEN: u64 = 12 + 20 * 64;
-/// The tag that leaves it to the descriptions.
+/// `kAudioChannelLayoutTag_UseChannelDescriptions`.
 const BY_DESCRIPTIONS: u32 = 0;
-/// The tag that leaves it to the mask.
+/// `kAudioChannelLayoutTag_UseChannelBitmap`.
 const BY_MASK: u32 = 1 << 16;
 
-/// Speakers in the order of their channels, by tag without the number of channels in its low half.
+/// Speakers in channel order, by the upper 16 bits of the tag; the lower 16 bits are the number of channels.
 const TAGS: [(u32, &str); 46] = [
     (100, "C"),
     (101, "L R"),
@@ -59,16 +59,17 @@ const TAGS: [(u32, &str); 46] = [
     (152, "L C R LFE"),
     (153, "L R Cs LFE"),
     (154, "L C R Cs LFE"),
-    // Of stereo in other forms, whose channels are left and right.
+    // Variants of stereo, whose channels are left and right.
     (102, "L R"),
     (106, "L R"),
 ];
 
-/// Weights of `n_channels` channels with this layout: the mean if it does not tell the place of each.
+/// Returns the downmix of `n_channels` channels in this layout: the mean if the layout does not define every channel's
+/// position.
 pub(super) fn downmix(layout: &[u8], n_channels: usize) -> Downmix {
     let word = |at: usize| Some(u32::from_be_bytes(*layout.get(at..)?.first_chunk()?));
     let speakers: Option<Vec<Speaker>> = match word(0) {
-        // Its bits are those of a WAVE mask.
+        // The bitmap's bits are those of a WAVE channel mask.
         Some(BY_MASK) => return Downmix::from_mask(word(4).unwrap_or(0).into(), n_channels),
         Some(BY_DESCRIPTIONS) if word(8) == u32::try_from(n_channels).ok() => (0..n_channels)
             .map(|channel| labelled(word(12 + 20 * channel)?))
@@ -103,10 +104,10 @@ fn named(name: &str) -> Option<Speaker> {
     })
 }
 
-/// The speaker of a channel label.
+/// Returns the speaker of a channel label.
 fn labelled(label: u32) -> Option<Speaker> {
     Some(match label {
-        // In the order of a WAVE mask.
+        // Labels in the order of a WAVE channel mask.
         1..=18 => Speaker(label - 1),
         33 => Speaker::BACK_LEFT,
         34 => Speaker::BACK_RIGHT,
@@ -179,7 +180,7 @@ mod tests {
             (&[121 << 16 | 6, 0, 0], 4),
             (&[1 << 16], 6),
             (&[1 << 16, 7, 0], 6),
-            // Cut, too few descriptions, a channel of an unknown place, discrete channels.
+            // Truncated layouts, too few descriptions, a channel of unknown position, discrete channels.
             (&[0, 0, 2, 3, 0, 0, 0, 0], 2),
             (&[0, 0, 1, 3, 0, 0, 0, 0], 2),
             (&[0, 0, 1, 0xFFFF_FFFF, 0, 0, 0, 0], 1),

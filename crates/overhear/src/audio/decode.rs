@@ -1,4 +1,4 @@
-//! What every decoder gives, why one can fail, and the choice of the decoder for a format.
+//! Interface of the decoders, their errors, and the choice of the decoder for a format.
 
 use std::io;
 
@@ -10,54 +10,54 @@ use super::symphonia::Container;
 use super::{aiff, au, caf, flac, frames, mkv, mp4, ogg, sphere, symphonia, wav};
 use crate::Error;
 
-/// A run of decoded frames.
+/// Block of decoded frames.
 #[derive(Default)]
 pub(super) struct Block {
     /// Interleaved, `[n_frames, n_channels]`, nominally in [-1, 1].
     pub(super) samples: Vec<f32>,
     /// Frames per second.
     pub(super) rate: u32,
-    /// Samples in a frame.
+    /// Number of samples in a frame.
     pub(super) n_channels: usize,
-    /// How these are mixed.
+    /// Downmix of the channels to mono.
     pub(super) downmix: Downmix,
 }
 
-/// A decoder under way.
+/// Decoder in progress.
 pub(super) trait Decode: Send {
-    /// Replaces the content of `block` by the next frames; false at the end. A block may be empty.
+    /// Replaces the content of `block` by the next frames. Returns false at the end. A block may be empty.
     fn next(&mut self, block: &mut Block) -> Attempt<bool>;
 
-    /// Whether something was missing or had to be left out so far.
+    /// Returns whether data were missing or skipped so far.
     fn damaged(&self) -> bool;
 
-    /// Whether samples so far that are stored as they are were beyond full scale by more than [`RIPPLE`].
+    /// Returns whether samples of an uncompressed encoding exceeded full scale by more than [`RIPPLE`] so far.
     fn overdriven(&self) -> bool {
         false
     }
 
-    /// What of the coding is left out, though there are samples.
+    /// Returns a description of the part of the coding that is not decoded, if any.
     fn left_out(&self) -> Option<&'static str> {
         None
     }
 
-    /// Whether a file without a single sample is a fine file (as a WAV header is) and not a damaged one.
+    /// Returns whether a file without samples is valid (as a WAV header alone is) instead of damaged.
     fn may_be_empty(&self) -> bool {
         false
     }
 }
 
-/// What the stages before the public error return.
+/// Result of the stages before the public error.
 pub(super) type Attempt<T> = std::result::Result<T, Failure>;
 
-/// Why a decoder stops for good.
+/// Reason for which a decoder stops for good.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// Reading failed.
     Read(io::Error),
-    /// What was read is no audio that can be decoded.
+    /// The input holds no audio that can be decoded.
     Audio(String),
-    /// What was read is audio, in a format or coding that exists but is not in this build.
+    /// The input is audio in a format or coding that is not in this build.
     NotBuiltIn(String),
 }
 
@@ -66,7 +66,7 @@ impl Failure {
         Self::Audio(reason.into())
     }
 
-    /// The public error for the input called `name`.
+    /// Converts to the public error for the input called `name`.
     pub(super) fn named(self, name: &str) -> Error {
         let name = name.to_owned();
         match self {
@@ -86,13 +86,14 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Recognises what `input` holds and starts to decode it: the audio track `track`, from 1 on, or the default one.
+/// Recognises the format of `input` and opens its decoder, for audio track `track`, counted from 1, or the default
+/// track.
 pub(super) fn open(mut input: Input, track: Option<usize>) -> Attempt<Box<dyn Decode>> {
     let format = sniff::sniff(&mut input)?;
     open_as(format, input, track)
 }
 
-/// Starts to decode `input`, which was recognised as `format`.
+/// Opens the decoder of `input`, recognised as `format`.
 pub(super) fn open_as(
     format: Format,
     input: Input,
@@ -117,15 +118,15 @@ pub(super) fn open_as(
     }
 }
 
-/// What a resampler's filter adds to full scale at the most: a decibel.
+/// Maximum overshoot beyond full scale that a resampler's filter produces: one decibel.
 pub(super) const RIPPLE: f32 = 1.122;
 
-/// Lowest and highest sample rates that are taken, in Hz.
+/// Accepted sample rates, in Hz.
 pub(super) const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
-/// Most channels that are taken.
+/// Maximum number of channels accepted.
 const MAX_CHANNELS: usize = 64;
 
-/// Refuses sample rates and channel counts that no recording has.
+/// Refuses sample rates and channel counts outside the accepted ranges.
 pub(super) fn check_shape(rate: u32, n_channels: usize) -> Attempt<()> {
     if !RATES.contains(&rate) {
         return Err(Failure::Audio(format!(

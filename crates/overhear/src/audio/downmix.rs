@@ -1,10 +1,10 @@
-//! How loud each channel of a surround recording is in the mono mix: as ffmpeg has it with `-ac 1`, which is what
-//! openai/whisper is given.
+//! Weights of the channels of a surround recording in the mono mix, as ffmpeg computes them with `-ac 1`, which
+//! produces openai/whisper's input.
 //!
 //! The weights are those of libswresample's default matrix (its documentation: `center_mix_level` and
-//! `surround_mix_level` of -3 dB, `lfe_mix_level` of 0), made to sum to 1 as for 16-bit output: left and right 0.707,
-//! centre 1, surrounds 0.5, and nothing of subwoofers and of speakers overhead. A plain mean would bury speech, which
-//! sits in the centre. Channels whose places are unknown are mixed by their mean.
+//! `surround_mix_level` of -3 dB, `lfe_mix_level` of 0), normalised to sum to 1 as for 16-bit output: left and right
+//! 0.707, centre 1, surround channels 0.5, low-frequency and overhead channels 0. A plain mean would attenuate speech,
+//! which is mostly in the centre channel. Channels of unknown position are mixed by their mean.
 
 use std::sync::Arc;
 
@@ -25,38 +25,38 @@ impl Speaker {
     pub(super) const SIDE_LEFT: Self = Self(9);
     pub(super) const SIDE_RIGHT: Self = Self(10);
 
-    /// Its share before all are made to sum to 1.
+    /// Returns the weight of the speaker before normalisation.
     fn share(self) -> f32 {
         match self.0 {
-            // Left, right, and those between them and the centre.
+            // Left, right, and left and right of centre.
             0 | 1 | 6 | 7 => std::f32::consts::FRAC_1_SQRT_2,
             2 => 1.0,
-            // Behind and beside the listener.
+            // Rear and side speakers.
             4 | 5 | 8..=10 => 0.5,
             _ => 0.0,
         }
     }
 }
 
-/// The weights of the channels of a frame, in their order; the mean by default.
+/// Weights of the channels of a frame, in channel order; the mean by default.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Downmix(Option<Arc<[f32]>>);
 
 impl Downmix {
-    /// The weights of channels that feed `speakers`, in this order.
+    /// Creates the weights of channels that feed `speakers`, in this order.
     pub(super) fn new(speakers: &[Speaker]) -> Self {
         let sum: f32 = speakers.iter().map(|speaker| speaker.share()).sum();
         let weights: Arc<[f32]> = speakers
             .iter()
             .map(|speaker| speaker.share() / sum)
             .collect();
-        // Mono and stereo stay exactly what the mean makes of them.
+        // Mono and stereo must give exactly the bits of the mean.
         let is_mean = weights.windows(2).all(|pair| pair[0] == pair[1]);
         Self((sum > 0.0 && !is_mean).then_some(weights))
     }
 
-    /// The weights of channels that lie in the order of the bits of a WAVE channel mask; the mean if the mask has
-    /// another number of them.
+    /// Creates the weights of channels in the order of the bits of a WAVE channel mask; the mean if the number of bits
+    /// in the mask differs from `n_channels`.
     pub(super) fn from_mask(mask: u64, n_channels: usize) -> Self {
         let speakers: Vec<Speaker> = (0..u64::BITS)
             .filter(|bit| mask >> bit & 1 == 1)
@@ -69,8 +69,8 @@ impl Downmix {
         }
     }
 
-    /// Appends the mix of each frame of `samples` (`[n_frames, n_channels]`) to `mono`. One channel passes unchanged,
-    /// bit for bit.
+    /// Appends the mix of each frame of `samples` (`[n_frames, n_channels]`) to `mono`. A single channel is copied
+    /// unchanged, bit for bit.
     pub(super) fn mix(&self, samples: &[f32], n_channels: usize, mono: &mut Vec<f32>) {
         let frames = samples.chunks_exact(n_channels);
         match (&self.0, n_channels) {
@@ -92,7 +92,8 @@ impl Downmix {
 mod tests {
     use super::*;
 
-    /// What ffmpeg 5.1 makes of one channel at a time (`ffmpeg -channel_layout L -i ... -ac 1 -acodec pcm_s16le`).
+    /// Weights that ffmpeg 5.1 gives to one channel at a time (`ffmpeg -channel_layout L -i ... -ac 1 -acodec
+    /// pcm_s16le`).
     #[test]
     fn weights_are_those_of_ffmpeg_for_every_layout_of_a_wave_mask() {
         let cases: [(&str, u64, &[f32]); 26] = [
@@ -189,7 +190,7 @@ mod tests {
                 frame[channel] = 1.0;
                 let mut mono = Vec::new();
                 downmix.mix(&frame, n, &mut mono);
-                // Four digits were noted.
+                // The weights were recorded with four digits.
                 assert!((mono[0] - weight).abs() < 1e-4, "{layout}, {channel}");
             }
         }

@@ -1,9 +1,10 @@
-//! Formats and codings that are not built in, through the program `ffmpeg`, where the caller allows it.
+//! Decodes formats and codings that are not built in with the program `ffmpeg`, where the caller allows it.
 //!
-//! ffmpeg runs as a child process without a shell. It is told to open nothing but the file it is given (or standard
-//! input, for what came through a pipe), and to take it for no playlist or script, which could name other files. Its
-//! samples come through a pipe, as openai/whisper asks for them (`whisper/audio.py::load_audio`): 16-bit mono at 16 kHz.
-//! Two threads empty its two pipes, so that neither can block the other; the child dies with its decoder.
+//! ffmpeg runs as a child process without a shell. Its protocol and format allow-lists admit only the given file (or
+//! standard input, for piped input), and no playlists or scripts, which could name other files. Samples come through a
+//! pipe in the form that openai/whisper requests (`whisper/audio.py::load_audio`): 16-bit mono at 16 kHz. Two threads
+//! drain standard output and standard error, so that neither can block the other; the child is killed when its decoder
+//! is dropped.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -21,32 +22,33 @@ use super::{AudioOptions, SAMPLE_RATE, Source};
 const FORMATS: &str = "aac,aax,ac3,ac4,adx,aiff,amr,amrnb,amrwb,ape,asf,au,avi,bit,caf,codec2,dff,dsf,dts,dtshd,dv,\
     eac3,flac,flv,gsm,iff,ilbc,latm,loas,matroska,webm,mov,mp4,mp3,mpc,mpc8,mpeg,mpegts,mpegvideo,mxf,nistsphere,\
     nut,ogg,oma,qcp,rm,shn,sln,sox,tak,truehd,tta,voc,vqf,w64,wav,wtv,wv,xwma";
-/// Bytes that are read from a pipe at a time, and how many such blocks wait to be used.
+/// Number of bytes read from a pipe at a time, and number of such blocks in the queue.
 const BLOCK_LEN: usize = 1 << 15;
 const N_WAITING: usize = 4;
-/// How much of what ffmpeg says is kept.
+/// Maximum number of bytes kept of ffmpeg's messages.
 const MAX_MESSAGE: usize = 300;
-/// How long ffmpeg may take to end once it has closed its output.
+/// Time limit for ffmpeg to exit after it has closed its output.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// Samples from one byte of a file: speech codecs have 300 bit/s and more. Beyond that, and an hour, it makes them up.
+/// Maximum number of samples per input byte: speech codecs have at least 300 bit/s. More, beyond an hour of audio, is
+/// taken for invented samples.
 const MAX_SAMPLES_PER_BYTE: u64 = 8 * SAMPLE_RATE as u64 / 300;
 const FREE_SAMPLES: u64 = 3600 * SAMPLE_RATE as u64;
 
-/// Which `ffmpeg` decodes what is not built in. By default none does: the library starts no process unasked.
+/// The `ffmpeg` program that decodes what is not built in. By default none: the library starts no process unless asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ffmpeg {
     /// None.
     #[default]
     Off,
-    /// The one on the `PATH`, if there is one.
+    /// The one on the `PATH`, if any.
     Auto,
     /// This program.
     Program(PathBuf),
 }
 
 impl Ffmpeg {
-    /// The program to start, if there is one.
+    /// Returns the path of the program to start, if there is one.
     pub(super) fn program(&self) -> Option<PathBuf> {
         match self {
             Self::Off => None,
@@ -54,7 +56,8 @@ impl Ffmpeg {
             Self::Auto => {
                 let name = format!("ffmpeg{}", std::env::consts::EXE_SUFFIX);
                 let folders = std::env::var_os("PATH")?;
-                // Not the current folder, which a relative entry may mean: files come from anywhere.
+                // A relative entry may mean the current folder, which may hold files of unknown origin: such entries
+                // are skipped.
                 std::env::split_paths(&folders)
                     .filter(|folder| folder.is_absolute())
                     .map(|folder| folder.join(&name))
@@ -64,20 +67,20 @@ impl Ffmpeg {
     }
 }
 
-/// What ffmpeg is to decode.
+/// Decoding job for ffmpeg.
 #[derive(Clone)]
 pub(super) struct Job {
     program: PathBuf,
     source: Source,
-    /// The audio track to take, from 1 on; `None`: ffmpeg's choice.
+    /// Audio track to decode, counted from 1; `None`: ffmpeg's choice.
     track: Option<usize>,
-    /// The format or coding that is not built in.
+    /// Format or coding that is not built in.
     pub(super) what: String,
     stall_limit: Duration,
 }
 
 impl Job {
-    /// Leaves `source`, of which `what` is not built in, to ffmpeg; else the error that this is.
+    /// Creates a job for `source`, in which `what` is not built in; the corresponding error if no ffmpeg is available.
     pub(super) fn new(options: &AudioOptions, source: Source, what: String) -> Attempt<Self> {
         match options.ffmpeg.program() {
             Some(program) => Ok(Self {
@@ -98,7 +101,7 @@ impl Job {
     pub(super) fn start(&self) -> Attempt<Box<dyn Decode>> {
         let (stdin, input, n_bytes) = match &self.source {
             Source::File(path) => {
-                // Told apart from protocols and options by its own.
+                // The `file:` prefix prevents a path from being parsed as another protocol or as an option.
                 let mut input = OsString::from("file:");
                 input.push(path);
                 (Stdio::null(), input, std::fs::metadata(path)?.len())
@@ -176,7 +179,7 @@ struct FfmpegDecoder {
     child: Child,
     output: Receiver<io::Result<Vec<u8>>>,
     message: Option<JoinHandle<String>>,
-    /// The byte of a sample whose other one is still to come.
+    /// First byte of a sample whose second byte has not arrived yet.
     odd: Option<u8>,
     stall_limit: Duration,
     n_samples: u64,
@@ -210,11 +213,11 @@ impl FfmpegDecoder {
         Ok(decoder)
     }
 
-    /// The child has closed its output: takes its exit status and what it said.
+    /// Handles the child's closed output: evaluates its exit status and its messages.
     fn end(&mut self) -> Attempt<()> {
         self.ended = true;
         let status = self.wait()?;
-        // The pipe may be held open by what ffmpeg started, if it is a script.
+        // A process that ffmpeg started, if it is a wrapper script, may keep the pipe open.
         let message = self.message.take().filter(JoinHandle::is_finished);
         let message = message
             .and_then(|thread| thread.join().ok())
@@ -236,7 +239,7 @@ impl FfmpegDecoder {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
-                // What it wrote last is on its way.
+                // Output written just before the exit may still be in transit.
                 while self
                     .message
                     .as_ref()
@@ -297,13 +300,13 @@ impl Decode for FfmpegDecoder {
 
 impl Drop for FfmpegDecoder {
     fn drop(&mut self) {
-        // Waited for also, so that no zombie stays.
+        // Reaps the child, so that no zombie process remains.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Passes on what ffmpeg writes, for as long as somebody takes it.
+/// Forwards ffmpeg's output until the receiver is dropped.
 fn forward(mut stdout: ChildStdout, sender: &SyncSender<io::Result<Vec<u8>>>) {
     loop {
         let mut block = vec![0; BLOCK_LEN];
@@ -323,7 +326,7 @@ fn forward(mut stdout: ChildStdout, sender: &SyncSender<io::Result<Vec<u8>>>) {
     }
 }
 
-/// Reads everything that ffmpeg says, and returns the start of its first line.
+/// Reads all of ffmpeg's messages, and returns the start of the first line.
 fn first_line(mut stderr: ChildStderr) -> String {
     let mut head = Vec::new();
     let _ = (&mut stderr).take(1 << 12).read_to_end(&mut head);
@@ -334,7 +337,7 @@ fn first_line(mut stderr: ChildStderr) -> String {
     printable.take(MAX_MESSAGE).collect()
 }
 
-/// How a child ended that did not end well.
+/// Exit status of a child that failed.
 struct Ending {
     status: ExitStatus,
     message: String,

@@ -1,7 +1,7 @@
-//! FLAC files, several behind one another too, with tags between and behind them.
+//! FLAC files, including several concatenated streams, with tags between and after them.
 //!
-//! Symphonia reads one stream, up to the end of what it is given, and finds the end of a frame by the start of the
-//! next one. So each stream is given to it by itself, without what follows it.
+//! Symphonia reads one stream, up to the end of its input, and finds the end of a frame by the start of the next one.
+//! So each stream is given to it separately, without the bytes that follow.
 
 use std::io::{self, Read, Seek};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,10 +13,10 @@ use super::sniff::id3_len;
 use super::source::Input;
 use super::symphonia::{self, Container};
 
-/// Bytes that are kept back, as they may belong to a tag at the end of the file (of 32 kB at most, but for pictures).
+/// Number of bytes held back, as they may belong to a tag at the end of the file (32 kB at most, except for pictures).
 const HELD: usize = 1 << 16;
 
-/// Starts to decode `input`, which begins with a FLAC stream.
+/// Opens a decoder of `input`, which begins with a FLAC stream.
 pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
     let parts = Parts(Arc::new(Mutex::new(Joined {
         input,
@@ -35,7 +35,7 @@ pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
 
 struct FlacDecoder {
     parts: Parts,
-    /// The decoder of the stream under way; `None` if it was no good.
+    /// Decoder of the current stream; `None` if the stream is unusable.
     part: Option<Box<dyn Decode>>,
     damaged: bool,
 }
@@ -63,7 +63,7 @@ impl Decode for FlacDecoder {
     }
 }
 
-/// The input, which the decoders of its streams read one after the other.
+/// The input, shared by the decoders of successive streams.
 #[derive(Clone)]
 struct Parts(Arc<Mutex<Joined>>);
 
@@ -97,17 +97,17 @@ impl MediaSource for Parts {
 
 struct Joined {
     input: Input,
-    /// What was read ahead.
+    /// Bytes read ahead.
     buffer: Vec<u8>,
     at: usize,
     /// Whether `buffer` ends where the last stream does.
     ended: bool,
-    /// Whether the stream's own first byte was read.
+    /// Whether the first byte of the stream was read.
     begun: bool,
 }
 
 impl Joined {
-    /// Reads on in the stream; 0 at its end.
+    /// Reads the next bytes of the stream; 0 at its end.
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         self.fill()?;
         let rest = &self.buffer[self.at..];
@@ -116,7 +116,7 @@ impl Joined {
         } else {
             rest.len().saturating_sub(HELD)
         };
-        // The first byte of a stream looks like the start of the next one.
+        // The start marker at the first byte is the stream's own, not that of a next stream.
         let from = usize::from(!self.begun).min(rest.len());
         let seen = free.min(from.max(out.len()));
         let end = (from..seen).find(|at| is_start(&rest[*at..]));
@@ -127,10 +127,10 @@ impl Joined {
         Ok(n)
     }
 
-    /// Goes on to the next stream; false if there is none.
+    /// Advances to the next stream. Returns false if there is none.
     fn next_part(&mut self) -> io::Result<bool> {
         self.fill()?;
-        // A decoder that gave up may have left some of its stream.
+        // A decoder that stopped with an error may have left part of its stream unread.
         while self.at < self.buffer.len() && !is_start(&self.buffer[self.at..]) {
             self.at += 1;
             self.fill()?;
@@ -169,12 +169,12 @@ impl Joined {
     }
 }
 
-/// Whether a stream begins here: its marker, and the block that it has to begin with.
+/// Returns whether `bytes` begin with a FLAC stream: its marker and a STREAMINFO block.
 pub(super) fn is_stream(bytes: &[u8]) -> bool {
     bytes.starts_with(b"fLaC\0\0\0\x22") || bytes.starts_with(b"fLaC\x80\0\0\x22")
 }
 
-/// Whether another stream begins here: with its header, or with a tag in front of it.
+/// Returns whether `bytes` begin with another stream: its marker, or a tag in front of it.
 fn is_start(bytes: &[u8]) -> bool {
     match bytes.first() {
         Some(b'f') => is_stream(bytes),
@@ -187,7 +187,7 @@ fn is_start(bytes: &[u8]) -> bool {
     }
 }
 
-/// Cuts off ID3v1 and APEv2 tags at the end.
+/// Removes ID3v1 and APEv2 tags at the end.
 fn drop_tags(bytes: &mut Vec<u8>) {
     let n = bytes.len();
     if n >= 128 && bytes[n - 128..].starts_with(b"TAG") {

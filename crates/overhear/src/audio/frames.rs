@@ -1,11 +1,11 @@
-//! Streams of MPEG audio or ADTS frames: MP3 and MP2 files, recordings of radio, files joined end to end.
+//! Streams of MPEG audio or ADTS frames: MP3 and MP2 files, radio recordings, concatenated files.
 //!
-//! A header is four bytes of which half are fixed, so a frame is believed when it follows another one or others of its
-//! kind follow it. Tags (ID3, APE, Lyrics3) are stepped over wherever they are, and so are zeros. Other bytes between
-//! frames are damage; before the first frame and behind the last one they are what recorders leave.
+//! Half of a header's four bytes is fixed, which is weak evidence, so a frame is accepted if it follows another one or
+//! if frames of its kind follow it. Tags (ID3, APE, Lyrics3) and zeros are skipped anywhere. Other bytes between frames
+//! count as damage; before the first and after the last frame they are left by recorders and do not.
 //!
-//! LAME's header frame ("Xing", "Info") says how many samples the encoder added at both ends, and how many frames
-//! there should be. The one of a file that was joined behind another counts for that file.
+//! LAME's header frame ("Xing", "Info") gives the encoder delay and padding in samples and the number of frames. In
+//! concatenated files, each header frame applies to its own part.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -15,18 +15,19 @@ use super::decode::{Attempt, Block, Decode};
 use super::mpeg::{Coding, FrameDecoder, Header, MAX_FRAME, MIN_HEADER};
 use super::source::Input;
 
-/// Frames that must follow one another where nothing else speaks for them.
+/// Number of frames that must follow one another where there is no other evidence.
 const N_FOLLOWING: usize = 2;
-/// Bytes that are looked at to find that out.
+/// Number of bytes inspected to verify this.
 const LOOKAHEAD: usize = (N_FOLLOWING + 1) * MAX_FRAME + MIN_HEADER;
-/// Bytes between frames at the end that are no loss: the rest of some tag.
+/// Maximum number of bytes at the end that are neither frames nor known tags and do not count as damage.
 const MAX_TAIL: usize = 1 << 12;
-/// Samples by which encoders' own counts of a file's frames differ from what is there, per second: a tenth.
+/// Divisor of the sample rate: a tenth of a second is the tolerated difference between the declared and the actual
+/// length.
 const TOLERANCE: u64 = 10;
-/// Damaged frames in a row after which a file is given up.
+/// Maximum number of consecutive damaged frames before decoding stops.
 const MAX_ERRORS: usize = 1000;
 
-/// Starts to decode `input`, whose first frame is at its start.
+/// Opens a decoder of `input`, whose first frame is at its start.
 pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
     Ok(Box::new(FramesDecoder {
         frames: Frames::new(input),
@@ -38,17 +39,17 @@ pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
     }))
 }
 
-/// Finds frame after frame.
+/// Iterator over frames.
 struct Frames {
     input: Input,
     buffer: Vec<u8>,
-    /// Where the next frame is looked for in `buffer`.
+    /// Offset in `buffer` from which the next frame is searched.
     at: usize,
     /// Whether `buffer` holds the end of the input.
     ended: bool,
-    /// The frame before.
+    /// Header of the previous frame.
     last: Option<Header>,
-    /// Bytes since then that are neither frames nor tags nor zeros.
+    /// Number of bytes since the previous frame that are not frames, tags or zeros.
     n_junk: usize,
     damaged: bool,
 }
@@ -66,7 +67,7 @@ impl Frames {
         }
     }
 
-    /// The next frame; `None` at the end.
+    /// Returns the next frame; `None` at the end.
     fn next(&mut self) -> io::Result<Option<(Header, Vec<u8>)>> {
         loop {
             self.fill()?;
@@ -81,7 +82,7 @@ impl Frames {
             }
             if let Some(header) = self.frame() {
                 if header.len > rest.len() {
-                    // The file is cut within its last frame.
+                    // The file is truncated within its last frame.
                     self.damaged = true;
                     return Ok(None);
                 }
@@ -97,7 +98,7 @@ impl Frames {
         }
     }
 
-    /// The header here, if a frame is to be believed.
+    /// Returns the header at the current offset, if it is accepted as a frame.
     fn frame(&self) -> Option<Header> {
         let rest = &self.buffer[self.at..];
         let header = Header::read(rest)?;
@@ -114,13 +115,14 @@ impl Frames {
         (is_next || are_all || n_following == N_FOLLOWING).then_some(header)
     }
 
-    /// Whether frames may end `at` bytes from here: with the file, at a tag, or before others of another kind.
+    /// Returns whether a sequence of frames may end `at` bytes after the current offset: at the end of the file, at a
+    /// tag, or before frames of another kind.
     fn is_boundary(&self, at: usize) -> bool {
         let rest = self.buffer[self.at..].get(at..).unwrap_or_default();
         rest.len() < MIN_HEADER || tag_len(rest).is_some() || Header::read(rest).is_some()
     }
 
-    /// Reads on until what has to be looked at is in the buffer.
+    /// Reads until the buffer holds all bytes to inspect.
     fn fill(&mut self) -> io::Result<()> {
         if self.ended || self.buffer.len() - self.at >= LOOKAHEAD {
             return Ok(());
@@ -145,13 +147,13 @@ impl Frames {
     }
 }
 
-/// Bytes in the tag that begins here.
+/// Returns the number of bytes in the tag at the start of `bytes`, if there is one.
 fn tag_len(bytes: &[u8]) -> Option<u64> {
     if let Some(len) = super::sniff::id3_len(bytes) {
         return Some(len);
     }
     if bytes.starts_with(b"APETAGEX") {
-        // APEv2: the size leaves out the header. What a footer ends is behind us.
+        // APEv2: the size excludes the header. A footer ends a tag that has been passed already.
         let (size, flags) = (bytes.get(12..16)?.first_chunk::<4>()?, bytes.get(23)?);
         let is_header = flags & 0x20 != 0;
         let body = if is_header {
@@ -176,14 +178,14 @@ fn tag_len(bytes: &[u8]) -> Option<u64> {
     None
 }
 
-/// One file among those that were joined.
+/// One of several concatenated files.
 #[derive(Default)]
 struct Part {
-    /// Samples to drop: what the encoder put in front.
+    /// Number of samples to drop at the start (encoder delay).
     to_skip: u64,
-    /// Samples that the encoder put behind.
+    /// Number of samples to drop at the end (encoder padding).
     padding: u64,
-    /// Frames that the header frame promises.
+    /// Number of frames that the header frame declares.
     n_expected: u64,
     n_frames: u64,
     /// Whether a frame of this part was decoded.
@@ -191,7 +193,7 @@ struct Part {
 }
 
 impl Part {
-    /// The part that a frame of LAME, Xing or Fraunhofer describes; `None` if the frame holds sound.
+    /// Parses a header frame of LAME, Xing or Fraunhofer; `None` if the frame holds audio.
     fn read(header: &Header, frame: &[u8]) -> Option<Self> {
         if header.coding != Coding::Layer3 {
             return None;
@@ -223,7 +225,7 @@ impl Part {
         if matches!(lame.get(..4), Some(b"LAME" | b"Lavf" | b"Lavc"))
             && let Some([a, b, c]) = lame.get(21..24)
         {
-            /// The decoder's own delay, which LAME leaves out of its numbers.
+            /// Decoder delay, which LAME's values exclude.
             const DECODER: u64 = 528 + 1;
             let both = u64::from(*a) << 16 | u64::from(*b) << 8 | u64::from(*c);
             part.to_skip = (both >> 12) + DECODER;
@@ -232,7 +234,7 @@ impl Part {
         Some(part)
     }
 
-    /// Whether frames are missing, at `rate` samples per second.
+    /// Returns whether frames are missing.
     fn is_cut(&self, header: Option<Header>) -> bool {
         header.is_some_and(|header| {
             let leeway = u64::from(header.rate) / TOLERANCE / header.n_samples();
@@ -245,14 +247,14 @@ struct FramesDecoder {
     frames: Frames,
     decoder: FrameDecoder,
     part: Part,
-    /// Decoded blocks, kept back for as long as they may be the encoder's padding.
+    /// Decoded blocks, held back as long as they may be encoder padding.
     held: VecDeque<Block>,
     n_errors: usize,
     damaged: bool,
 }
 
 impl FramesDecoder {
-    /// Decodes one more frame into `held`; false at the end.
+    /// Decodes one more frame into `held`. Returns false at the end.
     fn advance(&mut self) -> Attempt<bool> {
         let Some((header, frame)) = self.frames.next()? else {
             self.end_part(None);
@@ -263,7 +265,7 @@ impl FramesDecoder {
             return Ok(true);
         }
         if self.part.n_expected > 0 && self.part.n_frames >= self.part.n_expected {
-            // Frames beyond the count are of a file that was joined behind.
+            // Frames beyond the declared count belong to the next concatenated file.
             self.end_part(None);
         }
         let mut block = Block::default();
@@ -273,7 +275,7 @@ impl FramesDecoder {
             self.n_errors = 0;
             self.part.begun = true;
         } else {
-            // The first frames of a recording off the air may lean on others before them.
+            // The first frames of a radio recording may depend on frames before its start.
             self.damaged |= self.part.begun;
             self.n_errors += 1;
         }
@@ -287,7 +289,7 @@ impl FramesDecoder {
         Ok(self.n_errors <= MAX_ERRORS)
     }
 
-    /// Drops the padding of the part that ends, and begins the next one.
+    /// Drops the padding of the current part, and begins the next one.
     fn end_part(&mut self, next: Option<Part>) {
         let part = std::mem::replace(&mut self.part, next.unwrap_or_default());
         if part.is_cut(self.frames.last) {
@@ -312,7 +314,7 @@ impl FramesDecoder {
         }
     }
 
-    /// Whether the first of the held blocks cannot be padding.
+    /// Returns whether the first held block cannot be padding.
     fn is_ready(&self) -> bool {
         let behind = self.held.iter().skip(1);
         let n_behind: usize = behind

@@ -30,11 +30,12 @@
 //! # Ok::<(), overhear::Error>(())
 //! ```
 //!
-//! One stage a file: `source` opens the bytes, `sniff` recognises them. `wav`, `au`, `aiff`, `caf`, `sphere` (over `pcm`,
-//! `adpcm`), `mp4` and `mkv` (over `coding`, `packets`, `codec`), `frames` (MP3 and ADTS, over `mpeg`), `ogg`, `flac` and
-//! `symphonia` decode, and `ffmpeg` what is not built in, if that is allowed. `reader` mixes (by `downmix`), cleans and
-//! drives `resample`, `spool` keeps what cannot be read twice. Whatever a file claims, nothing is believed that its content does not bear out, and no claim decides
-//! how much memory is taken.
+//! One stage a file: `source` opens the bytes, `sniff` recognises the format. Decoders: `wav`, `au`, `aiff`, `caf` and
+//! `sphere` (over `pcm` and `adpcm`), `mp4` and `mkv` (over `coding`, `packets` and `codec`), `frames` (MP3 and ADTS,
+//! over `mpeg`), `ogg`, `flac`, `symphonia`, and `ffmpeg` for formats that are not built in, if the caller allows it.
+//! `reader` mixes to mono (`downmix`), replaces non-finite samples and drives `resample`; `spool` keeps input that
+//! cannot be read twice. Declared sizes and counts are checked against the content and never decide how much memory is
+//! allocated.
 
 mod adpcm;
 mod aiff;
@@ -86,16 +87,16 @@ use crate::{Error, Result};
 /// Samples per second of everything after decoding.
 pub const SAMPLE_RATE: u32 = 16_000;
 
-/// How audio is opened.
+/// Options of opening audio.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AudioOptions {
-    /// The audio track to take, 1 being the first in the file. `None`: the one that is marked as the default, among
-    /// several the one with the most channels, among equals the first.
+    /// Audio track to decode, counted from 1. `None`: the track marked as the default; among several, the one with the
+    /// most channels; among equals, the first.
     pub track: Option<usize>,
-    /// What decodes formats and codings that are not built in.
+    /// Decoder of formats and codings that are not built in.
     pub ffmpeg: Ffmpeg,
-    /// How long ffmpeg may give nothing before it is given up.
+    /// Time without output after which ffmpeg is stopped.
     pub ffmpeg_stall_limit: Duration,
 }
 
@@ -117,26 +118,26 @@ pub struct Audio {
     track: Option<usize>,
     /// Set if ffmpeg decodes the source.
     job: Option<ffmpeg::Job>,
-    /// What a full pass gave, if it is kept: short audio in memory, a stream's in a temporary file.
+    /// Result of a full pass, if it is kept: short audio in memory, a stream's in a temporary file.
     decoded: Arc<OnceLock<Decoded>>,
 }
 
-/// Something odd about the input that did not keep it from being decoded.
+/// Irregularity of the input that did not prevent decoding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AudioWarning {
-    /// The file ends early or is damaged in places; what could be decoded is used.
+    /// The file ends early or is damaged in places; the samples that could be decoded are used.
     Truncated,
-    /// NaN samples were replaced by silence, infinite ones by the loudest sample.
+    /// NaN samples were replaced by silence, infinite ones by full scale.
     NotFinite,
-    /// Samples of a decibel and more beyond full scale were clamped to it.
+    /// Samples at least one decibel beyond full scale were clamped to it.
     Overdriven,
 }
 
 impl Audio {
-    /// Opens a file and recognises its format by content. `-` is not special here.
+    /// Opens a file and recognises its format by content. `-` has no special meaning here.
     ///
-    /// What is not a regular file (a named pipe) is decoded to its end at once, as by [`Audio::from_reader`].
+    /// An input that is not a regular file (a named pipe) is decoded to its end at once, as by [`Audio::from_reader`].
     ///
     /// # Errors
     /// [`Error::Read`] or [`Error::Audio`]; [`Error::Spool`] for a pipe.
@@ -147,7 +148,7 @@ impl Audio {
     /// As [`Audio::open`], with options.
     ///
     /// # Errors
-    /// As [`Audio::open`]; if there is no track of the number that is asked for, the message lists the tracks.
+    /// As [`Audio::open`]; if the requested track does not exist, the message lists the tracks.
     pub fn open_with(path: impl AsRef<Path>, options: &AudioOptions) -> Result<Self> {
         let path = path.as_ref();
         let name = path.display().to_string();
@@ -208,7 +209,7 @@ impl Audio {
                 n => writer.write_samples(&buffer[..n]).map_err(Error::Spool)?,
             }
         }
-        // Short audio is in memory by now: then its temporary file goes.
+        // If short audio is in memory by now, `samples` is dropped, which removes the temporary file.
         let samples = Samples::Spooled(writer.finish().map_err(Error::Spool)?);
         decoded.get_or_init(|| Decoded {
             samples,
@@ -223,7 +224,7 @@ impl Audio {
         })
     }
 
-    /// An encoded file in memory. `name` is used in messages.
+    /// Creates an audio input of an encoded file in memory. `name` is used in messages.
     ///
     /// # Errors
     /// [`Error::Audio`].
@@ -239,7 +240,7 @@ impl Audio {
         Self::recognised(name, Source::Bytes(bytes.into()), options)
     }
 
-    /// Mono samples at `sample_rate`, resampled if that is not 16 kHz.
+    /// Creates an audio input of mono samples at `sample_rate`, resampled if that is not 16 kHz.
     ///
     /// # Errors
     /// [`Error::Audio`] if the rate is outside 1 kHz to 768 kHz.
@@ -254,7 +255,7 @@ impl Audio {
         )
     }
 
-    /// The name used in messages: the path, `stdin`, ...
+    /// Returns the name used in messages: the path, `stdin`, ...
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -277,7 +278,7 @@ impl Audio {
         ))
     }
 
-    /// Decodes everything into memory. For short audio and tests; the engine itself streams.
+    /// Decodes everything into memory. Intended for short audio and tests; transcription streams.
     ///
     /// # Errors
     /// As [`AudioReader::read`].
@@ -292,14 +293,14 @@ impl Audio {
         }
     }
 
-    /// What is not built in of this audio, if ffmpeg decodes it for that: `AC-3`, ...
+    /// Returns the format or coding that is not built in and that ffmpeg decodes: `AC-3`, ...
     #[must_use]
     pub fn decoded_by_ffmpeg(&self) -> Option<&str> {
         self.job.as_ref().map(|job| job.what.as_str())
     }
 
-    /// An audio whose source can be decoded, as far as its headers tell; if ffmpeg could take over, as far as its
-    /// first samples tell.
+    /// Creates an audio input whose source can be decoded as far as its headers show; if ffmpeg is available, as far as
+    /// its first samples show.
     fn recognised(name: &str, source: Source, options: &AudioOptions) -> Result<Self> {
         let mut audio = Self {
             name: name.into(),
@@ -343,16 +344,16 @@ impl Audio {
     }
 }
 
-/// Decodes a few blocks, only to see if something is not built in.
+/// Decodes a few blocks to find out whether a coding is not built in.
 fn first_samples(decoder: &mut dyn Decode) -> Attempt<()> {
-    /// Enough to tell HE-AAC.
+    /// Enough frames to detect HE-AAC.
     const N_BLOCKS: usize = 20;
     let mut block = Block::default();
     for _ in 0..N_BLOCKS {
         match guarded(|| decoder.next(&mut block)) {
             Ok(true) => {}
             Err(Failure::NotBuiltIn(what)) => return Err(Failure::NotBuiltIn(what)),
-            // Other errors are for whoever reads.
+            // Other errors are reported by the pass that reads the samples.
             Ok(false) | Err(_) => break,
         }
     }

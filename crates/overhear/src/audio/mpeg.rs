@@ -1,10 +1,10 @@
-//! Frames of MPEG audio (layers I to III) and of AAC in ADTS: their headers, and their decoders.
+//! Frames of MPEG audio (layers I to III) and of AAC in ADTS: their headers and decoders.
 //!
-//! Every frame says how it is coded, and files that were joined or recorded off the air change in the middle: each run
-//! of frames of one rate, number of channels and layer gets a decoder of its own.
+//! Every frame declares its coding, and concatenated files or radio recordings change it in the middle: each run of
+//! frames of one rate, channel count and layer gets a new decoder.
 //!
-//! Symphonia refuses layer II at bit rates that ISO 11172-3 has no mode for (mono above 192 kbit/s, stereo below 64
-//! and at 80), which encoders write all the same. Such frames are rewritten: see [`allowed`].
+//! Symphonia refuses layer II at bit rates for which ISO 11172-3 defines no mode (mono above 192 kbit/s, stereo below
+//! 64 and at 80), but encoders write them. Such frames are rewritten: see [`allowed`].
 //!
 //! References: ISO 11172-3 section 2.4, ISO 13818-3 section 2.4, ISO 13818-7 section 6.2.
 
@@ -24,12 +24,12 @@ use super::downmix::Downmix;
 use super::sbr::SbrWatch;
 use super::sniff::not_built_in;
 
-/// Shortest header: of MPEG audio. ADTS has 7 or 9 bytes.
+/// Number of bytes needed to parse a header: the 7 bytes of ADTS without a checksum; MPEG audio needs fewer.
 pub(super) const MIN_HEADER: usize = 7;
-/// Longest frame: of ADTS, whose length has 13 bits.
+/// Maximum length of a frame in bytes: ADTS has a 13-bit length.
 pub(super) const MAX_FRAME: usize = 1 << 13;
 
-/// How a frame is coded.
+/// Coding of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
     Layer1,
@@ -39,25 +39,25 @@ pub(super) enum Coding {
     Aac(u8),
 }
 
-/// What a frame's header tells.
+/// Parsed frame header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) coding: Coding,
-    /// Bytes in the frame, header included.
+    /// Number of bytes in the frame, header included.
     pub(super) len: usize,
-    /// Frames of samples per second.
+    /// Sample rate in Hz.
     pub(super) rate: u32,
-    /// Channels; of AAC the channel configuration, whose 0 and 3 to 7 are more than two.
+    /// Number of channels; for AAC the channel configuration, of which 0 and 3 to 7 mean more than two.
     pub(super) n_channels: u8,
-    /// MPEG-1 of MPEG audio, and not one of its lower rates.
+    /// Whether MPEG audio is MPEG-1 and not one of the low-rate extensions.
     mpeg1: bool,
     /// Bit rate of MPEG audio in kbit/s.
     kbit: u16,
 }
 
 impl Header {
-    /// The header at the start of `bytes`, if there is one. Free-format MPEG audio, whose frames do not tell their
-    /// length, has none.
+    /// Parses the header at the start of `bytes`, if there is one. Free-format MPEG audio, whose frames do not declare
+    /// their length, is not accepted.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let header = bytes.first_chunk::<MIN_HEADER>()?;
         if header[0] != 0xFF || header[1] & 0xE0 != 0xE0 {
@@ -70,7 +70,7 @@ impl Header {
         }
     }
 
-    /// Whether a frame of `other` can follow within one stream, as far as decoders mind.
+    /// Returns whether a frame of `other` can follow within one stream without a new decoder.
     pub(super) fn continues(&self, other: &Self) -> bool {
         (self.coding, self.rate, self.n_channels) == (other.coding, other.rate, other.n_channels)
     }
@@ -90,7 +90,7 @@ impl Header {
         }
     }
 
-    /// Frames of samples in it.
+    /// Returns the number of samples per channel in the frame.
     pub(super) fn n_samples(&self) -> u64 {
         match self.coding {
             Coding::Layer1 => 384,
@@ -100,7 +100,7 @@ impl Header {
         }
     }
 
-    /// Bytes of side information behind the header of a layer III frame.
+    /// Returns the number of bytes of side information after the header of a layer III frame.
     pub(super) fn side_len(&self) -> usize {
         match (self.mpeg1, self.n_channels) {
             (true, 2) => 32,
@@ -178,21 +178,21 @@ fn mpeg([_, b1, b2, b3, ..]: [u8; MIN_HEADER]) -> Option<Header> {
     })
 }
 
-/// Decodes frames, with a new decoder whenever their coding, rate or channels change.
+/// Decoder of frames, recreated whenever their coding, rate or channel count changes.
 #[derive(Default)]
 pub(super) struct FrameDecoder {
     current: Option<(Header, Box<dyn AudioDecoder>)>,
     pub(super) sbr: SbrWatch,
 }
 
-/// Whether a mono frame has to be decoded as two channels.
+/// Returns whether a mono frame has to be decoded as two channels.
 fn is_widened(header: &Header) -> bool {
     header.coding == Coding::Layer2 && header.n_channels == 1 && header.kbit >= 224
 }
 
 impl FrameDecoder {
-    /// Replaces the content of `block` by the samples of the frame whose header is at the start of `frame`; false if it
-    /// is damaged.
+    /// Replaces the content of `block` by the samples of the frame whose header is at the start of `frame`. Returns
+    /// false if the frame is damaged.
     pub(super) fn decode(&mut self, frame: &[u8], block: &mut Block) -> Attempt<bool> {
         block.samples.clear();
         let Some(header) = Header::read(frame).filter(|header| header.len <= frame.len()) else {
@@ -269,17 +269,17 @@ fn new_decoder(header: &Header) -> Attempt<Box<dyn AudioDecoder>> {
         .map_err(|error| not_built_in(&format!("this file's coding ({error})")))
 }
 
-/// The layer II frame itself, or one with the same samples in a mode that the standard has.
+/// Returns the layer II frame, rewritten with the same samples to a mode of the standard if it has none.
 ///
-/// What its bits mean depends on the bit rate by way of the table of allocations that goes with it (ISO 11172-3
-/// annex B.2). Stereo gets the next higher rate with the same table, and zeros behind. Mono becomes the left of two
-/// channels at 384 kbit/s whose right one is allocated nothing, which takes 94 bits more at most: only mono at 384 kbit/s
+/// The bit rate selects the bit allocation table (ISO 11172-3 annex B.2), so it decides what the following bits mean.
+/// Stereo gets the next higher rate with the same table, and zero padding. Mono becomes the left channel of a stereo
+/// frame at 384 kbit/s whose right channel has no allocation, which takes at most 94 bits more: only mono at 384 kbit/s
 /// has no room for them.
 fn allowed<'a>(header: &Header, frame: &'a [u8]) -> Cow<'a, [u8]> {
     let Header { kbit, mpeg1, .. } = *header;
     match (header.n_channels, kbit) {
         _ if is_widened(header) => Cow::Owned(as_two_channels(header, frame)),
-        // The lower rates of MPEG-2 have one table.
+        // The low-rate extension of MPEG-2 has one table.
         (2, 32 | 48 | 56 | 80) => {
             let index = match (mpeg1, kbit) {
                 (true, 80) => 6,
@@ -298,9 +298,9 @@ fn allowed<'a>(header: &Header, frame: &'a [u8]) -> Cow<'a, [u8]> {
     }
 }
 
-/// A mono frame of MPEG-1 layer II above 192 kbit/s as the left channel of one at 384 kbit/s.
+/// Rewrites a mono frame of MPEG-1 layer II above 192 kbit/s as the left channel of one at 384 kbit/s.
 fn as_two_channels(header: &Header, frame: &[u8]) -> Vec<u8> {
-    // The 44.1 kHz frame goes as one of 32 kHz, which is longer and has the same table.
+    // A 44.1 kHz frame is declared as 32 kHz, whose frames are longer and use the same table.
     let rate_bits = if header.rate == 48_000 {
         0b0100
     } else {

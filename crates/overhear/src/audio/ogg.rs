@@ -1,9 +1,9 @@
-//! Ogg files: Opus, Vorbis and FLAC in pages, streams chained behind one another, and pages that are damaged.
+//! Ogg files: Opus, Vorbis and FLAC, chained streams, and damaged pages.
 //!
-//! A damaged page is left out, with all packets that lie in it; the others are decoded. Only the first page of a
-//! stream, which says what the stream is, is read even if its checksum is wrong.
+//! A damaged page is skipped, with all packets that lie in it; the others are decoded. Only the first page of a stream,
+//! which identifies the codec, is read even if its checksum is wrong.
 //!
-//! References: RFC 3533 (Ogg), RFC 7845 (Opus in it), Xiph's "Vorbis I" appendix A and "FLAC to Ogg mapping".
+//! References: RFC 3533 (Ogg), RFC 7845 (Opus in Ogg), Xiph's "Vorbis I" appendix A and "FLAC to Ogg mapping".
 
 use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known::{CODEC_ID_FLAC, CODEC_ID_OPUS, CODEC_ID_VORBIS};
@@ -16,12 +16,12 @@ use super::ogg_pages::{Page, Pages};
 use super::sniff::not_built_in;
 use super::source::Input;
 
-/// Longest packet that is put together from pages; setup headers of Vorbis have less.
+/// Maximum length of a packet assembled from pages; Vorbis setup headers are shorter.
 const MAX_PACKET: usize = 1 << 24;
-/// Damaged packets in a row after which a file is given up.
+/// Maximum number of consecutive damaged packets before decoding stops.
 const MAX_ERRORS: usize = 1000;
 
-/// Starts to decode `input`.
+/// Opens a decoder of `input`.
 pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
     let mut decoder = OggDecoder {
         pages: Pages::new(input),
@@ -33,7 +33,7 @@ pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
         n_errors: 0,
         damaged: false,
     };
-    // Up to the first packet of sound: what cannot be decoded is told at once.
+    // Read up to the first audio packet, so that a codec that cannot be decoded is an error at once.
     while !decoder.has_packets() && decoder.advance()? {}
     match &decoder.stream {
         Some(stream) if stream.codec.is_some() => Ok(Box::new(decoder)),
@@ -48,7 +48,7 @@ pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
     }
 }
 
-/// What a stream holds, by its first packet.
+/// Codec of a stream, by its first packet.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Opus,
@@ -56,32 +56,32 @@ enum Kind {
     Flac,
 }
 
-/// A stream under way.
+/// Stream in progress.
 struct Stream {
-    /// `None` until a page with a right checksum tells it.
+    /// Serial number; `None` until a page with a correct checksum provides it.
     serial: Option<u32>,
     kind: Kind,
     /// Whether the checksum of its first page is wrong.
     is_doubtful: bool,
-    /// The number of the last page.
+    /// Sequence number of the last page.
     sequence: u32,
-    /// Header packets so far that the decoder needs, and how many packets are still to come.
+    /// Header packets that the decoder needs, so far, and the number of header packets still to come.
     headers: Vec<u8>,
     n_headers_left: usize,
-    /// Made when all headers are there.
+    /// Created when all headers are complete.
     codec: Option<Codec>,
-    /// The start of a packet that goes on in the next page.
+    /// Start of a packet that continues on the next page.
     partial: Vec<u8>,
-    /// Samples up to the end of the last page, as the encoder counts; `None` before the first.
+    /// Granule position of the last page, in samples; `None` before the first.
     position: Option<u64>,
-    /// Samples still to be dropped at the start.
+    /// Number of samples still to be dropped at the start.
     to_skip: u64,
-    /// Whether its last page was seen.
+    /// Whether the stream's last page was seen.
     ended: bool,
 }
 
 impl Stream {
-    /// The stream whose first packet this is, if it is one of sound that can be decoded.
+    /// Creates the stream that begins with `page`, if it is an audio stream that can be decoded.
     fn begin(page: &Page) -> Result<Self, Option<Failure>> {
         let packet = page.packets().next().unwrap_or_default();
         let (kind, n_headers, headers) = if packet.starts_with(b"OpusHead") {
@@ -117,7 +117,7 @@ impl Stream {
 
     fn new(page: &Page, kind: Kind, n_headers_left: usize, headers: &[u8]) -> Self {
         let mut headers = headers.to_vec();
-        // Vorbis I, 4.2.2: the header's last byte holds the framing bit; what else is in a damaged one says nothing.
+        // Vorbis I, 4.2.2: the header's last byte holds nothing but the framing bit, so that it can be restored.
         if kind == Kind::Vorbis
             && !page.good
             && let Some(framing) = headers.last_mut()
@@ -139,7 +139,7 @@ impl Stream {
         }
     }
 
-    /// Takes one of the header packets behind the first; makes the decoder after the last one.
+    /// Takes one of the header packets after the first; creates the decoder after the last one.
     fn take_header(&mut self, packet: &[u8]) -> Attempt<()> {
         if self.kind == Kind::Vorbis && packet.starts_with(b"\x05vorbis") {
             self.headers.extend_from_slice(packet);
@@ -162,7 +162,7 @@ impl Stream {
             parameters.with_extra_data(std::mem::take(&mut self.headers).into_boxed_slice());
         }
         let codec = match Codec::open(&parameters) {
-            // What the damaged first page says cannot be: most likely it was mono or stereo.
+            // The damaged first page has impossible fields: mono or stereo is the most likely layout.
             Err(_) if self.is_doubtful && self.kind == Kind::Opus => {
                 Codec::open(AudioCodecParameters::new().for_codec(CODEC_ID_OPUS))?
             }
@@ -173,7 +173,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether this packet is a header, of a kind that the stream may have more of than it says.
+    /// Returns whether this packet is a header of a kind of which the stream may have more than declared.
     fn is_header(&self, packet: &[u8]) -> bool {
         match self.kind {
             Kind::Opus => packet.starts_with(b"OpusTags"),
@@ -182,16 +182,16 @@ impl Stream {
         }
     }
 
-    /// The whole packets of sound that end in `page`, and whether something between it and the page before is lost.
+    /// Returns the complete audio packets that end in `page`, and whether a page before it is missing.
     fn take_page(&mut self, page: &Page) -> Attempt<(Vec<Vec<u8>>, bool)> {
         let is_next = page.sequence == self.sequence.wrapping_add(1);
-        // Some writers never count.
+        // Some writers do not count pages.
         let lost = !is_next && page.sequence != self.sequence;
         self.sequence = page.sequence;
         if lost || !page.continued {
             self.partial.clear();
         }
-        // The rest of a packet whose start is lost.
+        // The rest of a packet whose start is missing.
         let is_orphan = page.continued && self.partial.is_empty();
         let n_parts = page.packets().len();
         let mut packets = Vec::new();
@@ -210,7 +210,8 @@ impl Stream {
                 self.take_header(&packet)?;
             } else if !packet.is_empty() && !self.is_header(&packet) {
                 if self.codec.is_none() {
-                    // A header is lost that says nothing of sound, or is missed when the decoder is made.
+                    // A missing header is either irrelevant to decoding, or its absence is an error when the decoder is
+                    // created.
                     self.make_codec()?;
                 }
                 packets.push(packet);
@@ -227,7 +228,7 @@ struct OggDecoder {
     packets: std::vec::IntoIter<Vec<u8>>,
     /// Samples of a page that had to be decoded as a whole.
     ready: Block,
-    /// Why a stream before the first that can be decoded is none.
+    /// Reason why a stream before the first decodable one was skipped.
     others: Option<Failure>,
     /// Whether any stream begins.
     has_start: bool,
@@ -240,10 +241,10 @@ impl OggDecoder {
         self.packets.len() > 0 || !self.ready.samples.is_empty()
     }
 
-    /// Takes one more page; false at the end.
+    /// Takes one more page. Returns false at the end.
     fn advance(&mut self) -> Attempt<bool> {
         let Some(page) = self.pages.next()? else {
-            // A file that ends before its last page is cut.
+            // A file that ends before its last page is truncated.
             self.damaged |= self.stream.as_ref().is_some_and(|stream| !stream.ended);
             return Ok(false);
         };
@@ -264,7 +265,7 @@ impl OggDecoder {
             .next()
             .is_some_and(|part| part.starts_with(b"OpusTags"));
         if self.stream.is_none() && is_opus {
-            // The first page is lost: most likely it said mono or stereo.
+            // The first page is missing: mono or stereo is the most likely layout.
             self.stream = Some(Stream::new(&page, Kind::Opus, 1, b""));
             self.damaged = true;
         }
@@ -276,11 +277,11 @@ impl OggDecoder {
         Ok(true)
     }
 
-    /// Goes over to the stream that begins with `page`, if it is one of sound.
+    /// Switches to the stream that begins with `page`, if it is an audio stream.
     fn begin(&mut self, page: &Page) {
         match Stream::begin(page) {
             Ok(stream) => {
-                // What went before was cut.
+                // The previous stream was truncated.
                 self.damaged |= self.stream.as_ref().is_some_and(|stream| !stream.ended);
                 self.stream = Some(stream);
             }
@@ -305,7 +306,7 @@ impl OggDecoder {
         }
         let before = stream.position;
         stream.position = page.granule.or(before).or(Some(0));
-        // Vorbis may begin with samples that are not there for the encoder; any stream may end with some.
+        // The granule position trims samples at the start of Vorbis streams, and at the end of all streams.
         let is_start = before.is_none() && stream.kind == Kind::Vorbis;
         if !is_start && !page.last {
             self.packets = packets.into_iter();

@@ -1,37 +1,38 @@
-//! Pages of an Ogg file (RFC 3533 section 6): found, checked, and cut into packets.
+//! Pages of an Ogg file (RFC 3533 section 6): searched, verified and split into packets.
 
 use std::io::{self, Read};
 use std::ops::Range;
 
 use super::source::Input;
 
-/// Longest page: its header, 255 lacing values, 255 segments of 255 bytes.
+/// Maximum length of a page in bytes: its header, 255 lacing values, 255 segments of 255 bytes.
 const MAX_PAGE: usize = 27 + 255 + 255 * 255;
 
-/// One page.
+/// Page of an Ogg file.
 pub(super) struct Page {
-    /// Which of the streams in the file it belongs to.
+    /// Serial number of the page's stream.
     pub(super) serial: u32,
-    /// Its number in that stream.
+    /// Sequence number in that stream.
     pub(super) sequence: u32,
-    /// Samples of the stream up to the end of the last packet that ends here; `None` if none does.
+    /// Granule position: samples of the stream up to the end of the last packet that ends in this page; `None` if none
+    /// ends.
     pub(super) granule: Option<u64>,
-    /// Whether it goes on with the last page's last packet.
+    /// Whether the first packet continues from the previous page.
     pub(super) continued: bool,
-    /// Whether it is the first of its stream.
+    /// Whether the page is the first of its stream.
     pub(super) first: bool,
-    /// Whether it is the last of its stream.
+    /// Whether the page is the last of its stream.
     pub(super) last: bool,
-    /// Whether its checksum is right.
+    /// Whether the checksum is correct.
     pub(super) good: bool,
-    /// Its parts of packets; the last one goes on in the next page if `unfinished`.
+    /// Ranges of the packets' parts; the last one continues on the next page if `unfinished`.
     packets: Vec<Range<usize>>,
     pub(super) unfinished: bool,
     bytes: Vec<u8>,
 }
 
 impl Page {
-    /// The parts of packets in it, in order.
+    /// Iterates over the parts of packets in the page, in order.
     pub(super) fn packets(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.packets.iter().map(|range| &self.bytes[range.clone()])
     }
@@ -68,7 +69,7 @@ impl Page {
     }
 }
 
-/// The checksum of a page, whose own field counts as zeros.
+/// Returns the checksum of a page, computed with zeros in the checksum field.
 fn crc(page: &[u8]) -> u32 {
     const TABLE: [u32; 256] = {
         let (mut table, mut byte) = ([0; 256], 0);
@@ -89,14 +90,14 @@ fn crc(page: &[u8]) -> u32 {
     })
 }
 
-/// Finds page after page.
+/// Iterator over pages.
 pub(super) struct Pages {
     input: Input,
     buffer: Vec<u8>,
-    /// Where the next page is looked for in `buffer`.
+    /// Offset in `buffer` from which the next page is searched.
     at: usize,
     ended: bool,
-    /// Whether there was anything but whole pages, tags and zeros.
+    /// Whether bytes other than complete pages, tags and zeros were found.
     pub(super) damaged: bool,
 }
 
@@ -111,14 +112,14 @@ impl Pages {
         }
     }
 
-    /// The next page, damaged or not; `None` at the end.
+    /// Returns the next page, damaged or not; `None` at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Page>> {
         let mut n_junk = 0;
         loop {
             self.fill()?;
             let rest = &self.buffer[self.at..];
             if rest.is_empty() {
-                // What taggers leave behind the last page is not missed.
+                // A few bytes that taggers leave after the last page do not count as damage.
                 self.damaged |= n_junk > 128;
                 return Ok(None);
             }
@@ -129,13 +130,13 @@ impl Pages {
             };
             self.damaged |= n_junk > 0;
             let Some(bytes) = rest.get(..len) else {
-                // The file is cut within a page, or the page lies about its length.
+                // The file is truncated within a page, or the page declares a wrong length.
                 self.damaged = true;
                 self.at += 4;
                 continue;
             };
             let page = Page::read(bytes);
-            // In a damaged page, where it ends is not to be believed either.
+            // The length of a damaged page may be wrong, too: the search continues after its capture pattern.
             self.at += if page.good { len } else { 4 };
             self.damaged |= !page.good;
             return Ok(Some(page));
@@ -157,7 +158,7 @@ impl Pages {
     }
 }
 
-/// Bytes in the page that begins here, if one does.
+/// Returns the number of bytes in the page at the start of `bytes`, if there is one.
 fn page_len(bytes: &[u8]) -> Option<usize> {
     if !bytes.starts_with(b"OggS\0") {
         return None;

@@ -1,4 +1,4 @@
-//! Opus packets to samples.
+//! Decodes Opus packets to samples.
 //!
 //! Symphonia takes the packets out of Ogg, Matroska and MP4 but has no Opus decoder. Five pure-Rust ones were run
 //! over 25 clips (SILK at 6 to 12 kbit/s with frames of 20, 60 and 120 ms, hybrid, CELT with frames of 2.5 to 40 ms,
@@ -13,14 +13,14 @@
 //! | unsafe-libopus 0.2.0 | 6e-8 | right | wrong: clips at full scale | 200 to 2100 |
 //! | mousiki 0.2.1 | 1.7 (wrong everywhere) | not run | wrong | 260 to 2600 |
 //!
-//! opus-pure is libopus to the last bit or two of an `f32`. With DTX the reference is 1.6.1 (1.3.1 makes
-//! other comfort noise, by 1e-2), and a packet of one byte is given to opus-pure as a lost one, which is
-//! what libopus makes of it: else the frames after a pause are off by up to 1e-1. The others were run
-//! without that, through their public decoders as documented; why mousiki fails was not looked into.
+//! opus-pure equals libopus to the last bit or two of an `f32`. With DTX the reference is 1.6.1 (1.3.1 produces
+//! different comfort noise, by 1e-2), and a packet of one byte is passed to opus-pure as a lost packet, as libopus
+//! treats it: otherwise the frames after a pause differ by up to 1e-1. The other decoders were run without that,
+//! through their public interfaces as documented; the cause of mousiki's failure was not investigated.
 //!
-//! opus-pure depends on nothing, is fuzzed and kept up; its `unsafe` is SIMD behind run-time checks.
-//! ropus would be the second choice (16-bit grain, a build script that looks for a C tree, twice the
-//! code); opus-decoder has no `unsafe` but neither the precision nor the speed.
+//! opus-pure has no dependencies, is fuzzed and maintained; its `unsafe` is SIMD behind run-time checks. ropus would be
+//! the second choice (16-bit resolution, a build script that searches for a C tree, twice the code); opus-decoder has
+//! no `unsafe` but neither the precision nor the speed.
 
 use opus_pure::{MAX_PACKET_SAMPLES, OpusDecoder, OpusMSDecoder};
 
@@ -28,28 +28,28 @@ use super::decode::{Attempt, Block, Failure};
 use super::downmix::{Downmix, Speaker};
 use super::sniff::not_built_in;
 
-/// Opus is decoded at its own rate: the resampler after it has the better filter.
+/// Output rate in Hz. Opus is decoded at its native rate: the resampler after it has the better filter.
 const RATE: u32 = 48_000;
 
-/// Decodes the packets of one Opus stream.
+/// Decoder of one Opus stream.
 pub(super) struct Opus {
     inner: Inner,
     n_channels: usize,
     downmix: Downmix,
-    /// Samples at the start that are there to warm the decoder up (RFC 7845 section 4.2).
+    /// Number of samples to drop at the start (RFC 7845 section 4.2).
     pre_skip: u64,
 }
 
 enum Inner {
     /// Mapping family 0: mono or stereo.
     One(Box<OpusDecoder>),
-    /// Mapping family 1: up to 7.1, several streams in a packet.
+    /// Mapping family 1: up to 7.1, several Opus streams in a packet.
     Many(Box<OpusMSDecoder>),
 }
 
 impl Opus {
-    /// `header`: the identification header, `OpusHead` and on (RFC 7845 section 5.1). Without one (some Matroska
-    /// writers) the stream is stereo.
+    /// Creates a decoder. `header`: the identification header, from `OpusHead` on (RFC 7845 section 5.1). Without one
+    /// (some Matroska writers) the stream is assumed to be stereo.
     pub(super) fn new(header: Option<&[u8]>) -> Attempt<Self> {
         const STEREO: &[u8] = b"OpusHead\x01\x02\0\0\x80\xBB\0\0\0\0\0";
         let header = header.unwrap_or(STEREO);
@@ -99,12 +99,12 @@ impl Opus {
         })
     }
 
-    /// Frames at the start of the stream that are not part of the recording.
+    /// Returns the number of frames to drop at the start of the stream.
     pub(super) fn pre_skip(&self) -> u64 {
         self.pre_skip
     }
 
-    /// Replaces the content of `block` by the frames of one packet; false if the packet is damaged.
+    /// Replaces the content of `block` by the frames of one packet. Returns false if the packet is damaged.
     pub(super) fn decode(&mut self, packet: &[u8], block: &mut Block) -> bool {
         (block.rate, block.n_channels) = (RATE, self.n_channels);
         block.downmix = self.downmix.clone();
@@ -116,8 +116,7 @@ impl Opus {
             .samples
             .resize(MAX_PACKET_SAMPLES * self.n_channels, 0.0);
         let decoded = match &mut self.inner {
-            // DTX: a frame of no bytes stands for a pause of its length, which libopus conceals as
-            // if it were lost.
+            // DTX: a frame of zero bytes stands for a pause of its length, which libopus conceals as if it were lost.
             Inner::One(decoder) if packet.len() == 1 => {
                 decoder.decode(&[], frame_len(packet[0]), &mut block.samples)
             }
@@ -131,7 +130,7 @@ impl Opus {
     }
 }
 
-/// Samples in a frame by the first byte of its packet (RFC 6716 section 3.1, table 2).
+/// Returns the number of samples in a frame, from the first byte (TOC) of its packet (RFC 6716 section 3.1, table 2).
 fn frame_len(toc: u8) -> usize {
     match toc >> 3 {
         silk @ 0..12 => [480, 960, 1920, 2880][usize::from(silk % 4)],
@@ -140,7 +139,7 @@ fn frame_len(toc: u8) -> usize {
     }
 }
 
-/// What channels feed, by their number (RFC 7845 section 5.1.1.2).
+/// Returns the speakers of the channels, by the number of channels (RFC 7845 section 5.1.1.2).
 fn speakers(n_channels: usize) -> &'static [Speaker] {
     const LEFT: Speaker = Speaker::FRONT_LEFT;
     const RIGHT: Speaker = Speaker::FRONT_RIGHT;

@@ -1,4 +1,4 @@
-//! Decodes the packets of one track, whatever container they come from.
+//! Decodes the packets of one track, independent of the container.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,55 +15,55 @@ use super::downmix::Downmix;
 use super::pcm::{Encoding, is_overdriven};
 use super::sniff::not_built_in;
 
-/// Packets in a row that cannot be decoded, after which a track is given up.
+/// Maximum number of consecutive packets that cannot be decoded before decoding stops.
 pub(super) const MAX_ERRORS: usize = 1000;
-/// Frames of silence in a block.
+/// Number of frames of silence in a block.
 const SILENT_FRAMES: u64 = 4096;
 
-/// What comes next in a track.
+/// Next element of a track.
 pub(super) enum Next {
     /// A packet.
     Packet(Coded),
-    /// A packet that is there no more, because the file is damaged or cut.
+    /// A packet that is missing, because the file is damaged or truncated.
     Lost,
-    /// Another recording, behind the one before, and how it is coded.
+    /// The coding of the packets that follow: another recording in the same file.
     Coding(Coding),
-    /// A pause of so many ticks, of which so many make a second.
+    /// Silence: its length in ticks, and the number of ticks per second.
     Gap(u64, u32),
-    /// Nothing more.
+    /// End of the track.
     End,
 }
 
-/// A packet and its place.
+/// Packet with its position in time.
 pub(super) struct Coded {
     pub(super) data: Vec<u8>,
-    /// If set, the packet does not follow the one before: its time in the media, in ticks.
+    /// Time in the media, in ticks, if the packet does not follow the previous one.
     pub(super) jump: Option<u64>,
-    /// Length by the container, in ticks.
+    /// Duration declared by the container, in ticks.
     pub(super) duration: u64,
-    /// The times that are played, in ticks of the media.
+    /// Times that are played, in ticks of the media.
     pub(super) keep: Range<u64>,
-    /// Ticks at the end that are padding.
+    /// Padding at the end, in ticks.
     pub(super) padding: u64,
     pub(super) ticks_per_s: u32,
 }
 
-/// A container's reader.
+/// Reader of a container.
 pub(super) trait Packets: Send {
-    /// What comes next. The first is the coding.
+    /// Returns the next element of the track. The first is the coding.
     fn next(&mut self) -> Attempt<Next>;
 
-    /// Whether anything was damaged or cut so far.
+    /// Returns whether the file was damaged or truncated so far.
     fn damaged(&self) -> bool;
 }
 
-/// Decodes what a [`Packets`] gives.
+/// Decoder of the elements that a [`Packets`] returns.
 pub(super) struct PacketsDecoder<P> {
     packets: P,
     codec: TrackCodec,
-    /// Where the next decoded frame is in the media.
+    /// Position of the next decoded frame in the media, in frames.
     position: u64,
-    /// Frames of silence still to give.
+    /// Number of frames of silence still to be returned.
     silence: u64,
     n_errors: usize,
     /// Whether a packet of this coding was decoded.
@@ -81,9 +81,9 @@ enum TrackCodec {
         n_channels: usize,
         downmix: Downmix,
     },
-    /// MPEG audio, and the layer that was met with its decoder, if any.
+    /// MPEG audio: the layer of the last frame, and its decoder, if there is one.
     Mpeg(Option<(u8, Codec)>),
-    /// A decoder, and what it was made from.
+    /// Decoder and the parameters that it was created with.
     Packets(Codec, Box<AudioCodecParameters>),
 }
 
@@ -112,7 +112,7 @@ impl TrackCodec {
         })
     }
 
-    /// Forgets the packets before.
+    /// Resets the decoder's state.
     fn reset(&mut self) -> Attempt<()> {
         match self {
             Self::Mpeg(codec) => *codec = None,
@@ -122,7 +122,7 @@ impl TrackCodec {
         Ok(())
     }
 
-    /// Decodes `data` into `block`, which stays empty if it cannot be; false then.
+    /// Decodes `data` into `block`. Returns false, with `block` empty, if `data` are damaged.
     fn decode(&mut self, data: Vec<u8>, block: &mut Block) -> Attempt<bool> {
         let codec = match self {
             Self::None => return Ok(false),
@@ -158,7 +158,7 @@ impl TrackCodec {
             Self::Packets(codec, _) => codec,
         };
         let packet = Packet::new(0, Timestamp::new(0), Duration::new(0), data);
-        // Unwind safe: after a panic the decoder is made anew, and the block is cleared.
+        // Unwind safe: after a panic the decoder is recreated, and the block is cleared.
         let decoded = catch_unwind(AssertUnwindSafe(|| codec.decode(&packet, block)));
         decoded.unwrap_or_else(|_| {
             block.samples.clear();
@@ -168,7 +168,7 @@ impl TrackCodec {
     }
 }
 
-/// The decoder of an MPEG layer by its bits in the header (ISO 11172-3 section 2.4.2.3).
+/// Creates the decoder of an MPEG layer, by the layer's bits in the header (ISO 11172-3 section 2.4.2.3).
 fn mpeg_codec(layer: u8) -> Attempt<Option<Codec>> {
     let id = match layer {
         3 => id::CODEC_ID_MP1,
@@ -182,7 +182,7 @@ fn mpeg_codec(layer: u8) -> Attempt<Option<Codec>> {
 }
 
 impl<P: Packets> PacketsDecoder<P> {
-    /// A decoder of `packets`; refuses what cannot be decoded.
+    /// Creates a decoder of `packets`; refuses codings that cannot be decoded.
     pub(super) fn new(packets: P) -> Attempt<Self> {
         let mut decoder = Self {
             packets,
@@ -200,7 +200,7 @@ impl<P: Packets> PacketsDecoder<P> {
         Ok(decoder)
     }
 
-    /// Decodes a packet into `block` and keeps of it what is played.
+    /// Decodes a packet into `block` and keeps the part of it that is played.
     fn take(&mut self, packet: Coded, block: &mut Block) -> Attempt<()> {
         let Coded {
             data,
@@ -214,7 +214,7 @@ impl<P: Packets> PacketsDecoder<P> {
             self.codec.reset()?;
         }
         let good = match self.codec.decode(data, block) {
-            // What decoded before is no other coding now, but damaged.
+            // After a decoded packet, an undecodable one is damage and not another coding.
             Err(failure) if self.begun && !matches!(failure, Failure::Read(_)) => false,
             other => other?,
         };
@@ -282,7 +282,7 @@ impl<P: Packets> Decode for PacketsDecoder<P> {
                     (self.position, self.begun) = (0, false);
                 }
                 Next::Gap(ticks, per_s) => {
-                    // Nothing was decoded yet if there is no rate.
+                    // Without a rate, nothing was decoded yet.
                     let frames =
                         u128::from(ticks) * u128::from(block.rate) / u128::from(per_s.max(1));
                     self.silence = u64::try_from(frames).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Plain samples in all their encodings, and the decoder that WAV, Wave64 and AU share.
+//! Uncompressed samples in all their encodings, and the decoder that WAV, Wave64 and AU share.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use super::decode::{Attempt, Block, Decode, RIPPLE, check_shape};
 use super::downmix::Downmix;
 use super::source::Input;
 
-/// Bytes that are decoded at a time: a few thousand frames of anything common.
+/// Number of bytes decoded at a time: a few thousand frames of common formats.
 const BLOCK_BYTES: usize = 1 << 15;
 
-/// How one sample is written.
+/// Encoding of one sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
     U8,
@@ -30,7 +30,7 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// Bytes of a sample.
+    /// Returns the number of bytes of a sample.
     pub(super) fn n_bytes(self) -> usize {
         match self {
             Self::U8 | Self::S8 | Self::ALaw | Self::MuLaw => 1,
@@ -41,8 +41,8 @@ impl Encoding {
         }
     }
 
-    /// Appends the samples in `bytes` to `out`. Integers are divided by their largest magnitude, a power of two:
-    /// 16-bit samples come out as exactly `s / 32768`.
+    /// Appends the samples in `bytes` to `out`. Integers are divided by their largest magnitude, a power of two: 16-bit
+    /// samples give exactly `s / 32768`.
     pub(super) fn decode(self, bytes: &[u8], big_endian: bool, out: &mut Vec<f32>) {
         fn each<const N: usize>(
             bytes: &[u8],
@@ -78,7 +78,7 @@ impl Encoding {
     }
 }
 
-/// G.711 A-law to 16 bits (table 1a, scaled by 8).
+/// Decodes G.711 A-law to 16 bits (table 1a, scaled by 8).
 fn a_law(byte: u8) -> i16 {
     let byte = byte ^ 0x55;
     let mantissa = i16::from(byte & 0x0F) << 4;
@@ -93,7 +93,7 @@ fn a_law(byte: u8) -> i16 {
     }
 }
 
-/// G.711 mu-law to 16 bits (table 2a, scaled by 4).
+/// Decodes G.711 mu-law to 16 bits (table 2a, scaled by 4).
 fn mu_law(byte: u8) -> i16 {
     let byte = !byte;
     let magnitude = (((i16::from(byte & 0x0F) << 3) + 0x84) << (byte >> 4 & 7)) - 0x84;
@@ -104,9 +104,9 @@ fn mu_law(byte: u8) -> i16 {
     }
 }
 
-/// How the bytes of the data chunk become frames.
+/// Layout of frames in the data chunk.
 pub(super) enum Layout {
-    /// Sample after sample.
+    /// Interleaved samples.
     Plain {
         encoding: Encoding,
         big_endian: bool,
@@ -115,21 +115,22 @@ pub(super) enum Layout {
     Adpcm(Adpcm),
 }
 
-/// The part of a file that holds samples, with an end that is believed only where it makes sense.
+/// The part of a file that holds samples, whose declared end is used only if it is plausible.
 pub(super) struct Data {
     pub(super) input: Input,
-    /// Where `input` stands.
+    /// Offset of `input`.
     pub(super) position: u64,
-    /// Bytes left by the header; `None`: up to the end of the file.
+    /// Number of bytes left as declared by the header; `None`: up to the end of the file.
     pub(super) left: Option<u64>,
-    /// Whether an end before that means a cut file: not with the placeholders that recorders leave in a stream.
+    /// Whether an end of the file before that means truncation; not for the placeholders that streaming recorders
+    /// write.
     pub(super) believed: bool,
     /// Whether chunks may follow the data (RIFF).
     pub(super) chunks_follow: bool,
 }
 
 impl Data {
-    /// The bytes of `input` from its start to its end. What the headers tell of the audio's end is the caller's to add.
+    /// Creates the data range of all bytes of `input`. The caller sets the end that the headers declare.
     pub(super) fn new(input: Input) -> Self {
         Self {
             input,
@@ -140,14 +141,14 @@ impl Data {
         }
     }
 
-    /// Bytes from here to the end of the file, if known.
+    /// Returns the number of bytes from the current offset to the end of the file, if known.
     pub(super) fn available(&self) -> Option<u64> {
         self.input
             .len()
             .map(|len| len.saturating_sub(self.position))
     }
 
-    /// Reads `buffer` full, or less at the end of the file.
+    /// Reads until `buffer` is full or the file ends; returns the number of bytes.
     pub(super) fn read_raw(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut n = 0;
         while n < buffer.len() {
@@ -162,7 +163,7 @@ impl Data {
         Ok(n)
     }
 
-    /// Moves `n` bytes on, at most to the end of the file.
+    /// Skips `n` bytes, at most to the end of the file.
     pub(super) fn skip(&mut self, n: u64) -> io::Result<()> {
         if self.input.is_seekable() {
             self.position = self
@@ -176,8 +177,8 @@ impl Data {
         Ok(())
     }
 
-    /// Reads `size` bytes of a chunk, or fewer at the end of the file, and moves to the chunk's end, `padded` bytes from its
-    /// start. `size` is the caller's own limit: it is allocated.
+    /// Reads `size` bytes of a chunk, or fewer at the end of the file, and skips to `padded` bytes from the chunk's
+    /// start. `size` bytes are allocated, so the caller must limit it.
     pub(super) fn read_body(&mut self, size: u64, padded: u64) -> io::Result<Vec<u8>> {
         let mut body = vec![0; size as usize];
         let n = self.read_raw(&mut body)?;
@@ -186,7 +187,7 @@ impl Data {
         Ok(body)
     }
 
-    /// Replaces the content of `bytes` by the next at most `n` bytes of data. Returns whether data were missing.
+    /// Replaces the content of `bytes` by at most `n` bytes of data. Returns whether data were missing.
     fn read(&mut self, n: usize, bytes: &mut Vec<u8>) -> io::Result<bool> {
         bytes.clear();
         if self.left == Some(0) && !self.continues(bytes)? {
@@ -211,8 +212,8 @@ impl Data {
         Ok(missing)
     }
 
-    /// At the end of the data by the header: whether what follows is no chunk but more data, because the size was
-    /// never filled in. Leaves the bytes that it looked at in `bytes`.
+    /// Returns, at the declared end of the data, whether more data follow instead of a chunk because the size was never
+    /// filled in. Leaves the inspected bytes in `bytes`.
     fn continues(&mut self, bytes: &mut Vec<u8>) -> io::Result<bool> {
         if !self.chunks_follow {
             return Ok(false);
@@ -248,7 +249,7 @@ impl Data {
     }
 }
 
-/// Decodes the data of a WAV, Wave64 or AU file.
+/// Decoder of the data of a WAV, Wave64 or AU file.
 pub(super) struct PcmDecoder {
     data: Data,
     layout: Layout,
@@ -256,7 +257,7 @@ pub(super) struct PcmDecoder {
     n_channels: usize,
     downmix: Downmix,
     bytes: Vec<u8>,
-    /// The start of a frame that was cut by the end of one read.
+    /// Start of a frame that was split by the end of a read.
     part: Vec<u8>,
     damaged: bool,
     overdriven: bool,
@@ -278,7 +279,7 @@ impl PcmDecoder {
         })
     }
 
-    /// With other weights than the mean.
+    /// Sets weights other than the mean.
     pub(super) fn mixed_by(self, downmix: Downmix) -> Self {
         Self { downmix, ..self }
     }
@@ -298,7 +299,7 @@ impl Decode for PcmDecoder {
             .read((BLOCK_BYTES / unit).max(1) * unit, &mut self.bytes)?;
         self.damaged |= missing;
         if self.bytes.is_empty() {
-            // A frame that is not there in full is left out.
+            // An incomplete frame is dropped.
             return Ok(false);
         }
         match &self.layout {
@@ -335,16 +336,17 @@ impl Decode for PcmDecoder {
     }
 }
 
-/// Whether a sample is beyond full scale by more than a filter's ripple; infinity and NaN have a warning of their own.
+/// Returns whether a sample exceeds full scale by more than a filter's ripple; infinity and NaN have a warning of their
+/// own.
 pub(super) fn is_overdriven(samples: &[f32]) -> bool {
-    // Magnitudes compare as their bits do. All are looked at, so that vectors can be.
+    // The bits of magnitudes compare like their values. The loop has no early exit, so that it can be vectorised.
     samples.iter().fold(false, |any, sample| {
         let magnitude = sample.to_bits() << 1 >> 1;
         any | (magnitude > RIPPLE.to_bits() && magnitude < f32::INFINITY.to_bits())
     })
 }
 
-/// Mono samples in memory as a decoder.
+/// Decoder of mono samples in memory.
 pub(super) struct SamplesDecoder {
     samples: Arc<[f32]>,
     rate: u32,
@@ -393,7 +395,7 @@ impl Decode for SamplesDecoder {
 mod tests {
     use super::*;
 
-    /// ITU-T G.711: the ends and the middle of both laws, in 16 bits.
+    /// ITU-T G.711: the extremes and the middle of both laws, in 16 bits.
     #[test]
     fn g711_decodes_the_standards_corner_values() {
         for (byte, expected) in [

@@ -1,4 +1,4 @@
-//! One pass over an audio input: decode, mix to mono, make finite, resample, clamp.
+//! One pass over an audio input: decode, mix to mono, replace non-finite samples, resample, clamp.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
@@ -10,13 +10,14 @@ use super::spool::SpoolReader;
 use super::{AudioWarning, SAMPLE_RATE};
 use crate::{Error, Result};
 
-/// Decoded audio up to this length is kept after the first full pass, so that the next one need not decode: 5 min.
+/// Maximum length of decoded audio that is kept after the first full pass, so that the next pass need not decode: 5
+/// min.
 const KEEP_SAMPLES: usize = 5 * 60 * SAMPLE_RATE as usize;
-/// Decoders of lossy formats overshoot 1.0 by a little, which is clamped after resampling. What is far beyond is
-/// damage, and would ring through the resampler's whole window: it is clamped before.
+/// Limit to which samples are clamped before resampling. Decoders of lossy formats slightly exceed 1.0, which is
+/// clamped after resampling. Much larger values are damage, and would ring through the resampler's whole window.
 const HEADROOM: f32 = 2.0;
 
-/// The outcome of a full pass.
+/// Result of a full pass.
 #[derive(Clone)]
 pub(super) struct Decoded {
     pub(super) samples: Samples,
@@ -44,7 +45,7 @@ enum State {
 }
 
 impl AudioReader {
-    /// Reads what an earlier pass decoded.
+    /// Creates a reader of what an earlier pass decoded.
     pub(super) fn from_decoded(name: Arc<str>, decoded: Decoded) -> Self {
         let state = match decoded.samples {
             Samples::Memory(samples) => State::Memory { samples, at: 0 },
@@ -57,7 +58,7 @@ impl AudioReader {
         }
     }
 
-    /// Decodes; a full pass over short audio leaves its outcome in `keep`.
+    /// Creates a reader that decodes; a full pass over short audio stores its result in `keep`.
     pub(super) fn decoding(
         name: Arc<str>,
         decoder: Box<dyn Decode>,
@@ -70,11 +71,10 @@ impl AudioReader {
         }
     }
 
-    /// Fills the start of `buffer` with the next samples and returns how many; 0 at the end.
+    /// Fills the start of `buffer` with the next samples and returns their number; 0 at the end.
     ///
     /// # Errors
-    /// [`Error::Audio`] or [`Error::Read`] if nothing at all could be decoded or reading failed. The pass is over
-    /// then.
+    /// [`Error::Audio`] or [`Error::Read`] if nothing could be decoded or reading failed. The pass ends then.
     pub fn read(&mut self, buffer: &mut [f32]) -> Result<usize> {
         let n = match &mut self.state {
             State::Memory { samples, at } => {
@@ -96,7 +96,7 @@ impl AudioReader {
         n
     }
 
-    /// What was odd about the input so far, each once.
+    /// Returns the irregularities of the input so far, each once.
     #[must_use]
     pub fn warnings(&self) -> &[AudioWarning] {
         &self.warnings
@@ -104,15 +104,15 @@ impl AudioReader {
 }
 
 struct Pipeline {
-    /// `None` once it has ended.
+    /// `None` after its end.
     decoder: Option<Box<dyn Decode>>,
     block: Block,
     mono: Vec<f32>,
     resampler: Option<Resampler>,
-    /// Finished samples, of which `at` were handed out.
+    /// Finished samples, of which `at` were returned.
     ready: Vec<f32>,
     at: usize,
-    /// Whether any sample came out of the decoder.
+    /// Whether the decoder returned any sample.
     any: bool,
     kept: Kept,
 }
@@ -158,7 +158,7 @@ impl Pipeline {
         Ok(n)
     }
 
-    /// Decodes one more block into `ready`, or ends.
+    /// Decodes one more block into `ready`, or ends the pass.
     fn advance(&mut self, warnings: &mut Vec<AudioWarning>) -> Attempt<()> {
         let Some(decoder) = &mut self.decoder else {
             return Ok(());
@@ -193,7 +193,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// A decoder that panicked may do so again while it is dropped.
+    /// Drops the decoder. One that panicked may panic again in its destructor.
     fn drop_decoder(&mut self) {
         let decoder = self.decoder.take();
         let _ = guarded(|| {
@@ -240,11 +240,11 @@ impl Pipeline {
     }
 }
 
-/// Appends the mix of the channels of each frame to `mono`; says whether a sample was not finite.
+/// Appends the mix of the channels of each frame to `mono`; returns whether a sample was not finite.
 ///
-/// NaN becomes 0, infinity the largest value. One channel passes unchanged, bit for bit.
+/// NaN becomes 0, infinity [`HEADROOM`]. A single channel is copied unchanged, bit for bit.
 fn mix(samples: &[f32], n_channels: usize, downmix: &Downmix, mono: &mut Vec<f32>) -> bool {
-    // Magnitudes compare as their bits do, with infinity and NaN on top.
+    // The bits of magnitudes compare like their values, with infinity and NaN on top.
     let worst = samples
         .iter()
         .fold(0, |worst, sample| worst.max(sample.to_bits() << 1 >> 1));
@@ -270,11 +270,11 @@ fn warn(warnings: &mut Vec<AudioWarning>, warning: AudioWarning) {
     }
 }
 
-/// Runs code of a third-party decoder and turns its panics into failures of this file.
+/// Runs code of a third-party decoder and converts its panics to failures of this file.
 ///
-/// The process's panic hook is left alone, as it belongs to the application: the hook may print the panic.
+/// The process's panic hook belongs to the application and is not replaced: it may print the panic.
 pub(super) fn guarded<T>(run: impl FnOnce() -> Attempt<T>) -> Attempt<T> {
-    // Unwind safe: after a panic the decoder is dropped and nothing that it wrote to is read.
+    // Unwind safe: after a panic the decoder is dropped and its output is not read.
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let what = panic.downcast_ref::<String>().map(String::as_str);
         let what = what
@@ -284,9 +284,9 @@ pub(super) fn guarded<T>(run: impl FnOnce() -> Attempt<T>) -> Attempt<T> {
     })
 }
 
-/// Collects the samples of a pass as long as they are few enough to be kept.
+/// Collector of the samples of a pass, as long as they are few enough to be kept.
 struct Kept {
-    /// `None` once they are too many.
+    /// `None` once there are too many samples.
     blocks: Option<Vec<Box<[f32]>>>,
     n: usize,
     keep: Arc<OnceLock<Decoded>>,
@@ -320,7 +320,7 @@ impl Kept {
 mod tests {
     use super::*;
 
-    /// Gives the scripted blocks, then what `end` does.
+    /// Decoder that returns the scripted blocks and then calls `end`.
     struct Script<F> {
         blocks: std::vec::IntoIter<Block>,
         end: F,

@@ -1,9 +1,9 @@
-//! Any sample rate to 16 kHz, without delay and without drift.
+//! Resamples any rate to 16 kHz, without delay and without drift.
 //!
-//! rubato's FFT resampler does the work: an exact rational ratio, a steep linear-phase filter (stop band below
-//! -120 dB). Its delay, half a block, is cut off at the start, so sample `i` of the output is at `i / 16000` s, and
-//! the output has exactly `round(n * 16000 / rate)` samples. Rates that share next to nothing with 16000 would need
-//! blocks of a second and more; they go through rubato's interpolating sinc resampler instead.
+//! rubato's FFT resampler is used: an exact rational ratio, a steep linear-phase filter (stop band below -120 dB). Its
+//! delay, half a block, is removed at the start, so sample `i` of the output is at `i / 16000` s, and the output has
+//! exactly `round(n * 16000 / rate)` samples. Rates with a small common divisor with 16000 would need blocks of a
+//! second and more; they use rubato's interpolating sinc resampler instead.
 
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Async, Fft, FixedAsync, FixedSync, SincInterpolationParameters, WindowFunction};
@@ -11,33 +11,33 @@ use rubato::{Async, Fft, FixedAsync, FixedSync, SincInterpolationParameters, Win
 use super::SAMPLE_RATE;
 use super::decode::{Attempt, Failure};
 
-/// Longest FFT block, in input samples. 44 101 Hz, the worst of the common mistakes, still fits.
+/// Maximum length of an FFT block, in input samples. 44 101 Hz, the worst of the common misdeclared rates, still fits.
 const MAX_BLOCK: u32 = 1 << 17;
-/// Samples of output that a block should give: 64 ms. The transition band of the filter narrows with it
+/// Number of output samples that a block should have: 64 ms. Longer blocks narrow the transition band of the filter
 /// (7.8 kHz to 8 kHz here).
 const BLOCK_OUT: u32 = 1024;
 
-/// Resamples one run of mono audio of constant rate.
+/// Resampler of mono audio of one constant rate.
 pub(super) struct Resampler {
     inner: Box<dyn rubato::Resampler<f32>>,
     rate: u32,
     /// Input that does not fill a block yet.
     pending: Vec<f32>,
     block_out: Vec<f32>,
-    /// Delay that is still to be dropped from the output.
+    /// Number of output samples still to be dropped (delay).
     to_skip: usize,
     n_in: u64,
     n_out: u64,
 }
 
 impl Resampler {
-    /// `rate`: within [`super::decode::RATES`].
+    /// Creates a resampler. `rate`: within [`super::decode::RATES`].
     pub(super) fn new(rate: u32) -> Attempt<Self> {
         let divisor = gcd(rate, SAMPLE_RATE);
         let failed = |error| Failure::Audio(format!("{rate} Hz: {error}"));
         let (inner, to_skip): (Box<dyn rubato::Resampler<f32>>, usize) =
             if rate / divisor <= MAX_BLOCK {
-                // Blocks of odd length would put the filter's middle, and so the output, half a sample off.
+                // Blocks of odd length would shift the filter's centre, and so the output, by half a sample.
                 let unit = rate / divisor
                     * if (rate / divisor).is_multiple_of(2) {
                         1
@@ -58,14 +58,14 @@ impl Resampler {
                 let delay = rubato::Resampler::output_delay(&fft);
                 (Box::new(fft), delay)
             } else {
-                // The filter's length is in input samples: the lower the ratio, the longer it has to be.
+                // The filter's length is in input samples: lower output ratios need longer filters.
                 let sinc_len = (256 * rate / SAMPLE_RATE).next_multiple_of(8) as usize;
                 let parameters =
                     SincInterpolationParameters::new(sinc_len, WindowFunction::BlackmanHarris2);
                 let ratio = f64::from(SAMPLE_RATE) / f64::from(rate);
                 let sinc = Async::new_sinc(ratio, 1.0, &parameters, 1 << 15, 1, FixedAsync::Input)
                     .map_err(failed)?;
-                // Half the filter, less one: the first output is one step behind the first input.
+                // Half the filter, less one: the first output is one step after the first input.
                 (
                     Box::new(sinc),
                     (sinc_len as f64 * ratio / 2.0).round() as usize - 1,
@@ -83,19 +83,19 @@ impl Resampler {
         })
     }
 
-    /// The input's rate in Hz.
+    /// Returns the input's rate in Hz.
     pub(super) fn rate(&self) -> u32 {
         self.rate
     }
 
-    /// Takes more input and appends what is finished to `out`.
+    /// Takes more input and appends finished samples to `out`.
     pub(super) fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) -> Attempt<()> {
         self.n_in += samples.len() as u64;
         self.pending.extend_from_slice(samples);
         self.run(out, u64::MAX)
     }
 
-    /// Appends the rest.
+    /// Appends the remaining samples.
     pub(super) fn finish(&mut self, out: &mut Vec<f32>) -> Attempt<()> {
         let rate = u64::from(self.rate);
         let target = (self.n_in * u64::from(SAMPLE_RATE) + rate / 2) / rate;
@@ -169,7 +169,7 @@ mod tests {
             .collect()
     }
 
-    /// Against the sine itself at 16 kHz: any delay, gain or drift shows.
+    /// Compared with the sine itself at 16 kHz, so that any delay, gain or drift is detected.
     #[test]
     fn a_sine_stays_itself_at_every_rate() {
         for rate in [
@@ -185,7 +185,7 @@ mod tests {
                 (n as u64 * 16_000 + u64::from(rate) / 2) / u64::from(rate),
                 "{rate}"
             );
-            // The ends ring, as the sine starts from nothing there.
+            // The ends ring, as the sine starts abruptly there.
             let worst = out
                 .iter()
                 .zip(&expected)

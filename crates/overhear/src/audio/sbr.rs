@@ -1,14 +1,14 @@
-//! Whether AAC is HE-AAC that does not say so in its header: AAC-LC at half the rate, which any decoder of AAC-LC plays
+//! Detects HE-AAC with implicit signalling: the header declares AAC-LC at half the rate, which any AAC-LC decoder plays
 //! without the upper part of the band.
 //!
-//! That part (spectral band replication) lies in a fill element, the last element of a raw data block in what encoders
-//! write. A block is not parsed for it, only its end: an element of the right length, of the right type, with the end
-//! mark behind it. By chance some frames in a hundred look so; in HE-AAC all do.
+//! That part (spectral band replication) lies in a fill element, which encoders write as the last element of a raw data
+//! block. The block is not parsed; only its end is matched: an element of a consistent length and type, followed by the
+//! end mark. A few percent of other frames match by chance; in HE-AAC all do.
 
-/// Frames that are looked at.
+/// Number of frames inspected.
 const N_FRAMES: u32 = 16;
 
-/// Looks at the first frames of a stream.
+/// Detector over the first frames of a stream.
 #[derive(Default)]
 pub(super) struct SbrWatch {
     n_frames: u32,
@@ -16,7 +16,7 @@ pub(super) struct SbrWatch {
 }
 
 impl SbrWatch {
-    /// Looks at a raw data block (ISO 14496-3 section 4.4.2.1), unless enough have been seen.
+    /// Inspects a raw data block (ISO 14496-3 section 4.4.2.1), unless enough have been inspected.
     pub(super) fn see(&mut self, block: &[u8]) {
         if self.n_frames < N_FRAMES {
             self.n_frames += 1;
@@ -24,7 +24,7 @@ impl SbrWatch {
         }
     }
 
-    /// Whether most frames so far have it.
+    /// Returns whether most inspected frames have SBR.
     pub(super) fn is_found(&self) -> bool {
         self.n_frames >= N_FRAMES / 2 && 4 * self.n_found > 3 * self.n_frames
     }
@@ -41,7 +41,7 @@ fn ends_with_sbr(block: &[u8]) -> bool {
     if *last == 0 {
         return false;
     }
-    // The end mark is three ones, followed by zeros up to a whole byte.
+    // The end mark is three ones, followed by zeros up to a byte boundary.
     let n_bits = 8 * rest.len() + 8 - last.trailing_zeros() as usize;
     let bits = |at: usize, n: usize| {
         (at..at + n).fold(0, |value, bit| {
@@ -52,7 +52,7 @@ fn ends_with_sbr(block: &[u8]) -> bool {
         return false;
     }
     let end = n_bits - 3;
-    // The length is in four bits, or eight more for 14 bytes and up.
+    // The length has four bits, or eight more for 14 bytes and up.
     (1..=269).any(|len: usize| {
         let n_header = if len < 15 { 7 } else { 15 };
         let Some(start) = end.checked_sub(8 * len + n_header) else {
@@ -71,7 +71,7 @@ fn ends_with_sbr(block: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// A block of `n` other bits, a fill element of `len` bytes of type `kind`, and the end.
+    /// Creates a block of `n` other bits, a fill element of `len` bytes of type `kind`, and the end mark.
     fn block(n: usize, len: usize, kind: u32) -> Vec<u8> {
         let mut bits = "01".repeat(n / 2);
         bits += &match len {

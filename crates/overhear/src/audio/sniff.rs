@@ -1,19 +1,19 @@
-//! Tells what a file holds by its first bytes. Names and extensions are never looked at.
+//! Recognises the format of a file by its first bytes. Names and extensions are not used.
 
 use super::decode::{Attempt, Failure};
 use super::mpeg::Header;
 use super::source::Input;
 use super::symphonia::Container;
 
-/// How much of a file is looked at.
+/// Number of bytes inspected.
 const HEAD_LEN: usize = 1 << 16;
-/// How far frames of MP3 or AAC are looked for behind what radio recorders leave in front of them, and behind a tag
-/// that is longer than it says.
+/// Number of bytes in which MP3 or AAC frames are searched after bytes that radio recorders leave in front of them, and
+/// after a tag that is longer than it declares.
 const SEARCH_LEN: usize = 1 << 20;
-/// ID3v2 tags in a row that are skipped: more is no audio file.
+/// Maximum number of consecutive ID3v2 tags; a file with more is refused.
 const MAX_TAGS: usize = 16;
 
-/// A format that can be decoded.
+/// Format that can be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     /// RIFF, RIFX, RF64 or BW64.
@@ -32,27 +32,27 @@ pub(super) enum Format {
     Mkv,
     /// NIST SPHERE.
     Sphere,
-    /// MPEG audio or ADTS frames, as they are.
+    /// Raw MPEG audio or ADTS frames.
     Frames,
     /// Ogg.
     Ogg,
-    /// Everything that Symphonia reads.
+    /// Formats that Symphonia reads.
     Symphonia(Container),
 }
 
 impl Format {
-    /// Whether decoding has to jump about in the file.
+    /// Returns whether decoding has to seek.
     pub(super) fn needs_seeking(self) -> bool {
         matches!(self, Self::Aiff | Self::Caf | Self::Mp4)
     }
 
-    /// Whether a file of it may hold what is not built in, which its first bytes do not tell.
+    /// Returns whether a file of this format may hold codings that are not built in, which its first bytes do not show.
     pub(super) fn may_hold_other(self) -> bool {
         matches!(self, Self::Caf | Self::Mp4 | Self::Mkv | Self::Ogg)
     }
 }
 
-/// Recognises the format and leaves `input` at its first byte, past tags and junk.
+/// Recognises the format and leaves `input` at its first byte, after tags and other leading bytes.
 pub(super) fn sniff(input: &mut Input) -> Attempt<Format> {
     let mut head = input.peek(HEAD_LEN)?;
     if head.is_empty() {
@@ -73,7 +73,7 @@ pub(super) fn sniff(input: &mut Input) -> Attempt<Format> {
         ));
     }
     if let Some(format) = known_format(&head) {
-        // Told here already, as what comes through a pipe cannot be given to another decoder later.
+        // Refused at this point, as piped input cannot be passed to another decoder later.
         let is_speex = head
             .get(28..)
             .is_some_and(|packet| packet.starts_with(b"Speex   "));
@@ -82,7 +82,7 @@ pub(super) fn sniff(input: &mut Input) -> Attempt<Format> {
             format => Ok(format),
         };
     }
-    // The end of a tag that is longer than it says may look like anything.
+    // The bytes after a tag that is longer than it declares may resemble any format.
     let refusal = known_refusal(&head);
     if n_tags == 0
         && let Some(refusal) = refusal
@@ -111,12 +111,12 @@ pub(super) fn sniff(input: &mut Input) -> Attempt<Format> {
     }
 }
 
-/// The error for formats and codecs that exist but are not in this build.
+/// Creates the error for formats and codecs that exist but are not in this build.
 pub(super) fn not_built_in(what: &str) -> Failure {
     Failure::NotBuiltIn(what.to_owned())
 }
 
-/// Length of the ID3v2 tag at the start, if there is one (id3.org, ID3v2.4 section 3.1).
+/// Returns the length of the ID3v2 tag at the start, if there is one (id3.org, ID3v2.4 section 3.1).
 pub(super) fn id3_len(head: &[u8]) -> Option<u64> {
     let header = head.first_chunk::<10>()?;
     let sane = header.starts_with(b"ID3")
@@ -170,7 +170,7 @@ fn known_format(head: &[u8]) -> Option<Format> {
     Some(Format::Symphonia(container))
 }
 
-/// Whether the boxes at the start are an MP4's. Padding may come first, which alone is too weak a sign.
+/// Returns whether the file begins with MP4 boxes. Padding boxes may come first; on their own they are too weak a sign.
 fn is_mp4(head: &[u8]) -> bool {
     let mut rest = head;
     while let Some(([s0, s1, s2, s3, name @ ..], _)) = rest.split_first_chunk::<8>() {
@@ -180,7 +180,7 @@ fn is_mp4(head: &[u8]) -> bool {
             _ => return false,
         }
         let len = u32::from_be_bytes([*s0, *s1, *s2, *s3]) as usize;
-        // Padding beyond what is looked at is believed.
+        // A padding box that ends beyond the inspected bytes is accepted.
         match rest.get(len..) {
             Some(next) if len >= 8 => rest = next,
             _ => return len >= 8,
@@ -189,7 +189,7 @@ fn is_mp4(head: &[u8]) -> bool {
     rest.len() < head.len()
 }
 
-/// Formats that are recognised in order to say what is wrong.
+/// Returns the error for formats that are recognised only to be refused with a reason.
 fn known_refusal(head: &[u8]) -> Option<Failure> {
     const NOT_AUDIO: &[(&[u8], &str)] = &[
         (b"\xFF\xD8\xFF", "JPEG"),
@@ -261,7 +261,7 @@ fn known_refusal(head: &[u8]) -> Option<Failure> {
 fn is_text(head: &[u8]) -> bool {
     let valid = match std::str::from_utf8(head) {
         Ok(_) => head,
-        // The head may end inside a character.
+        // The inspected bytes may end inside a character.
         Err(error) if error.error_len().is_none() => &head[..error.valid_up_to()],
         Err(_) => return false,
     };
@@ -270,7 +270,7 @@ fn is_text(head: &[u8]) -> bool {
         .all(|byte| *byte >= 0x20 || matches!(byte, b'\t' | b'\n' | b'\r' | 0x0C))
 }
 
-/// Where something known begins behind what does not belong to it: frames whose headers follow one another, or FLAC.
+/// Finds the first known format after unrelated bytes: frames whose headers follow one another, or FLAC.
 fn find_start(head: &[u8]) -> Option<(usize, Attempt<Format>)> {
     if is_free_format(head) && !begins_run(head, 0) {
         return Some((0, Err(not_built_in("free-format MP3"))));
@@ -286,8 +286,9 @@ fn find_start(head: &[u8]) -> Option<(usize, Attempt<Format>)> {
     })
 }
 
-/// Whether frames of one kind follow one another from `at` on. At the very start one frame up to the end is enough (a
-/// file of a single frame); after junk, chance has to be ruled out: three headers.
+/// Returns whether frames of one kind follow one another from offset `at` on. At the very start one frame that ends
+/// with the file is enough (a file of a single frame); after unrelated bytes three headers are required, to exclude
+/// chance matches.
 fn begins_run(head: &[u8], at: usize) -> bool {
     let (mut next, mut first) = (at, None);
     for n_frames in 0..3 {
@@ -305,7 +306,7 @@ fn begins_run(head: &[u8], at: usize) -> bool {
     true
 }
 
-/// An MPEG layer III header with bit-rate index 0.
+/// Returns whether `head` is an MPEG layer III header with bit-rate index 0 (free format).
 fn is_free_format(head: &[u8]) -> bool {
     matches!(head, [0xFF, b1, b2, _, ..] if matches!(b1 & 0xFE, 0xFA | 0xF2 | 0xE2) && b2 >> 4 == 0 && b2 & 0x0C != 0x0C)
 }

@@ -1,4 +1,4 @@
-//! Where encoded bytes come from, and the one reader type that the sniffer and all decoders read.
+//! Sources of encoded bytes, and the one reader type that the sniffer and all decoders read.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::spool::Spool;
 
-/// What an `Audio` re-opens for every pass.
+/// Source that an `Audio` re-opens for every pass.
 #[derive(Clone)]
 pub(super) enum Source {
-    /// A regular file, opened again each time: it may have been replaced meanwhile.
+    /// A regular file, opened again for each pass: it may have been replaced meanwhile.
     File(PathBuf),
     /// An encoded file in memory.
     Bytes(Arc<[u8]>),
@@ -40,16 +40,16 @@ enum Inner {
     Stream(Box<dyn Read + Send + Sync>),
 }
 
-/// Encoded bytes: a seekable file, or a stream that can only be peeked at and read on.
+/// Encoded bytes: a seekable file, or a stream that can only be peeked at and read forwards.
 ///
-/// Positions are relative to the payload, which [`Input::skip`] moves past tags and junk.
+/// Positions are relative to the payload, whose start [`Input::skip`] moves past tags and other leading bytes.
 pub(super) struct Input {
     inner: Inner,
     /// Peeked bytes of a stream that were not yet read.
     peeked: Cursor<Vec<u8>>,
-    /// Where the payload starts in a seekable source.
+    /// Offset of the payload in a seekable source.
     start: u64,
-    /// Bytes in the payload; `None` for a stream.
+    /// Number of bytes in the payload; `None` for a stream.
     len: Option<u64>,
     /// Whether the payload ends before the source does.
     limited: bool,
@@ -78,19 +78,19 @@ impl Input {
         }
     }
 
-    /// Bytes in the payload, if that can be known.
+    /// Returns the number of bytes in the payload, if known.
     pub(super) fn len(&self) -> Option<u64> {
         self.len
     }
 
-    /// Ends the payload of a seekable source after `len` bytes: what is behind is not part of it.
+    /// Ends the payload of a seekable source after `len` bytes.
     pub(super) fn limit(&mut self, len: u64) {
         self.limited = self.len.is_some_and(|whole| len < whole);
         self.len = self.len.map(|whole| whole.min(len));
     }
 
-    /// The first `n` bytes of the payload (fewer at its end), without consuming them.
-    /// Only valid before anything was read.
+    /// Returns the first `n` bytes of the payload (fewer at its end) without consuming them. Only valid before anything
+    /// was read.
     pub(super) fn peek(&mut self, n: usize) -> io::Result<Vec<u8>> {
         let mut head = Vec::with_capacity(n);
         self.by_ref().take(n as u64).read_to_end(&mut head)?;
@@ -106,7 +106,7 @@ impl Input {
         Ok(head)
     }
 
-    /// Moves the payload's start `n` bytes on. Only valid before anything was read.
+    /// Moves the payload's start forward by `n` bytes. Only valid before anything was read.
     pub(super) fn skip(&mut self, n: u64) -> io::Result<()> {
         if let Inner::Seekable(inner) = &mut self.inner {
             let n = n.min(self.len.unwrap_or(0));

@@ -1,6 +1,6 @@
-//! NIST SPHERE (`.sph`), in which speech corpora come: a header of text, then samples.
+//! NIST SPHERE (`.sph`), a format of speech corpora: a text header, then samples.
 //!
-//! The header's first line is `NIST_1A`, its second one its length; then come fields (`name -type value`) up to
+//! The header's first line is `NIST_1A`, its second line its length; then follow fields (`name -type value`) up to
 //! `end_head`. Reference: NIST, "SPeech HEader REsources" 2.6, `doc/sphere.doc`.
 
 use super::decode::{Attempt, Decode, Failure};
@@ -8,12 +8,12 @@ use super::pcm::{Data, Encoding, Layout, PcmDecoder};
 use super::sniff::not_built_in;
 use super::source::Input;
 
-/// Longest header that is taken: they have 1024 bytes, or some times that.
+/// Maximum length of a header in bytes; common ones have 1024 or a multiple.
 const MAX_HEADER: u64 = 1 << 20;
-/// The first two lines: `NIST_1A`, and the header's length in 7 characters.
+/// Length of the first two lines: `NIST_1A`, and the header's length in 7 characters.
 const PREAMBLE: usize = 16;
 
-/// Starts to decode a file that begins with `NIST_1A`.
+/// Opens a decoder of a file that begins with `NIST_1A`.
 pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
     let mut data = Data {
         input,
@@ -57,7 +57,7 @@ pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
             return Err(not_built_in(&format!("SPHERE coding {shown}")));
         }
     };
-    // "10": the byte that weighs more comes first.
+    // "10": the most significant byte comes first.
     let big_endian = fields
         .get("sample_byte_format")
         .is_some_and(|order| order.starts_with('1') && order.len() > 1);
@@ -72,7 +72,7 @@ pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
     Ok(Box::new(PcmDecoder::new(data, layout, rate, n_channels)?))
 }
 
-/// The lines of a header.
+/// Lines of a header.
 struct Fields(String);
 
 impl Fields {

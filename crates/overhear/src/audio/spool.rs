@@ -1,10 +1,10 @@
-//! Temporary storage, without a name in the file system, for what cannot be read twice.
+//! Temporary storage, without a name in the file system, for data that cannot be read twice.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// An unlinked temporary file, complete and shared by its readers; it is gone when the last of them is.
+/// Complete, unlinked temporary file shared by its readers; it is removed with the last of them.
 #[derive(Clone)]
 pub(super) struct Spool {
     file: Arc<Mutex<File>>,
@@ -12,7 +12,7 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// Copies `from` to a temporary file. The first error is one of reading, the second one of writing.
+    /// Copies `from` to a temporary file. The outer error is one of reading, the inner one of writing.
     pub(super) fn copy(from: &mut impl Read) -> io::Result<io::Result<Self>> {
         let mut writer = match SpoolWriter::new() {
             Ok(writer) => writer,
@@ -33,14 +33,14 @@ impl Spool {
         }
     }
 
-    /// The file, at its start, for a child process.
+    /// Returns the file, at its start, for a child process.
     pub(super) fn file(&self) -> io::Result<File> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.rewind()?;
         file.try_clone()
     }
 
-    /// Bytes in it.
+    /// Returns the number of bytes.
     pub(super) fn len(&self) -> u64 {
         self.len
     }
@@ -53,7 +53,7 @@ impl Spool {
     }
 }
 
-/// Fills a [`Spool`].
+/// Writer of a [`Spool`].
 pub(super) struct SpoolWriter {
     file: BufWriter<File>,
     len: u64,
@@ -92,14 +92,14 @@ impl SpoolWriter {
     }
 }
 
-/// One pass over a [`Spool`]; many may be under way at once.
+/// One pass over a [`Spool`]; several can be in progress at once.
 pub(super) struct SpoolReader {
     spool: Spool,
     at: u64,
 }
 
 impl SpoolReader {
-    /// Fills the start of `buffer` with the next samples; 0 at the end.
+    /// Fills the start of `buffer` with the next samples and returns their number; 0 at the end.
     pub(super) fn read_samples(&mut self, buffer: &mut [f32]) -> io::Result<usize> {
         let wanted = buffer.len().min(1 << 14);
         let mut bytes = Vec::with_capacity(4 * wanted);

@@ -1,7 +1,7 @@
 //! Compressed formats, through Symphonia: the container's packets, and a decoder for the first audio track.
 //!
-//! The format is known by now, so only its own reader is asked, without a search through the file; tags are never
-//! collected. A packet that cannot be decoded is left out and the file marked as damaged.
+//! The format is already recognised, so only its own reader is opened, without probing; tags are not collected. A
+//! packet that cannot be decoded is skipped and the file is marked as damaged.
 
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::AudioCodecParameters;
@@ -16,10 +16,10 @@ use super::codec::Codec;
 use super::decode::{Attempt, Block, Decode, Failure, check_shape};
 use super::sniff::not_built_in;
 
-/// Errors in a row, without a good packet between them, after which a file is given up.
+/// Maximum number of consecutive errors before decoding stops.
 const MAX_ERRORS: usize = 1000;
 
-/// A container that Symphonia reads.
+/// Container that Symphonia reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Container {
     /// Core Audio Format with compressed audio.
@@ -45,7 +45,7 @@ impl Container {
     }
 }
 
-/// Starts to decode what `source` gives, which is a `container`.
+/// Opens a decoder of `source`, which is a `container`.
 pub(super) fn open(container: Container, source: Box<dyn MediaSource>) -> Attempt<Box<dyn Decode>> {
     let stream = MediaSourceStream::new(source, MediaSourceStreamOptions::default());
     let reader = container
@@ -83,13 +83,13 @@ fn refusal(container: Container, error: Error) -> Failure {
 struct PacketDecoder {
     container: Container,
     reader: Box<dyn FormatReader>,
-    /// Id of the track that is decoded.
+    /// Id of the decoded track.
     track: u32,
     /// `None` before the first track.
     codec: Option<Codec>,
-    /// Frames to drop: what encoders put in front to warm their decoder up.
+    /// Number of frames to drop at the start (encoder delay).
     to_skip: u64,
-    /// Frames that the header promises.
+    /// Number of frames that the header declares.
     n_expected: u64,
     n_frames: u64,
     n_errors: usize,
@@ -97,7 +97,7 @@ struct PacketDecoder {
 }
 
 impl PacketDecoder {
-    /// Takes the first audio track and makes its decoder.
+    /// Selects the first audio track and creates its decoder.
     fn select_track(&mut self) -> Attempt<()> {
         let tracks = self.reader.tracks();
         let Some((track, parameters)) =
@@ -118,7 +118,7 @@ impl PacketDecoder {
         Ok(())
     }
 
-    /// The next packet of the track; `None` at the end.
+    /// Returns the next packet of the track; `None` at the end.
     fn packet(&mut self) -> Attempt<Option<Packet>> {
         loop {
             match self.reader.next_packet() {
@@ -141,7 +141,7 @@ impl PacketDecoder {
         }
     }
 
-    /// Decodes `packet` into `block`, which stays empty if it cannot be.
+    /// Decodes `packet` into `block`, which stays empty if the packet is damaged.
     fn decode(&mut self, packet: &Packet, block: &mut Block) -> Attempt<()> {
         block.samples.clear();
         let good = match &mut self.codec {
@@ -177,11 +177,12 @@ impl Decode for PacketDecoder {
                 self.packet()?
             };
             let Some(packet) = packet else {
-                // A tenth of a second is no loss, but the difference between an encoder's counts and another's.
+                // A difference of up to a tenth of a second does not count as damage: encoders count frames
+                // differently.
                 self.damaged |= self.n_frames + u64::from(block.rate) / 10 < self.n_expected;
                 return Ok(false);
             };
-            // FLAC counts its frames, and its damaged ones are not shown.
+            // FLAC numbers its frames, and Symphonia skips damaged ones silently.
             self.damaged |= self.container == Container::Flac
                 && packet.pts.get() > i64::try_from(self.n_frames).unwrap_or(i64::MAX);
             self.decode(&packet, block)?;

@@ -1,8 +1,8 @@
-//! WAV in all its containers (RIFF, RIFX, RF64, BW64, Wave64), read front to back so that a pipe will do.
+//! WAV in all its containers (RIFF, RIFX, RF64, BW64, Wave64), read strictly forwards so that a pipe can be read.
 //!
-//! Sizes in headers are hints. Recorders that stream, crash, or pass 4 GiB leave 0, 0xFFFFFFFF or anything else
-//! there, so the size of the whole file is ignored, and the data end at their own size only if a chunk or the end of
-//! the file follows there (see [`Data`]).
+//! Sizes in headers are hints. Recorders that stream, crash, or exceed 4 GiB leave 0, 0xFFFFFFFF or any other value, so
+//! the size of the whole file is ignored, and the data end at their declared size only if a chunk or the end of the
+//! file follows there (see [`Data`]).
 //!
 //! References: Microsoft/IBM "Multimedia Programming Interface and Data Specifications 1.0" (1991), EBU Tech 3306
 //! (RF64), ITU-R BS.2088 (BW64), Sony "Wave64" (2003).
@@ -17,12 +17,12 @@ use super::pcm::{Data, Encoding, Layout, PcmDecoder};
 use super::sniff::not_built_in;
 use super::source::Input;
 
-/// More than any `fmt ` chunk has; a longer one is read in part.
+/// Maximum number of bytes read of a `fmt ` chunk; a longer one is read in part.
 const MAX_FMT: u64 = 4096;
-/// Sizes from here on are what recorders write when they do not know the size (0x7FFFFFFF less a header and up).
+/// Smallest size treated as a placeholder: recorders that do not know the size write 0x7FFFFFFF less a header, or more.
 const PLACEHOLDER: u64 = 0x7FFF_0000;
 
-/// Starts to decode a RIFF, RIFX, RF64 or BW64 file.
+/// Opens a decoder of a RIFF, RIFX, RF64 or BW64 file.
 pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
     let mut data = Data {
         chunks_follow: true,
@@ -67,7 +67,7 @@ pub(super) fn open(input: Input) -> Attempt<Box<dyn Decode>> {
     }
 }
 
-/// Starts to decode a Wave64 file: chunks are named by GUIDs, have 64-bit sizes that include their header, and start
+/// Opens a decoder of a Wave64 file: chunks are named by GUIDs, have 64-bit sizes that include their header, and start
 /// at multiples of 8.
 pub(super) fn open_wave64(input: Input) -> Attempt<Box<dyn Decode>> {
     let mut data = Data::new(input);
@@ -95,7 +95,7 @@ pub(super) fn open_wave64(input: Input) -> Attempt<Box<dyn Decode>> {
     }
 }
 
-/// The `fmt ` chunk.
+/// Fields of the `fmt ` chunk.
 struct Fmt {
     tag: u16,
     n_channels: usize,
@@ -103,9 +103,9 @@ struct Fmt {
     byte_rate: u32,
     block_len: usize,
     bits: u16,
-    /// Speakers of the channels, of an extensible format; 0: not told.
+    /// Channel mask of an extensible format; 0: unspecified.
     mask: u32,
-    /// What follows these fields in a chunk longer than 18 bytes.
+    /// Bytes after these fields, in a chunk longer than 18 bytes.
     extra: Vec<u8>,
 }
 
@@ -136,7 +136,7 @@ fn read_fmt(data: &mut Data, size: u64, padded: u64, big_endian: bool) -> Attemp
     };
     let mask = if big_endian { [22, 20] } else { [20, 22] };
     Ok(Fmt {
-        // An extensible format has the true tag at the start of its sub-format's GUID.
+        // An extensible format has the actual tag at the start of its sub-format's GUID.
         tag: if half(0) == 0xFFFE && body.len() >= 26 {
             half(24)
         } else {
@@ -160,7 +160,7 @@ fn start(data: Data, fmt: Option<Fmt>, big_endian: bool) -> Attempt<Box<dyn Deco
     let fmt = fmt.ok_or_else(|| Failure::audio("WAV without a format chunk before its data"))?;
     check_shape(fmt.rate, fmt.n_channels)?;
     if matches!(fmt.tag, 0x50 | 0x55) {
-        // MPEG audio in a WAV coat: its frames speak for themselves.
+        // MPEG audio in a WAV container: the frames' own headers apply.
         let (mut input, position) = (data.input, data.position);
         if input.is_seekable() {
             input.skip(position)?;
@@ -210,8 +210,9 @@ fn layout(fmt: &Fmt, big_endian: bool) -> Attempt<Layout> {
     })
 }
 
-/// Bytes that a plain sample takes. The bits of a sample say it, as for ffmpeg, since writers get the block length wrong;
-/// but 24 bits in the upper part of four bytes are told by nothing else.
+/// Returns the number of bytes of an uncompressed sample. It follows from the bits per sample, as in ffmpeg, since
+/// writers get the block alignment wrong; but 24 bits in the upper part of four bytes can be recognised by the block
+/// alignment only.
 fn sample_bytes(fmt: &Fmt) -> usize {
     let whole = fmt.block_len.is_multiple_of(fmt.n_channels);
     let room = if whole {
@@ -227,7 +228,7 @@ fn sample_bytes(fmt: &Fmt) -> usize {
     }
 }
 
-/// The predictors in the extra bytes of a Microsoft ADPCM format: samples per block, how many, pairs.
+/// Parses the coefficients in the extra bytes of a Microsoft ADPCM format: samples per block, number of pairs, pairs.
 fn ms_coefficients(extra: &[u8]) -> Vec<[i32; 2]> {
     let Some(([_, _, a, b], pairs)) = extra.split_first_chunk::<4>() else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! What an ETag of the hub promises about a file's bytes.
+//! Checksums of files, from the ETags of the hub.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,14 +6,14 @@ use std::path::Path;
 
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 
-/// Whether `etag` is a name that a file of the cache may have.
+/// Returns whether `etag` is a valid file name in the cache.
 pub(super) fn is_plain(etag: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     !etag.is_empty() && etag.len() <= 200 && etag.chars().all(allowed)
 }
 
-/// Whether the bytes of `path` are those that `etag` names: SHA-256 of a file in large file storage (64 digits), git's
-/// SHA-1 of a blob (40 digits). Any other ETag says nothing, and `None` is the answer.
+/// Returns whether the bytes of `path` match `etag`: SHA-256 of a file in Git LFS (64 digits), git's SHA-1 of a blob
+/// (40 digits). `None` for any other ETag, which is not a checksum.
 pub(super) fn matches(path: &Path, etag: &str) -> io::Result<Option<bool>> {
     let is_hex = etag.chars().all(|c| c.is_ascii_hexdigit());
     let mut file = File::open(path)?;

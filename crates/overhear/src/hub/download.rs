@@ -1,4 +1,4 @@
-//! One pull: files go to `blobs/<etag>.incomplete`, are checked, renamed, and linked into the snapshot.
+//! One download: files are written to `blobs/<etag>.incomplete`, verified, renamed, and linked into the snapshot.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -9,10 +9,10 @@ use super::{Hub, Progress, digest, etag};
 use crate::model::find::Repository;
 use crate::{Error, Result};
 
-/// A file of the repository, as the hub describes it.
+/// File of a repository, as described by the hub.
 pub(super) struct RemoteFile {
     name: String,
-    /// The name of the file's blob, and mostly its checksum.
+    /// Name of the file's blob, and usually its checksum.
     etag: String,
     size: Option<u64>,
 }
@@ -25,7 +25,7 @@ pub(super) struct Pull<'a> {
     blobs: PathBuf,
     locks: PathBuf,
     snapshot: PathBuf,
-    /// Bytes of the missing files that are complete.
+    /// Number of bytes of the missing files that are complete.
     done: u64,
 }
 
@@ -63,7 +63,7 @@ impl<'a> Pull<'a> {
         )
     }
 
-    /// What the hub says about a file.
+    /// Requests the description of a file.
     pub(super) fn ask(&mut self, name: &str) -> Result<RemoteFile> {
         let address = self.address(name);
         let (hub, repository) = (self.hub, self.repository);
@@ -73,7 +73,7 @@ impl<'a> Pull<'a> {
             reason: format!("{address} is answered without an ETag, which a mirror must pass on"),
         })?;
         let linked = header(&headers, "x-linked-size");
-        // A redirect's own length is that of its text.
+        // The length of a redirect is that of its own body.
         let own = header(&headers, "content-length").filter(|_| !headers.contains_key("location"));
         Ok(RemoteFile {
             name: name.to_owned(),
@@ -82,7 +82,7 @@ impl<'a> Pull<'a> {
         })
     }
 
-    /// Asks for one file and downloads it: the index of shards.
+    /// Requests and downloads one file: the index of shards.
     pub(super) fn fetch_one(&mut self, name: &str) -> Result<PathBuf> {
         let file = self.ask(name)?;
         self.fetch(&file)?;
@@ -103,7 +103,7 @@ impl<'a> Pull<'a> {
         files.iter().try_for_each(|file| self.fetch(file))
     }
 
-    /// Writes the reference, and returns the snapshot.
+    /// Writes the reference (the commit of the revision), and returns the snapshot's folder.
     pub(super) fn finish(self) -> Result<PathBuf> {
         let revision = self.repository.revision();
         if revision != self.commit {
@@ -128,7 +128,7 @@ impl<'a> Pull<'a> {
         self.blobs.join(format!("{}.incomplete", file.etag))
     }
 
-    /// Makes the blob, unless it is there, and the link to it.
+    /// Downloads the blob, unless it exists, and links it into the snapshot.
     fn fetch(&mut self, file: &RemoteFile) -> Result<()> {
         let blob = self.blob(file);
         if !blob.exists() {
@@ -142,7 +142,7 @@ impl<'a> Pull<'a> {
                 }
                 Err(TryLockError::Error(error)) => return Err(cannot_write(&path)(error)),
             }
-            // Another process may have been faster.
+            // Another process may have completed the blob meanwhile.
             if !blob.exists() {
                 self.download(file)?;
             }
@@ -160,7 +160,7 @@ impl<'a> Pull<'a> {
             if matches != Some(false) {
                 return fs::rename(&incomplete, &blob).map_err(cannot_write(&blob));
             }
-            // Perhaps what an earlier run had left was damaged: once more, from the first byte.
+            // The part left by an earlier run may have been damaged: repeat once, from the first byte.
             fs::remove_file(&incomplete).map_err(cannot_write(&incomplete))?;
         }
         Err(self.hub.refused(
@@ -172,7 +172,7 @@ impl<'a> Pull<'a> {
         ))
     }
 
-    /// Appends to `incomplete` until all is there.
+    /// Appends to `incomplete` until it is complete.
     fn complete(&mut self, file: &RemoteFile, incomplete: &Path) -> Result<()> {
         let mut n_tries = 0;
         loop {
@@ -188,7 +188,7 @@ impl<'a> Pull<'a> {
                 Ok(()) => return Ok(()),
                 Err(failure) => {
                     let now = fs::metadata(incomplete).map_or(0, |metadata| metadata.len());
-                    // As long as bytes come, the connection is not given up.
+                    // The number of tries only counts requests without progress.
                     if now > length {
                         n_tries = 0;
                     }
@@ -199,7 +199,7 @@ impl<'a> Pull<'a> {
         }
     }
 
-    /// One request. The outer error is the disk's, the inner one the network's.
+    /// Makes one request. The outer error is the disk's, the inner one the network's.
     fn append(
         &mut self,
         file: &RemoteFile,
@@ -209,9 +209,9 @@ impl<'a> Pull<'a> {
         let address = self.address(&file.name);
         let (body, begins) = match self.hub.client.get(&address, offset) {
             Ok(answer) => answer,
-            // Without a known size: what is there is all, or is not of this file. The checksum tells.
+            // The size is unknown: either all bytes are present, or they are of another file. The checksum decides.
             Err(Failure::Refused(416, _)) if file.size.is_none() => return Ok(Ok(())),
-            // A host that was reached before is out of reach for the moment.
+            // The hub was reached before, so being unreachable now is a passing failure.
             Err(Failure::Unreachable(reason)) => return Ok(Err(Failure::Passing(reason, None))),
             Err(failure) => return Ok(Err(failure)),
         };
@@ -277,12 +277,12 @@ fn cannot_write(path: &Path) -> impl Fn(io::Error) -> Error {
     }
 }
 
-/// Links `name` to `blob`, relative as huggingface_hub does; where links are not to be had, it becomes a copy.
+/// Links `name` to `blob`, relative as huggingface_hub does; copies where links are not supported.
 fn link(blob: &Path, name: &Path) -> Result<()> {
     if name.exists() {
         return Ok(());
     }
-    // A link to a blob that is gone.
+    // Remove a link to a deleted blob.
     let _ = fs::remove_file(name);
     let target = Path::new("../../blobs").join(blob.file_name().unwrap_or_default());
     #[cfg(unix)]

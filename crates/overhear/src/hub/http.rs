@@ -1,34 +1,34 @@
-//! Requests to the hub: who gets the token, what a status means, and what is worth another try.
+//! Requests to the hub: authorization, redirects, statuses, and which failures are worth a retry.
 
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, Response, Uri};
 use ureq::{Agent, Body};
 
-/// The most hops from the hub to where a file lies.
+/// Maximum number of redirects.
 const MAX_REDIRECTS: usize = 10;
 
-/// A connection that gives nothing for so long is taken for dead.
+/// Time without data after which a connection is closed.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// Why a request gave nothing to use.
+/// Reason for which a request failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Never reached: no route, no such host, refused.
+    /// Not connected: no route, unknown host, connection refused.
     Unreachable(String),
-    /// Worth another try, after so long if the server says so.
+    /// Passing failure, worth a retry; the duration is the server's `Retry-After`, if given.
     Passing(String, Option<Duration>),
-    /// The server's answer: status, and the hub's `X-Error-Code`.
+    /// The server's refusal: status, and the hub's `X-Error-Code`.
     Refused(u16, String),
-    /// Not worth another try.
+    /// Permanent failure, not worth a retry.
     Final(String),
 }
 
-/// A client of one hub.
+/// HTTP client of one hub.
 #[derive(Debug)]
 pub(super) struct Client {
     agent: Agent,
-    /// `https://huggingface.co`, or the mirror instead of it.
+    /// `https://huggingface.co`, or a mirror.
     pub(super) endpoint: String,
     pub(super) token: Option<String>,
 }
@@ -43,7 +43,7 @@ impl Client {
             .timeout_recv_response(Some(STALLED))
             .timeout_per_read(Some(STALLED))
             .user_agent(concat!("overhear/", env!("CARGO_PKG_VERSION")))
-            // Lengths and ranges are those of the file itself.
+            // Lengths and ranges must be those of the file itself.
             .accept_encoding("identity");
         Self {
             agent: config.build().new_agent(),
@@ -52,13 +52,14 @@ impl Client {
         }
     }
 
-    /// The headers that the hub answers about a file with: its own, and not those of the host it redirects to.
+    /// Returns the headers with which the hub describes a file: its own, and not those of the host it redirects to.
     pub(super) fn head(&self, address: &str) -> Result<HeaderMap, Failure> {
         let (response, _) = self.follow(address, Method::Head, None)?;
         Ok(response.headers().clone())
     }
 
-    /// The body at `address` from byte `offset` on, and the byte where it really begins: 0 where ranges are not known.
+    /// Returns the body at `address` from byte `offset` on, and the offset at which it actually begins: 0 if the server
+    /// does not support ranges.
     pub(super) fn get(&self, address: &str, offset: u64) -> Result<(Body, u64), Failure> {
         let range = (offset > 0).then(|| format!("bytes={offset}-"));
         let (response, _) = self.follow(address, Method::Get, range.as_deref())?;
@@ -69,7 +70,8 @@ impl Client {
         Ok((response.into_body(), begins))
     }
 
-    /// Asks, and goes where the answer sends; [`Method::Head`] only within the host, as the headers wanted are the hub's.
+    /// Sends the request and follows redirects; for [`Method::Head`] only within the host, as the hub's own headers are
+    /// needed.
     fn follow(
         &self,
         address: &str,
@@ -166,7 +168,7 @@ fn is_unreachable(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{
         ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable, NotFound,
     };
-    // A name that is not resolved has no kind of its own in the standard library, only this text.
+    // The standard library has no error kind for a failed name resolution, only this text.
     error.to_string().contains("failed to lookup address")
         || matches!(
             error.kind(),
@@ -193,19 +195,19 @@ fn refusal(code: u16, response: &Response<Body>, uri: &Uri) -> Failure {
     }
 }
 
-/// Scheme, and host with its port.
+/// Returns scheme, and host with port.
 fn origin(uri: &Uri) -> (&str, &str) {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let host = authority.rsplit('@').next().unwrap_or(authority);
     (uri.scheme_str().unwrap_or("http"), host)
 }
 
-/// A header's value, if it is text.
+/// Returns the value of a header, if it is text.
 pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// The first byte of `Content-Range: bytes 100-199/200`.
+/// Returns the first byte of `Content-Range: bytes 100-199/200`.
 fn range_start(headers: &HeaderMap) -> Option<u64> {
     let range = header(headers, "content-range")?.strip_prefix("bytes ")?;
     range.split('-').next()?.trim().parse().ok()

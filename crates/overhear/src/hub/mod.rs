@@ -1,5 +1,5 @@
-//! Models of the Hugging Face hub, downloaded into its cache: layout, locks and environment are those of
-//! huggingface_hub (`file_download.py`, `constants.py`), so that either finds what the other has downloaded.
+//! Downloads models from the Hugging Face hub into its cache: layout, locks and environment variables are those of
+//! huggingface_hub (`file_download.py`, `constants.py`), so that the cache is shared with it.
 //!
 //! ```no_run
 //! use overhear::hub::Hub;
@@ -28,7 +28,7 @@ use http::{Client, Failure, header};
 
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// What is taken beside the weights, where it is there.
+/// Files that are downloaded beside the weights, if they exist.
 const SMALL_FILES: [&str; 10] = [
     "config.json",
     "generation_config.json",
@@ -44,21 +44,21 @@ const SMALL_FILES: [&str; 10] = [
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// Tries of one request, unless bytes come in between.
+/// Maximum number of tries of one request without progress.
 const MAX_TRIES: u32 = 5;
 
-/// The longest that a server's `Retry-After` is heeded.
+/// Maximum `Retry-After` of a server that is waited for.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// What a download reports.
+/// Progress of a download.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Progress<'a> {
-    /// The download begins: bytes of all files that the cache lacks, of which so many are there from an earlier try.
+    /// The download begins.
     Begins {
-        /// Bytes of all missing files; 0 if the server does not say.
+        /// Total size of the files that the cache lacks, in bytes; 0 if the server does not declare it.
         total: u64,
-        /// Bytes kept from an earlier try.
+        /// Number of these bytes kept from an earlier try.
         present: u64,
     },
     /// Another process is downloading this file.
@@ -66,19 +66,19 @@ pub enum Progress<'a> {
         /// The file's name.
         file: &'a str,
     },
-    /// So many bytes of the missing files are there.
+    /// More bytes of the missing files have arrived.
     Bytes {
-        /// Bytes of all missing files so far.
+        /// Number of bytes of all missing files so far.
         done: u64,
     },
     /// A request failed and is tried again.
     Retries {
-        /// What failed.
+        /// Reason of the failure.
         reason: &'a str,
     },
 }
 
-/// The Hugging Face hub, or a mirror, and the cache that belongs to it.
+/// The Hugging Face hub or a mirror, and its local cache.
 #[derive(Debug)]
 pub struct Hub {
     client: Client,
@@ -88,11 +88,11 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// The hub that the environment describes: `HF_ENDPOINT`, `HF_HUB_CACHE` and `HF_HOME`, `HF_TOKEN` and
+    /// Creates the hub that the environment describes: `HF_ENDPOINT`, `HF_HUB_CACHE` and `HF_HOME`, `HF_TOKEN` and
     /// `HF_TOKEN_PATH`, `HF_HUB_OFFLINE`; `HTTPS_PROXY` and `NO_PROXY`.
     ///
     /// # Errors
-    /// [`Error::Option`] if there is no folder for the cache: no home, and no variable that names one.
+    /// [`Error::Option`] if there is no folder for the cache: no home folder, and no variable that names one.
     pub fn from_env() -> Result<Self> {
         let text = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         let is_set = |name: &str| {
@@ -122,25 +122,26 @@ impl Hub {
         })
     }
 
-    /// Whether the environment forbids the network: then no method opens a socket.
+    /// Returns whether the environment forbids the network: then no method opens a socket.
     #[must_use]
     pub fn is_offline(&self) -> bool {
         self.offline
     }
 
-    /// The folder of the cache.
+    /// Returns the folder of the cache.
     #[must_use]
     pub fn cache(&self) -> &Path {
         &self.cache
     }
 
-    /// Downloads what of `repository` the cache lacks, at the commit that its revision is now, and returns the
-    /// snapshot's folder. What a killed or failed run has left is continued; a second process waits for the first.
+    /// Downloads the files of `repository` that the cache lacks, at the current commit of its revision, and returns the
+    /// snapshot's folder. Downloads interrupted by a kill or a failure are continued; a second process waits for the
+    /// first.
     ///
     /// # Errors
-    /// [`Error::Network`] if the hub cannot be reached, or offline; [`Error::Model`] if it has no such model, wants
-    /// terms accepted or a token, or sends what its checksums contradict; [`Error::Cache`] if the disk is full or the
-    /// cache cannot be written.
+    /// [`Error::Network`] if the hub cannot be reached, or offline; [`Error::Model`] if it has no such model, requires
+    /// terms to be accepted or a token, or sends data that contradict its checksums; [`Error::Cache`] if the disk is
+    /// full or the cache cannot be written.
     pub fn pull(
         &self,
         repository: &Repository,
@@ -227,7 +228,7 @@ impl Hub {
         }
     }
 
-    /// Repeats `request` while its failures are passing ones, waiting longer each time.
+    /// Repeats `request` while its failures are passing, with increasing delays.
     fn retrying<T>(
         &self,
         repository: &Repository,
@@ -243,7 +244,7 @@ impl Hub {
         }
     }
 
-    /// Waits before the next try, or says that there is none.
+    /// Waits before the next try, or returns the error if none is left.
     fn wait(
         &self,
         repository: &Repository,
@@ -312,7 +313,7 @@ impl Hub {
     }
 }
 
-/// What the hub says about a repository at a revision: `GET /api/models/<id>/revision/<revision>`.
+/// The hub's description of a repository at a revision: `GET /api/models/<id>/revision/<revision>`.
 #[derive(Deserialize)]
 struct Listing {
     sha: String,
@@ -324,7 +325,8 @@ struct Sibling {
     rfilename: String,
 }
 
-/// Whether the bytes of a cached snapshot's files are those that the hub named when they were downloaded.
+/// Verifies the files of a cached snapshot against the checksums that the hub gave when they were downloaded; returns
+/// the number of files verified.
 ///
 /// # Errors
 /// [`Error::Model`] naming the first file that is damaged or cannot be read.
@@ -337,7 +339,7 @@ pub fn verify(snapshot: &Path) -> Result<usize> {
     let mut n_verified = 0;
     for entry in fs::read_dir(snapshot).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        // A file that is no link into `blobs` has no checksum.
+        // A file that is not a link into `blobs` has no checksum.
         let Ok(blob) = fs::read_link(&path) else {
             continue;
         };

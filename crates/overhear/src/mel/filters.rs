@@ -6,10 +6,10 @@ use overhear_kernels::Filter;
 
 use super::{N_FFT, SAMPLE_RATE};
 
-/// Frequency bins of a real Fourier transform of [`N_FFT`] samples.
+/// Number of frequency bins of a real Fourier transform of [`N_FFT`] samples.
 const N_BINS: usize = N_FFT / 2 + 1;
 
-/// The filters, each as its run of non-zero weights.
+/// Returns the filters, each as its range of non-zero weights.
 ///
 /// # Panics
 /// If `n_mels` is neither 80 nor 128: no Whisper model has another number.
@@ -38,7 +38,7 @@ pub(super) fn mel_filters(n_mels: usize) -> Vec<Filter> {
         .collect()
 }
 
-/// Slaney's scale: 200/3 Hz a mel below 1 kHz, then 27 mel for every factor of 6.4.
+/// Converts to Slaney's mel scale: 200/3 Hz per mel below 1 kHz, then 27 mel per factor of 6.4.
 fn hz_to_mel(hz: f64) -> f64 {
     if hz < 1000.0 {
         hz * 3.0 / 200.0

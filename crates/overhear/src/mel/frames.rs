@@ -1,4 +1,4 @@
-//! Frames of the spectrogram one after the other, from samples that arrive in blocks.
+//! Computes frames of the spectrogram one after another, from samples that arrive in blocks.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,13 +9,13 @@ use super::loudness::Loudness;
 use super::{HOP_LENGTH, N_FFT, largest};
 use crate::{AudioReader, AudioWarning, Result};
 
-/// `log10` of the power of a silent frame: the floor under the logarithm.
+/// `log10` of the power of a silent frame: the lower limit of the logarithm.
 pub(super) const SILENCE: f32 = -10.0;
 
-/// Frames that one thread transforms at a time: a vector's lanes.
+/// Number of frames that one thread transforms at a time: the lanes of a vector.
 const CHUNK: usize = 16;
 
-/// Frames of samples to their mel energies in decades.
+/// Transform of frames of samples to mel energies in decades (`log10` of the power).
 pub(super) struct FrameTransform {
     kernels: Kernels,
     /// Threads to share the frames of a call.
@@ -37,8 +37,8 @@ impl FrameTransform {
         self.plan.n_filters()
     }
 
-    /// `decades`: `[n_frames, n_mels]`, `log10` of the mel energies, at least [`SILENCE`]. `samples`: from the first
-    /// frame's first to the last one's last.
+    /// Computes frames. `decades`: output, `[n_frames, n_mels]`, `log10` of the mel energies, at least [`SILENCE`].
+    /// `samples`: from the first sample of the first frame to the last sample of the last frame.
     pub(super) fn run(&self, samples: &[f32], decades: &mut [f32]) {
         let transform = |samples: &[f32], decades: &mut [f32]| {
             self.kernels.log_spectrogram(&self.plan, decades, samples)
@@ -57,7 +57,7 @@ impl FrameTransform {
     }
 }
 
-/// The periodic Hann window, as `torch.hann_window`.
+/// Returns the periodic Hann window, as `torch.hann_window`.
 fn hann() -> Vec<f32> {
     let hann = |i: usize| {
         let phase = std::f64::consts::TAU * i as f64 / N_FFT as f64;
@@ -66,12 +66,12 @@ fn hann() -> Vec<f32> {
     (0..N_FFT).map(hann).collect()
 }
 
-/// The frames of an audio stream in order, as if silence followed it; those that hold nothing but that
+/// Reader of the frames of an audio stream in order, as if silence followed the stream; frames that contain only that
 /// silence are not produced.
 pub(super) struct FrameReader {
     reader: AudioReader,
     transform: FrameTransform,
-    /// Made when only the largest value is wanted.
+    /// Created when only the largest value is needed.
     loudness: Option<Loudness>,
     /// Samples from the start of the next frame on.
     samples: Vec<f32>,
@@ -81,7 +81,7 @@ pub(super) struct FrameReader {
 }
 
 impl FrameReader {
-    /// Samples read at a time: one second.
+    /// Number of samples read at a time: one second.
     const BLOCK: usize = super::SAMPLE_RATE;
 
     pub(super) fn new(reader: AudioReader, transform: FrameTransform) -> Self {
@@ -96,12 +96,12 @@ impl FrameReader {
         }
     }
 
-    /// Samples seen so far: the audio's length once [`FrameReader::read`] has returned 0.
+    /// Returns the number of samples read so far: the audio's length once [`FrameReader::read`] has returned 0.
     pub(super) fn n_samples(&self) -> usize {
         self.n_samples
     }
 
-    /// What was odd about the audio so far.
+    /// Returns the irregularities of the audio so far.
     pub(super) fn warnings(&self) -> &[AudioWarning] {
         self.reader.warnings()
     }
@@ -117,7 +117,7 @@ impl FrameReader {
         Ok(n_frames)
     }
 
-    /// Reads the next frames for their largest value alone: makes `max` that, if it is larger; false at the end.
+    /// Reads the next frames and raises `max` to their largest value. Returns false at the end.
     pub(super) fn read_max(&mut self, max: &mut f32) -> Result<bool> {
         let n_frames = self.fill()?;
         let n_mels = self.transform.n_mels();
@@ -145,14 +145,14 @@ impl FrameReader {
         Ok(n_frames > 0)
     }
 
-    /// Leaves out at most `n_frames` frames and returns how many; 0 at the end.
+    /// Skips at most `n_frames` frames and returns their number; 0 at the end.
     pub(super) fn skip(&mut self, n_frames: usize) -> Result<usize> {
         let n_frames = self.fill()?.min(n_frames);
         self.samples.drain(..n_frames * HOP_LENGTH);
         Ok(n_frames)
     }
 
-    /// Reads on until there are samples for a frame, and returns for how many; 0 at the end.
+    /// Reads until `samples` hold a frame, and returns the number of frames that they hold; 0 at the end.
     fn fill(&mut self) -> Result<usize> {
         if !self.begun {
             self.begin()?;
@@ -163,7 +163,7 @@ impl FrameReader {
         Ok((self.samples.len() + HOP_LENGTH).saturating_sub(N_FFT) / HOP_LENGTH)
     }
 
-    /// The first frame is centred on sample 0: its left half is the reflection of what follows.
+    /// Reads the first frame, which is centred on sample 0: its left half is the reflection of its right half.
     fn begin(&mut self) -> Result<()> {
         const HALF: usize = N_FFT / 2;
         self.begun = true;
@@ -186,7 +186,7 @@ impl FrameReader {
         self.n_samples += n;
         if n == 0 {
             self.ended = true;
-            // Silence for as long as a frame still holds a sample.
+            // Pad with silence as long as a frame still contains a sample.
             self.samples.resize(start + N_FFT - 1, 0.0);
         }
         Ok(())
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
     use crate::Audio;
 
-    /// Signals whose energy lies in one bin, in all, at the edges of the band, in one sample, or nowhere.
+    /// Signals whose energy lies in one bin, in all bins, at the edges of the band, in one sample, or nowhere.
     fn signals() -> Vec<Vec<f32>> {
         const N: usize = 40_000;
         let tone = |hz: f64, level: f32| -> Vec<f32> {

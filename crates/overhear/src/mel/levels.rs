@@ -1,26 +1,28 @@
-//! How loud frames are, and below what a file is silent: by its own quietest parts, as there is no absolute measure.
+//! Loudness of frames, and the level up to which a file counts as silent. The level is relative to the file's own
+//! quietest parts, as there is no absolute measure.
 
 use super::frames::SILENCE;
 
-/// Decades of power from the quietest frames of a file to its loudest silence: 3 dB. Stationary noise varies by less,
-/// speech rises above it by more.
+/// Difference in decades of power between the quietest frames of a file and its loudest silence: 3 dB. Stationary noise
+/// varies by less; speech exceeds it.
 const MARGIN: f32 = 0.3;
-/// Which of a file's frames is its quietest: one in twenty, as single frames may be cut-offs and fades.
+/// Quantile of a file's frames that counts as its quietest: 5 %, as single frames may be truncated or faded.
 const QUIETEST: f64 = 0.05;
-/// Frames less than this many decades above the floor of the logarithm hold nothing: pauses edited into recordings,
-/// beside which all noise would be loud.
+/// Frames less than this many decades above the lower limit of the logarithm are digital silence: pauses edited into
+/// recordings, relative to which all noise would be loud.
 const DIGITAL_SILENCE: f32 = 0.5;
 
-/// Decades per count, and how many there are from [`SILENCE`] on: to 10 decades above full scale.
+/// Histogram bin in decades, and number of bins from [`SILENCE`] on: up to 10 decades above full scale.
 const STEP: f32 = 0.05;
 const N_STEPS: usize = 400;
 
-/// The level of a frame in decades: the mean over its mel bins. Mean power would see little but hum and rumble.
+/// Returns the level of a frame in decades: the mean over its mel bins. The logarithm of the mean power would be
+/// dominated by hum and rumble.
 pub(super) fn level(decades: &[f32]) -> f32 {
     decades.iter().sum::<f32>() / decades.len() as f32
 }
 
-/// How often each level occurs in a file.
+/// Histogram of the levels of a file's frames.
 pub(super) struct Levels {
     counts: Vec<usize>,
 }
@@ -32,7 +34,7 @@ impl Levels {
         }
     }
 
-    /// Counts `frames`, `[_, n_mels]` in decades.
+    /// Adds `frames`, `[_, n_mels]` in decades.
     pub(super) fn count(&mut self, frames: &[f32], n_mels: usize) {
         for frame in frames.chunks_exact(n_mels) {
             let above = level(frame) - SILENCE;
@@ -42,7 +44,7 @@ impl Levels {
         }
     }
 
-    /// The level, in decades, up to which frames are silent.
+    /// Returns the level, in decades, up to which frames count as silent.
     pub(super) fn silence(&self) -> f32 {
         let n_frames: usize = self.counts.iter().sum();
         let n_quietest = (n_frames as f64 * QUIETEST) as usize;

@@ -1,22 +1,22 @@
-//! Which frames of a signal can hold its largest mel energy, told without their Fourier transforms.
+//! Selects the frames of a signal that can hold its largest mel energy, without computing their Fourier transforms.
 //!
-//! By Parseval's theorem the power in all bins of a frame is known from its samples, and a mel energy is at most that
-//! power times the largest weight of a filter. So a frame whose windowed energy is below what the largest mel energy
-//! so far needs at least cannot exceed it. In speech few frames remain.
+//! By Parseval's theorem the power in all bins of a frame follows from its samples, and a mel energy is at most that
+//! power times the largest weight of a filter. So a frame whose windowed energy is too low for the largest mel energy
+//! so far cannot exceed it. In speech few frames remain.
 
 use super::{HOP_LENGTH, N_FFT};
 
-/// Samples whose energy is summed together; a frame is 5 of these, a hop 2.
+/// Number of samples whose energy is summed together; a frame is 5 of these, a hop 2.
 const STEP: usize = 80;
 const STEPS_PER_FRAME: usize = N_FFT / STEP;
 const STEPS_PER_HOP: usize = HOP_LENGTH / STEP;
-/// Share by which rounding may make a mel energy, or the sums here, differ from their true values. `f32` rounds to
-/// 6e-8, and neither adds up more than some hundred numbers of one sign.
+/// Relative error by which rounding may change a mel energy, or the sums here. `f32` rounds to 6e-8, and both sum at
+/// most some hundred numbers of one sign.
 const ROUNDING: f64 = 1e-3;
 
-/// Bounds of the mel energies of frames.
+/// Upper bounds of the mel energies of frames.
 pub(super) struct Loudness {
-    /// What a mel energy is at most, per windowed energy of its frame.
+    /// Upper bound of a mel energy, per windowed energy of its frame.
     gain: f64,
     /// The largest square of the window in each step of a frame.
     window: [f32; STEPS_PER_FRAME],
@@ -24,9 +24,9 @@ pub(super) struct Loudness {
 }
 
 impl Loudness {
-    /// `window`: `[N_FFT]`. `weight`: the largest weight that a filter has for bin `0..=N_FFT / 2`.
+    /// Creates the bounds. `window`: `[N_FFT]`. `weight`: the largest weight that a filter has for bin `0..=N_FFT / 2`.
     pub(super) fn new(window: &[f32], weight: impl Fn(usize) -> f32) -> Self {
-        // All bins but the first and the last stand for two of the full transform, whose power is N_FFT times the
+        // Every bin except the first and the last represents two of the full transform, whose power is N_FFT times the
         // windowed energy.
         let half = |bin: usize| {
             let is_edge = bin == 0 || bin == N_FFT / 2;
@@ -44,7 +44,8 @@ impl Loudness {
         }
     }
 
-    /// Which of the `n_frames` frames that begin in `samples` may hold a mel energy above `decades`.
+    /// Returns, for each of the `n_frames` frames that begin in `samples`, whether it may hold a mel energy above
+    /// `decades`.
     pub(super) fn louder(&mut self, samples: &[f32], n_frames: usize, decades: f32) -> Vec<bool> {
         let energy = |step: &[f32]| step.iter().map(|sample| sample * sample).sum::<f32>();
         self.steps.clear();

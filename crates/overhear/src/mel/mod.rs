@@ -1,9 +1,9 @@
 //! The log-mel spectrogram: `whisper/audio.py::log_mel_spectrogram`.
 //!
-//! The reference computes the spectrogram of the whole file at once, and clamps it 8 decades below its
-//! file-wide maximum, so no window is final before the last sample has been seen. [`MelStream`] therefore
-//! reads a file twice: a first pass measures its length and maximum, a second one makes the windows, and
-//! memory stays flat. Files of up to ten minutes keep the frames of their first pass instead.
+//! The reference computes the spectrogram of the whole file at once, and clamps it 8 decades below its file-wide
+//! maximum, so no window is final before the last sample has been read. [`MelStream`] therefore reads a file twice: the
+//! first pass measures its length and maximum, the second one computes the windows, and memory use is constant. Files
+//! of up to ten minutes keep the frames of their first pass instead.
 
 mod filters;
 mod frames;
@@ -41,7 +41,7 @@ pub struct LogMel {
 }
 
 impl LogMel {
-    /// All zeros: what the reference pads a window with.
+    /// Creates a spectrogram of zeros, the padding value of the reference's windows.
     fn zeros(n_mels: usize, n_frames: usize) -> Self {
         Self {
             n_mels,
@@ -50,10 +50,10 @@ impl LogMel {
         }
     }
 
-    /// Writes the frames from `first` on from decades (`log10` of power, `[n, n_mels]`), clamped 8 below the maximum
+    /// Writes frames from index `first` on. `decades`: `log10` of power, `[n, n_mels]`; they are clamped 8 below `max`
     /// and scaled.
     fn set_frames(&mut self, first: usize, decades: &[f32], max: f32) {
-        /// Frames at a time: a cache line of each mel bin's row.
+        /// Number of frames processed together: a cache line of each mel bin's row.
         const BLOCK: usize = 16;
         let (n_mels, n_frames) = (self.n_mels, self.n_frames);
         for (block, decades) in decades.chunks(BLOCK * n_mels).enumerate() {
@@ -123,9 +123,9 @@ fn scaled(decades: f32, max: f32) -> f32 {
     (decades.max(max - 8.0) + 4.0) / 4.0
 }
 
-/// The larger of `max` and the largest of `values`, which are not NaN.
+/// Returns the larger of `max` and the largest of `values`, which must not be NaN.
 fn largest(values: &[f32], max: f32) -> f32 {
-    // As many at once as a vector may hold: one after the other would wait for each comparison.
+    // Independent lanes: a single maximum would make every comparison wait for the previous one.
     let mut lanes = [max; 16];
     let (whole, rest) = values.as_chunks::<16>();
     for values in whole {
@@ -160,7 +160,7 @@ pub fn log_mel_spectrogram(samples: &[f32], n_mels: usize, padding: usize) -> Lo
     mel
 }
 
-/// `samples`, padded with zeros to `n_samples`, with the reflection of half a frame at both ends.
+/// Returns `samples`, padded with zeros to `n_samples`, with the reflection of half a frame at both ends.
 fn reflected(samples: &[f32], n_samples: usize) -> Vec<f32> {
     const HALF: usize = N_FFT / 2;
     let sample = |i: usize| samples.get(i).copied().unwrap_or(0.0);

@@ -8,20 +8,20 @@ use super::{HOP_LENGTH, MelWindow, N_FRAMES, SAMPLE_RATE, largest};
 use crate::host::Host;
 use crate::{Audio, AudioWarning, Result};
 
-/// Frames kept from the first pass: ten minutes, 19 MB at 80 mel bins.
+/// Maximum number of frames kept from the first pass: ten minutes, 19 MB at 80 mel bins.
 const MAX_KEPT_FRAMES: usize = 10 * 60 * 100;
 
-/// The spectrogram of a whole file, as `log_mel_spectrogram(audio, padding=480000)` of the reference, made a
-/// window at a time.
+/// Spectrogram of a whole file, as `log_mel_spectrogram(audio, padding=480000)` of the reference, computed one window
+/// at a time.
 pub(crate) struct MelStream {
     audio: Audio,
     n_mels: usize,
     host: Host,
     n_samples: usize,
     warnings: Vec<AudioWarning>,
-    /// The largest value of the file, in decades.
+    /// Largest value of the file, in decades.
     max: f32,
-    /// Where further frames come from; `None`: all there are have been read.
+    /// Source of further frames; `None`: all frames have been read.
     reader: Option<FrameReader>,
     /// Frames in decades from `first_frame` on, `[_, n_mels]`.
     frames: Vec<f32>,
@@ -29,7 +29,8 @@ pub(crate) struct MelStream {
 }
 
 impl MelStream {
-    /// Makes the first pass over `audio`; tells `on_second` about it, which may end it.
+    /// Makes the first pass over `audio`; calls `on_second` with the number of seconds read so far, and ends with its
+    /// error.
     pub(crate) fn open(
         audio: &Audio,
         n_mels: usize,
@@ -73,31 +74,31 @@ impl MelStream {
         Ok(stream)
     }
 
-    /// Frames of the audio itself, without padding: `content_frames` of the reference.
+    /// Number of frames of the audio itself, without padding: `content_frames` of the reference.
     pub(crate) fn content_frames(&self) -> usize {
         self.n_samples / HOP_LENGTH
     }
 
-    /// Length of the audio in seconds.
+    /// Returns the length of the audio in seconds.
     pub(crate) fn duration_s(&self) -> f64 {
         self.n_samples as f64 / SAMPLE_RATE as f64
     }
 
-    /// What was odd about the audio.
+    /// Returns the irregularities of the audio.
     pub(crate) fn warnings(&self) -> &[AudioWarning] {
         &self.warnings
     }
 
-    /// The window of [`N_FRAMES`] frames whose first `n_frames` are the file's from `seek` on (silence where
-    /// the file has ended) and whose others are zero, as `pad_or_trim(mel[:, seek : seek + n_frames])`.
+    /// Returns a window of [`N_FRAMES`] frames as `pad_or_trim(mel[:, seek : seek + n_frames])`: the first `n_frames`
+    /// are the file's from `seek` on (silence after its end), the others are zero.
     pub(crate) fn window(&mut self, seek: usize, n_frames: usize) -> Result<MelWindow> {
         let mut mel = self.in_silence(seek, n_frames)?;
         mel.data[n_frames * self.n_mels..].fill(0.0);
         Ok(mel)
     }
 
-    /// The `n_frames` frames of the file from `seek` on, in a window that is silent otherwise: as a file that holds
-    /// nothing else, and is as loud as this one.
+    /// Returns the `n_frames` frames of the file from `seek` on, in a window that is silent otherwise: as of a file
+    /// with nothing else and with the same maximum.
     pub(crate) fn in_silence(&mut self, seek: usize, n_frames: usize) -> Result<MelWindow> {
         self.read_to(seek, seek + n_frames)?;
         let mut mel = MelWindow::zeros(self.n_mels);
@@ -111,8 +112,8 @@ impl MelStream {
         Ok(mel)
     }
 
-    /// How loud each of the `n_frames` frames from `seek` on is, in decades, as far as there are so many; none is quieter
-    /// than what the clamp leaves.
+    /// Returns the levels in decades of the `n_frames` frames from `seek` on, or fewer at the end of the file; each is
+    /// at least the clamp's limit.
     pub(crate) fn levels(&mut self, seek: usize, n_frames: usize) -> Result<Vec<f32>> {
         self.read_to(seek, seek + n_frames)?;
         let start = (seek - self.first_frame) * self.n_mels;
@@ -122,8 +123,8 @@ impl MelStream {
         Ok(levels.collect())
     }
 
-    /// The level up to which frames of this file are silent, for [`MelStream::silent_frames`]. Reads a file once more
-    /// that is too long to keep.
+    /// Returns the level up to which frames of this file count as silent, for [`MelStream::silent_frames`]. A file that
+    /// is too long to keep is read once more.
     pub(crate) fn silence_level(&self) -> Result<f32> {
         let mut levels = Levels::new();
         if self.reader.is_none() && self.first_frame == 0 {
@@ -139,7 +140,8 @@ impl MelStream {
         Ok(levels.silence())
     }
 
-    /// Which of the `n_frames` frames from `seek` on are silent; all are where the file has ended.
+    /// Returns, for each of the `n_frames` frames from `seek` on, whether it is silent; frames after the end of the
+    /// file are.
     pub(crate) fn silent_frames(
         &mut self,
         seek: usize,
@@ -155,7 +157,7 @@ impl MelStream {
         Ok(is_silent)
     }
 
-    /// Reads until frames `start` to `end` are in `frames`, forgetting those before `start` in a long file.
+    /// Reads until frames `start` to `end` are in `frames`; in a long file, drops those before `start`.
     fn read_to(&mut self, start: usize, end: usize) -> Result<()> {
         if start < self.first_frame {
             self.rewind()?;
@@ -165,7 +167,7 @@ impl MelStream {
             self.frames.drain(..n_passed * self.n_mels);
             self.first_frame += n_passed;
             let n_read = if self.first_frame < start {
-                // No more frames are there: those up to the start need no transform.
+                // Frames up to `start` that were not read yet need no transform.
                 let n_skipped = reader.skip(start - self.first_frame)?;
                 self.first_frame += n_skipped;
                 n_skipped
@@ -182,7 +184,8 @@ impl MelStream {
         Ok(())
     }
 
-    /// At the end of a further pass: takes over what was odd in it alone, because the file has changed since the first.
+    /// Adds, at the end of a further pass, the warnings that only this pass gave, because the file has changed since
+    /// the first.
     fn compare_passes(&mut self) {
         let Some(reader) = &self.reader else {
             return;
@@ -218,7 +221,7 @@ mod tests {
     use super::*;
     use crate::{LogMel, log_mel_spectrogram};
 
-    /// Something with a loud middle: the maximum is not in the first window.
+    /// Signal with a loud middle: the maximum is not in the first window.
     fn samples(n: usize) -> Vec<f32> {
         let loudness = |i: usize| if i > n / 2 { 0.5 } else { 0.01 };
         (0..n)
@@ -234,7 +237,7 @@ mod tests {
         MelStream::open(audio, 80, &host, &mut |_| Ok(())).unwrap()
     }
 
-    /// The reference's window: `pad_or_trim(mel[:, seek : seek + n_frames])` of the whole file's.
+    /// Window of the reference: `pad_or_trim(mel[:, seek : seek + n_frames])` of the whole file's spectrogram.
     fn expected(samples: &[f32], seek: usize, n_frames: usize) -> MelWindow {
         let whole = log_mel_spectrogram(samples, 80, 480_000);
         let mut window = LogMel::zeros(80, N_FRAMES);
@@ -279,7 +282,7 @@ mod tests {
         let mut stream = open(&audio);
         assert!(stream.reader.is_some(), "not kept");
         let silence_level = stream.silence_level().unwrap();
-        // Forward, overlapping, far ahead, back, and beyond the end.
+        // Forwards, overlapping, far ahead, backwards, and beyond the end.
         for seek in [0, 3000, 4500, 50_000, 100, MAX_KEPT_FRAMES + 4990] {
             let n_frames = N_FRAMES.min(stream.content_frames() - seek);
             assert_eq!(

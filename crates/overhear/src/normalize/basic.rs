@@ -7,17 +7,17 @@ use unicode_segmentation::UnicodeSegmentation;
 use super::rewrite::{collapse_spaces, run, sub};
 use crate::Language;
 
-/// Lower case, no text in brackets, no symbols: `BasicTextNormalizer`.
+/// Normaliser for any language, `BasicTextNormalizer`: lower case, without text in brackets and symbols.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BasicTextNormalizer {
-    /// Whether accents and other marks go, too: é to e. Default: false.
+    /// Whether accents and other marks are removed: é to e. Default: false.
     pub remove_diacritics: bool,
     /// Whether every letter becomes a word of its own, for languages written without spaces. Default: false.
     pub split_letters: bool,
 }
 
 impl BasicTextNormalizer {
-    /// The normaliser for `language`: letters are split where it is written without spaces.
+    /// Creates the normaliser for `language`, which splits letters if it is written without spaces.
     #[must_use]
     pub fn for_language(language: Option<Language>) -> Self {
         Self {
@@ -26,7 +26,7 @@ impl BasicTextNormalizer {
         }
     }
 
-    /// The comparable form of `text`. As in the reference there may be a space at either end.
+    /// Returns the normalised form of `text`. As in the reference it may start or end with a space.
     #[must_use]
     pub fn normalize(&self, text: &str) -> String {
         let text = remove_brackets(&text.to_lowercase());
@@ -83,7 +83,7 @@ fn is_symbol(c: char) -> bool {
     matches!(c.general_category_group(), Mark | Symbol | Punctuation)
 }
 
-/// Plain letters for those that NFKD leaves whole: `ADDITIONAL_DIACRITICS`.
+/// Returns plain letters for letters that NFKD does not decompose: `ADDITIONAL_DIACRITICS`.
 fn undecomposed(c: char) -> Option<&'static str> {
     Some(match c {
         'œ' => "oe",

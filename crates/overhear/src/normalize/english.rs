@@ -11,10 +11,10 @@ use super::rewrite::{
 /// British spellings and their American ones (openai/whisper, MIT; after tysto.com's list).
 const SPELLINGS: &str = include_str!("english.json");
 
-/// Words that mean nothing.
+/// Filler words, which are removed.
 const IGNORED: [&str; 6] = ["hmm", "mm", "mhm", "mmm", "uh", "um"];
 
-/// Whole words and what they are written as, applied in this order: contractions, then titles.
+/// Whole words and their replacements, applied in this order: contractions, then titles.
 #[rustfmt::skip]
 const WORDS: [(&str, &str); 35] = [
     ("won't", "will not"), ("can't", "can not"), ("let's", "let us"), ("ain't", "aint"), ("y'all", "you all"),
@@ -28,7 +28,7 @@ const WORDS: [(&str, &str); 35] = [
     ("jr", "junior "), ("sr", "senior "), ("esq", "esquire "),
 ];
 
-/// Ends of words, applied in this order after the whole words.
+/// Endings of words, replaced in this order after the whole words.
 #[rustfmt::skip]
 const ENDINGS: [(&str, &str); 14] = [
     ("'d been", " had been"), ("'s been", " has been"), ("'d gone", " had gone"), ("'s gone", " has gone"),
@@ -37,7 +37,8 @@ const ENDINGS: [(&str, &str); 14] = [
     ("'ve", " have"), ("'m", " am"),
 ];
 
-/// Lower case, words for contractions and titles, digits for numbers, American spelling, no symbols.
+/// Normaliser for English: lower case, contractions and titles in full, digits for numbers, American spelling, no
+/// symbols.
 #[derive(Clone, Debug)]
 pub struct EnglishTextNormalizer {
     numbers: EnglishNumberNormalizer,
@@ -61,7 +62,7 @@ impl EnglishTextNormalizer {
         }
     }
 
-    /// The comparable form of `text`. As in the reference there may be a space at either end.
+    /// Returns the normalised form of `text`. As in the reference it may start or end with a space.
     #[must_use]
     pub fn normalize(&self, text: &str) -> String {
         let text = remove_brackets(&text.to_lowercase());
@@ -84,7 +85,7 @@ impl EnglishTextNormalizer {
     }
 }
 
-/// `\b(hmm|mm|mhm|mmm|uh|um)\b`: goes.
+/// `\b(hmm|mm|mhm|mmm|uh|um)\b`: removed.
 fn remove_ignored(text: &str) -> String {
     sub(text, |chars, at| {
         let n_word = run(chars, at, is_word);
@@ -94,7 +95,7 @@ fn remove_ignored(text: &str) -> String {
     })
 }
 
-/// `\s+'`: no space before an apostrophe.
+/// `\s+'`: removes spaces before an apostrophe.
 fn attach_apostrophes(text: &str) -> String {
     sub(text, |chars, at| {
         let n_spaces = run(chars, at, is_space);
@@ -122,8 +123,8 @@ fn expand_contractions(text: &str) -> String {
     text
 }
 
-/// `(\d),(\d)`: no comma between digits (but the pairs do not overlap: 1,2,3 is 12,3). Then `\.([^0-9]|$)`: no
-/// period unless a digit follows.
+/// `(\d),(\d)`: removes commas between digits (matches do not overlap: 1,2,3 becomes 12,3). Then `\.([^0-9]|$)`:
+/// removes periods that no digit follows.
 fn remove_commas_and_periods(text: &str) -> String {
     let text = sub(text, |chars, at| match chars[at..] {
         [left, ',', right, ..] if is_digit(left) && is_digit(right) => {
@@ -138,7 +139,7 @@ fn remove_commas_and_periods(text: &str) -> String {
     })
 }
 
-/// `[.$¢€£]([^0-9])` and `([^0-9])%`: signs that belong to no number.
+/// `[.$¢€£]([^0-9])` and `([^0-9])%`: removes signs that belong to no number.
 fn remove_stray_signs(text: &str) -> String {
     let text = sub(text, |chars, at| match chars[at..] {
         ['.' | '$' | '¢' | '€' | '£', next, ..] if !next.is_ascii_digit() => {

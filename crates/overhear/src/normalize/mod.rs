@@ -1,12 +1,12 @@
-//! Texts made comparable before errors are counted: `whisper/normalizers`, result for result.
+//! Normalisation of texts before errors are counted: `whisper/normalizers`, with identical results.
 //!
-//! Two transcripts of one recording may differ in case, punctuation, spelling, contractions and the way that
-//! numbers are written, and none of that is an error of recognition. [`EnglishTextNormalizer`] irons it out for
-//! English, [`BasicTextNormalizer`] does what can be done for any language. Both keep the reference's quirks
-//! (`1.5` becomes `one.5`), so that error rates can be compared with published ones.
+//! Two transcripts of one recording may differ in case, punctuation, spelling, contractions and the notation of
+//! numbers, none of which is a recognition error. [`EnglishTextNormalizer`] removes these differences for English,
+//! [`BasicTextNormalizer`] those that can be removed for any language. Both keep the reference's quirks (`1.5` becomes
+//! `one.5`), so that error rates are comparable with published ones.
 //!
-//! The reference writes its rules as regular expressions of Python, whose word characters and white space are
-//! not those of Rust's regex crates; here they are functions over `rewrite`.
+//! The reference defines its rules as regular expressions of Python, whose word characters and white space differ from
+//! those of Rust's regex crates; here they are functions over `rewrite`.
 
 mod basic;
 mod english;
@@ -21,7 +21,8 @@ use std::sync::LazyLock;
 
 use crate::Language;
 
-/// The comparable form of `text` in `language`: [`EnglishTextNormalizer`]'s of English, [`BasicTextNormalizer`]'s of others.
+/// Normalises `text` in `language` for comparison: with [`EnglishTextNormalizer`] if that is English, else with
+/// [`BasicTextNormalizer`].
 #[must_use]
 pub fn comparable(text: &str, language: Option<Language>) -> String {
     static ENGLISH: LazyLock<EnglishTextNormalizer> = LazyLock::new(EnglishTextNormalizer::new);

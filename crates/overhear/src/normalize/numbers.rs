@@ -1,9 +1,9 @@
-//! Spelled-out English numbers to digits: `whisper/normalizers/english.py::EnglishNumberNormalizer`.
+//! Converts spelled-out English numbers to digits: `whisper/normalizers/english.py::EnglishNumberNormalizer`.
 //!
-//! A state machine over the words: `value` is the number so far, `prefix` the sign or currency to put before
-//! it. The reference tells a number that can still be added to (an `int`) from digits that are only read out
-//! one after the other (a `str`), and has numbers of any size; here both are decimal digits ([`Value`]), as
-//! every multiplier is a power of ten.
+//! A state machine over the words: `value` is the number so far, `prefix` the sign or currency to put before it. The
+//! reference distinguishes a number that can still be added to (an `int`) from digits that are read out one after
+//! another (a `str`), and has integers of any size; here both are decimal digits ([`Value`]), as every multiplier is a
+//! power of ten.
 
 use std::collections::HashMap;
 
@@ -18,14 +18,14 @@ const ONES: [&str; 19] = [
 const TENS: [&str; 8] = [
     "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
 ];
-/// The multipliers and their powers of ten; from a million on three more each.
+/// Multipliers and their powers of ten; from a million on three more each.
 #[rustfmt::skip]
 const MULTIPLIERS: [&str; 12] = [
     "hundred", "thousand", "million", "billion", "trillion", "quadrillion", "quintillion", "sextillion",
     "septillion", "octillion", "nonillion", "decillion",
 ];
 
-/// What a word does to the number.
+/// Effect of a word on the number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Word {
     Zero,
@@ -45,12 +45,12 @@ pub(super) enum Word {
     Per,
     Percent,
     And,
-    /// Double or triple: so many times the next digit.
+    /// Double or triple: repeats the next digit.
     Repeat(usize),
     Point,
 }
 
-/// Spelled-out numbers to digits.
+/// Converter of spelled-out numbers to digits.
 #[derive(Clone, Debug)]
 pub(super) struct EnglishNumberNormalizer {
     words: HashMap<String, Word>,
@@ -66,7 +66,7 @@ impl EnglishNumberNormalizer {
         for (name, value) in ONES.iter().zip(1..) {
             add(name, Word::Ones(value));
             add(&plural_of_ones(name), Word::OnesSuffixed(value, "s"));
-            // So the reference: four to nineteen, which makes "nineth" a number and "ninth" none.
+            // As in the reference: four to nineteen, which makes "nineth" a number and "ninth" none.
             if value > 3 && value != 5 && value != 12 {
                 let ending = if name.ends_with('t') { "h" } else { "th" };
                 add(&format!("{name}{ending}"), Word::OnesSuffixed(value, "th"));
@@ -132,8 +132,8 @@ impl EnglishNumberNormalizer {
         self.words.get(word?).copied()
     }
 
-    /// "`<number>` and a half" to "`<number>` point five"; a space between letters and digits, but none before
-    /// a suffix.
+    /// Replaces "`<number>` and a half" by "`<number>` point five", and separates letters from digits, but not a suffix
+    /// from its number.
     fn preprocess(&self, text: &str) -> String {
         let segments = split_at_and_a_half(text);
         let n_segments = segments.len();
@@ -179,7 +179,7 @@ impl EnglishNumberNormalizer {
         number.words
     }
 
-    /// One step; answers whether the next word is used up, too.
+    /// Processes one word; returns whether the next word is consumed, too.
     fn process_word(
         &self,
         number: &mut Number,
@@ -240,7 +240,7 @@ impl EnglishNumberNormalizer {
                 return true;
             }
             Word::Following(_) | Word::Per | Word::Percent => number.put_word(current),
-            // These mean something before a number only.
+            // These have a meaning only before a number.
             Word::And | Word::Repeat(_) | Word::Point if !is_next_number => {
                 number.put_word(current);
             }
@@ -293,7 +293,7 @@ fn split_at_and_a_half(text: &str) -> Vec<String> {
     segments
 }
 
-/// How many characters of "and a half" stand at `at`.
+/// Returns the number of characters of "and a half" at `at`.
 fn and_a_half(chars: &[char], at: usize) -> Option<usize> {
     let mut end = at;
     for (i, word) in ["and", "a", "half"].into_iter().enumerate() {
@@ -315,7 +315,7 @@ fn and_a_half(chars: &[char], at: usize) -> Option<usize> {
     (begins_word(chars, at) && ends_word(chars, end)).then_some(end - at)
 }
 
-/// `([0-9])\s+(st|nd|rd|th|s)\b`: the spaces go.
+/// `([0-9])\s+(st|nd|rd|th|s)\b`: removes the spaces.
 fn attach_suffix(chars: &[char], at: usize) -> Option<(usize, String)> {
     let n_spaces = run(chars, at + 1, is_space);
     if !chars[at].is_ascii_digit() || n_spaces == 0 {
@@ -337,7 +337,7 @@ fn attach_suffix(chars: &[char], at: usize) -> Option<(usize, String)> {
     ))
 }
 
-/// "$2 and ¢7" to "$2.07", "$0.07" to "¢7", and "1" to "one".
+/// Replaces "$2 and ¢7" by "$2.07", "$0.07" by "¢7", and "1" by "one".
 fn postprocess(text: &str) -> String {
     let text = sub(text, combine_cents);
     let text = sub(&text, extract_cents);

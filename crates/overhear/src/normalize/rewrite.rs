@@ -1,19 +1,19 @@
-//! What Python's `re.sub` does, and the character classes it does it with.
+//! Equivalents of Python's `re.sub` and of its character classes.
 
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
-/// `\w` of Python: letters, numbers and the underscore, but no marks.
+/// Python's `\w`: letters, numbers and the underscore, but no marks.
 pub(super) fn is_word(c: char) -> bool {
     use GeneralCategoryGroup::{Letter, Number};
     c == '_' || matches!(c.general_category_group(), Letter | Number)
 }
 
-/// `\d` of Python: decimal digits of every script.
+/// Python's `\d`: decimal digits of every script.
 pub(super) fn is_digit(c: char) -> bool {
     c.general_category() == GeneralCategory::DecimalNumber
 }
 
-/// `\s` of Python, and what `str.split` splits at: the ASCII separators 0x1c to 0x1f count.
+/// Python's `\s`, and the separators of `str.split`: the ASCII separators 0x1c to 0x1f are included.
 pub(super) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
@@ -23,24 +23,24 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(is_space).filter(|word| !word.is_empty())
 }
 
-/// Whether no word character stands at `at`: with a word character before it, that is `\b`.
+/// Returns whether no word character stands at `at`: after a word character, this is `\b`.
 pub(super) fn ends_word(chars: &[char], at: usize) -> bool {
     chars.get(at).is_none_or(|&c| !is_word(c))
 }
 
-/// Whether no word character stands before `at`: with a word character there, that is `\b`.
+/// Returns whether no word character stands before `at`: before a word character, this is `\b`.
 pub(super) fn begins_word(chars: &[char], at: usize) -> bool {
     at == 0 || !is_word(chars[at - 1])
 }
 
-/// How many characters from `at` on are of a class.
+/// Returns the number of characters of a class from `at` on.
 pub(super) fn run(chars: &[char], at: usize, is_of_class: impl Fn(char) -> bool) -> usize {
     let rest = chars.get(at..).unwrap_or_default();
     rest.iter().take_while(|&&c| is_of_class(c)).count()
 }
 
-/// `re.sub`: replaces what `rule` matches, from left to right and without overlaps. A rule is given the text
-/// and a position, and answers how many characters match there (one at least) and what takes their place.
+/// `re.sub`: replaces the matches of `rule`, from left to right and without overlaps. A rule takes the text and a
+/// position, and returns the number of characters that match there (at least one) and their replacement.
 pub(super) fn sub(text: &str, rule: impl Fn(&[char], usize) -> Option<(usize, String)>) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut rewritten = String::with_capacity(text.len());

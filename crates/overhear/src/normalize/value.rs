@@ -1,9 +1,9 @@
-//! A number in the making: the state of the machine in [`super::numbers`], in decimal digits of any length.
+//! State of the machine in [`super::numbers`]: a number under construction, in decimal digits of any length.
 
 use super::numbers::Word;
 use super::rewrite::is_digit;
 
-/// The state of the machine, and the words it has put out.
+/// State of the machine, and the words it has written.
 #[derive(Default)]
 pub(super) struct Number {
     pub(super) words: Vec<String>,
@@ -12,14 +12,14 @@ pub(super) struct Number {
 }
 
 impl Number {
-    /// Puts out a word; what was kept for a number is used up by it, as in the reference.
+    /// Writes a word, with the pending prefix in front of it, and clears the number, as in the reference.
     pub(super) fn put(&mut self, word: &str) {
         let prefix = self.prefix.take().map_or_else(String::new, String::from);
         self.words.push(prefix + word);
         self.value = None;
     }
 
-    /// Puts out the number, if there is one.
+    /// Writes the number, if there is one.
     pub(super) fn put_value(&mut self) {
         if self.value.is_some() {
             self.put_value_with("");
@@ -31,7 +31,7 @@ impl Number {
         self.put(&(value + suffix));
     }
 
-    /// Puts out the number, if there is one, and then the word.
+    /// Writes the number, if there is one, and then the word.
     pub(super) fn put_word(&mut self, word: &str) {
         self.put_value();
         self.put(word);
@@ -46,7 +46,7 @@ impl Number {
         }
     }
 
-    /// Digits in the text, `unsigned` without and `current` with its sign.
+    /// Processes digits in the text; `unsigned` is without, `current` with the sign.
     pub(super) fn digits(&mut self, sign: Option<char>, unsigned: &str, current: &str) {
         if let Some(Value::Text(text)) = &mut self.value
             && text.ends_with('.')
@@ -71,7 +71,7 @@ impl Number {
             Some(Value::Int(digits)) if !is_after_ones && ends_in_zeros(&digits, n_digits) => {
                 Value::Int(fill_zeros(&digits, ones, n_digits))
             }
-            // The last zero of the tens gives way.
+            // The last zero of the tens is replaced.
             Some(Value::Text(text)) if is_after_tens && ones < 10 => {
                 Value::Text(format!("{}{ones}", text.strip_suffix('0').unwrap_or(&text)))
             }
@@ -89,8 +89,8 @@ impl Number {
         });
     }
 
-    /// Multiplies what is below a thousand by ten to the `power`. Read-out digits are multiplied whole if that
-    /// gives an integer, and put out before a new number if not.
+    /// Multiplies the part below a thousand by ten to the `power`. Digits that were read out are multiplied as a whole
+    /// if the result is an integer, and else written before a new number.
     pub(super) fn multiply(&mut self, power: usize) {
         let one = || Value::Int(format!("1{}", "0".repeat(power)));
         self.value = Some(match self.value.take() {
@@ -119,12 +119,12 @@ impl Value {
     }
 }
 
-/// The number so far.
+/// Number so far.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     /// Decimal digits without leading zeros: the reference's `int`.
     Int(String),
-    /// Digits read out, or with a decimal point: the reference's `str`.
+    /// Digits that were read out, or with a decimal point: the reference's `str`.
     Text(String),
 }
 
@@ -137,7 +137,7 @@ pub(super) fn is_number(text: &str) -> bool {
     }
 }
 
-/// The decimal `text` times ten to the `power`, if that is an integer (and `text` a number at all).
+/// Multiplies the decimal `text` by ten to the `power`; `None` if the result is no integer or `text` is no number.
 fn scaled(text: &str, power: usize) -> Option<String> {
     let (integer, fraction) = text.split_once('.').unwrap_or((text, ""));
     if integer.is_empty() && fraction.is_empty() {
@@ -157,7 +157,7 @@ fn scaled(text: &str, power: usize) -> Option<String> {
     Some(without_leading_zeros(&digits))
 }
 
-/// The ASCII form of a digit of any script: the digits of a script are ten in a row.
+/// Converts a digit of any script to ASCII: the digits of a script are ten consecutive characters.
 fn ascii(c: char) -> Option<char> {
     let is_digit_at = |code: u32| char::from_u32(code).is_some_and(is_digit);
     let n_before = (1..10).take_while(|n| is_digit_at((c as u32).saturating_sub(*n)));
@@ -171,18 +171,18 @@ pub(super) fn without_leading_zeros(digits: &str) -> String {
     }
 }
 
-/// Whether the number is divisible by ten to the `n_digits`.
+/// Returns whether the number is divisible by ten to the `n_digits`.
 fn ends_in_zeros(digits: &str, n_digits: usize) -> bool {
     digits == "0" || digits.len() - digits.trim_end_matches('0').len() >= n_digits
 }
 
-/// `digits`, which end in zeros, plus `addend`, which takes their place.
+/// Returns `digits`, which end in zeros, plus `addend`, which replaces the zeros.
 fn fill_zeros(digits: &str, addend: usize, n_digits: usize) -> String {
     let kept = &digits[..digits.len().saturating_sub(n_digits)];
     without_leading_zeros(&format!("{kept}{addend:0n_digits$}"))
 }
 
-/// The sum of two numbers in decimal digits.
+/// Returns the sum of two decimal numbers.
 fn sum(a: &str, b: &str) -> String {
     let width = a.len().max(b.len()) + 1;
     let mut digits = vec![b'0'; width];

@@ -1,4 +1,5 @@
-//! Advanced SubStation Alpha subtitles; with words, karaoke: a word takes its full colour as it is spoken.
+//! Advanced SubStation Alpha subtitles; if the transcript has words, with karaoke tags: a word takes its full colour as
+//! it is spoken.
 
 use std::io::{self, Write};
 
@@ -25,7 +26,7 @@ Style: Default,Arial,64,&H00FFFFFF,&H00A0A0A0,&H00000000,&H80000000,0,0,0,0,100,
 Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 ";
 
-/// A line of dialogue for each cue.
+/// Writes a line of dialogue for each cue.
 pub(super) fn write(
     transcript: &Transcript,
     options: &CaptionOptions,
@@ -47,8 +48,8 @@ pub(super) fn write(
     Ok(())
 }
 
-/// The words, before each how long it takes; gaps are syllables without text. The space before a word belongs to the
-/// one before, so that it does not light up early.
+/// Formats the words, each after a karaoke tag with its duration; gaps are syllables without text. The space before a
+/// word belongs to the previous syllable, so that it is not highlighted early.
 fn karaoke(cue: &Cue) -> String {
     let mut text = String::new();
     let mut now = centiseconds(cue.start);
@@ -71,8 +72,8 @@ fn karaoke(cue: &Cue) -> String {
     text
 }
 
-/// Braces hold tags and a backslash begins one: braces are escaped, and after a backslash comes a word joiner, which
-/// shows nothing and is part of no tag.
+/// Escapes `text`. Braces delimit tags and a backslash starts one: braces are escaped, and a word joiner, which is
+/// invisible and part of no tag, is put after a backslash.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -7,7 +7,7 @@ use super::timestamp::{format_milliseconds, milliseconds};
 use super::{CaptionOptions, strip};
 use crate::{Transcript, Word};
 
-/// Numbered captions, hours always shown, a comma before the milliseconds.
+/// Writes SubRip: numbered captions, hours always shown, a comma before the milliseconds.
 pub(super) fn write_srt(
     transcript: &Transcript,
     options: &CaptionOptions,
@@ -21,7 +21,7 @@ pub(super) fn write_srt(
     Ok(())
 }
 
-/// WebVTT cues.
+/// Writes WebVTT cues.
 pub(super) fn write_vtt(
     transcript: &Transcript,
     options: &CaptionOptions,
@@ -35,9 +35,9 @@ pub(super) fn write_vtt(
     Ok(())
 }
 
-/// Text as a WebVTT cue holds it. The reference escapes nothing, and here is escaped only what players would not show:
-/// `<`, which begins a tag up to the next `>` or the end of the cue, and `&` where a character reference (`&lt;`, `&copy`)
-/// would follow, not that of "AT&T" or "you & me" (WebVTT, 6.4, cue text tokenizer).
+/// Escapes the text of a WebVTT cue. The reference escapes nothing, so only text that players would not show is
+/// escaped: `<`, which starts a tag up to the next `>` or the end of the cue, and `&` where a character reference
+/// (`&lt;`, `&copy`) could follow, unlike in "AT&T" or "you & me" (WebVTT, 6.4, cue text tokenizer).
 fn escape_vtt(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for (i, c) in text.char_indices() {
@@ -50,8 +50,8 @@ fn escape_vtt(text: &str) -> String {
     escaped
 }
 
-/// Whether `&` and `rest` may be a character reference: a number, a name and `;`, or, as those names are in small letters
-/// which need no `;`, a small letter.
+/// Returns whether `&` and `rest` may be a character reference: a number, a name with `;`, or a lower-case letter, as
+/// the names that need no `;` are in lower case.
 fn is_reference(rest: &str) -> bool {
     let name = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
     rest.starts_with(|c: char| c == '#' || c.is_ascii_lowercase())
@@ -67,13 +67,14 @@ struct Caption {
 impl Caption {
     fn times(&self, always_hours: bool, marker: char) -> (String, String) {
         let format = |ms| format_milliseconds(ms, always_hours, marker);
-        // WebVTT demands that a cue end after it starts.
+        // WebVTT requires a cue to end after its start.
         let end_ms = self.end_ms.max(self.start_ms + 1);
         (format(self.start_ms), format(end_ms))
     }
 }
 
-/// The cues, or one caption for each of their words and the gaps between, the text of each piece escaped.
+/// Returns the cues, or for each of them one caption per word and per gap between words. The text of each piece is
+/// escaped.
 fn captions(
     transcript: &Transcript,
     options: &CaptionOptions,
@@ -101,7 +102,7 @@ fn captions(
     captions
 }
 
-/// The whole cue for each of its words, that word underlined; plain between words.
+/// Appends the whole cue once per word, with that word underlined, and without underlining between words.
 fn highlight(cue: &Cue, captions: &mut Vec<Caption>) {
     let plain = cue.text();
     let mut last_ms = milliseconds(cue.start);
@@ -127,17 +128,17 @@ fn highlight(cue: &Cue, captions: &mut Vec<Caption>) {
     }
 }
 
-/// The word underlined, but not the white space before it.
+/// Returns the word underlined, without the white space before it.
 fn underlined(word: &str) -> String {
     let text = word.trim_start();
     let space = &word[..word.len() - text.len()];
     format!("{space}<u>{text}</u>")
 }
 
-/// A blank line ends a caption and `-->` marks its times, so neither may occur inside; nor may NUL.
+/// Replaces what may not occur inside a caption: blank lines, which would end it, `-->`, which marks times, and NUL.
 fn caption_text(text: &str) -> String {
     let mut text = strip(text).replace('\0', "\u{fffd}");
-    // Again and again, since `--->` becomes `-->`.
+    // Repeated, since `--->` becomes `-->`.
     while text.contains("-->") {
         text = text.replace("-->", "->");
     }

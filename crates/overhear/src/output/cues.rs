@@ -1,17 +1,17 @@
-//! A transcript cut into what is shown at a time: `whisper/utils.py::SubtitlesWriter.iterate_result`.
+//! Splits a transcript into cues: `whisper/utils.py::SubtitlesWriter.iterate_result`.
 
 use super::CaptionOptions;
 use crate::{Segment, Transcript, Word, python};
 
-/// Seconds of silence that end a cue where cues may be cut anywhere.
+/// Minimum length in seconds of a pause that ends a cue where cues may end anywhere.
 const LONG_PAUSE_S: f64 = 3.0;
 
-/// What is shown at a time: a segment, or some words of one or several.
+/// Text shown at one time: a segment, or some words of one or several segments.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Cue {
     pub(super) start: f64,
     pub(super) end: f64,
-    /// Its words, each with the space or line break before it; or all of its text, if times of words are not known.
+    /// Words, each with the space or line break before it; or the whole text, if the times of words are unknown.
     pub(super) pieces: Vec<Word>,
     /// Whether the pieces are words.
     pub(super) has_words: bool,
@@ -26,8 +26,8 @@ impl Cue {
     }
 }
 
-/// The cues of `transcript`: segments, or where words have times, words as `options` say. Segments without text have
-/// none.
+/// Returns the cues of `transcript`: segments, or if words have times, words grouped by `options`. Segments without
+/// text are skipped.
 pub(super) fn cues(transcript: &Transcript, options: &CaptionOptions) -> Vec<Cue> {
     let segments = &transcript.segments;
     if segments.iter().all(|segment| segment.words.is_some()) {
@@ -55,20 +55,21 @@ fn whole(segment: &Segment) -> Cue {
     }
 }
 
-/// How words are put into lines, and lines into cues.
+/// Limits for filling lines with words, and cues with lines.
 struct Layout {
-    /// Characters of a line.
+    /// Maximum number of characters of a line.
     max_line_width: usize,
-    /// Lines of a cue; `None`: any number.
+    /// Maximum number of lines of a cue; `None`: unlimited.
     max_line_count: Option<usize>,
     max_words_per_line: usize,
-    /// Whether a segment begins a cue. Not if both widths and lines are limited: then cues are filled.
+    /// Whether every segment starts a new cue. False if width and number of lines are both limited: then cues are
+    /// filled.
     preserve_segments: bool,
 }
 
 impl Layout {
     fn new(options: &CaptionOptions) -> Self {
-        // 0 counts as not given, as the reference tests the option's truth.
+        // 0 counts as absent, as the reference tests the truth of the option.
         let given = |option: Option<usize>| option.filter(|&n| n > 0);
         let (width, count) = (given(options.max_line_width), given(options.max_line_count));
         Self {
@@ -120,7 +121,7 @@ impl Layout {
     }
 }
 
-/// The cue of these words; none of no words.
+/// Returns the cue of these words; `None` without words.
 fn cue(pieces: Vec<Word>) -> Option<Cue> {
     Some(Cue {
         start: pieces.first()?.start,

@@ -1,9 +1,9 @@
-//! The reference's result as JSON, with the spacing, escapes and number forms of Python's `json.dump`.
+//! The reference's result as JSON, with the spacing, escapes and number formats of Python's `json.dump`.
 //!
-//! `schema/transcript.schema.json` describes it.
+//! The schema is `schema/transcript.schema.json`.
 //!
-//! Python writes `NaN`, which is no JSON; here it is `null`. The temperature is an `f32`, written
-//! in its shortest form (0.2, not 0.20000000298023224).
+//! Python writes `NaN`, which is not JSON; here it becomes `null`. The temperature is an `f32`, written in its shortest
+//! form (0.2, not 0.20000000298023224).
 
 use std::fmt::{Debug, LowerExp};
 use std::io::{self, Write};
@@ -11,9 +11,9 @@ use std::str::FromStr;
 
 use crate::{Alternative, AudioWarning, Hypothesis, Segment, Transcript, Word};
 
-/// `{"text", "segments", "language"}` on one line (`WriteJSON`). Added where there is such a thing:
-/// `"truncated": true`, `"n_best"`, and in segments `"language"`, `"loop_cut"`, `"silence"`, and `"token_probabilities"`
-/// with their `"alternatives"`.
+/// Writes `{"text", "segments", "language"}` on one line (`WriteJSON`). Added if present: `"truncated": true`,
+/// `"n_best"`, and in segments `"language"`, `"loop_cut"`, `"silence"`, and `"token_probabilities"` with
+/// `"alternatives"`.
 pub(super) fn write(transcript: &Transcript, out: &mut impl Write) -> io::Result<()> {
     write!(
         out,
@@ -128,9 +128,9 @@ fn word(word: &Word) -> String {
     )
 }
 
-/// A float as Python's `repr`: the fewest digits that name it, and of two numbers of so many digits that are equally near
-/// the one with the even last digit. Rust's debug form has as many digits and the same thresholds for an exponent, but
-/// takes the other of two now and then, and writes `e-5` where Python has `e-05`.
+/// Formats a float as Python's `repr`: the fewest digits that identify it, and of two equally near numbers with that
+/// many digits the one with an even last digit. Rust's debug format has as many digits and the same thresholds for an
+/// exponent, but occasionally takes the other of two, and writes `e-5` where Python writes `e-05`.
 fn number<F: Debug + LowerExp + FromStr + PartialEq + Copy + Into<f64>>(value: F) -> String {
     if !value.into().is_finite() {
         return "null".to_owned();
@@ -138,7 +138,7 @@ fn number<F: Debug + LowerExp + FromStr + PartialEq + Copy + Into<f64>>(value: F
     let text = format!("{value:?}");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let mut digits = shortest_digits(value).into_iter();
-    // Zeros in front of the digits and behind them are not among them.
+    // Leading and trailing zeros are not part of the digits.
     let is_digit = |c: char| c.is_ascii_digit();
     let mut has_begun = false;
     let mantissa: String = mantissa
@@ -158,7 +158,8 @@ fn number<F: Debug + LowerExp + FromStr + PartialEq + Copy + Into<f64>>(value: F
     }
 }
 
-/// The digits of `value` in its shortest form, ties to even: Rust rounds so to a given number of digits.
+/// Returns the digits of `value` in its shortest form, ties to even, which is how Rust rounds to a given number of
+/// digits.
 fn shortest_digits<F: LowerExp + FromStr + PartialEq + Copy>(value: F) -> Vec<char> {
     let digits = |text: &str| -> Vec<char> {
         let mantissa = text.split('e').next().unwrap_or_default();
@@ -172,7 +173,8 @@ fn shortest_digits<F: LowerExp + FromStr + PartialEq + Copy>(value: F) -> Vec<ch
     }
 }
 
-/// A string in quotes, all but printable ASCII escaped (`ensure_ascii`, the reference's setting).
+/// Formats a string in quotes, with everything except printable ASCII escaped (`ensure_ascii`, the reference's
+/// setting).
 fn string(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -233,7 +235,7 @@ mod tests {
         for (value, expected) in cases {
             assert_eq!(number(value), expected);
         }
-        // Every other half of a unit in the 16th place.
+        // Odd multiples of half a unit in the 16th place.
         for n in (65_537..131_072).step_by(2) {
             let written = number(f64::from(n) / 131_072.0);
             assert_eq!(written.parse(), Ok(f64::from(n) / 131_072.0));

@@ -1,4 +1,5 @@
-//! LRC lyrics: a time and a line; with words, the enhanced form, which has a time before every word and at the end.
+//! LRC lyrics: a time and a line. If the transcript has words, the enhanced format, with a time before every word and
+//! at the end.
 
 use std::io::{self, Write};
 
@@ -7,7 +8,7 @@ use super::timestamp::centiseconds;
 use super::{CaptionOptions, strip};
 use crate::Transcript;
 
-/// A line for each cue.
+/// Writes a line for each cue.
 pub(super) fn write(
     transcript: &Transcript,
     options: &CaptionOptions,
@@ -41,7 +42,7 @@ fn on_one_line(text: &str) -> String {
     text.replace(['\n', '\r', '\0'], " ")
 }
 
-/// `MM:SS.cc`; there are no hours, minutes go on.
+/// Formats `MM:SS.cc`; there are no hours, minutes exceed 59.
 fn format(seconds: f64) -> String {
     let centiseconds = centiseconds(seconds);
     let (seconds, rest) = (centiseconds / 100, centiseconds % 100);

@@ -1,8 +1,9 @@
 //! Writes transcripts: `whisper/utils.py::get_writer`, byte for byte where that gives a valid file.
 //!
-//! Deliberate differences, all of them where the reference's file would be wrong: segments without text are
-//! left out of captions; blank lines inside a caption are dropped (they would end it); a caption never ends
-//! before it begins; `<`, and `&` where it would begin a character reference, are escaped in WebVTT; a line break inside a TSV field becomes a space.
+//! Deliberate differences, all of them where the reference's file would be invalid: segments without text are left out
+//! of captions; blank lines inside a caption, which would end it, are dropped; a caption never ends before it starts;
+//! `<`, and `&` where it would start a character reference, are escaped in WebVTT; a line break inside a TSV field
+//! becomes a space.
 
 mod ass;
 mod captions;
@@ -20,7 +21,7 @@ pub use timestamp::format_timestamp;
 
 use crate::Transcript;
 
-/// A file format for transcripts.
+/// File format of transcripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// One line of text per segment.
@@ -31,11 +32,11 @@ pub enum Format {
     Srt,
     /// Start and end in milliseconds, and text, separated by tabs.
     Tsv,
-    /// Everything there is to know, as the reference's result.
+    /// The reference's result, with all fields.
     Json,
-    /// Advanced SubStation Alpha subtitles; karaoke if there are words.
+    /// Advanced SubStation Alpha subtitles; karaoke if the transcript has words.
     Ass,
-    /// LRC lyrics; the enhanced form if there are words.
+    /// LRC lyrics; the enhanced format if the transcript has words.
     Lrc,
     /// Start and end in milliseconds, and text, separated by commas.
     Csv,
@@ -54,10 +55,10 @@ impl Format {
         Format::Csv,
     ];
 
-    /// The reference's formats, in its order: what its `all` stands for.
+    /// The reference's formats, in its order: those that its `all` selects.
     pub const REFERENCE: &'static [Format] = Format::ALL.split_at(5).0;
 
-    /// The file name extension: `txt`.
+    /// Returns the file name extension: `txt`.
     #[must_use]
     pub fn extension(self) -> &'static str {
         match self {
@@ -94,32 +95,32 @@ impl FromStr for Format {
     }
 }
 
-/// How words are shown in captions (srt, vtt, ass, lrc), if the transcript has words; else it changes nothing. Names
-/// are openai/whisper's.
+/// Layout of words in captions (srt, vtt, ass, lrc). Without effect if the transcript has no words. Names are
+/// openai/whisper's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CaptionOptions {
-    /// In srt and vtt, underline each word as it is spoken.
+    /// Underline each word as it is spoken, in srt and vtt.
     pub highlight_words: bool,
-    /// Characters of a line.
+    /// Maximum number of characters of a line.
     pub max_line_width: Option<usize>,
-    /// Lines of a caption. Together with `max_line_width`, captions are filled whatever segments the words are of.
+    /// Maximum number of lines of a caption. Together with `max_line_width`, captions are filled across segments.
     pub max_line_count: Option<usize>,
-    /// Words of a caption.
+    /// Maximum number of words of a caption.
     pub max_words_per_line: Option<usize>,
 }
 
 /// Writes `transcript` in `format`, as UTF-8 with `\n` line ends.
 ///
 /// # Errors
-/// Those of `out`.
+/// Errors of `out`.
 pub fn write(format: Format, transcript: &Transcript, out: &mut impl Write) -> io::Result<()> {
     write_with(format, transcript, &CaptionOptions::default(), out)
 }
 
-/// The same, with words shown as `options` say.
+/// As [`write()`], with words laid out according to `options`.
 ///
 /// # Errors
-/// Those of `out`.
+/// Errors of `out`.
 pub fn write_with(
     format: Format,
     transcript: &Transcript,
@@ -138,7 +139,7 @@ pub fn write_with(
     }
 }
 
-/// Python's `str.strip`: its white space has four control characters more than Unicode's property.
+/// As Python's `str.strip`, whose white space has four control characters more than Unicode's property.
 fn strip(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '\x1c'..='\x1f'))
 }

@@ -1,4 +1,4 @@
-//! The plain formats: txt, tsv and csv.
+//! The text formats txt, tsv and csv.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use super::strip;
 use super::timestamp::milliseconds;
 use crate::Transcript;
 
-/// One line per segment (`WriteTXT`).
+/// Writes one line per segment (`WriteTXT`).
 pub(super) fn write_txt(transcript: &Transcript, out: &mut impl Write) -> io::Result<()> {
     for segment in &transcript.segments {
         writeln!(out, "{}", strip(&segment.text))?;
@@ -14,7 +14,7 @@ pub(super) fn write_txt(transcript: &Transcript, out: &mut impl Write) -> io::Re
     Ok(())
 }
 
-/// `start`, `end` in milliseconds and text, with a header line (`WriteTSV`).
+/// Writes `start` and `end` in milliseconds and text, separated by tabs, with a header line (`WriteTSV`).
 pub(super) fn write_tsv(transcript: &Transcript, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "start\tend\ttext")?;
     for segment in &transcript.segments {
@@ -25,7 +25,7 @@ pub(super) fn write_tsv(transcript: &Transcript, out: &mut impl Write) -> io::Re
     Ok(())
 }
 
-/// The same rows as [`write_tsv`], separated by commas; the text in quotes (RFC 4180).
+/// Writes the rows of [`write_tsv`] separated by commas, with the text in quotes (RFC 4180).
 pub(super) fn write_csv(transcript: &Transcript, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "start,end,text")?;
     for segment in &transcript.segments {

@@ -1,18 +1,18 @@
-//! Seconds as people and captions write them: `whisper/utils.py::format_timestamp`.
+//! Conversion of seconds to timestamps: `whisper/utils.py::format_timestamp`.
 
-/// Seconds to whole milliseconds as Python's `round(seconds * 1000)`: half to even. Negative and NaN give 0.
+/// Rounds seconds to milliseconds as Python's `round(seconds * 1000)`: half to even. Negative and NaN give 0.
 pub(super) fn milliseconds(seconds: f64) -> u64 {
-    // A float-to-integer `as` saturates and takes NaN to 0.
+    // A float-to-integer `as` saturates, and converts NaN to 0.
     (seconds * 1000.0).round_ties_even() as u64
 }
 
-/// Seconds to whole centiseconds, likewise.
+/// Rounds seconds to centiseconds, likewise half to even.
 pub(super) fn centiseconds(seconds: f64) -> u64 {
     (seconds * 100.0).round_ties_even() as u64
 }
 
-/// Formats seconds as `[HH:]MM:SS.mmm`, hours only if there are any or `always_include_hours`;
-/// `decimal_marker` stands before the milliseconds.
+/// Formats seconds as `[HH:]MM:SS.mmm`, with hours only if not zero or `always_include_hours`; `decimal_marker` stands
+/// before the milliseconds.
 #[must_use]
 pub fn format_timestamp(seconds: f64, always_include_hours: bool, decimal_marker: char) -> String {
     format_milliseconds(milliseconds(seconds), always_include_hours, decimal_marker)

@@ -1,6 +1,6 @@
-//! Byte-level byte pair encoding: text to pieces, pieces to tokens.
+//! Byte-level byte pair encoding: splits text into pieces, and pieces into tokens.
 //!
-//! Pieces are those of GPT-2's pattern, matched by hand:
+//! The pieces are those of GPT-2's pattern, implemented by hand:
 //! `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`.
 //! Within a piece the adjacent pair whose concatenation has the lowest id is merged first, the leftmost of
 //! several, as tiktoken does.
@@ -51,7 +51,7 @@ fn class(c: char) -> Class {
     }
 }
 
-/// Bytes of the first piece of `text`, which is not empty.
+/// Returns the number of bytes of the first piece of `text`, which must not be empty.
 fn piece_len(text: &str) -> usize {
     if let Some(contraction) = CONTRACTIONS.iter().find(|c| text.starts_with(**c)) {
         return contraction.len();
@@ -63,12 +63,12 @@ fn piece_len(text: &str) -> usize {
     }
 }
 
-/// Bytes of the characters of class `wanted` that `text` begins with.
+/// Returns the number of bytes of the leading characters of class `wanted`.
 fn run_len(text: &str, wanted: Class) -> usize {
     text.find(|c| class(c) != wanted).unwrap_or(text.len())
 }
 
-/// `\s+(?!\S)|\s+`: a run of white space, but its last character is left to the word that follows.
+/// Matches `\s+(?!\S)|\s+`: a run of white space, whose last character is left to a following word.
 fn space_len(text: &str) -> usize {
     let run = run_len(text, Class::Space);
     let last = text[..run].chars().next_back().map_or(0, char::len_utf8);
@@ -79,7 +79,7 @@ fn space_len(text: &str) -> usize {
     }
 }
 
-/// Merges the bytes of one piece. `O(n log n)`, so that a long word cannot stall an encoder.
+/// Merges the bytes of one piece. `O(n log n)`, so that a long word cannot stall the encoder.
 fn merge(vocabulary: &Vocabulary, piece: &[u8], tokens: &mut Vec<TokenId>) {
     let n = piece.len();
     // Parts are a linked list over byte positions: a part begins at `start` and ends where `next[start]` does.

@@ -1,6 +1,6 @@
-//! The languages Whisper knows, in the order of their tokens.
+//! Whisper's languages, in the order of their tokens.
 
-/// Code and name of every language (`whisper/tokenizer.py::LANGUAGES`); the last one came with large-v3.
+/// Code and name of every language (`whisper/tokenizer.py::LANGUAGES`); the last one was added with large-v3.
 #[rustfmt::skip]
 const LANGUAGES: [(&str, &str); 100] = [
     ("en", "english"), ("zh", "chinese"), ("de", "german"), ("es", "spanish"), ("ru", "russian"),
@@ -25,7 +25,7 @@ const LANGUAGES: [(&str, &str); 100] = [
     ("ha", "hausa"), ("ba", "bashkir"), ("jw", "javanese"), ("su", "sundanese"), ("yue", "cantonese"),
 ];
 
-/// Other names, and the code each stands for (`whisper/tokenizer.py::TO_LANGUAGE_CODE`).
+/// Other names, with their codes (`whisper/tokenizer.py::TO_LANGUAGE_CODE`).
 #[rustfmt::skip]
 const ALIASES: [(&str, &str); 12] = [
     ("burmese", "my"), ("valencian", "ca"), ("flemish", "nl"), ("haitian", "ht"), ("letzeburgesch", "lb"),
@@ -37,7 +37,7 @@ const ALIASES: [(&str, &str); 12] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Language(usize);
 
-/// As its code.
+/// Serialised as its code.
 impl serde::Serialize for Language {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.code())
@@ -48,31 +48,31 @@ impl Language {
     /// English.
     pub const ENGLISH: Language = Language(0);
 
-    /// All languages in the order of their tokens (`whisper/tokenizer.py::LANGUAGES`), 100 of them; models
-    /// before large-v3 know the first 99.
+    /// Iterates over all 100 languages in the order of their tokens (`whisper/tokenizer.py::LANGUAGES`); models before
+    /// large-v3 have the first 99.
     pub fn all() -> impl Iterator<Item = Language> {
         (0..LANGUAGES.len()).map(Language)
     }
 
-    /// The two- or three-letter code: `en`.
+    /// Returns the two- or three-letter code: `en`.
     #[must_use]
     pub fn code(self) -> &'static str {
         LANGUAGES[self.0].0
     }
 
-    /// The English name, in lower case: `english`.
+    /// Returns the English name, in lower case: `english`.
     #[must_use]
     pub fn name(self) -> &'static str {
         LANGUAGES[self.0].1
     }
 
-    /// Position in [`Language::all`].
+    /// Returns the position in [`Language::all`].
     #[must_use]
     pub fn index(self) -> usize {
         self.0
     }
 
-    /// A language by code, name or alias (`whisper/tokenizer.py::TO_LANGUAGE_CODE`), in any case.
+    /// Finds a language by code, name or alias (`whisper/tokenizer.py::TO_LANGUAGE_CODE`), case-insensitively.
     #[must_use]
     pub fn parse(text: &str) -> Option<Language> {
         let alias = ALIASES
@@ -83,7 +83,7 @@ impl Language {
             .find(|l| l.code().eq_ignore_ascii_case(text) || l.name().eq_ignore_ascii_case(text))
     }
 
-    /// Whether words are not set apart by spaces, so that each character counts as one
+    /// Returns whether words are written without spaces, so that each character counts as one
     /// (`whisper/tokenizer.py::split_to_word_tokens`).
     #[must_use]
     pub fn is_written_without_spaces(self) -> bool {

@@ -1,12 +1,12 @@
 //! Byte-level BPE with Whisper's special tokens.
 //!
-//! Our own code rather than the `tokenizers` crate: the contract is openai/whisper, which encodes with tiktoken
-//! (ids are merge ranks, special-token text in a prompt is plain text). That takes 250 lines; the crate brings 85
-//! others and reads special tokens out of prompts. Goldens from openai/whisper, every character of Unicode
-//! included, hold this code to the contract; `tokenizers` 0.23 gave the same tokens for 100 000 random texts.
+//! This implementation replaces the `tokenizers` crate, because the reference is openai/whisper, which encodes with
+//! tiktoken (ids are merge ranks; special-token text in a prompt is plain text). It takes 250 lines; the crate has 85
+//! dependencies and parses special tokens in prompts. It is tested against goldens from openai/whisper, which include
+//! every character of Unicode; `tokenizers` 0.23 gave the same tokens for 100 000 random texts.
 //!
-//! Special ids follow from `generation_config.json`, the tokenizer's files, the mel bins and the size of the vocabulary, in
-//! this order (`special`).
+//! Special ids are derived from `generation_config.json`, the tokenizer's files, the mel bins and the size of the
+//! vocabulary, in this order (`special`).
 
 mod bpe;
 mod language;
@@ -26,15 +26,15 @@ use crate::checkpoint::GenerationConfig;
 use crate::decode::Task;
 use crate::{Error, Result};
 
-/// A token's number in the vocabulary.
+/// Number of a token in the vocabulary.
 pub type TokenId = u32;
 
-/// The tokenizer of one model.
+/// Tokenizer of one model.
 #[derive(Debug)]
 pub struct Tokenizer {
     vocabulary: Vocabulary,
     layout: Layout,
-    /// Text of the tokens that a fine-tune added behind the special ones.
+    /// Text of the tokens that a fine-tune added after the special ones.
     added: BTreeMap<TokenId, String>,
     n_vocab: usize,
     non_speech_tokens: Vec<TokenId>,
@@ -44,9 +44,9 @@ impl Tokenizer {
     /// Reads `vocab.json` and `added_tokens.json`, or else `tokenizer.json`, of a Hugging Face folder, for a model whose
     /// vocabulary has `n_vocab` tokens.
     ///
-    /// Where special tokens are, `generation_config.json` says, or else the tokenizer's files; without either the
-    /// published sizes are told from each other: 51864 (English-only), 51865 (multilingual) and 51866 (large-v3, turbo).
-    /// The text tokens of the last two are the same, so either one's file serves the other.
+    /// The positions of special tokens come from `generation_config.json`, or else from the tokenizer's files; without
+    /// either they follow from the published sizes: 51864 (English-only), 51865 (multilingual) and 51866 (large-v3,
+    /// turbo). The text tokens of the last two are the same, so either one's file is valid for the other.
     ///
     /// # Errors
     /// [`Error::Model`] if there is no such file, if it is malformed, or if it does not fit `n_vocab`.
@@ -54,7 +54,7 @@ impl Tokenizer {
         Self::open_for(folder, n_vocab, None)
     }
 
-    /// The same for a model of so many mel bins.
+    /// As [`Tokenizer::open`], for a model with `n_mels` mel bins.
     pub(crate) fn open_for(folder: &Path, n_vocab: usize, n_mels: Option<usize>) -> Result<Self> {
         let TokenizerFiles {
             path,
@@ -71,7 +71,7 @@ impl Tokenizer {
             n_mels,
         };
         let layout = Layout::find(n_vocab, &evidence).map_err(bad)?;
-        // A name that the layout has elsewhere is another model's.
+        // A name that the layout has at another position comes from another model's file.
         let is_added = |text: &str| !layout.has(text);
         let added: BTreeMap<TokenId, String> = named
             .into_iter()
@@ -92,20 +92,20 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// Tokens that have a meaning, special and added ones included: the size of the model's vocabulary, but for what
-    /// pads it.
+    /// Returns the number of tokens with a meaning, special and added ones included: the size of the model's vocabulary
+    /// without padding.
     #[must_use]
     pub fn n_vocab(&self) -> usize {
         self.n_vocab
     }
 
-    /// Whether the vocabulary has language and task tokens.
+    /// Returns whether the vocabulary has language and task tokens.
     #[must_use]
     pub fn is_multilingual(&self) -> bool {
         self.layout.is_multilingual()
     }
 
-    /// Languages with a token: 99, 100 (large-v3), or 0 for an English-only model.
+    /// Returns the number of languages with a token: 99, 100 (large-v3), or 0 for an English-only model.
     #[must_use]
     pub fn num_languages(&self) -> usize {
         if self.is_multilingual() {
@@ -115,19 +115,19 @@ impl Tokenizer {
         }
     }
 
-    /// Whether the vocabulary has timestamps.
+    /// Returns whether the vocabulary has timestamps.
     #[must_use]
     pub fn has_timestamps(&self) -> bool {
         self.layout.n_timestamps > 0
     }
 
-    /// Timestamps, `<|0.00|>` to `<|30.00|>`; an empty range in a model without.
+    /// Returns the timestamps, `<|0.00|>` to `<|30.00|>`; an empty range in a model without.
     #[must_use]
     pub fn timestamps(&self) -> Range<TokenId> {
         self.timestamp_begin()..self.layout.end() as TokenId
     }
 
-    /// Whether `token` is text: of the vocabulary, or a word that a fine-tune added.
+    /// Returns whether `token` is text: of the vocabulary, or a word that a fine-tune added.
     #[must_use]
     pub fn is_text(&self, token: TokenId) -> bool {
         token < self.eot()
@@ -143,21 +143,21 @@ impl Tokenizer {
         bpe::encode(&self.vocabulary, text)
     }
 
-    /// Encodes text that stands before or begins a transcript, as the reference does: with one leading space.
+    /// Encodes text of a prompt or prefix as the reference does: with one leading space.
     #[must_use]
     pub fn encode_prompt(&self, text: &str) -> Vec<TokenId> {
         self.encode(&format!(" {}", crate::python::strip(text)))
     }
 
-    /// Text of `tokens`, timestamps left out, invalid UTF-8 replaced (`Tokenizer.decode`). Ids beyond the
-    /// vocabulary are left out too.
+    /// Decodes `tokens` without timestamps, with invalid UTF-8 replaced (`Tokenizer.decode`). Ids beyond the vocabulary
+    /// are skipped.
     #[must_use]
     pub fn decode(&self, tokens: &[TokenId]) -> String {
         let timestamps = self.timestamps();
         self.text(tokens.iter().copied().filter(|t| !timestamps.contains(t)))
     }
 
-    /// The same with timestamps written as `<|1.08|>` (`Tokenizer.decode_with_timestamps`).
+    /// As [`Tokenizer::decode`], with timestamps written as `<|1.08|>` (`Tokenizer.decode_with_timestamps`).
     #[must_use]
     pub fn decode_with_timestamps(&self, tokens: &[TokenId]) -> String {
         self.text(tokens.iter().copied())
@@ -175,7 +175,7 @@ impl Tokenizer {
                 },
             }
         }
-        // Rust and Python replace by the same rule: one U+FFFD for each maximal part of a sequence.
+        // Rust and Python apply the same rule: one U+FFFD for each maximal part of a sequence.
         String::from_utf8(bytes)
             .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
     }
@@ -228,23 +228,24 @@ impl Tokenizer {
         self.translate() + 5
     }
 
-    /// `<|0.00|>`; 1500 more follow, 20 ms apart. In a model without timestamps, where they would be.
+    /// `<|0.00|>`; 1500 more follow, 20 ms apart. In a model without timestamps, the position that they would have.
     #[must_use]
     pub fn timestamp_begin(&self) -> TokenId {
         self.layout.timestamp_begin()
     }
 
-    /// The language's token; `None` if this model does not know it.
+    /// Returns the language's token; `None` if this model does not have it.
     #[must_use]
     pub fn language_token(&self, language: Language) -> Option<TokenId> {
         (language.index() < self.num_languages())
             .then(|| self.sot() + 1 + language.index() as TokenId)
     }
 
-    /// `<|startoftranscript|>`, and in multilingual models language and task (`Tokenizer.sot_sequence`).
+    /// Returns `<|startoftranscript|>`, followed in multilingual models by language and task
+    /// (`Tokenizer.sot_sequence`).
     ///
     /// # Panics
-    /// If the model is multilingual and does not know the language.
+    /// If the model is multilingual and does not have the language.
     #[must_use]
     pub fn sot_sequence(&self, language: Language, task: Task) -> Vec<TokenId> {
         if !self.is_multilingual() {

@@ -1,9 +1,9 @@
-//! Where a model's special tokens are, from what its folder says of them.
+//! Layout of a model's special tokens, derived from the files in its folder.
 //!
-//! They follow the text tokens in openai/whisper's order (`whisper/tokenizer.py::get_encoding`), so that two numbers
-//! place them all: the end of text, and how many languages there are. Fine-tunes add tokens behind them, pad the
-//! vocabulary to a round size, or have no timestamps: the size alone cannot tell them from each other, but files can.
-//! In turn they may be another model's: what does not fit the size is passed over.
+//! Special tokens follow the text tokens in openai/whisper's order (`whisper/tokenizer.py::get_encoding`), so that two
+//! numbers determine all of them: the id of the end of text, and the number of languages. Fine-tunes add tokens after
+//! them, pad the vocabulary to a round size, or have no timestamps, so the size alone is ambiguous and the files
+//! decide. Files may be copied from another model: values that do not fit the size are ignored.
 
 use std::collections::BTreeMap;
 
@@ -22,43 +22,44 @@ const AFTER_LANGUAGES: [&str; 6] = [
     "<|notimestamps|>",
 ];
 
-/// Most tokens that may stand where timestamps would, of a model that has none: what is added, and a round size.
+/// Maximum number of tokens after the special ones in a model without timestamps: added ones, and padding to a round
+/// size.
 const MAX_PADDING: usize = 256;
 
-/// The end of text of the published English-only vocabulary.
+/// End of text of the published English-only vocabulary.
 const ENGLISH_EOT: TokenId = 50256;
-/// That of the multilingual ones.
+/// End of text of the published multilingual vocabularies.
 const MULTILINGUAL_EOT: TokenId = 50257;
 
-/// The places of all special tokens.
+/// Positions of all special tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     /// `<|endoftext|>`; text tokens are below.
     pub(super) eot: TokenId,
-    /// Languages with a place, English-only vocabularies included.
+    /// Number of languages with a position, also in English-only vocabularies.
     pub(super) n_languages: usize,
-    /// 1501, or 0 in a model without.
+    /// 1501, or 0 in a model without timestamps.
     pub(super) n_timestamps: usize,
 }
 
 /// Special tokens by name.
 pub(super) type Named = BTreeMap<String, TokenId>;
 
-/// What is known of a model's special tokens.
+/// Information about a model's special tokens.
 pub(super) struct Evidence<'a> {
-    /// Of `generation_config.json`.
+    /// Tokens in `generation_config.json`.
     pub(super) generation: &'a Named,
-    /// Of the tokenizer's files.
+    /// Tokens in the tokenizer's files.
     pub(super) tokenizer: &'a Named,
-    /// Mel bins, if they are known: 128 came with the hundredth language.
+    /// Number of mel bins, if known: 128 was introduced together with the hundredth language.
     pub(super) n_mels: Option<usize>,
 }
 
 impl Layout {
-    /// The layout of a vocabulary of `n_vocab` tokens.
+    /// Finds the layout of a vocabulary of `n_vocab` tokens.
     ///
     /// # Errors
-    /// The reason why there is none.
+    /// The reason why no layout fits.
     pub(super) fn find(n_vocab: usize, evidence: &Evidence<'_>) -> Result<Self, String> {
         let with_end = |eot| Self::ending_text_at(eot, n_vocab, evidence);
         let by_tokenizer = evidence.tokenizer.get("<|endoftext|>").copied();
@@ -75,7 +76,8 @@ impl Layout {
         with_end(eot).ok_or_else(|| misfit(n_vocab, eot))
     }
 
-    /// The layout whose end of text is token `eot`: the first number of languages that is known and fits `n_vocab`.
+    /// Returns the layout whose end of text is token `eot`, with the first known number of languages that fits
+    /// `n_vocab`.
     fn ending_text_at(eot: TokenId, n_vocab: usize, evidence: &Evidence<'_>) -> Option<Self> {
         let published = match (n_vocab, evidence.n_mels) {
             (51865, None | Some(80)) => Some(99),
@@ -110,7 +112,7 @@ impl Layout {
         }
     }
 
-    /// Whether languages and tasks have tokens that the model was trained with.
+    /// Returns whether the model was trained with language and task tokens.
     pub(super) fn is_multilingual(self) -> bool {
         self.eot != ENGLISH_EOT
     }
@@ -120,22 +122,22 @@ impl Layout {
         self.eot + 2 + self.n_languages as TokenId
     }
 
-    /// `<|0.00|>`, or where it would be.
+    /// `<|0.00|>`, or the position that it would have.
     pub(super) fn timestamp_begin(self) -> TokenId {
         self.translate() + AFTER_LANGUAGES.len() as TokenId
     }
 
-    /// The first token behind the special ones.
+    /// First id after the special tokens.
     pub(super) fn end(self) -> usize {
         self.timestamp_begin() as usize + self.n_timestamps
     }
 
-    /// Whether a special token is called so.
+    /// Returns whether a special token has this name.
     pub(super) fn has(self, name: &str) -> bool {
         (self.eot..self.end() as TokenId).any(|token| self.name(token).as_deref() == Some(name))
     }
 
-    /// The name of special token `token`: `<|en|>`.
+    /// Returns the name of special token `token`: `<|en|>`.
     pub(super) fn name(self, token: TokenId) -> Option<String> {
         let index = token.checked_sub(self.eot)? as usize;
         let after_languages = 2 + self.n_languages;
@@ -154,7 +156,7 @@ impl Layout {
     }
 }
 
-/// Whether a token's text is that of a special token, of this model or another.
+/// Returns whether `text` has the form of a special token, of this model or another.
 pub(super) fn is_special(text: &str) -> bool {
     text.len() > 4 && text.starts_with("<|") && text.ends_with("|>")
 }
@@ -167,14 +169,14 @@ fn disagreement(here: TokenId, there: TokenId) -> String {
     )
 }
 
-/// How many languages there are, if one of the tokens behind them is known.
+/// Returns the number of languages, if the position of a token after them is known.
 fn languages_before(named: &Named, eot: TokenId) -> Option<usize> {
     let places = (2..).zip(AFTER_LANGUAGES.into_iter().chain(["<|0.00|>"]));
     let known = places.filter_map(|(n_others, name)| {
         let index = named.get(name)?.checked_sub(eot)?;
         index.checked_sub(n_others)
     });
-    // From behind: the first ones have had several names.
+    // From the last one: the first ones have had several names.
     let n_languages = known.last()? as usize;
     (n_languages <= Language::all().count()).then_some(n_languages)
 }

@@ -1,9 +1,8 @@
-//! The text tokens of a model: their bytes by id, and ids by bytes.
+//! Text tokens of a model: bytes by id, and ids by bytes.
 //!
-//! Read from `vocab.json`, or where that is missing from `tokenizer.json`. Merge lists are not needed: the ids
-//! of a byte-level BPE vocabulary are its merge ranks, which is how the reference (tiktoken) merges.
-//! `vocab.json` comes first because it is a fifth of `tokenizer.json`'s size and complete: 6.4 against
-//! 9 ms to open.
+//! Read from `vocab.json`, or if that is missing from `tokenizer.json`. Merge lists are not needed: the ids of a
+//! byte-level BPE vocabulary are its merge ranks, which is how the reference (tiktoken) merges. `vocab.json` comes
+//! first because it is complete and a fifth of `tokenizer.json`'s size: it opens in 6.4 ms instead of 9.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -22,16 +21,16 @@ use crate::{Error, Result};
 /// Text tokens, ids `0..len`.
 #[derive(Debug)]
 pub(super) struct Vocabulary {
-    /// The bytes of all tokens, one after the other.
+    /// Concatenated bytes of all tokens.
     bytes: Vec<u8>,
-    /// Where token `id` ends in `bytes`; it starts where the one before ends.
+    /// End of token `id` in `bytes`; it starts at the end of the previous one.
     ends: Vec<u32>,
     ids: HashMap<Box<[u8]>, TokenId>,
 }
 
-/// What the tokenizer's files of a folder say.
+/// Contents of the tokenizer's files in a folder.
 pub(super) struct TokenizerFiles {
-    /// The file that the text tokens are in.
+    /// File that contains the text tokens.
     pub(super) path: PathBuf,
     pub(super) vocabulary: Entries,
     /// Special and added tokens.
@@ -39,7 +38,7 @@ pub(super) struct TokenizerFiles {
 }
 
 impl TokenizerFiles {
-    /// Reads `vocab.json` and `added_tokens.json` of a Hugging Face folder, or what of them is missing from
+    /// Reads `vocab.json` and `added_tokens.json` of a Hugging Face folder, and takes the content of a missing one from
     /// `tokenizer.json`.
     ///
     /// # Errors
@@ -82,10 +81,10 @@ impl TokenizerFiles {
 }
 
 impl Vocabulary {
-    /// The tokens below `n_text`.
+    /// Builds the vocabulary of the tokens below `n_text`.
     ///
     /// # Errors
-    /// The reason if they are not those of a byte-level vocabulary.
+    /// The reason if they do not form a byte-level vocabulary.
     pub(super) fn new(entries: Entries, n_text: usize) -> std::result::Result<Self, String> {
         let spans = entries.by_id(n_text)?;
         let mut vocabulary = Self {
@@ -109,7 +108,7 @@ impl Vocabulary {
         }
     }
 
-    /// The bytes of text token `id`; `None` beyond the last.
+    /// Returns the bytes of text token `id`; `None` beyond the last.
     pub(super) fn token(&self, id: TokenId) -> Option<&[u8]> {
         let end = *self.ends.get(id as usize)?;
         let start = if id == 0 {
@@ -120,13 +119,13 @@ impl Vocabulary {
         Some(&self.bytes[start as usize..end as usize])
     }
 
-    /// The token with these bytes.
+    /// Returns the token with these bytes.
     pub(super) fn id(&self, bytes: &[u8]) -> Option<TokenId> {
         self.ids.get(bytes).copied()
     }
 }
 
-/// The part of `tokenizer.json` that is read.
+/// Fields of `tokenizer.json` that are read.
 #[derive(Deserialize)]
 struct TokenizerFile {
     model: BpeModel,
@@ -134,7 +133,7 @@ struct TokenizerFile {
     added_tokens: Vec<AddedToken>,
 }
 
-/// The part of `tokenizer.json` that says of tokens beside the text tokens.
+/// Fields of `tokenizer.json` for tokens other than text tokens.
 #[derive(Default, Deserialize)]
 struct AddedTokens {
     #[serde(default)]
@@ -159,20 +158,21 @@ struct BpeModel {
     vocab: Entries,
 }
 
-/// A `{"token": id}` object, its keys turned from GPT-2's printable alphabet into bytes as they are read.
+/// Entries of a `{"token": id}` object, whose keys are converted from GPT-2's printable alphabet to bytes while
+/// parsing.
 #[derive(Default)]
 pub(super) struct Entries {
     bytes: Vec<u8>,
     /// Id, and start and end in `bytes`.
     spans: Vec<(TokenId, u32, u32)>,
-    /// Those whose text is that of a special token.
+    /// Entries whose text has the form of a special token.
     special: Named,
     /// The first token with a character outside of the alphabet.
     foreign: Option<(TokenId, String)>,
 }
 
 impl Entries {
-    /// Start and end in `bytes` of each of the ids `0..n_text`.
+    /// Returns start and end in `bytes` of each of the ids `0..n_text`.
     fn by_id(&self, n_text: usize) -> std::result::Result<Vec<(u32, u32)>, String> {
         if let Some((id, token)) = self
             .foreign
@@ -248,8 +248,8 @@ impl<'de> Deserialize<'de> for Entries {
     }
 }
 
-/// GPT-2's alphabet for bytes (`openai/gpt-2/src/encoder.py::bytes_to_unicode`): printable Latin-1 characters
-/// stand for themselves, the other bytes are moved up to U+0100 and on. Indexed by character.
+/// Builds GPT-2's alphabet for bytes (`openai/gpt-2/src/encoder.py::bytes_to_unicode`), indexed by character: printable
+/// Latin-1 characters represent themselves, the other bytes are mapped to U+0100 and up.
 fn byte_alphabet() -> Vec<Option<u8>> {
     let mut alphabet = vec![None; 256];
     for byte in 0..=u8::MAX {

@@ -21,8 +21,8 @@ pub(super) fn split(
     }
 }
 
-/// Cuts wherever the tokens so far decode to whole characters. A replacement character is whole if the text
-/// itself has one at that place; as in the reference, tokens after the last whole character are dropped.
+/// Splits wherever the tokens so far decode to complete characters. A replacement character is complete if the text
+/// itself has one at that position; as in the reference, tokens after the last complete character are dropped.
 fn split_on_unicode(tokenizer: &Tokenizer, tokens: &[TokenId]) -> Vec<(String, Vec<TokenId>)> {
     let full: Vec<char> = tokenizer.decode_with_timestamps(tokens).chars().collect();
     let mut pieces = Vec::new();
@@ -40,7 +40,7 @@ fn split_on_unicode(tokenizer: &Tokenizer, tokens: &[TokenId]) -> Vec<(String, V
     pieces
 }
 
-/// Joins pieces into words: a special token, a leading space or punctuation begins a new one.
+/// Joins pieces into words: a special token, a leading space or punctuation starts a new one.
 fn join_on_spaces(
     tokenizer: &Tokenizer,
     pieces: Vec<(String, Vec<TokenId>)>,
@@ -48,7 +48,7 @@ fn join_on_spaces(
     let mut words: Vec<(String, Vec<TokenId>)> = Vec::new();
     for (text, tokens) in pieces {
         let is_special = !tokenizer.is_text(tokens[0]);
-        // Python's `in` on strings: any substring of the list counts, the empty one too.
+        // Python's `in` on strings: any substring of the list matches, including the empty one.
         let is_punctuation = PUNCTUATION.contains(text.trim_matches(is_python_space));
         match words.last_mut() {
             Some(word) if !(is_special || text.starts_with(' ') || is_punctuation) => {
@@ -61,7 +61,7 @@ fn join_on_spaces(
     words
 }
 
-/// What Python's `str.strip` strips: white space and the four ASCII separators.
+/// Returns whether Python's `str.strip` strips `c`: white space and the four ASCII separators.
 fn is_python_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\x1c'..='\x1f')
 }

@@ -1,4 +1,4 @@
-//! EBML, the binary tree that Matroska is written in: RFC 8794. Read front to back, so that a pipe will do.
+//! EBML, the binary tree format of Matroska: RFC 8794. Read strictly forwards, so that a pipe can be read.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -6,19 +6,20 @@ use symphonia::core::io::MediaSource as _;
 
 use super::super::source::Input;
 
-/// Bytes that are read at a time.
+/// Number of bytes read at a time.
 const BUFFER_LEN: usize = 1 << 16;
 
-/// The header of an element.
+/// Element header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Element {
-    /// With its length marker, as the specification writes it.
+    /// Element ID with its length marker, as in the specification.
     pub(super) id: u32,
-    /// Bytes of the content; `None`: unknown, up to something that cannot be in it.
+    /// Size of the content in bytes; `None`: unknown, the element ends before the first element that cannot be its
+    /// child.
     pub(super) len: Option<u64>,
 }
 
-/// Buffered bytes, with their place in the file.
+/// Buffered reader that tracks its offset in the file.
 pub(super) struct Reader {
     input: Input,
     buffer: Vec<u8>,
@@ -37,12 +38,12 @@ impl Reader {
         }
     }
 
-    /// Bytes in the file, if that can be known.
+    /// Returns the number of bytes in the file, if known.
     pub(super) fn len(&self) -> Option<u64> {
         self.input.len()
     }
 
-    /// The bytes from here on that are in memory: at least `n`, if the file has them.
+    /// Returns the bytes in memory from the current offset on: at least `n`, unless the file ends before.
     fn ahead(&mut self, n: usize) -> io::Result<&[u8]> {
         if self.buffer.len() - self.used < n {
             self.buffer.drain(..self.used);
@@ -61,7 +62,7 @@ impl Reader {
         self.position += n as u64;
     }
 
-    /// Moves `n` bytes on; false if the file ends before.
+    /// Skips `n` bytes. Returns false if the file ends before.
     pub(super) fn skip(&mut self, n: u64) -> io::Result<bool> {
         let in_memory = (self.buffer.len() - self.used) as u64;
         if n <= in_memory {
@@ -84,7 +85,7 @@ impl Reader {
         Ok(passed == n_beyond)
     }
 
-    /// The next `n` bytes, or as many as there are.
+    /// Reads `n` bytes, or fewer at the end of the file.
     pub(super) fn read(&mut self, n: usize) -> io::Result<Vec<u8>> {
         let ahead = self.ahead(n)?;
         let bytes = ahead[..n.min(ahead.len())].to_vec();
@@ -92,7 +93,7 @@ impl Reader {
         Ok(bytes)
     }
 
-    /// The header of the next element; `None` if there is none here, and then nothing was read.
+    /// Reads the header of the next element; `None`, without consuming anything, if there is no valid one.
     pub(super) fn element(&mut self) -> io::Result<Option<Element>> {
         Ok(match element(self.ahead(12)?) {
             Some((element, header_len)) => {
@@ -103,8 +104,9 @@ impl Reader {
         })
     }
 
-    /// Goes to the next place from which on the bytes in memory are what `is_hit` looks for: at least 32 kB, if the file has
-    /// them. Gives whether there is one, else all was read; and whether only zeros were passed.
+    /// Advances to the next offset at which `is_hit` accepts the bytes in memory, of which it is given at least 32 kB
+    /// unless the file ends before. Returns whether there is one, the file having been read to its end otherwise, and
+    /// whether only zeros were skipped.
     pub(super) fn search(&mut self, is_hit: impl Fn(&[u8]) -> bool) -> io::Result<(bool, bool)> {
         let mut all_zero = true;
         loop {
@@ -121,13 +123,13 @@ impl Reader {
         }
     }
 
-    /// Whether the file ends here.
+    /// Returns whether the file ends at the current offset.
     pub(super) fn is_end(&mut self) -> io::Result<bool> {
         Ok(self.ahead(1)?.is_empty())
     }
 }
 
-/// The element header at the start of `bytes`, and its length.
+/// Parses the element header at the start of `bytes`; returns it with its length.
 pub(super) fn element(bytes: &[u8]) -> Option<(Element, usize)> {
     let n_id = bytes.first()?.leading_zeros() as usize + 1;
     let id = bytes.get(..n_id).filter(|_| n_id <= 4)?;
@@ -136,7 +138,8 @@ pub(super) fn element(bytes: &[u8]) -> Option<(Element, usize)> {
     Some((Element { id, len }, n_id + n_len))
 }
 
-/// The number of variable length at the start of `bytes` (RFC 8794 section 4), `None` in it for "unknown", and its length.
+/// Parses the variable-size integer at the start of `bytes` (RFC 8794 section 4); returns it (`None` if it is the
+/// reserved "unknown" value) with its length.
 pub(super) fn number(bytes: &[u8]) -> Option<(Option<u64>, usize)> {
     let n = bytes.first()?.leading_zeros() as usize + 1;
     let bytes = bytes.get(..n).filter(|_| n <= 8)?;
@@ -148,7 +151,7 @@ pub(super) fn number(bytes: &[u8]) -> Option<(Option<u64>, usize)> {
     Some(((value != mask).then_some(value), n))
 }
 
-/// The elements in the content of another one that was read into memory: id and content. One that is cut is the last.
+/// Iterates over the child elements of a content in memory, as ID and content; a truncated one is the last.
 pub(super) fn elements_in(mut bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     std::iter::from_fn(move || {
         let (element, header_len) = element(bytes)?;
@@ -163,13 +166,13 @@ pub(super) fn elements_in(mut bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])
     })
 }
 
-/// An unsigned integer of any length.
+/// Reads an unsigned integer of any length.
 pub(super) fn unsigned(body: &[u8]) -> u64 {
     body.iter()
         .fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
-/// A signed integer of any length.
+/// Reads a signed integer of any length.
 pub(super) fn signed(body: &[u8]) -> i64 {
     let start = match body.first() {
         Some(byte) if byte & 0x80 != 0 => -1,
@@ -179,7 +182,7 @@ pub(super) fn signed(body: &[u8]) -> i64 {
         .fold(start, |value, byte| value << 8 | i64::from(*byte))
 }
 
-/// A float of four or eight bytes; 0 for nonsense.
+/// Reads a float of four or eight bytes; 0 for any other length.
 pub(super) fn float(body: &[u8]) -> f64 {
     match body.len() {
         4 => body
@@ -192,7 +195,7 @@ pub(super) fn float(body: &[u8]) -> f64 {
     }
 }
 
-/// Text, which may be padded with zeros.
+/// Reads a string, which may be padded with zeros.
 pub(super) fn text(body: &[u8]) -> String {
     let end = body
         .iter()

@@ -1,9 +1,9 @@
 //! Matroska and WebM files: the packets of one audio track.
 //!
-//! Our own reader, since Symphonia's stops at the end of the first of several recordings in one file, at damage, and knows
-//! no packed tracks. The file is read front to back and its tree taken flat: a segment or a cluster begins, and what
-//! follows belongs to it. So lengths that are unknown (live recordings) or wrong need no care, and behind damage the next
-//! cluster can be searched for.
+//! This reader replaces Symphonia's, which stops at the end of the first of several segments in a file and at damage,
+//! and does not support content encodings. The file is read strictly forwards and its tree is treated as flat: an
+//! element after the header of a segment or a cluster belongs to that. So unknown (live recordings) or wrong sizes need
+//! no special care, and after damage the next cluster can be searched.
 //!
 //! Reference: RFC 9559.
 
@@ -20,10 +20,10 @@ use ebml::{Element, Reader, element, elements_in, number, signed, unsigned};
 use tracks::{Packing, tracks, unlace};
 
 const NS_PER_S: u32 = 1_000_000_000;
-/// The most of an element that is read: more than any packet, or any list of tracks, has.
+/// Maximum number of bytes read of an element: more than any packet or any list of tracks has.
 const MAX_ELEMENT: u64 = 1 << 24;
 
-/// The elements that are met on the way.
+/// IDs of the elements that the reader knows.
 mod id {
     pub(super) const EBML: u32 = 0x1A45_DFA3;
     pub(super) const SEGMENT: u32 = 0x1853_8067;
@@ -33,8 +33,8 @@ mod id {
     pub(super) const TIME: u32 = 0xE7;
     pub(super) const SIMPLE_BLOCK: u32 = 0xA3;
     pub(super) const BLOCK_GROUP: u32 = 0xA0;
-    /// What is passed over: SeekHead, Cues, Chapters, Attachments, Tags, Void, CRC-32, Position, PrevSize, SilentTracks,
-    /// EncryptedBlock.
+    /// Elements that are skipped: SeekHead, Cues, Chapters, Attachments, Tags, Void, CRC-32, Position, PrevSize,
+    /// SilentTracks, EncryptedBlock.
     pub(super) const OTHERS: [u32; 11] = [
         0x114D_9B74,
         0x1C53_BB6B,
@@ -50,7 +50,7 @@ mod id {
     ];
 }
 
-/// Starts to decode a Matroska file, or several behind one another.
+/// Opens a decoder of a Matroska file, or of several concatenated ones.
 pub(super) fn open(input: Input, wanted: Option<usize>) -> Attempt<Box<dyn Decode>> {
     let reader = Mkv {
         reader: Reader::new(input),
@@ -71,18 +71,18 @@ pub(super) fn open(input: Input, wanted: Option<usize>) -> Attempt<Box<dyn Decod
 
 struct Mkv {
     reader: Reader,
-    /// The number of the track to take.
+    /// Number of the requested track.
     wanted: Option<usize>,
     track: Option<Selected>,
-    /// Length of a tick of the segment.
+    /// Length of a tick of the segment in ns.
     ticks_ns: u64,
     cluster_time: u64,
     cluster_end: u64,
-    /// Where the segment ends, if it says so.
+    /// Offset of the segment's end, if its size is known.
     segment_end: Option<u64>,
-    /// Whether a packet of this recording was seen.
+    /// Whether a packet of this segment was seen.
     begun: bool,
-    /// What precedes the recording, in ns from the first packet on.
+    /// Duration to drop at the start of the segment, in ns.
     run_up_ns: u64,
     ready: VecDeque<Next>,
     damaged: bool,
@@ -94,11 +94,11 @@ struct Selected {
     number: u64,
     packings: Vec<Packing>,
     delay_ns: u64,
-    /// Frames at 48 kHz that Opus wants dropped; for other codecs the times tell.
+    /// Frames at 48 kHz to drop at the start of Opus; for other codecs, block times decide.
     pre_skip: Option<u64>,
 }
 
-/// Whether `bytes` begin with a block of `track`, and something that can follow it is behind.
+/// Returns whether `bytes` begin with a block of `track`, followed by an element that may follow it.
 fn is_block(bytes: &[u8], track: u64) -> bool {
     if bytes.first() != Some(&(id::SIMPLE_BLOCK as u8)) {
         return false;
@@ -113,7 +113,7 @@ fn is_block(bytes: &[u8], track: u64) -> bool {
     behind == Some(true)
 }
 
-/// Whether an element with this name can be in a segment.
+/// Returns whether an element with this ID can occur in a segment.
 fn is_known(id: u32) -> bool {
     matches!(
         id,
@@ -135,7 +135,7 @@ impl Packets for Mkv {
                 return Ok(next);
             }
             if self.ended {
-                // A file without tracks: the choice says so.
+                // No tracks were found: `choose` returns the error.
                 if self.track.is_none() {
                     choose(&[], self.wanted)?;
                 }
@@ -155,7 +155,7 @@ impl Mkv {
     fn step(&mut self) -> Attempt<()> {
         let start = self.reader.position;
         if self.reader.is_end()? {
-            // A live recording has no other end than that of the file.
+            // The segment of a live recording has unknown size and ends with the file.
             self.damaged |= self.segment_end.is_some_and(|end| start < end);
             self.ended = true;
             return Ok(());
@@ -166,7 +166,7 @@ impl Mkv {
         }
     }
 
-    /// Whether an element can be here, and be so long.
+    /// Returns whether an element may occur here and may have this size.
     fn is_plausible(&self, element: Element) -> bool {
         let is_top = matches!(
             element.id,
@@ -177,8 +177,8 @@ impl Mkv {
         };
         let end = self.reader.position.saturating_add(len);
         let is_block = matches!(element.id, id::SIMPLE_BLOCK | id::BLOCK_GROUP);
-        // A name that a later version may have is passed over where it makes sense: in a cluster that holds it, or with
-        // the four bytes of all names outside of clusters.
+        // IDs of later versions of the format are skipped where they are plausible: inside of a cluster that contains
+        // the whole element, or elsewhere with the four bytes of all top-level IDs.
         let is_within = self
             .segment_end
             .is_none_or(|segment_end| end <= segment_end)
@@ -190,7 +190,7 @@ impl Mkv {
                 && (!is_block || len <= MAX_ELEMENT && end <= self.cluster_end)
     }
 
-    /// Goes to the next cluster, recording or block of the track behind what makes no sense.
+    /// Searches the next cluster, segment or block of the track after invalid bytes.
     fn search(&mut self) -> Attempt<()> {
         let start = self.reader.position;
         let track = self.track.as_ref().map(|track| track.number);
@@ -199,7 +199,7 @@ impl Mkv {
                 || bytes.starts_with(&id::EBML.to_be_bytes())
                 || track.is_some_and(|track| is_block(bytes, track))
         })?;
-        // Behind the end there may be anything, and padding in a live recording.
+        // Bytes after the segment's end, and zero padding in a live recording, do not count as damage.
         let is_behind = self.segment_end.is_some_and(|end| start >= end);
         self.damaged |= !is_behind && !all_zero;
         self.ended = !is_found;
@@ -210,7 +210,7 @@ impl Mkv {
         let len = element.len.unwrap_or(0);
         match element.id {
             id::EBML => {
-                // What follows is another recording.
+                // Another segment follows.
                 (self.segment_end, self.cluster_end) = (None, u64::MAX);
                 (self.ticks_ns, self.begun) = (1_000_000, false);
                 self.reader.skip(len)?;
@@ -219,7 +219,7 @@ impl Mkv {
                 self.segment_end = element
                     .len
                     .and_then(|len| self.reader.position.checked_add(len));
-                // Known from the start in a file.
+                // In a file, truncation is known from the segment's size.
                 self.damaged |= match (self.segment_end, self.reader.len()) {
                     (Some(end), Some(len)) => end > len,
                     _ => false,
@@ -261,11 +261,11 @@ impl Mkv {
         Ok(())
     }
 
-    /// The content of an element, as far as it is there and not too long.
+    /// Reads the content of an element, truncated at the end of the file and at the size limit.
     fn content(&mut self, len: u64) -> Attempt<Vec<u8>> {
         let n = len.min(MAX_ELEMENT);
         let body = self.reader.read(n as usize)?;
-        // The end of a live recording is where it was cut off.
+        // The end of a live recording is where it was stopped; only a segment of known size can be truncated.
         self.damaged |= (body.len() as u64) < n && self.segment_end.is_some();
         self.reader.skip(len - n)?;
         Ok(body)
@@ -294,7 +294,7 @@ impl Mkv {
         Ok(())
     }
 
-    /// Takes the packets of a block of the track; `padding_ns` is the end of the last one.
+    /// Takes the packets of a block of the track. `padding_ns`: discard padding at the end of the last packet.
     fn take_block(&mut self, body: &[u8], padding_ns: u64) {
         let Some(track) = &self.track else {
             return;
@@ -318,7 +318,7 @@ impl Mkv {
             * i128::from(self.ticks_ns)
             - i128::from(track.delay_ns);
         if !self.begun {
-            // What has a time before 0 precedes the recording; more than a second of it is a mistake.
+            // Packets before time 0 are encoder delay; a delay of more than a second is treated as an error.
             self.run_up_ns = match track.pre_skip {
                 Some(n_frames) => n_frames * u64::from(NS_PER_S) / 48_000,
                 None => (-time_ns).clamp(0, i128::from(NS_PER_S)) as u64,

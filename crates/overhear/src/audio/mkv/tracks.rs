@@ -1,4 +1,4 @@
-//! The tracks of a Matroska file, and how their audio is coded: RFC 9559 sections 5.1.4 and 6, and the Matroska codec
+//! Tracks of a Matroska file and the coding of their audio: RFC 9559 sections 5.1.4 and 6, and the Matroska codec
 //! specifications.
 
 use std::io::Read;
@@ -13,29 +13,29 @@ use super::super::downmix::Downmix;
 use super::super::pcm::Encoding;
 use super::ebml::{elements_in, float, number, text, unsigned};
 
-/// More than any packet of audio unpacks to.
+/// Maximum number of bytes of an uncompressed packet.
 const MAX_UNPACKED: u64 = 1 << 24;
 
-/// An audio track.
+/// Audio track.
 pub(super) struct Track {
     pub(super) number: u64,
-    /// What the encoder put in front of the recording, in ns.
+    /// Codec delay, in ns.
     pub(super) delay_ns: u64,
-    /// What was done to packets, to be undone in this order.
+    /// Content encodings, in the order in which they have to be undone.
     pub(super) packings: Vec<Packing>,
     pub(super) audio: AudioTrack,
 }
 
-/// What a `ContentEncoding` does to packets.
+/// One `ContentEncoding`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Packing {
-    /// Each begins with these bytes, which are left out.
+    /// Header stripping: these bytes precede every packet and are not stored.
     Prefix(Vec<u8>),
     Zlib,
 }
 
 impl Packing {
-    /// The packet as it was before; `None`: it is damaged.
+    /// Undoes the encoding of one packet; `None`: the packet is damaged.
     pub(super) fn undo(&self, data: Vec<u8>) -> Option<Vec<u8>> {
         match self {
             Self::Prefix(prefix) => Some([&prefix[..], &data].concat()),
@@ -49,13 +49,13 @@ impl Packing {
     }
 }
 
-/// The audio tracks in the content of `Tracks`.
+/// Returns the audio tracks in the content of `Tracks`.
 pub(super) fn tracks(body: &[u8]) -> Vec<Track> {
     let entries = elements_in(body).filter(|(id, _)| *id == 0xAE);
     entries.filter_map(|(_, entry)| track(entry)).collect()
 }
 
-/// The fields of a `TrackEntry` that tell the coding.
+/// Fields of a `TrackEntry` that define the coding.
 #[derive(Default)]
 struct Fields {
     codec: String,
@@ -65,7 +65,7 @@ struct Fields {
     bits: u64,
 }
 
-/// An entry, if it is an audio track.
+/// Parses a `TrackEntry`; `None` if it is not an audio track.
 fn track(entry: &[u8]) -> Option<Track> {
     const AUDIO: u64 = 2;
     let mut fields = Fields {
@@ -125,7 +125,8 @@ fn track(entry: &[u8]) -> Option<Track> {
     })
 }
 
-/// What was done to packets, in the order of undoing. Undoes it for the codec's header `private`, too, where that is packed.
+/// Returns the content encodings in the order of undoing, and undoes them for the codec's header `private` if they
+/// apply to it.
 fn packings(encodings: &[u8], private: &mut Vec<u8>) -> Result<Vec<Packing>, &'static str> {
     const PACKETS: u64 = 1;
     const PRIVATE: u64 = 2;
@@ -160,7 +161,7 @@ fn packings(encodings: &[u8], private: &mut Vec<u8>) -> Result<Vec<Packing>, &'s
         };
         ordered.push((order, scope, packing));
     }
-    // What was done last is undone first.
+    // The encoding applied last is undone first.
     ordered.sort_by_key(|(order, ..)| std::cmp::Reverse(*order));
     for (_, _, packing) in ordered.iter().filter(|(_, scope, _)| scope & PRIVATE != 0) {
         *private = packing
@@ -243,7 +244,7 @@ impl Fields {
         }
     }
 
-    /// What the format header of a WAV or AVI file says, which `A_MS/ACM` has for its own.
+    /// Returns the coding of `A_MS/ACM`, whose private data are the format header of WAV and AVI files.
     fn wave_format(&self) -> Coding {
         let half = |at: usize| {
             let bytes = self.private.get(at..).and_then(<[u8]>::first_chunk);
@@ -282,8 +283,8 @@ impl Fields {
         }
     }
 
-    /// The header of an AAC track of old writers, which have none: object type, rate and channels (ISO 14496-3 section
-    /// 1.6.2.1).
+    /// Constructs the AudioSpecificConfig (ISO 14496-3 section 1.6.2.1) of AAC tracks of old writers, which have none:
+    /// object type, rate and channels.
     fn aac_config(&self) -> Vec<u8> {
         const RATES: [u32; 13] = [
             96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025,
@@ -299,7 +300,7 @@ impl Fields {
     }
 }
 
-/// The content of the stream info block among the metadata of FLAC.
+/// Returns the content of the STREAMINFO block among FLAC's metadata blocks.
 fn flac_info(private: &[u8]) -> Option<&[u8]> {
     let mut blocks = private.strip_prefix(b"fLaC")?;
     loop {
@@ -312,7 +313,7 @@ fn flac_info(private: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// The packets in a block (RFC 9559 section 10.3) behind its header; `None` if it is damaged.
+/// Splits the part of a block (RFC 9559 section 10.3) after its header into packets; `None` if it is damaged.
 pub(super) fn unlace(lacing: u8, body: &[u8]) -> Option<Vec<&[u8]>> {
     const NONE: u8 = 0;
     const XIPH: u8 = 1;
@@ -336,7 +337,7 @@ pub(super) fn unlace(lacing: u8, body: &[u8]) -> Option<Vec<&[u8]>> {
                 let (value, n_bytes) = number(rest)?;
                 rest = &rest[n_bytes..];
                 let value = i64::try_from(value?).ok()?;
-                // The first is a length, the others differences, moved up to be positive.
+                // The first value is a size, the others are differences, stored with a bias.
                 len = match i {
                     1 => value,
                     _ => len.checked_add(value - ((1 << (7 * n_bytes - 1)) - 1))?,
@@ -397,7 +398,7 @@ mod tests {
             Packing::Prefix(b"ab".to_vec()).undo(b"cd".to_vec()),
             Some(b"abcd".to_vec())
         );
-        // Order 0: prefix, order 1: zlib.
+        // Order 0: header stripping, order 1: zlib.
         let encodings = [
             &[0x62, 0x40, 0x8F, 0x50, 0x31, 0x81, 0, 0x50, 0x34, 0x88][..],
             &[0x42, 0x54, 0x81, 3, 0x42, 0x55, 0x81, b'x'],

@@ -4,7 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use super::super::source::Input;
 
-/// A box: a name and where its content lies in the file.
+/// Box: its name and the position of its content in the file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BoxAt {
     pub(super) name: [u8; 4],
@@ -12,11 +12,11 @@ pub(super) struct BoxAt {
     pub(super) start: u64,
     /// Offset of the content.
     pub(super) body: u64,
-    /// Where the content ends; behind the end of what is around the box if its size is wrong.
+    /// Offset of the end of the content; beyond the end of the parent if the declared size is wrong.
     pub(super) end: u64,
 }
 
-/// Reads the header of the box at `at`, in something that ends at `end`. `None`: no box can be there.
+/// Reads the box header at offset `at`, in a parent that ends at `end`. `None`: no box fits there.
 pub(super) fn box_at(input: &mut Input, at: u64, end: u64) -> io::Result<Option<BoxAt>> {
     if at.saturating_add(8) > end {
         return Ok(None);
@@ -40,8 +40,7 @@ pub(super) fn box_at(input: &mut Input, at: u64, end: u64) -> io::Result<Option<
     }))
 }
 
-/// The boxes in the content of another one that was read into memory, name and content of each; a box that is cut ends
-/// the list.
+/// Iterates over the child boxes of a content in memory, as name and content; a truncated box ends the iteration.
 pub(super) fn boxes_in(mut bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
     std::iter::from_fn(move || {
         let ([s0, s1, s2, s3, name @ ..], _) = bytes.split_first_chunk::<8>()?;
@@ -52,12 +51,12 @@ pub(super) fn boxes_in(mut bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8]
     })
 }
 
-/// The content of the first box called `name` among those in `bytes`.
+/// Returns the content of the first box called `name` in `bytes`.
 pub(super) fn find<'a>(bytes: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
     boxes_in(bytes).find_map(|(found, body)| (&found == name).then_some(body))
 }
 
-/// Reads `buffer` full from offset `at`, or less at the end of the file.
+/// Reads from offset `at` until `buffer` is full or the file ends; returns the number of bytes.
 pub(super) fn read_at(input: &mut Input, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
     input.seek(SeekFrom::Start(at))?;
     let mut n = 0;
@@ -72,7 +71,7 @@ pub(super) fn read_at(input: &mut Input, at: u64, buffer: &mut [u8]) -> io::Resu
     Ok(n)
 }
 
-/// Reads the bytes from `start` to `end`, at most `max` of them and none behind the end of the file.
+/// Reads the bytes from `start` to `end`, at most `max` and none after the end of the file.
 pub(super) fn read_range(
     input: &mut Input,
     start: u64,
@@ -86,17 +85,17 @@ pub(super) fn read_range(
     Ok(bytes)
 }
 
-/// The big-endian number in the four bytes of `bytes` from `at` on.
+/// Reads the big-endian 32-bit number at offset `at`.
 pub(super) fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// The big-endian number in the eight bytes of `bytes` from `at` on.
+/// Reads the big-endian 64-bit number at offset `at`.
 pub(super) fn long(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// The big-endian number in the two bytes of `bytes` from `at` on.
+/// Reads the big-endian 16-bit number at offset `at`.
 pub(super) fn half(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }

@@ -1,26 +1,26 @@
-//! What edit lists (`elst`) make of a track: ISO 14496-12 sections 8.6.5 and 8.6.6.
+//! Edit lists (`elst`) of a track, converted to a timeline: ISO 14496-12 sections 8.6.5 and 8.6.6.
 //!
-//! The list is the timeline: parts of the media in any order, repeated or left out, and pauses. ffmpeg follows it by whole
-//! packets behind the first entry; here it is exact to the sample. A pause in front is left out, as ffmpeg leaves it out
-//! of a file of audio alone; between two parts it is silence.
+//! An edit list defines the timeline: parts of the media in any order, repeated or omitted, and empty edits. ffmpeg
+//! applies entries after the first one with packet granularity; this implementation is exact to the sample. Empty edits
+//! at the start are dropped, as ffmpeg does for files with audio only; between two parts they become silence.
 
 use super::movie::Edit;
 
-/// Edits that are followed; more is damage.
+/// Maximum number of edits; longer lists are treated as damaged.
 const MAX_EDITS: usize = 10_000;
-/// The longest pause that is believed, in seconds.
+/// Maximum length of an empty edit in seconds; longer ones are treated as damaged.
 const MAX_GAP_S: u64 = 24 * 3600;
 
-/// A part of the edited timeline.
+/// Part of the edited timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Span {
-    /// The media from `start` to `end`, in ticks of the track.
+    /// The media from `start` to `end`, in the track's time scale.
     Media { start: u64, end: u64 },
-    /// Silence of so many ticks of the movie.
+    /// Silence, in ticks of the movie's time scale.
     Gap(u64),
 }
 
-/// The timeline by `edits`. `None`: they say nothing, so the media are played as they are.
+/// Returns the timeline that `edits` define. `None`: they are empty or invalid, so the media are played unedited.
 pub(super) fn timeline(
     edits: &[Edit],
     track_ticks_per_s: u32,
@@ -35,7 +35,7 @@ pub(super) fn timeline(
             / u128::from(movie_ticks_per_s);
         u64::try_from(scaled).unwrap_or(u64::MAX)
     };
-    // What a tick of the movie is in the track: the lengths are no more exact than that.
+    // One tick of the movie's time scale in the track's: the precision of the edits' lengths.
     let grain = in_track(1);
     let mut spans: Vec<Span> = Vec::new();
     for edit in edits {
@@ -49,7 +49,7 @@ pub(super) fn timeline(
                     length => start.saturating_add(in_track(length)),
                 };
                 match last {
-                    // Where one part goes on from the other there is nothing to cut.
+                    // Contiguous parts are joined, so that nothing is cut between them.
                     Some(Span::Media { end: last_end, .. })
                         if last_end.abs_diff(start) <= grain =>
                     {
@@ -64,7 +64,7 @@ pub(super) fn timeline(
         spans.pop();
     }
     if let Some(Span::Media { end, .. }) = spans.last_mut() {
-        // The movie often counts milliseconds: nothing is cut within the last one.
+        // The movie's time scale is often milliseconds: the end is rounded up by one tick, so that no samples are lost.
         *end = end.saturating_add(grain);
     }
     let max_gap = MAX_GAP_S * u64::from(movie_ticks_per_s);
@@ -92,9 +92,9 @@ mod tests {
             (&[], None),
             (&[edit(500, None)], None),
             (&[edit(1000, Some(1024))], Some(vec![media(1024, 9024 + 8)])),
-            // To the end, as fragmented files have it.
+            // Up to the end, as in fragmented files.
             (&[edit(0, Some(1024))], Some(vec![media(1024, u64::MAX)])),
-            // A pause in front, and one behind.
+            // An empty edit at the start, and one at the end.
             (
                 &[edit(500, None), edit(1000, Some(0)), edit(500, None)],
                 Some(vec![media(0, 8008)]),
@@ -108,7 +108,7 @@ mod tests {
                 ],
                 Some(vec![media(0, 8000), Span::Gap(507), media(8000, 16_008)]),
             ),
-            // Parts that go on from one another, but for rounding.
+            // Contiguous parts, except for rounding.
             (
                 &[edit(1000, Some(0)), edit(1000, Some(8003))],
                 Some(vec![media(0, 16_003 + 8)]),

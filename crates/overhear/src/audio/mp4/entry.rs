@@ -1,4 +1,4 @@
-//! Sample descriptions: how the audio of a track is coded.
+//! Sample descriptions: the coding of a track's audio.
 //!
 //! References: ISO 14496-12 section 12.2.3 (audio sample entries), 14496-14 section 5.6 and 14496-1 section 7.2.6 (`esds`),
 //! 23003-5 (`ipcm`, `fpcm`), Apple "QuickTime File Format", chapter "Sound Media" (versions 0 to 2 of the description and
@@ -14,29 +14,29 @@ use super::super::pcm::Encoding;
 use super::boxes::{find, half, word};
 use super::movie::Track;
 
-/// What a sample description says.
+/// Parsed sample description.
 pub(super) struct Description {
     pub(super) coding: Coding,
     pub(super) n_channels: usize,
 }
 
-/// Flags of version 2.
+/// Format flags of version 2.
 const IS_FLOAT: u32 = 1;
 const IS_BIG_ENDIAN: u32 = 2;
 const IS_SIGNED: u32 = 4;
 
-/// The fields of an audio sample entry, and the boxes behind them.
+/// Fields of an audio sample entry, and the boxes after them.
 struct Entry<'a> {
     name: [u8; 4],
     n_channels: usize,
     bits: u32,
     rate: u32,
-    /// Of version 2.
+    /// Format flags, in version 2 only.
     flags: Option<u32>,
     boxes: &'a [u8],
 }
 
-/// Reads the first description of an audio track. `None`: there is none that makes sense.
+/// Parses the first sample description of an audio track. `None`: there is no valid one.
 pub(super) fn description(track: &Track) -> Option<Description> {
     let (table_version, name, body) = track.description()?;
     let entry = Entry::read(table_version, name, body)?;
@@ -58,7 +58,8 @@ impl<'a> Entry<'a> {
             boxes: &[],
         };
         match version {
-            // Version 1 of ISO 14496-12 has the fields of version 0; its table has a version, too.
+            // In ISO 14496-12, version 1 has the fields of version 0; it requires version 1 of `stsd`, too. So this is
+            // QuickTime's version 1.
             1 if table_version == 0 => Some(Self {
                 boxes: body.get(44..).unwrap_or_default(),
                 ..entry
@@ -78,14 +79,14 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// The content of a box behind the fields, or in the `wave` box that QuickTime puts around them.
+    /// Returns the content of a child box, searched in the entry and in the `wave` box that QuickTime puts around it.
     fn find(&self, name: &[u8; 4]) -> Option<&'a [u8]> {
         find(self.boxes, name).or_else(|| find(find(self.boxes, b"wave")?, name))
     }
 
     fn coding(&self) -> Coding {
         if let Some((encoding, big_endian)) = self.plain() {
-            // Behind version and flags.
+            // After version and flags.
             let channels = self.find(b"chan").and_then(|body| body.get(4..));
             return Coding::Plain {
                 encoding,
@@ -106,7 +107,7 @@ impl<'a> Entry<'a> {
                 None => not_built_in("ALAC without its header"),
             },
             b"fLaC" => {
-                // Behind version and flags, a metadata block with its header of four bytes.
+                // After version and flags comes a metadata block with a header of four bytes.
                 let info = self.find(b"dfLa").and_then(|body| body.get(8..42));
                 match info {
                     Some(info) => self.packets(codec::CODEC_ID_FLAC, Some(info.into())),
@@ -129,9 +130,9 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// How plain samples are written.
+    /// Returns encoding and byte order of uncompressed samples.
     fn plain(&self) -> Option<(Encoding, bool)> {
-        // Says that samples of 24 bits and more are little-endian; two bytes, in a box in `wave`.
+        // A two-byte `enda` box in `wave` declares little-endian samples of 24 bits and more.
         let is_little = || self.find(b"enda").and_then(|body| half(body, 0)) == Some(1);
         let signed = |big_endian| {
             let encoding = match self.bits {
@@ -189,7 +190,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// What the descriptors in `esds` say.
+    /// Returns the coding that the descriptors in `esds` declare.
     fn elementary_stream(&self) -> Coding {
         let not_built_in = |name: &str| Coding::NotBuiltIn(name.to_owned());
         let Some(stream) = self.find(b"esds").and_then(|body| stream(body.get(4..)?)) else {
@@ -201,7 +202,7 @@ impl<'a> Entry<'a> {
                 self.packets(codec::CODEC_ID_AAC, config)
             }
             0x69 | 0x6B => Coding::Mpeg,
-            // Registered by Nero, with the headers laced as in Matroska.
+            // Object type registered by Nero: Vorbis, with headers laced as in Matroska.
             0xDD => match stream.config.and_then(vorbis_headers) {
                 Some(headers) => self.packets(codec::CODEC_ID_VORBIS, Some(headers.into())),
                 None => not_built_in("Vorbis without its headers"),
@@ -226,10 +227,10 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// What is needed of an elementary stream descriptor.
+/// Relevant fields of an elementary stream descriptor.
 struct Stream<'a> {
     object_type: u8,
-    /// The codec's own header.
+    /// Decoder-specific configuration.
     config: Option<&'a [u8]>,
 }
 
@@ -256,7 +257,7 @@ fn stream(body: &[u8]) -> Option<Stream<'_>> {
     })
 }
 
-/// The content of the first descriptor with this `tag`. One that claims more than there is is taken as far as it goes.
+/// Returns the content of the first descriptor with this `tag`. A truncated one yields the bytes that exist.
 fn descriptor(mut bytes: &[u8], tag: u8) -> Option<&[u8]> {
     loop {
         let (found, rest) = bytes.split_first()?;
@@ -279,7 +280,7 @@ fn descriptor(mut bytes: &[u8], tag: u8) -> Option<&[u8]> {
     }
 }
 
-/// The identification header of Opus as it is in Ogg, little-endian, from a `dOps` box.
+/// Converts a `dOps` box to the Opus identification header as in Ogg, little-endian.
 fn opus_head(body: &[u8]) -> Option<Box<[u8]>> {
     let (fixed, mapping) = body.split_first_chunk::<11>()?;
     let [_, channels, s0, s1, r0, r1, r2, r3, g0, g1, family] = *fixed;
@@ -295,7 +296,7 @@ mod tests {
 
     #[test]
     fn descriptors_are_found_in_one_another() {
-        // Lengths in one byte and in four.
+        // Descriptor lengths in one byte and in four.
         let config = [5, 0x80, 0x80, 0x80, 2, 0x12, 0x10];
         let mut decoder = vec![4, 13 + config.len() as u8, 0x40];
         decoder.extend([0; 12]);

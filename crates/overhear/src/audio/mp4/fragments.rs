@@ -1,5 +1,5 @@
-//! The samples of movie fragments (`moof`), as browsers, cameras and streaming servers write them: ISO 14496-12
-//! section 8.8. Read one fragment at a time, in the order of the file.
+//! Samples of movie fragments (`moof`), as written by browsers, cameras and streaming servers: ISO 14496-12 section
+//! 8.8. Fragments are read one at a time, in file order.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,33 +9,33 @@ use super::boxes::{box_at, boxes_in, find, long, read_at, read_range, word};
 use super::movie::FragmentDefaults;
 use super::samples::Sample;
 
-/// The most of a fragment's header that is read: hours of audio in one fragment.
+/// Maximum number of bytes read of a fragment's header: enough for hours of audio.
 const MAX_HEADER: usize = 1 << 23;
-/// Bytes that are searched at a time for a fragment behind damage.
+/// Number of bytes searched at a time for the next fragment after damage.
 const SEARCH_LEN: usize = 1 << 16;
 
-/// The samples of one track in the fragments of a file.
+/// Iterator over the samples of one track in the fragments of a file.
 pub(super) struct Fragments {
     defaults: FragmentDefaults,
-    /// Where the next box of the file is.
+    /// Offset of the next top-level box.
     next_box: u64,
     runs: VecDeque<Run>,
-    /// When the next sample begins, in ticks.
+    /// Time of the next sample, in ticks.
     pub(super) start: u64,
-    /// Whether something was no box.
+    /// Whether bytes were skipped that are no box.
     pub(super) damaged: bool,
 }
 
-/// What is left of a `trun`.
+/// Remaining samples of a `trun`.
 struct Run {
-    /// Where the next sample is.
+    /// Offset of the next sample.
     at: u64,
     n_left: u32,
     duration: u32,
     size: u32,
-    /// Which fields each sample has.
+    /// Flags: which fields each sample has.
     flags: u32,
-    /// The fields, from the next sample's on.
+    /// Remaining fields, starting with those of the next sample.
     fields: VecDeque<u8>,
 }
 
@@ -47,7 +47,7 @@ const HAS_FLAGS: u32 = 0x400;
 const HAS_COMPOSITION: u32 = 0x800;
 
 impl Fragments {
-    /// The fragments behind the index, which ends at `from`.
+    /// Creates an iterator over the fragments after offset `from`, the end of the index.
     pub(super) fn new(defaults: FragmentDefaults, from: u64) -> Self {
         Self {
             defaults,
@@ -58,7 +58,7 @@ impl Fragments {
         }
     }
 
-    /// The next sample; `None` behind the last one.
+    /// Returns the next sample; `None` after the last one.
     pub(super) fn next(&mut self, input: &mut Input) -> io::Result<Option<Sample>> {
         loop {
             if let Some(run) = self.runs.front_mut() {
@@ -80,7 +80,7 @@ impl Fragments {
         }
     }
 
-    /// Reads the header of the next fragment; false at the end of the file.
+    /// Reads the header of the next fragment. Returns false at the end of the file.
     fn next_fragment(&mut self, input: &mut Input) -> io::Result<bool> {
         let end = input.len().unwrap_or(0);
         let Some(found) = box_at(input, self.next_box, end)? else {
@@ -104,10 +104,10 @@ impl Fragments {
         Ok(true)
     }
 
-    /// Goes to the next fragment behind bytes that make no sense; false if there is none.
+    /// Searches the next fragment after invalid bytes. Returns false if there is none.
     fn search(&mut self, input: &mut Input, end: u64) -> io::Result<bool> {
         let mut at = self.next_box;
-        // Padding, or a box of a few bytes cut off, is no loss.
+        // Padding or a truncated box of a few bytes does not count as damage.
         self.damaged |= end.saturating_sub(at) > 8 && {
             let rest = read_range(input, at, end, SEARCH_LEN)?;
             rest.iter().any(|byte| *byte != 0)
@@ -117,7 +117,7 @@ impl Fragments {
             let n = read_at(input, at, &mut bytes)?;
             let hit = bytes[..n].windows(4).position(|name| name == b"moof");
             match hit {
-                // Its size is in the four bytes in front; the search goes on behind this box if it is none.
+                // The size precedes the name by four bytes. If this is no box, the search continues after it.
                 Some(hit) if at + hit as u64 >= self.next_box + 4 => {
                     self.next_box = at + hit as u64 - 4;
                     let is_box =
@@ -135,7 +135,8 @@ impl Fragments {
         }
     }
 
-    /// Takes the runs of a `traf`, whose data follow `end` unless it says otherwise; gives the new end of the data.
+    /// Takes the runs of a `traf`, whose data start at `end` unless its header declares an offset; returns the new end
+    /// of the data.
     fn take(&mut self, traf: &[u8], moof: u64, mut end: u64) -> Option<u64> {
         let header = find(traf, b"tfhd")?;
         let flags = word(header, 0)? & 0xFF_FFFF;
@@ -193,7 +194,7 @@ impl Run {
         })
     }
 
-    /// Size and duration of the next sample.
+    /// Returns size and duration of the next sample.
     fn next(&mut self) -> Option<(u32, u32)> {
         self.n_left = self.n_left.checked_sub(1)?;
         let mut field = |flag: u32, default: u32| {
@@ -213,7 +214,7 @@ impl Run {
         Some((size, duration))
     }
 
-    /// Bytes of all its samples.
+    /// Returns the total size of the remaining samples in bytes.
     fn n_bytes(&self) -> u64 {
         let fields = [HAS_DURATION, HAS_SIZE, HAS_FLAGS, HAS_COMPOSITION];
         let n_fields = fields

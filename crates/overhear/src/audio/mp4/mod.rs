@@ -1,8 +1,8 @@
 //! MP4, M4A, 3GP and QuickTime files: the packets of one track, along its edited timeline.
 //!
-//! Our own reader, since Symphonia's knows neither edit lists nor most plain formats of QuickTime, and refuses a file for
-//! damage in parts that do not matter. `boxes` reads boxes, `movie` the index, `entry` the coding, `edits` the timeline;
-//! `samples` and `fragments` tell where the packets are. Only what is needed is read, and nothing is read ahead.
+//! This reader replaces Symphonia's, which supports neither edit lists nor most uncompressed formats of QuickTime, and
+//! refuses a file for damage in irrelevant parts. `boxes` reads boxes, `movie` the index, `entry` the coding, `edits`
+//! the timeline; `samples` and `fragments` locate the packets. Only needed parts are read, and nothing is read ahead.
 //!
 //! References: ISO 14496-12 (the format), Apple "QuickTime File Format".
 
@@ -25,14 +25,14 @@ use fragments::Fragments;
 use movie::{FragmentDefaults, Movie};
 use samples::{Sample, Samples};
 
-/// Boxes of a file that are looked at on the way to its index.
+/// Maximum number of boxes inspected before the index.
 const MAX_BOXES: usize = 100_000;
-/// The largest packet that is read: more than a second of lossless audio in many channels.
+/// Maximum size of a packet in bytes: more than a second of lossless audio in many channels.
 const MAX_PACKET: u64 = 1 << 24;
-/// Plain frames that are read at a time.
+/// Number of uncompressed frames read at a time.
 const PLAIN_FRAMES: u32 = 4096;
 
-/// Starts to decode an MP4 file; `input` must be seekable.
+/// Opens a decoder of an MP4 file; `input` must be seekable.
 pub(super) fn open(mut input: Input, wanted: Option<usize>) -> Attempt<Box<dyn Decode>> {
     let end = input.len().unwrap_or(0);
     let (moov, is_cut) = find_index(&mut input, end)?;
@@ -87,7 +87,8 @@ pub(super) fn open(mut input: Input, wanted: Option<usize>) -> Attempt<Box<dyn D
     Ok(Box::new(PacketsDecoder::new(reader)?))
 }
 
-/// The index, and whether the file is cut within its media data. Boxes of other kinds may come first.
+/// Finds the index, and returns whether the file is truncated within its media data. Boxes of other kinds may precede
+/// it.
 fn find_index(input: &mut Input, end: u64) -> Attempt<(Option<BoxAt>, bool)> {
     let (mut at, mut index, mut is_cut) = (0, None, false);
     for _ in 0..MAX_BOXES {
@@ -97,7 +98,7 @@ fn find_index(input: &mut Input, end: u64) -> Attempt<(Option<BoxAt>, bool)> {
         match &found.name {
             b"moov" if index.is_none() => index = Some(found),
             b"mdat" => is_cut |= found.end > end,
-            // In a fragmented file nothing more is to be found.
+            // After the index of a fragmented file, only fragments follow.
             b"moof" if index.is_some() => break,
             _ => {}
         }
@@ -127,15 +128,15 @@ struct Mp4 {
     input: Input,
     tables: [Option<BoxAt>; 4],
     plain: Option<(u64, u32)>,
-    /// Defaults and first possible place of fragments.
+    /// Defaults of the fragments, and the offset from which they are searched.
     fragments_at: Option<(FragmentDefaults, u64)>,
     samples: Option<Samples>,
     fragments: Option<Fragments>,
-    /// A sample that was read too early.
+    /// Sample that was read but lies beyond the current span.
     ahead: Option<Sample>,
-    /// Ticks of the media up to which samples were given or passed.
+    /// Ticks of the media up to which samples were returned or skipped.
     position: u64,
-    /// Whether the next packet does not follow the one before.
+    /// Whether the next packet is not contiguous with the previous one.
     jumped: bool,
     spans: VecDeque<Span>,
     span: Option<Span>,
@@ -155,7 +156,7 @@ impl Mp4 {
         Ok(())
     }
 
-    /// The next sample of the media: what the tables of the index hold comes before the fragments.
+    /// Returns the next sample of the media: those of the index's tables first, then those of fragments.
     fn sample(&mut self) -> Attempt<Option<Sample>> {
         if let Some(sample) = self.ahead.take() {
             return Ok(Some(sample));
@@ -177,7 +178,8 @@ impl Mp4 {
         Ok(sample)
     }
 
-    /// Goes to where a decoder has to start for `start` to be right: codecs need the packets before.
+    /// Seeks to the sample from which a decoder has to start for correct output at `start`: codecs depend on earlier
+    /// packets.
     fn go_to(&mut self, start: u64) -> Attempt<()> {
         let run_up = u64::from(self.ticks_per_s) / 5;
         let from = start.saturating_sub(run_up);
@@ -197,7 +199,7 @@ impl Mp4 {
         Ok(())
     }
 
-    /// Reads a sample; `None` if it is not there or no packet can be that large.
+    /// Reads a sample; `None` if it is missing or too large for a packet.
     fn read(&mut self, sample: Sample) -> Attempt<Option<Vec<u8>>> {
         if sample.len == 0 || sample.len > MAX_PACKET {
             return Ok(None);
@@ -205,7 +207,7 @@ impl Mp4 {
         let end = sample.at.saturating_add(sample.len);
         let data = read_range(&mut self.input, sample.at, end, MAX_PACKET as usize)?;
         let is_whole = data.len() as u64 == sample.len;
-        // Of plain samples the part that is there will do.
+        // Of uncompressed samples, the part before the truncation is usable.
         self.damaged |= !is_whole;
         Ok(Some(data).filter(|data| is_whole || self.plain.is_some() && !data.is_empty()))
     }

@@ -1,26 +1,27 @@
-//! The index of an MP4 file (`moov`): its tracks, and where their tables lie. The tables themselves stay in the file.
+//! The index of an MP4 file (`moov`): its tracks, and the offsets of their tables. The tables themselves are not
+//! loaded.
 
 use std::io;
 
 use super::super::source::Input;
 use super::boxes::{BoxAt, box_at, boxes_in, long, read_range, word};
 
-/// Boxes in an index that are looked at.
+/// Maximum number of boxes inspected in an index.
 const MAX_BOXES: usize = 10_000;
-/// The most of a small box (a header, a sample description, an edit list) that is read.
+/// Maximum number of bytes read of a small box (a header, a sample description, an edit list).
 const MAX_SMALL: usize = 1 << 16;
 
-/// What `moov` says.
+/// Parsed `moov`.
 #[derive(Default)]
 pub(super) struct Movie {
-    /// Ticks per second of the lengths in edit lists.
+    /// Time scale of edit list durations, in ticks per second.
     pub(super) ticks_per_s: u32,
     pub(super) tracks: Vec<Track>,
-    /// Defaults for fragments, by track.
+    /// Defaults of fragments, by track.
     pub(super) defaults: Vec<FragmentDefaults>,
 }
 
-/// What `trex` says: what holds for samples of fragments that do not say it themselves.
+/// Parsed `trex`: defaults for samples of fragments.
 #[derive(Clone, Copy, Default)]
 pub(super) struct FragmentDefaults {
     pub(super) track: u32,
@@ -28,16 +29,16 @@ pub(super) struct FragmentDefaults {
     pub(super) size: u32,
 }
 
-/// What `trak` says.
+/// Parsed `trak`.
 #[derive(Default)]
 pub(super) struct Track {
     pub(super) id: u32,
-    /// Whether a player should play the track by itself.
+    /// Whether the track is marked as enabled.
     pub(super) is_enabled: bool,
     pub(super) ticks_per_s: u32,
-    /// The packed ISO 639-2 code.
+    /// Packed ISO 639-2 code.
     pub(super) language: u16,
-    /// What kind of media it is: `soun` for audio.
+    /// Handler type: `soun` for audio.
     pub(super) handler: [u8; 4],
     /// Content of `stsd`.
     pub(super) descriptions: Vec<u8>,
@@ -46,17 +47,17 @@ pub(super) struct Track {
     pub(super) tables: [Option<BoxAt>; 4],
 }
 
-/// An entry of `elst`.
+/// Entry of `elst`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Edit {
-    /// Length in ticks of the movie; 0: to the end.
+    /// Duration in ticks of the movie; 0: to the end.
     pub(super) length: u64,
-    /// Where it begins, in ticks of the track; `None`: silence.
+    /// Media time, in ticks of the track; `None`: an empty edit.
     pub(super) start: Option<u64>,
 }
 
 impl Movie {
-    /// Reads the content of `moov`. What is damaged in it is left out.
+    /// Parses the content of `moov`. Damaged parts are skipped.
     pub(super) fn read(input: &mut Input, moov: BoxAt) -> io::Result<Self> {
         let mut movie = Self::default();
         movie.walk(input, moov.body, moov.end, &mut MAX_BOXES.clone())?;
@@ -91,7 +92,7 @@ impl Movie {
         Ok(())
     }
 
-    /// Takes what a box without boxes in it says; `None` if that makes no sense.
+    /// Parses a box without children; `None` if it is invalid.
     fn read_box(&mut self, input: &mut Input, found: BoxAt) -> io::Result<Option<()>> {
         let mut body = Vec::new();
         if matches!(
@@ -124,7 +125,7 @@ impl Movie {
                 let at = if is_wide(&body) { 32 } else { 20 };
                 track.language = (word(&body, at)? >> 16) as u16;
             }
-            // QuickTime has a second handler, of the data, in `minf`.
+            // QuickTime has a second `hdlr`, of the data handler, in `minf`.
             b"hdlr" if track.handler == [0; 4] => {
                 track.handler = *body.get(8..)?.first_chunk()?;
             }
@@ -141,14 +142,14 @@ impl Movie {
 }
 
 impl Track {
-    /// Version of `stsd`, name and content of the first sample description.
+    /// Returns the version of `stsd`, and name and content of the first sample description.
     pub(super) fn description(&self) -> Option<(u8, [u8; 4], &[u8])> {
         let entries = self.descriptions.get(8..)?;
         let (name, body) = boxes_in(entries).next()?;
         Some((self.descriptions[0], name, body))
     }
 
-    /// The three letters of the language, if there are any.
+    /// Returns the three letters of the language, if there are any.
     pub(super) fn language(&self) -> Option<String> {
         let letters = [10, 5, 0].map(|shift| (self.language >> shift & 31) as u8 + 0x60);
         let is_code = letters.iter().all(u8::is_ascii_lowercase) && &letters != b"und";
@@ -156,12 +157,12 @@ impl Track {
     }
 }
 
-/// Whether a box that has a version counts times in 64 bits.
+/// Returns whether the version of a full box selects 64-bit times.
 fn is_wide(body: &[u8]) -> bool {
     body.first() == Some(&1)
 }
 
-/// Ticks per second in a movie or media header.
+/// Returns the time scale of a movie or media header, in ticks per second.
 fn timescale(body: &[u8]) -> Option<u32> {
     word(body, if is_wide(body) { 20 } else { 12 })
 }

@@ -1,28 +1,28 @@
-//! Where the samples of a track lie, from the tables of its `stbl`: ISO 14496-12 sections 8.6.1 and 8.7.
+//! Locations of the samples of a track, from the tables of its `stbl`: ISO 14496-12 sections 8.6.1 and 8.7.
 //!
-//! A day of audio has millions of samples. The tables are read through in step, a few entries at a time, so that they take
-//! no memory and nothing is done for the part that is not played.
+//! A day of audio has millions of samples. The tables are read in parallel, a few entries at a time, so that they take
+//! no memory and nothing is read for parts that are not played.
 
 use std::io;
 
 use super::super::source::Input;
 use super::boxes::{BoxAt, long, read_at, read_range, word};
 
-/// Bytes of a table that are read at a time.
+/// Number of bytes of a table read at a time.
 const BUFFER_LEN: usize = 4096;
 
-/// One sample (a packet of a codec), or a run of plain ones.
+/// One sample (a packet of a codec), or a run of uncompressed frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sample {
     /// Offset in the file.
     pub(super) at: u64,
     pub(super) len: u64,
-    /// When it begins, in ticks from the start of the track's media.
+    /// Start time, in ticks from the start of the track's media.
     pub(super) start: u64,
     pub(super) duration: u64,
 }
 
-/// The entries of a table, in order.
+/// Iterator over the entries of a table.
 struct Table {
     /// Offset of the next entry that is not in `buffer`.
     at: u64,
@@ -33,7 +33,8 @@ struct Table {
 }
 
 impl Table {
-    /// The table in `found`, whose entries of `entry_len` bytes follow the count at `count_at` of its content.
+    /// Creates an iterator over the table `found`, whose entries of `entry_len` bytes follow the count at `count_at` of
+    /// its content.
     fn new(input: &mut Input, found: BoxAt, count_at: usize, entry_len: usize) -> io::Result<Self> {
         let head = read_range(input, found.body, found.end, count_at + 4)?;
         let at = found.body + count_at as u64 + 4;
@@ -71,38 +72,38 @@ impl Table {
     }
 }
 
-/// Sizes of samples.
+/// Sample sizes.
 enum Sizes {
-    /// All have this one; and how many are left.
+    /// One size for all samples, and the number of samples left.
     Same(u32, u32),
     Each(Table),
 }
 
-/// The samples of a track, in order.
+/// Iterator over the samples of a track.
 pub(super) struct Samples {
     times: Table,
-    /// How many samples still take how many ticks.
+    /// Number of samples left of the current `stts` entry, and their duration in ticks.
     time: (u32, u32),
     chunk_runs: Table,
-    /// Samples in a chunk, and the first chunk with another number of them.
+    /// Samples per chunk, and the next `stsc` entry: its first chunk and samples per chunk.
     per_chunk: u32,
     run: Option<(u32, u32)>,
     sizes: Sizes,
     offsets: Table,
-    /// Number of the next chunk, from 1.
+    /// Number of the next chunk, counted from 1.
     chunk: u32,
-    /// Samples left in this chunk, and where the next one is.
+    /// Samples left in this chunk, and the offset of the next one.
     n_left: u32,
     at: u64,
-    /// When it begins, in ticks.
+    /// Start time of the next sample, in ticks.
     pub(super) start: u64,
-    /// For plain samples: bytes in a frame, and the most frames in a run.
+    /// For uncompressed samples: bytes per frame, and the maximum number of frames in a run.
     plain: Option<(u64, u32)>,
 }
 
 impl Samples {
-    /// The samples that the four `tables` of a track tell of, a run of frames at a time if they are `plain`. `None`: a table
-    /// is missing.
+    /// Opens the samples of the four `tables` of a track, as runs of frames if they are `plain`. `None`: a table is
+    /// missing.
     pub(super) fn open(
         input: &mut Input,
         tables: &[Option<BoxAt>; 4],
@@ -116,7 +117,7 @@ impl Samples {
         let sizes = match &sizes.name {
             b"stsz" if same > 0 => Sizes::Same(same, n),
             b"stsz" => Sizes::Each(Table::new(input, sizes, 8, 4)?),
-            // Compact sizes, of 16 or 8 bits; nothing writes those of 4.
+            // Compact sizes (`stz2`) of 16 or 8 bits; no known writer uses those of 4.
             _ if same == 16 => Sizes::Each(Table::new(input, sizes, 8, 2)?),
             _ => Sizes::Each(Table::new(input, sizes, 8, 1)?),
         };
@@ -139,7 +140,7 @@ impl Samples {
         Ok(Some(samples))
     }
 
-    /// The next sample; `None` behind the last one.
+    /// Returns the next sample; `None` after the last one.
     pub(super) fn next(&mut self, input: &mut Input) -> io::Result<Option<Sample>> {
         while self.n_left == 0 {
             if !self.next_chunk(input)? {
@@ -166,7 +167,7 @@ impl Samples {
         Ok(Some(sample))
     }
 
-    /// Bytes of the next `n` samples.
+    /// Returns the total size of the next `n` samples in bytes.
     fn size(&mut self, input: &mut Input, n: u32) -> io::Result<Option<u64>> {
         if let Some((frame_len, _)) = self.plain {
             return Ok(Some(frame_len * u64::from(n)));
@@ -185,7 +186,8 @@ impl Samples {
         })
     }
 
-    /// Ticks of the next `n` samples. The last length holds on if the table is too short.
+    /// Returns the total duration of the next `n` samples in ticks. The last entry's duration is repeated if the table
+    /// is too short.
     fn duration(&mut self, input: &mut Input, mut n: u32) -> io::Result<u64> {
         let mut ticks = 0;
         while n > 0 {
