@@ -2,7 +2,7 @@
 //!
 //! The crate knows nothing of Whisper: it has a few coarse, fused kernels over `f32` activations and weights
 //! in the checkpoint's dtype, a thread pool, and a choice of instruction set made once at start.
-//! All CPU `unsafe` of the project is in here. [`scalar`] holds every kernel in its plainest form: it is the
+//! All CPU `unsafe` of the project is in here. [`reference`] holds every kernel in its plainest form: it is the
 //! fallback and the oracle that each faster one is tested against.
 //!
 //! Results never depend on the number of threads: work is split over outputs, never over a sum.
@@ -19,50 +19,30 @@
 )]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod activations;
+mod arch;
 mod attention;
-mod byte_attention;
-mod byte_keys_values;
-mod dot;
-mod flash;
-mod flash_tiles;
-mod isa;
+mod dispatch;
+mod elementwise;
+mod gemm;
 mod kernels;
-mod keys_values;
-mod linear;
 mod math;
 mod matrix;
-mod maxima;
-mod narrow;
-mod packed;
-mod panels;
-mod pool;
-pub mod probe;
+mod parallel;
 mod process;
-mod product;
-mod row_dots;
-mod rows;
-pub mod scalar;
-mod scratch;
+pub mod reference;
 mod simd;
-mod spectrum;
-mod split;
-mod stored;
+mod spectrogram;
 #[cfg(test)]
 mod tests;
-mod weights;
-mod words;
 
-pub use activations::{Activations, PackedRows, Source};
-pub use byte_keys_values::ByteKeysValues;
-pub use isa::{ISA_VARIABLE, Isa, IsaError};
-pub use kernels::{AttentionShape, Epilogue, Kernels, Rows};
-pub use keys_values::KeysValues;
-pub use matrix::{Dtype, Matrix, MatrixData};
-pub use maxima::Maxima;
-pub use packed::{PackedMatrix, Packing};
-pub use pool::Pool;
+pub use arch::{ISA_VARIABLE, Isa, IsaError, probe};
+pub use attention::{AttentionShape, ByteKeysValues, KeysValues};
+pub use elementwise::Maxima;
+pub use gemm::{
+    Activations, Epilogue, Kept, Output, PackedMatrix, PackedRows, Packing, Source, StoredMatrix,
+};
+pub use kernels::Kernels;
+pub use matrix::{Dtype, Matrix, MatrixData, Rows};
+pub use parallel::Pool;
 pub use process::{ExitWithoutMemory, stdout_was_closed};
-pub use product::Output;
-pub use spectrum::{Filter, Spectrogram};
-pub use stored::{Kept, StoredMatrix};
+pub use spectrogram::{Filter, Spectrogram};

@@ -1,5 +1,7 @@
 //! Weights as they stand in the checkpoint: row-major, in their own dtype.
 
+use std::convert::Infallible;
+
 use bytemuck::cast_slice;
 use half::{bf16, f16};
 
@@ -134,4 +136,40 @@ impl Matrix {
                 .for_each(|(o, w)| *o = w.to_f32()),
         }
     }
+}
+
+/// Rows of activations inside a larger buffer: row `i` starts at `i * stride`.
+///
+/// Rows may overlap (`stride` below the row length): that is how a convolution is one matrix product over a
+/// time-major buffer, without an im2col copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// The buffer, from the first element of row 0.
+    pub data: &'a [f32],
+    /// Elements from the start of one row to the start of the next.
+    pub stride: usize,
+}
+
+/// Writes the bytes of rows of `w` from `first` on.
+pub(crate) fn copy_rows(w: &Matrix, first: usize, to: &mut [u8]) -> Result<(), Infallible> {
+    let bytes = &w.bytes()[first * w.n_cols() * w.dtype().size()..];
+    to.copy_from_slice(&bytes[..to.len()]);
+    Ok(())
+}
+
+/// Checks that `n_rows` rows of `len` elements lie within the buffer.
+pub(crate) fn assert_rows(name: &str, rows: Rows<'_>, n_rows: usize, len: usize) {
+    let end = if n_rows == 0 {
+        Some(0)
+    } else {
+        (n_rows - 1)
+            .checked_mul(rows.stride)
+            .and_then(|at| at.checked_add(len))
+    };
+    assert!(
+        end.is_some_and(|end| end <= rows.data.len()),
+        "{name}: {n_rows} rows of {len}, {} apart, in {} elements",
+        rows.stride,
+        rows.data.len()
+    );
 }

@@ -4,21 +4,8 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{Simd, Vectorized};
-
-/// Proof that the machine has AVX2, FMA and F16C.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx2(());
-
-impl Avx2 {
-    /// The token, if the machine and its operating system have the instructions.
-    pub(crate) fn new() -> Option<Self> {
-        let has = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c");
-        has.then_some(Self(()))
-    }
-}
+use super::vector::{Simd, Vectorized};
+use crate::arch::Avx2;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline(never)]

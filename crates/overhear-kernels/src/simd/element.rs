@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::{MAX_LANES, Simd};
+use super::vector::{MAX_LANES, Simd};
 
 /// An element type of weights, or of keys and values. The widening is exact, so a sum does not depend on where it happens.
 pub(crate) trait Element: Copy + Send + Sync + 'static {

@@ -1,0 +1,294 @@
+//! Attention in f32 of few queries.
+
+use super::dots::{self, block, groups};
+use super::heads::{Call, HeadRows};
+use super::shape::AttentionShape;
+use super::softmax::Running;
+use crate::arch::Arch;
+use crate::parallel::Pool;
+use crate::simd::{Element, Simd, Vectorized};
+
+/// Up to so many queries have their lanes along the head: a block of queries would leave most lanes idle.
+pub(super) const FEW_QUERIES: usize = 8;
+/// Keys of a block with few queries, whose scores are on the stack.
+const FEW_KEYS: usize = 256;
+/// Keys, or values, that all of a few queries take before the next: 8 KiB of heads of 64 stay in the nearest cache.
+const SHARED_KEYS: usize = 32;
+/// Bytes of heads of 64 that are to be on their way with few queries: what memory brings in the time that it takes to
+/// answer.
+const FETCH_BYTES: usize = 6 << 10;
+
+/// Runs the call with one task per head.
+pub(super) fn decode<E: Element>(arch: Arch, pool: &Pool, call: &Call<'_, E>) {
+    let n_head = call.shape.n_head;
+    pool.run(n_head, &|head| {
+        arch.run(FewQueries { call, head }, || {
+            unreachable!("the scalar set has no vectors")
+        });
+    });
+}
+
+/// One head of all queries, few, over all keys that they see.
+struct FewQueries<'a, E> {
+    call: &'a Call<'a, E>,
+    head: usize,
+}
+
+impl<E: Element> Vectorized for FewQueries<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { call, head } = self;
+        let AttentionShape {
+            n_head,
+            head_dim,
+            n_query,
+            n_key,
+            ..
+        } = call.shape;
+        let start = Running {
+            max: f32::NEG_INFINITY,
+            sum: 0.0,
+            rescale: 0.0,
+        };
+        let mut running = [start; FEW_QUERIES];
+        let mut scores = [[0.0; FEW_KEYS]; FEW_QUERIES];
+        let out = |query: usize| {
+            // SAFETY: no other task has this head, and this one has one query's at a time.
+            unsafe { call.out.take((query * n_head + head) * head_dim, head_dim) }
+        };
+        (0..n_query).for_each(|query| out(query).fill(0.0));
+        for first in (0..n_key).step_by(FEW_KEYS) {
+            // Keys of this block from `at` on that a query sees.
+            let n_seen = |query, at| {
+                let end = call.n_seen(query).min(first + FEW_KEYS);
+                end.saturating_sub(first + at).min(SHARED_KEYS)
+            };
+            for at in (0..FEW_KEYS).step_by(SHARED_KEYS) {
+                // Also what the last query sees and others do not: they leave it out below.
+                let n = n_seen(n_query - 1, at);
+                if n > 0 {
+                    let keys = Heads::new(call.k, first + at, n, head, head_dim);
+                    call.score_few(s, &mut scores[..n_query], at, keys, head);
+                }
+            }
+            for query in 0..n_query {
+                let n = call.n_seen(query).saturating_sub(first).min(FEW_KEYS);
+                running[query] = running[query].take(s, &mut scores[query][..n]);
+            }
+            for at in (0..FEW_KEYS).step_by(SHARED_KEYS) {
+                for query in 0..n_query {
+                    let n = n_seen(query, at);
+                    if n > 0 {
+                        let rescale = if at == 0 { running[query].rescale } else { 1.0 };
+                        let weights = &scores[query][at..at + n];
+                        let values = Heads::new(call.v, first + at, n, head, head_dim);
+                        if query == 0 {
+                            add_weighted::<S, E, true>(s, out(query), rescale, weights, values);
+                        } else {
+                            add_weighted::<S, E, false>(s, out(query), rescale, weights, values);
+                        }
+                    }
+                }
+            }
+        }
+        for query in 0..n_query {
+            let sum = running[query].sum;
+            out(query).iter_mut().for_each(|out| *out /= sum);
+        }
+    }
+}
+
+/// One head of some rows of keys or values.
+#[derive(Clone, Copy)]
+struct Heads<'a, E> {
+    /// From the head of the first row to the end of the head of the last.
+    data: &'a [E],
+    stride: usize,
+    n_rows: usize,
+}
+
+impl<'a, E> Heads<'a, E> {
+    fn new(
+        rows: HeadRows<'a, E>,
+        first: usize,
+        n_rows: usize,
+        head: usize,
+        head_dim: usize,
+    ) -> Self {
+        let start = first * rows.stride + head * rows.head_stride;
+        let data = &rows.data[start..][..(n_rows - 1) * rows.stride + head_dim];
+        Self {
+            data,
+            stride: rows.stride,
+            n_rows,
+        }
+    }
+
+    /// Row `row`, or the last if there are fewer.
+    #[inline(always)]
+    fn row(&self, row: usize) -> *const E {
+        self.data
+            .as_ptr()
+            .wrapping_add(row.min(self.n_rows - 1) * self.stride)
+    }
+
+    /// From an element to the one to be fetched with it.
+    #[inline(always)]
+    fn ahead(&self) -> usize {
+        FETCH_BYTES / (64 * size_of::<E>()) * self.stride
+    }
+}
+
+impl<E: Element> Call<'_, E> {
+    /// Scores of `keys` for all queries, few, from `at` on in each query's: as many queries at a time as a register
+    /// block has rows.
+    #[inline(always)]
+    fn score_few<S: Simd>(
+        &self,
+        s: S,
+        scores: &mut [[f32; FEW_KEYS]],
+        at: usize,
+        keys: Heads<'_, E>,
+        head: usize,
+    ) {
+        for (i, scores) in scores.chunks_mut(S::ROWS).enumerate() {
+            let q = self.head(&self.q, i * S::ROWS, head);
+            // Keys are fetched once.
+            match (scores.len(), i) {
+                (1, 0) => self.score::<S, 1, 2, true>(s, scores, at, q, keys),
+                (1, _) => self.score::<S, 1, 2, false>(s, scores, at, q, keys),
+                (2, 0) => self.score::<S, 2, 1, true>(s, scores, at, q, keys),
+                (2, _) => self.score::<S, 2, 1, false>(s, scores, at, q, keys),
+                (3, 0) => self.score::<S, 3, 1, true>(s, scores, at, q, keys),
+                (3, _) => self.score::<S, 3, 1, false>(s, scores, at, q, keys),
+                (4, _) if S::ROWS > 3 => self.score::<S, 4, 1, true>(s, scores, at, q, keys),
+                (5, _) if S::ROWS > 3 => self.score::<S, 5, 1, true>(s, scores, at, q, keys),
+                (6, _) if S::ROWS > 3 => self.score::<S, 6, 1, true>(s, scores, at, q, keys),
+                (n, _) => unreachable!("a register block of {n} queries"),
+            }
+        }
+    }
+
+    /// `scores[m][at + i] = scale * (query m . key i)`, `4 * G` keys at a time. `q`: the head of the first query.
+    #[inline(always)]
+    fn score<S: Simd, const M: usize, const G: usize, const FETCH: bool>(
+        &self,
+        s: S,
+        scores: &mut [[f32; FEW_KEYS]],
+        at: usize,
+        q: &[f32],
+        keys: Heads<'_, E>,
+    ) {
+        for first in (0..keys.n_rows).step_by(4 * G) {
+            let w = groups::<E, G>(|j| keys.row(first + j));
+            let operands = dots::Operands {
+                x: q.as_ptr(),
+                x_stride: self.q.stride,
+                w,
+                len: q.len(),
+                ahead: keys.ahead(),
+            };
+            // SAFETY: each of `M` queries, in rows of `q` that the caller has checked, and each key are `q.len()`
+            // elements, the head's.
+            let dots = unsafe { block::<S, E, M, G, FETCH>(s, &operands) };
+            let n = (4 * G).min(keys.n_rows - first);
+            for (scores, dots) in scores.iter_mut().zip(&dots) {
+                let scores = &mut scores[at + first..][..n];
+                let dots = dots.as_flattened().iter();
+                scores
+                    .iter_mut()
+                    .zip(dots)
+                    .for_each(|(score, dot)| *score = self.scale * dot);
+            }
+        }
+    }
+}
+
+/// `out = out * rescale + sum of weights[i] * value i`, as many vectors of the head at a time as keep the arithmetic
+/// units busy. With `FETCH`, what lies ahead is fetched meanwhile.
+#[inline(always)]
+fn add_weighted<S: Simd, E: Element, const FETCH: bool>(
+    s: S,
+    out: &mut [f32],
+    rescale: f32,
+    weights: &[f32],
+    values: Heads<'_, E>,
+) {
+    let mut d = 0;
+    while d < out.len() {
+        let left = out.len() - d;
+        let out = &mut out[d..];
+        // SAFETY: every value is as long as the head, of which `left` elements follow `d`.
+        d += unsafe {
+            match left / S::LANES {
+                8.. => add_weighted_part::<S, E, 8, FETCH>(s, out, rescale, weights, values, d),
+                4.. => add_weighted_part::<S, E, 4, FETCH>(s, out, rescale, weights, values, d),
+                1.. => add_weighted_part::<S, E, 1, FETCH>(s, out, rescale, weights, values, d),
+                0 => add_weighted_tail(s, out, rescale, weights, values, d),
+            }
+        };
+    }
+}
+
+/// `N` vectors of [`add_weighted`], from element `d` of the head; how many elements that is. Even and odd rows have
+/// sums of their own.
+///
+/// # Safety
+/// Values must have as many elements from `d`.
+#[inline(always)]
+unsafe fn add_weighted_part<S: Simd, E: Element, const N: usize, const FETCH: bool>(
+    s: S,
+    out: &mut [f32],
+    rescale: f32,
+    weights: &[f32],
+    values: Heads<'_, E>,
+    d: usize,
+) -> usize {
+    let mut acc = [[s.splat(0.0); N]; 2];
+    for n in 0..N {
+        acc[0][n] = s.mul(s.read(&out[n * S::LANES..]), s.splat(rescale));
+    }
+    for (pair, weights) in weights.chunks(2).enumerate() {
+        for chain in 0..weights.len() {
+            let weight = s.splat(weights[chain]);
+            let value = values.row(2 * pair + chain).wrapping_add(d);
+            for n in 0..N {
+                let at = value.wrapping_add(n * S::LANES);
+                if FETCH {
+                    s.prefetch(at.wrapping_add(values.ahead()));
+                }
+                // SAFETY: the caller's.
+                acc[chain][n] = s.fma(weight, unsafe { E::load(s, at) }, acc[chain][n]);
+            }
+        }
+    }
+    for n in 0..N {
+        s.write(&mut out[n * S::LANES..], s.add(acc[0][n], acc[1][n]));
+    }
+    N * S::LANES
+}
+
+/// The end of the head, shorter than a vector; as [`add_weighted_part`].
+///
+/// # Safety
+/// Values must have `out.len()` elements from `d`.
+#[inline(always)]
+unsafe fn add_weighted_tail<S: Simd, E: Element>(
+    s: S,
+    out: &mut [f32],
+    rescale: f32,
+    weights: &[f32],
+    values: Heads<'_, E>,
+    d: usize,
+) -> usize {
+    let mut acc = s.mul(s.read(out), s.splat(rescale));
+    for i in 0..weights.len() {
+        // SAFETY: the caller's.
+        let value = unsafe { E::load_first(s, values.row(i).wrapping_add(d), out.len()) };
+        acc = s.fma(s.splat(weights[i]), value, acc);
+    }
+    s.write(out, acc);
+    out.len()
+}

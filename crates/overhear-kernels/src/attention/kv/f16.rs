@@ -1,0 +1,95 @@
+//! Numbers rounded to IEEE halves: keys and values that are kept so, and weights of wider checkpoints.
+
+use half::f16;
+
+use crate::arch::Arch;
+use crate::kernels::Kernels;
+use crate::math::narrow_run;
+use crate::matrix::{Rows, assert_rows};
+use crate::parallel::{Pool, Split};
+use crate::reference;
+use crate::simd::{Simd, Vectorized};
+
+/// Elements of a task: a few microseconds' work.
+const TASK_ELEMENTS: usize = 16 << 10;
+
+impl Kernels {
+    /// Rounds the first `n_row` rows of `from` to f16, to nearest even, head by head, as [`Kernels::attention_f16`]
+    /// takes them. What is beyond the range of f16 becomes the largest of its sign: an infinite operand would make sums
+    /// infinite, or no number at all.
+    ///
+    /// `to`: `[n_head, n_row, head_dim]`, whose length says `n_head`. Allocates nothing.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn narrow_heads(
+        &self,
+        pool: &Pool,
+        to: &mut [f16],
+        from: Rows<'_>,
+        n_row: usize,
+        head_dim: usize,
+    ) {
+        let size = n_row * head_dim;
+        assert!(
+            size > 0 && to.len().is_multiple_of(size),
+            "to is not heads of {n_row} rows of {head_dim}"
+        );
+        assert_rows("from", from, n_row, to.len() / n_row);
+        match self.arch {
+            Arch::Scalar => reference::narrow_heads(to, from, n_row, head_dim),
+            arch => narrow_heads(arch, pool, to, from, n_row, head_dim),
+        }
+    }
+}
+
+/// Runs the call on `arch`, which is not [`Arch::Scalar`]; shapes have been checked.
+pub(crate) fn narrow_heads(
+    arch: Arch,
+    pool: &Pool,
+    to: &mut [f16],
+    from: Rows<'_>,
+    n_row: usize,
+    head_dim: usize,
+) {
+    let width = to.len() / n_row;
+    let to = Split::new(to);
+    let rows = TASK_ELEMENTS.div_ceil(width.max(1));
+    pool.run(n_row.div_ceil(rows), &|task| {
+        let heads = NarrowHeads {
+            to,
+            from,
+            rows: task * rows..n_row.min((task + 1) * rows),
+            n_row,
+            head_dim,
+        };
+        arch.run(heads, || unreachable!("the scalar set has no vectors"));
+    });
+}
+
+/// Some rows of [`narrow_heads`].
+struct NarrowHeads<'a> {
+    /// `[n_head, n_row, head_dim]`.
+    to: Split<'a, f16>,
+    from: Rows<'a>,
+    rows: std::ops::Range<usize>,
+    n_row: usize,
+    head_dim: usize,
+}
+
+impl Vectorized for NarrowHeads<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (n_row, head_dim) = (self.n_row, self.head_dim);
+        for row in self.rows {
+            let from = &self.from.data[row * self.from.stride..][..self.to.len() / n_row];
+            for (head, from) in from.chunks_exact(head_dim).enumerate() {
+                // SAFETY: no other task has this row, and this one has one head of it at a time.
+                let to = unsafe { self.to.take((head * n_row + row) * head_dim, head_dim) };
+                narrow_run(s, to, from);
+            }
+        }
+    }
+}

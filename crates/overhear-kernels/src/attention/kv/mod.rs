@@ -1,0 +1,8 @@
+//! Keys and values of attention, packed.
+
+pub(super) mod bf16;
+mod f16;
+pub(super) mod int8;
+
+pub use bf16::KeysValues;
+pub use int8::ByteKeysValues;

@@ -1,0 +1,80 @@
+//! The softmax of attention in f32, a block of keys at a time (online softmax).
+
+use crate::math::exp;
+use crate::simd::Simd;
+
+/// What a query keeps from one block of keys to the next.
+#[derive(Clone, Copy)]
+pub(super) struct Running {
+    pub(super) max: f32,
+    pub(super) sum: f32,
+    /// What the output so far is to be multiplied by.
+    pub(super) rescale: f32,
+}
+
+impl Running {
+    /// Takes a block of scores in, replacing them by their weights.
+    #[inline(always)]
+    pub(super) fn take<S: Simd>(self, s: S, scores: &mut [f32]) -> Self {
+        if scores.is_empty() {
+            return self;
+        }
+        let max = scores
+            .iter()
+            .fold(self.max, |max, &x| if x > max { x } else { max });
+        let rescale = (self.max - max).exp();
+        Self {
+            max,
+            sum: self.sum * rescale + exponentials(s, scores, max),
+            rescale,
+        }
+    }
+}
+
+/// Replaces each score by `exp(score - max)`; their sum.
+#[inline(always)]
+pub(super) fn exponentials<S: Simd>(s: S, scores: &mut [f32], max: f32) -> f32 {
+    let mut sums = s.splat(0.0);
+    let mut tail = 0.0;
+    for scores in scores.chunks_mut(S::LANES) {
+        let weights = exp(s, s.sub(s.read(scores), s.splat(max)));
+        s.write(scores, weights);
+        if scores.len() == S::LANES {
+            sums = s.add(sums, weights);
+        } else {
+            tail = scores.iter().sum();
+        }
+    }
+    s.sum(sums) + tail
+}
+
+/// Takes a block of scores `[n_keys, queries]` into the running maxima and sums, replacing them by their weights; by
+/// what the output so far is to be multiplied.
+#[inline(always)]
+pub(super) fn soften<S: Simd, const N: usize>(
+    s: S,
+    scores: &mut [f32],
+    max: &mut [S::V; N],
+    sum: &mut [S::V; N],
+) -> [S::V; N] {
+    let old_max = *max;
+    for scores in scores.chunks_exact(N * S::LANES) {
+        for n in 0..N {
+            max[n] = s.max(s.read(&scores[n * S::LANES..]), max[n]);
+        }
+    }
+    let mut rescale = [s.splat(1.0); N];
+    for n in 0..N {
+        rescale[n] = exp(s, s.sub(old_max[n], max[n]));
+        sum[n] = s.mul(sum[n], rescale[n]);
+    }
+    for scores in scores.chunks_exact_mut(N * S::LANES) {
+        for n in 0..N {
+            let scores = &mut scores[n * S::LANES..];
+            let weights = exp(s, s.sub(s.read(scores), max[n]));
+            sum[n] = s.add(sum[n], weights);
+            s.write(scores, weights);
+        }
+    }
+    rescale
+}

@@ -1,0 +1,13 @@
+//! Kernels over rows and elements: layer normalisation, sums, transposition, and the reductions of decoding.
+
+mod add;
+mod layer_norm;
+mod log_sum_exp;
+mod maxima;
+mod transpose;
+
+pub(crate) use layer_norm::normalise;
+pub use maxima::Maxima;
+
+/// Elements of a task: a few microseconds' work.
+const TASK_ELEMENTS: usize = 16 << 10;

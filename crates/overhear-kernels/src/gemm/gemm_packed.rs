@@ -1,0 +1,153 @@
+//! `epilogue(x * w^T + bias)` on packed operands.
+//!
+//! A block is a few rows of `x` by a panel of 32 outputs, or several. Its sums are added up in the order of K, so a row's
+//! result is the same bits alone or among 1500, on any number of threads. With few rows a task reads panels one after
+//! the other, ahead of need: memory is the limit. With many it keeps a group of panels in the second-level cache and
+//! walks over its rows; where K is so long that a group would be a panel or two, it takes K in parts, and the sums wait
+//! in the cache too. Tiles take K in smaller parts still, so that a block of rows stays in the first-level cache while the
+//! group passes by. The outputs of a block of rows are written a row at a time.
+
+use super::epilogue::{Call, Output, Target};
+use super::layout::{PANEL, Packing};
+use super::macrokernel::{CHUNK_WORDS, FEW_PANELS, Part};
+use super::pack_a::PackedRows;
+use super::pack_b::PackedMatrix;
+use super::post_op::Epilogue;
+use crate::arch::Arch;
+use crate::kernels::Kernels;
+use crate::parallel::{Pool, Split, scratch};
+
+/// Bytes of panels that are worth a task of their own with few rows.
+const FEW_TASK_BYTES: usize = 64 << 10;
+/// Tasks of a thread with many rows, so that threads of unequal speed end together.
+const MANY_TASKS: usize = 3;
+/// Up to so many rows, reading the panels costs more than the arithmetic.
+const FEW_ROWS: usize = 36;
+
+impl Kernels {
+    /// `y = epilogue(x * w^T + bias)` on packed operands: the dot products in bfloat16 or in bytes, all else in f32.
+    ///
+    /// `x`: at least `n_rows` rows of `w.n_in()`, packed as `w` is; `bias`: `[n_out]`; `y`: `[n_rows, n_out]`. A
+    /// row's result does not depend on the other rows or on the number of threads. Allocates nothing.
+    ///
+    /// # Panics
+    /// If the shapes or the packings do not fit.
+    pub fn product(
+        &self,
+        pool: &Pool,
+        y: Output<'_>,
+        x: PackedRows<'_>,
+        n_rows: usize,
+        w: &PackedMatrix,
+        bias: Option<&[f32]>,
+        epilogue: Epilogue,
+    ) {
+        let (n_out, n_in) = (w.n_out(), w.n_in());
+        assert_eq!(x.packing, w.packing(), "the packings differ");
+        assert_eq!(x.n_cols, n_in, "x is not rows of {n_in}");
+        assert!(x.has(n_rows), "x is not {n_rows} rows");
+        assert!(
+            bias.is_none_or(|bias| bias.len() == n_out),
+            "the bias is not {n_out} long"
+        );
+        let fits = match &y {
+            Output::F32(y) => y.len() == n_rows * n_out,
+            Output::Bf16(y, first) => {
+                epilogue != Epilogue::Add && y.n_cols() == n_out && first + n_rows <= y.n_rows()
+            }
+        };
+        assert!(fits, "y is not {n_rows} rows of {n_out}");
+        if n_rows > 0 && n_out > 0 {
+            product(self.arch, pool, y, x, n_rows, w, bias, epilogue);
+        }
+    }
+
+    /// Whether products in `packing` are instructions of the machine (and not emulated).
+    #[must_use]
+    pub fn is_native(&self, packing: Packing) -> bool {
+        match packing {
+            Packing::Bf16 => self.arch.has_bf16(),
+            Packing::Int8 => self.arch.has_int8(),
+        }
+    }
+}
+
+/// See [`crate::Kernels::product`]; shapes have been checked.
+pub(crate) fn product(
+    arch: Arch,
+    pool: &Pool,
+    y: Output<'_>,
+    x: PackedRows<'_>,
+    n_rows: usize,
+    w: &PackedMatrix,
+    bias: Option<&[f32]>,
+    epilogue: Epilogue,
+) {
+    assert_eq!(w.step(), arch.blocking().step, "packed for another arch");
+    let target = match y {
+        Output::F32(y) => Target::F32(Split::new(y)),
+        Output::Bf16(y, first) => {
+            let (y, stride) = y.bf16_mut();
+            Target::Bf16(Split::new(&mut y[first * stride..]), stride)
+        }
+    };
+    let call = Call {
+        x,
+        w,
+        bias,
+        epilogue,
+        target,
+    };
+    let n_panels = w.n_out().div_ceil(PANEL);
+    let threads = pool.n_threads();
+    let blocking = arch.blocking();
+    let is_few = n_rows <= FEW_ROWS;
+    // K in parts of even size.
+    let n_chunks = w.n_words().div_ceil(blocking.k_words).max(1);
+    let n_chunks = if is_few { 1 } else { n_chunks };
+    let chunk = w.n_words().div_ceil(n_chunks).next_multiple_of(CHUNK_WORDS);
+    let panel_bytes = (4 * PANEL * chunk).max(1);
+    let (rows, panels) = if is_few {
+        let even = n_panels.div_ceil(8 * threads);
+        let panels = even.max(FEW_TASK_BYTES.div_ceil(panel_bytes));
+        (n_rows.max(1), panels.next_multiple_of(FEW_PANELS))
+    } else {
+        // Groups of even size, as many for each thread; parts of rows until there are a few tasks for each.
+        let most = (blocking.group_bytes / panel_bytes).max(1);
+        let n_groups = n_panels.div_ceil(most).next_multiple_of(threads);
+        let n_groups = n_groups.min(n_panels);
+        let n_parts = (MANY_TASKS * threads).div_ceil(n_groups);
+        let most = if n_chunks == 1 {
+            n_rows
+        } else {
+            blocking.waiting_rows
+        };
+        let n_parts = n_parts.max(n_rows.div_ceil(most));
+        let rows = n_rows.div_ceil(n_parts).next_multiple_of(blocking.rows);
+        (rows.max(4 * blocking.rows), n_panels.div_ceil(n_groups))
+    };
+    let n_parts = n_rows.div_ceil(rows);
+    // Room for the sums of a few panels, of all, or of all and all rows, which wait for more words of K.
+    let n_places = match (is_few, n_chunks) {
+        (true, _) => FEW_PANELS,
+        (_, 1) => panels,
+        _ => panels * rows.div_ceil(blocking.rows),
+    };
+    pool.run(n_parts * n_panels.div_ceil(panels.max(1)), &|task| {
+        let (row, panel) = (task % n_parts * rows, task / n_parts * panels);
+        scratch::with(n_places * blocking.place, |sums| {
+            let part = Part {
+                call: &call,
+                rows: (row, n_rows.min(row + rows)),
+                panels: (panel, n_panels.min(panel + panels)),
+                chunk,
+                is_few,
+                sums,
+            };
+            match w.packing() {
+                Packing::Bf16 => arch.run_bf16(part),
+                Packing::Int8 => arch.run_int8(part),
+            }
+        });
+    });
+}

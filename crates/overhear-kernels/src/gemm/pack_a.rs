@@ -1,0 +1,355 @@
+//! Activations as dot products of words take them: bfloat16, or bytes with a scale per row, row-major.
+//!
+//! They are packed once for a product, with layer normalisation on the way, or come out of one as bfloat16.
+
+use super::aligned::{Words, bytes_mut, halves, halves_mut};
+use super::layout::{Packing, SLACK_ROWS};
+use crate::arch::Arch;
+use crate::elementwise::normalise;
+use crate::kernels::Kernels;
+use crate::math::quantize::{Range, quantised};
+use crate::math::round_bf16;
+use crate::matrix::{Rows, assert_rows};
+use crate::parallel::{Pool, Split, scratch};
+use crate::simd::{Simd, Vectorized};
+
+/// Up to so many elements are packed by the caller alone: a microsecond, what waiting for another thread costs.
+const FEW_ELEMENTS: usize = 8 << 10;
+/// Elements of a task.
+const TASK_ELEMENTS: usize = 16 << 10;
+
+/// Rows of activations, packed. A row takes whole words, the rest of the last one, and what lies between rows, being
+/// zero or unsaid.
+#[derive(Clone, Debug)]
+pub struct Activations {
+    packing: Packing,
+    n_rows: usize,
+    n_cols: usize,
+    words: Words,
+    /// Bytes only: per row.
+    ranges: Vec<Range>,
+}
+
+/// What is packed.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// f32 rows.
+    F32(Rows<'a>),
+    /// bfloat16 rows, all of them.
+    Bf16(&'a Activations),
+}
+
+/// Packed rows as a product reads them. Rows of bfloat16 may overlap, as a convolution's do.
+#[derive(Clone, Copy, Debug)]
+pub struct PackedRows<'a> {
+    pub(crate) packing: Packing,
+    pub(crate) n_cols: usize,
+    /// From the first row on, with what lies behind the last.
+    pub(crate) words: &'a [u32],
+    /// Words up to the end of the last row.
+    len: usize,
+    /// Words from row to row.
+    pub(crate) stride: usize,
+    pub(crate) ranges: &'a [Range],
+}
+
+impl PackedRows<'_> {
+    /// Whether there are `n_rows` of them, with the [`SLACK_ROWS`] behind that tiles read.
+    pub(crate) fn has(&self, n_rows: usize) -> bool {
+        let n_words = self.n_cols.div_ceil(self.packing.per_word());
+        n_rows == 0
+            || (n_rows - 1) * self.stride + n_words <= self.len
+                && (n_rows - 1 + SLACK_ROWS) * self.stride + n_words <= self.words.len()
+    }
+
+    /// The rows from `first` on.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[must_use]
+    pub fn skip(self, first: usize) -> Self {
+        Self {
+            words: &self.words[first * self.stride..],
+            len: self.len - first * self.stride,
+            ranges: &self.ranges[first.min(self.ranges.len())..],
+            ..self
+        }
+    }
+}
+
+impl Activations {
+    /// `[n_rows, n_cols]` of zeros; that is also the room there is before a larger shape allocates.
+    #[must_use]
+    pub fn new(packing: Packing, n_rows: usize, n_cols: usize) -> Self {
+        let mut this = Self {
+            packing,
+            n_rows: 0,
+            n_cols: 0,
+            words: Words::default(),
+            ranges: Vec::new(),
+        };
+        this.reset(n_rows, n_cols);
+        this
+    }
+
+    /// Makes it `[n_rows, n_cols]`; what the rows hold is then unsaid, zeros if it is new.
+    pub fn reset(&mut self, n_rows: usize, n_cols: usize) {
+        (self.n_rows, self.n_cols) = (n_rows, n_cols);
+        // A convolution's rows are up to two of these apart.
+        self.words.grow((n_rows + 2 * SLACK_ROWS) * self.stride());
+        if self.packing == Packing::Int8 && self.ranges.len() < n_rows {
+            self.ranges.resize(n_rows, Range::default());
+        }
+    }
+
+    /// How it is packed.
+    #[must_use]
+    pub fn packing(&self) -> Packing {
+        self.packing
+    }
+
+    /// Words of a row.
+    fn n_words(&self) -> usize {
+        self.n_cols.div_ceil(self.packing.per_word())
+    }
+
+    /// Words from row to row. Long rows are kept from lying whole pages, halves or quarters of one apart: sixteen of
+    /// them at once would fight for the same places of the first-level cache.
+    fn stride(&self) -> usize {
+        const PAGE: usize = 1024;
+        const LINE: usize = 16;
+        match self.n_words() {
+            n if n >= PAGE && n.is_multiple_of(PAGE / 4) => n + LINE,
+            n => n,
+        }
+    }
+
+    /// All rows.
+    #[must_use]
+    pub fn rows(&self) -> PackedRows<'_> {
+        PackedRows {
+            packing: self.packing,
+            n_cols: self.n_cols,
+            words: self.words.as_slice(),
+            len: self.n_rows * self.stride(),
+            stride: self.stride(),
+            ranges: &self.ranges,
+        }
+    }
+
+    /// Columns from `first` on of all rows, bfloat16.
+    ///
+    /// # Panics
+    /// If they do not begin with a word.
+    #[must_use]
+    pub fn columns(&self, first: usize, n_cols: usize) -> PackedRows<'_> {
+        assert!(self.packing == Packing::Bf16 && first.is_multiple_of(2));
+        assert!(first + n_cols <= self.n_cols);
+        let rows = self.rows();
+        PackedRows {
+            n_cols,
+            words: &rows.words[(first / 2).min(rows.len)..],
+            len: rows.len - (first / 2).min(rows.len),
+            ..rows
+        }
+    }
+
+    /// Rows of `n_taps` of these rows each, `step` rows apart: what a convolution multiplies. bfloat16.
+    ///
+    /// # Panics
+    /// If rows do not follow each other without a gap.
+    #[must_use]
+    pub fn taps(&self, n_taps: usize, step: usize) -> PackedRows<'_> {
+        assert!(self.packing == Packing::Bf16 && 2 * self.stride() == self.n_cols);
+        let rows = self.rows();
+        PackedRows {
+            n_cols: n_taps * self.n_cols,
+            stride: step * rows.stride,
+            ..rows
+        }
+    }
+
+    /// The bfloat16 of all rows, to be written, and how far apart rows are.
+    ///
+    /// # Panics
+    /// If rows do not fill words.
+    pub(crate) fn bf16_mut(&mut self) -> (&mut [u16], usize) {
+        assert!(self.packing == Packing::Bf16 && self.n_cols.is_multiple_of(2));
+        let stride = 2 * self.stride();
+        let len = self.n_rows * stride;
+        (&mut halves_mut(self.words.as_mut_slice())[..len], stride)
+    }
+
+    /// Writes all rows, bfloat16, as f32 to `to`, `[n_rows, n_cols]`.
+    ///
+    /// # Panics
+    /// If they are bytes, or `to` has another size.
+    pub fn copy_widened(&self, to: &mut [f32]) {
+        assert!(self.packing == Packing::Bf16 && to.len() == self.n_rows * self.n_cols);
+        let rows = halves(self.words.as_slice()).chunks_exact(2 * self.stride().max(1));
+        for (to, row) in to.chunks_exact_mut(self.n_cols.max(1)).zip(rows) {
+            for (to, half) in to.iter_mut().zip(row) {
+                *to = f32::from_bits(u32::from(*half) << 16);
+            }
+        }
+    }
+
+    /// Rows and columns.
+    #[must_use]
+    pub fn shape(&self) -> (usize, usize) {
+        (self.n_rows, self.n_cols)
+    }
+
+    pub(crate) fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    pub(crate) fn n_cols(&self) -> usize {
+        self.n_cols
+    }
+
+    /// Makes it `[n_rows, n_cols]` of `from`, normalised by `norm` (gamma, beta) if there is one.
+    pub(crate) fn pack(
+        &mut self,
+        arch: Arch,
+        pool: &Pool,
+        from: Source<'_>,
+        (n_rows, n_cols): (usize, usize),
+        norm: Option<(&[f32], &[f32])>,
+    ) {
+        self.reset(n_rows, n_cols);
+        let (packing, stride) = (self.packing, self.stride());
+        let words = Split::new(self.words.as_mut_slice());
+        let ranges = Split::new(&mut self.ranges);
+        let n_elements = n_rows * n_cols;
+        let rows = if n_elements <= FEW_ELEMENTS {
+            n_rows.max(1)
+        } else {
+            TASK_ELEMENTS.div_ceil(n_cols.max(1))
+        };
+        pool.run(n_rows.div_ceil(rows), &|task| {
+            let first = task * rows;
+            let n = rows.min(n_rows - first);
+            // SAFETY: the tasks' rows are disjoint.
+            let (words, ranges) = unsafe {
+                let n_ranges = if packing == Packing::Int8 { n } else { 0 };
+                (
+                    words.take(first * stride, n * stride),
+                    ranges.take(first.min(ranges.len()), n_ranges),
+                )
+            };
+            scratch::with(2 * n_cols, |row| {
+                let task = PackRows {
+                    packing,
+                    from,
+                    first,
+                    n_cols,
+                    stride,
+                    norm,
+                    words,
+                    ranges,
+                    row,
+                };
+                arch.run_any(task);
+            });
+        });
+    }
+}
+
+/// Some rows to be packed.
+struct PackRows<'a> {
+    packing: Packing,
+    from: Source<'a>,
+    first: usize,
+    n_cols: usize,
+    stride: usize,
+    norm: Option<(&'a [f32], &'a [f32])>,
+    words: &'a mut [u32],
+    ranges: &'a mut [Range],
+    /// Room for two rows.
+    row: &'a mut [f32],
+}
+
+impl Vectorized for PackRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (widened, normal) = self.row.split_at_mut(self.n_cols);
+        for (i, words) in self.words.chunks_exact_mut(self.stride.max(1)).enumerate() {
+            let row = self.first + i;
+            let mut x: &[f32] = match self.from {
+                Source::F32(rows) => &rows.data[row * rows.stride..][..self.n_cols],
+                Source::Bf16(from) => {
+                    let from = &halves(from.rows().words)[row * 2 * from.stride()..];
+                    for (to, from) in widened.iter_mut().zip(from) {
+                        *to = f32::from_bits(u32::from(*from) << 16);
+                    }
+                    widened
+                }
+            };
+            if let Some((gamma, beta)) = self.norm {
+                normalise(s, normal, x, gamma, beta);
+                x = normal;
+            }
+            match self.packing {
+                Packing::Bf16 => {
+                    let to = halves_mut(words);
+                    to.iter_mut()
+                        .zip(x)
+                        .for_each(|(to, x)| *to = round_bf16(*x));
+                    to[x.len()..].fill(0);
+                }
+                Packing::Int8 => {
+                    let (range, inverse) = Range::of(x);
+                    self.ranges[i] = range;
+                    let to = bytes_mut(words);
+                    // Unsigned, 128 above.
+                    let above = 128 - range.centre as i32;
+                    to.iter_mut().zip(x).for_each(|(to, x)| {
+                        *to = quantised(*x, inverse).wrapping_add(above as u8);
+                    });
+                    to[x.len()..].fill(0);
+                }
+            }
+        }
+    }
+}
+
+/// Checks that these are `n_rows` bfloat16 rows of `n_cols`.
+pub(crate) fn assert_bf16(rows: PackedRows<'_>, n_rows: usize, n_cols: usize) {
+    assert_eq!(rows.packing, Packing::Bf16, "rows that are not bfloat16");
+    assert_eq!(rows.n_cols, n_cols, "rows that are not {n_cols} long");
+    assert!(rows.has(n_rows), "fewer than {n_rows} rows");
+}
+
+impl Kernels {
+    /// Makes `to` the first `n_rows` rows of `from`, `[n_rows, n_cols]`, as [`Kernels::product`] takes them; with
+    /// `norm` (gamma and beta, `[n_cols]` each), their layer normalisation. Allocates only if `to` is too small.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn pack_rows(
+        &self,
+        pool: &Pool,
+        to: &mut Activations,
+        from: Source<'_>,
+        (n_rows, n_cols): (usize, usize),
+        norm: Option<(&[f32], &[f32])>,
+    ) {
+        match from {
+            Source::F32(rows) => assert_rows("from", rows, n_rows, n_cols),
+            Source::Bf16(rows) => assert!(
+                rows.packing() == Packing::Bf16
+                    && rows.n_rows() >= n_rows
+                    && rows.n_cols() == n_cols,
+                "not {n_rows} bfloat16 rows of {n_cols}"
+            ),
+        }
+        assert!(
+            norm.is_none_or(|(gamma, beta)| gamma.len() == n_cols && beta.len() == n_cols),
+            "gamma or beta is not {n_cols} long"
+        );
+        to.pack(self.arch, pool, from, (n_rows, n_cols), norm);
+    }
+}

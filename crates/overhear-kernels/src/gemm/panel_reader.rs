@@ -1,0 +1,64 @@
+//! Panels: 32 outputs of a weight matrix, which are read, put in place and multiplied together.
+
+use std::sync::{Mutex, PoisonError};
+
+use bytemuck::cast_slice;
+use half::{bf16, f16};
+
+use super::aligned::{bytes_mut, words_of};
+use super::layout::PANEL;
+use crate::matrix::Dtype;
+use crate::parallel::{Pool, scratch};
+
+/// The outputs of a panel, `[up to 32, n_in]`.
+pub(crate) enum Outs<'a> {
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+    Bf16(&'a [bf16]),
+}
+
+/// A panel to be written.
+pub(crate) struct PanelTask<'a> {
+    pub(crate) panel: usize,
+    pub(crate) outs: Outs<'a>,
+    /// Working memory.
+    pub(crate) spare: &'a mut [f32],
+}
+
+/// Calls `write` for every panel of a matrix `[n_out, n_in]`, in parallel, with what `read` has brought and `n_spare`
+/// elements of working memory.
+///
+/// # Errors
+/// What `read` answers; of several errors, any.
+pub(crate) fn read_panels<E: Send>(
+    pool: &Pool,
+    (n_out, n_in): (usize, usize),
+    dtype: Dtype,
+    n_spare: usize,
+    read: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
+    write: impl Fn(PanelTask<'_>) + Sync,
+) -> Result<(), E> {
+    let failure = Mutex::new(None);
+    pool.run(n_out.div_ceil(PANEL), &|panel| {
+        let first = panel * PANEL;
+        let len = PANEL.min(n_out - first) * n_in;
+        scratch::with(PANEL * n_in + n_spare, |scratch| {
+            let (outs, spare) = scratch.split_at_mut(PANEL * n_in);
+            let bytes = &mut bytes_mut(words_of(outs))[..len * dtype.size()];
+            if let Err(error) = read(first, bytes) {
+                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                return;
+            }
+            let outs = match dtype {
+                Dtype::F32 => Outs::F32(cast_slice(bytes)),
+                Dtype::F16 => Outs::F16(cast_slice(bytes)),
+                Dtype::Bf16 => Outs::Bf16(cast_slice(bytes)),
+            };
+            write(PanelTask { panel, outs, spare });
+        });
+    });
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,56 @@
+//! `2^x` as a bfloat16, in numbers of 16 bits: the weight of a key in a softmax.
+//!
+//! `x + 1/2` in steps of 2^-10 is whole part and fraction. As the bits of a bfloat16 are an exponent and a fraction too,
+//! they would be a weight if `2^f` were `1 + f`; it is up to 0.086 less, `4 f (1 - f)` times a depth that is about a line
+//! in `f`. With `g = f - 1/2`, which is what the sixteen bits of `64 x` say of `2 g`, that is `(1 - 4 g^2) (a + b g)`.
+//! (The trick is Schraudolph's, "A fast, compact approximation of the exponential function", 1999.) The error is up to
+//! 0.46 %, of which 0.39 % are the rounding to bfloat16.
+
+/// Of the fixed point.
+pub(crate) const ONE: f32 = 1024.0;
+/// `a` and `2 b`, in steps of 2^-10.
+pub(crate) const DEPTH: i16 = -88;
+pub(crate) const SLOPE: i16 = -10;
+/// What rounds away the last 3 bits, in a multiplication that keeps the upper half.
+pub(crate) const TO_BF16: i16 = 1 << 12;
+/// The exponent's, less the half that was added.
+pub(crate) const BIAS: i16 = (127 << 7) - (1 << 6);
+
+/// The twin of the vectors' steps.
+#[cfg(test)]
+pub(crate) fn weight(x: f32) -> u16 {
+    /// The upper half of twice a product, rounded, as `vpmulhrsw`.
+    fn multiply(a: i16, b: i16) -> i16 {
+        ((((i32::from(a) * i32::from(b)) >> 14) + 1) >> 1) as i16
+    }
+    let x = x.mul_add(ONE, 0.5 * ONE).round_ties_even() as i16;
+    let g = x << 6;
+    let bow = i16::MAX.wrapping_sub(multiply(g, g));
+    let depth = multiply(g, SLOPE) + DEPTH;
+    let x = x.saturating_add(multiply(depth, bow));
+    (multiply(x, TO_BF16) + BIAS) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::weight;
+
+    fn widened(bits: u16) -> f32 {
+        f32::from_bits(u32::from(bits) << 16)
+    }
+
+    #[test]
+    fn weights_are_powers_of_two_but_for_their_rounding() {
+        for i in 0..=63 * 1024 {
+            let x = i as f32 / 1024.0 - 32.0;
+            let error = f64::from(widened(weight(x))) / f64::from(x).exp2() - 1.0;
+            assert!(error.abs() < 0.0047, "2^{x}: off by {error}");
+        }
+        for low in [f32::NEG_INFINITY, -1e9, -33.0, -32.0] {
+            assert!(
+                (0.0..1.1 * (-32f32).exp2()).contains(&widened(weight(low))),
+                "2^{low}"
+            );
+        }
+    }
+}

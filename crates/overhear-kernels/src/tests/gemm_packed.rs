@@ -1,0 +1,619 @@
+//! Packed weights and rows, and their products, against the scalar oracle.
+
+use super::{AWKWARD, DTYPES, EPILOGUES, Random, SUM_ERROR, all_sets};
+use crate::{
+    Activations, Dtype, Epilogue, Isa, Kernels, Matrix, Output, Packing, Pool, Rows, Source,
+    reference,
+};
+
+const PACKINGS: [Packing; 2] = [Packing::Bf16, Packing::Int8];
+
+/// What a product may differ by from the oracle, which sums in the same order: the last step's roundings.
+const TOLERANCE: f32 = 1e-6;
+/// And with GELU, whose short form is good to 6e-5.
+const GELU_TOLERANCE: f32 = 7e-5;
+
+/// Whether its sums are those of tiles, in another order than the oracle's.
+fn has_tiles(kernels: Kernels, packing: Packing) -> bool {
+    packing == Packing::Bf16 && kernels.sums_tiles()
+}
+
+/// `product` as the network calls it: rows and weights packed, f32 out.
+fn product(
+    kernels: Kernels,
+    pool: &Pool,
+    y: &mut [f32],
+    (x, n): (Rows<'_>, usize),
+    w: &Matrix,
+    packing: Packing,
+    bias: Option<&[f32]>,
+    epilogue: Epilogue,
+) {
+    let packed = kernels.pack_weights(pool, w, packing);
+    let mut rows = Activations::new(packing, 0, 0);
+    kernels.pack_rows(pool, &mut rows, Source::F32(x), (n, w.n_cols()), None);
+    kernels.product(
+        pool,
+        Output::F32(y),
+        rows.rows(),
+        n,
+        &packed,
+        bias,
+        epilogue,
+    );
+}
+
+/// One shape on every set, against the oracle.
+fn check_product(
+    n: usize,
+    n_out: usize,
+    n_in: usize,
+    dtype: Dtype,
+    packing: Packing,
+    epilogue: Epilogue,
+    with_bias: bool,
+) {
+    let mut random = Random((n * 31 + n_out * 7 + n_in) as u64);
+    let stride = n_in + n % 3;
+    let x = random.vec(n.saturating_sub(1) * stride + n_in);
+    let x = Rows { data: &x, stride };
+    let w = random.matrix(n_out, n_in, dtype);
+    let bias = random.vec(n_out);
+    let bias = with_bias.then_some(&bias[..]);
+    let before = random.vec(n * n_out);
+    let mut want = before.clone();
+    if n_out > 0 {
+        reference::packed_linear(&mut want, x, &w, packing, bias, epilogue);
+    }
+    let tolerance = if epilogue == Epilogue::Gelu {
+        GELU_TOLERANCE
+    } else {
+        TOLERANCE
+    };
+    let pool = Pool::new(2);
+    // What tiles may differ by: their sums are in another order, of terms as large as these.
+    let magnitudes = magnitudes(x, &w, n);
+    for kernels in all_sets() {
+        let mut y = before.clone();
+        product(kernels, &pool, &mut y, (x, n), &w, packing, bias, epilogue);
+        for (i, (&y, &want)) in y.iter().zip(&want).enumerate() {
+            let order = if has_tiles(kernels, packing) {
+                SUM_ERROR * magnitudes[i]
+            } else {
+                0.0
+            };
+            assert!(
+                (y - want).abs() <= tolerance * want.abs().max(1.0) + order,
+                "{}: [{n}, {n_out}, {n_in}] {packing:?} {dtype:?} {epilogue:?} {i}: {y}, not {want}",
+                kernels.isa()
+            );
+        }
+    }
+}
+
+/// `|x| * |w|^T`, `[n, n_out]`.
+fn magnitudes(x: Rows<'_>, w: &Matrix, n: usize) -> Vec<f32> {
+    let (n_out, n_in) = (w.n_rows(), w.n_cols());
+    let mut rows = vec![0.0; n_out * n_in];
+    for (out, row) in rows.chunks_exact_mut(n_in.max(1)).enumerate() {
+        w.copy_row(out, row);
+    }
+    let sum = |i: usize, out: usize| -> f32 {
+        let pairs = x.data[i * x.stride..]
+            .iter()
+            .zip(&rows[out * n_in..][..n_in]);
+        pairs.map(|(x, w)| (x * w).abs()).sum()
+    };
+    (0..n * n_out)
+        .map(|at| sum(at / n_out, at % n_out))
+        .collect()
+}
+
+#[test]
+fn tiles_of_the_machine_give_the_bits_of_their_twin() {
+    check_bits(Isa::Amx, Kernels::emulated_amx(), &EPILOGUES);
+}
+
+#[test]
+fn dot_products_of_neon_give_the_bits_of_their_twin() {
+    // GELU's polynomial is fused on the machine's vectors alone.
+    let epilogues = [Epilogue::Store, Epilogue::Add];
+    check_bits(Isa::Neon, Kernels::emulated(), &epilogues);
+}
+
+/// Products of `isa` against those of its twin, bit for bit.
+fn check_bits(isa: Isa, twin: Kernels, epilogues: &[Epilogue]) {
+    let Some(kernels) = Kernels::new(isa) else {
+        eprintln!("left out: this machine lacks {isa}");
+        return;
+    };
+    let pool = Pool::new(2);
+    let mut random = Random(17);
+    for (n, n_out, n_in) in [(1, 33, 70), (16, 64, 32), (37, 100, 1030), (70, 40, 1284)] {
+        let (x, bias) = (random.vec(n * n_in), random.vec(n_out));
+        let w = random.matrix(n_out, n_in, Dtype::F16);
+        let x = Rows {
+            data: &x,
+            stride: n_in,
+        };
+        for packing in PACKINGS {
+            for &epilogue in epilogues {
+                let bits = |kernels| -> Vec<u32> {
+                    let mut y = vec![0.5; n * n_out];
+                    product(
+                        kernels,
+                        &pool,
+                        &mut y,
+                        (x, n),
+                        &w,
+                        packing,
+                        Some(&bias),
+                        epilogue,
+                    );
+                    y.iter().map(|y| y.to_bits()).collect()
+                };
+                let (found, expected) = (bits(kernels), bits(twin));
+                assert_eq!(
+                    found, expected,
+                    "[{n}, {n_out}, {n_in}] {packing:?} {epilogue:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn products_match_scalar_on_awkward_sizes() {
+    for (i, &n_in) in AWKWARD.iter().enumerate() {
+        for (j, &n_out) in [0, 1, 5, 31, 33, 64, 100, 129].iter().enumerate() {
+            for (l, &n) in [0, 1, 2, 3, 4, 6, 7, 12, 13, 25].iter().enumerate() {
+                // Each dtype, packing and epilogue meets each size, but not each pair of sizes.
+                let (dtype, epilogue) = (DTYPES[(i + j + l) % 3], EPILOGUES[(i + l) % 3]);
+                let packing = PACKINGS[(i + j) % 2];
+                check_product(n, n_out, n_in, dtype, packing, epilogue, l % 2 == 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn products_match_scalar_on_many_rows_and_groups_of_panels() {
+    if cfg!(miri) {
+        return;
+    }
+    for packing in PACKINGS {
+        check_product(389, 200, 1282, Dtype::F16, packing, Epilogue::Gelu, true);
+        check_product(40, 300, 5120, Dtype::Bf16, packing, Epilogue::Add, true);
+        check_product(1, 5000, 384, Dtype::F32, packing, Epilogue::Store, false);
+    }
+}
+
+#[test]
+fn every_block_of_rows_matches_scalar() {
+    for packing in PACKINGS {
+        for n in 1..=40 {
+            check_product(n, 129, 36, Dtype::F32, packing, Epilogue::Store, true);
+        }
+    }
+}
+
+#[test]
+fn a_row_of_a_product_is_the_same_bits_alone_and_among_others_and_on_any_threads() {
+    let (n, n_out, n_in) = if cfg!(miri) {
+        (14, 40, 6)
+    } else {
+        (61, 200, 1540)
+    };
+    let mut random = Random(7);
+    let x = random.vec(n * n_in);
+    let w = random.matrix(n_out, n_in, Dtype::F16);
+    let bias = random.vec(n_out);
+    for kernels in all_sets() {
+        for packing in PACKINGS {
+            let bits = |threads: usize, first: usize, n: usize| -> Vec<u32> {
+                let mut y = vec![0.0; n * n_out];
+                let rows = Rows {
+                    data: &x[first * n_in..],
+                    stride: n_in,
+                };
+                let pool = Pool::new(threads);
+                product(
+                    kernels,
+                    &pool,
+                    &mut y,
+                    (rows, n),
+                    &w,
+                    packing,
+                    Some(&bias),
+                    Epilogue::Gelu,
+                );
+                y.iter().map(|y| y.to_bits()).collect()
+            };
+            let all = bits(1, 0, n);
+            for threads in [2, 3, 8] {
+                assert_eq!(all, bits(threads, 0, n), "{threads} threads");
+            }
+            for group in [1, 2, 3, 5, 7, 12, 13] {
+                for first in (0..n).step_by(group) {
+                    let n = group.min(n - first);
+                    let expected = &all[first * n_out..][..n * n_out];
+                    assert_eq!(
+                        expected,
+                        bits(2, first, n),
+                        "{packing:?}: {n} rows from {first}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_product_over_no_inputs_is_the_bias_whatever_was_computed_before() {
+    let (n, n_out) = (37, 70);
+    let mut random = Random(29);
+    let bias = random.vec(n_out);
+    // One thread, so that it meets its own scratch again.
+    let pool = Pool::new(1);
+    for kernels in all_sets() {
+        for packing in PACKINGS {
+            for n_in in [64, 0] {
+                let x = random.vec(n * n_in);
+                let rows = Rows {
+                    data: &x,
+                    stride: n_in,
+                };
+                let w = random.matrix(n_out, n_in, Dtype::F32);
+                let (mut y, store) = (vec![0.0; n * n_out], Epilogue::Store);
+                product(
+                    kernels,
+                    &pool,
+                    &mut y,
+                    (rows, n),
+                    &w,
+                    packing,
+                    Some(&bias),
+                    store,
+                );
+                let is_bias = y.chunks(n_out).all(|row| row == bias);
+                assert_eq!(is_bias, n_in == 0, "{}: {packing:?}", kernels.isa());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_that_is_not_finite_leaves_the_others_alone() {
+    let (n, n_out, n_in) = (37, 70, 70);
+    let mut random = Random(23);
+    let x = random.vec(n * n_in);
+    let w = random.matrix(n_out, n_in, Dtype::F16);
+    let pool = Pool::new(2);
+    for kernels in all_sets() {
+        for packing in PACKINGS {
+            let bits = |data: &[f32]| -> Vec<u32> {
+                let mut y = vec![0.0; n * n_out];
+                let stride = n_in;
+                let rows = (Rows { data, stride }, n);
+                let store = Epilogue::Store;
+                product(kernels, &pool, &mut y, rows, &w, packing, None, store);
+                y.iter().map(|y| y.to_bits()).collect()
+            };
+            let expected = bits(&x);
+            for (bad, value) in [(0, f32::NAN), (16, f32::INFINITY), (36, f32::NAN)] {
+                let mut x = x.clone();
+                x[bad * n_in..][..n_in].fill(value);
+                let found = bits(&x);
+                for row in (0..n).filter(|&row| row != bad) {
+                    let of = |bits: &[u32]| bits[row * n_out..][..n_out].to_vec();
+                    assert_eq!(of(&found), of(&expected), "{packing:?} {bad} {row}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_product_into_bf16_is_the_f32_one_rounded_and_goes_on_as_rows() {
+    let (n, n_out, n_in) = (14, 70, 34);
+    let mut random = Random(3);
+    let x = random.vec(n * n_in);
+    let x = Rows {
+        data: &x,
+        stride: n_in,
+    };
+    let w = random.matrix(n_out, n_in, Dtype::F32);
+    let pool = Pool::new(2);
+    for kernels in all_sets() {
+        for packing in PACKINGS {
+            let mut expected = vec![0.0; n * n_out];
+            product(
+                kernels,
+                &pool,
+                &mut expected,
+                (x, n),
+                &w,
+                packing,
+                None,
+                Epilogue::Gelu,
+            );
+            let packed = kernels.pack_weights(&pool, &w, packing);
+            let mut rows = Activations::new(packing, 0, 0);
+            kernels.pack_rows(&pool, &mut rows, Source::F32(x), (n, n_in), None);
+            // Two rows further down, as a convolution's padding wants it.
+            let mut y = Activations::new(Packing::Bf16, n + 4, n_out);
+            kernels.product(
+                &pool,
+                Output::Bf16(&mut y, 2),
+                rows.rows(),
+                n,
+                &packed,
+                None,
+                Epilogue::Gelu,
+            );
+            let found: Vec<f32> = y
+                .bf16_mut()
+                .0
+                .iter()
+                .map(|&bits| half::bf16::from_bits(bits).to_f32())
+                .collect();
+            assert!(found[..2 * n_out].iter().all(|&x| x == 0.0));
+            assert!(found[(n + 2) * n_out..].iter().all(|&x| x == 0.0));
+            let rounded: Vec<f32> = expected
+                .iter()
+                .map(|&y| half::bf16::from_f32(y).to_f32())
+                .collect();
+            assert_eq!(found[2 * n_out..(n + 2) * n_out], rounded);
+            // And packed again, as bytes, as from f32.
+            let mut again = Activations::new(Packing::Int8, 0, 0);
+            kernels.pack_rows(&pool, &mut again, Source::Bf16(&y), (n + 4, n_out), None);
+            let mut direct = Activations::new(Packing::Int8, 0, 0);
+            let source = Source::F32(Rows {
+                data: &found,
+                stride: n_out,
+            });
+            kernels.pack_rows(&pool, &mut direct, source, (n + 4, n_out), None);
+            assert_eq!(again.rows().words, direct.rows().words);
+        }
+    }
+}
+
+#[test]
+fn rows_that_overlap_multiply_as_a_convolution() {
+    let (n_frames, n_mels, n_out) = (21, 10, 33);
+    let mut random = Random(5);
+    let frames = random.vec(n_frames * n_mels);
+    let w = random.matrix(n_out, 3 * n_mels, Dtype::F16);
+    let pool = Pool::new(2);
+    for kernels in all_sets() {
+        for step in [1, 2] {
+            let n = (n_frames - 3) / step + 1;
+            let mut want = vec![0.0; n * n_out];
+            let x = Rows {
+                data: &frames,
+                stride: step * n_mels,
+            };
+            product(
+                kernels,
+                &pool,
+                &mut want,
+                (x, n),
+                &w,
+                Packing::Bf16,
+                None,
+                Epilogue::Store,
+            );
+            let packed = kernels.pack_weights(&pool, &w, Packing::Bf16);
+            let mut rows = Activations::new(Packing::Bf16, 0, 0);
+            let source = Source::F32(Rows {
+                data: &frames,
+                stride: n_mels,
+            });
+            kernels.pack_rows(&pool, &mut rows, source, (n_frames, n_mels), None);
+            let mut y = vec![0.0; n * n_out];
+            kernels.product(
+                &pool,
+                Output::F32(&mut y),
+                rows.taps(3, step),
+                n,
+                &packed,
+                None,
+                Epilogue::Store,
+            );
+            assert_eq!(y, want);
+        }
+    }
+}
+
+#[test]
+fn packing_rows_normalises_them_as_layer_norm_does() {
+    let pool = Pool::new(2);
+    for (n, n_cols) in [(1, 1), (3, 33), (40, 384)] {
+        let mut random = Random(n as u64);
+        let (x, gamma, beta) = (
+            random.vec(n * n_cols),
+            random.vec(n_cols),
+            random.vec(n_cols),
+        );
+        for kernels in all_sets() {
+            let mut normal = vec![0.0; x.len()];
+            kernels.layer_norm(&pool, &mut normal, &x, &gamma, &beta);
+            for packing in PACKINGS {
+                let pack = |data: &[f32], norm| {
+                    let mut to = Activations::new(packing, 0, 0);
+                    let source = Source::F32(Rows {
+                        data,
+                        stride: n_cols,
+                    });
+                    kernels.pack_rows(&pool, &mut to, source, (n, n_cols), norm);
+                    (to.rows().words.to_vec(), to.rows().ranges.to_vec())
+                };
+                let (found, ranges) = pack(&x, Some((&gamma, &beta)));
+                let (expected, expected_ranges) = pack(&normal, None);
+                // The scalar set's own layer norm sums in f64: an element in a thousand may round the other way.
+                let differing = found.iter().zip(&expected).filter(|(a, b)| a != b).count();
+                assert!(
+                    differing <= 1 + found.len() / 100,
+                    "{packing:?}: {differing}"
+                );
+                for (range, expected) in ranges.iter().zip(expected_ranges) {
+                    assert!((range.scale / expected.scale - 1.0).abs() < 1e-5);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn packed_weights_are_read_back_as_they_are_multiplied() {
+    let pool = Pool::new(2);
+    let w = Random(9).matrix(45, 37, Dtype::F16);
+    let (mut stored, mut packed_row) = (vec![0.0; 37], vec![0.0; 37]);
+    for kernels in all_sets() {
+        for (packing, step) in [(Packing::Bf16, 1.0 / 256.0), (Packing::Int8, 0.5 / 127.0)] {
+            let packed = kernels.pack_weights(&pool, &w, packing);
+            for out in 0..45 {
+                w.copy_row(out, &mut stored);
+                packed.copy_row(out, &mut packed_row);
+                let largest = stored.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
+                for (stored, packed) in stored.iter().zip(&packed_row) {
+                    assert!(
+                        (stored - packed).abs() <= 1.001 * step * largest,
+                        "{packing:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_of_zeros_stays_zero_and_the_largest_weight_is_exact() {
+    let pool = Pool::new(1);
+    let mut random = Random(1);
+    let mut data = random.vec(3 * 40);
+    data[..40].fill(0.0);
+    let w = Matrix::new(3, 40, crate::MatrixData::F32(data.clone()));
+    for kernels in all_sets() {
+        for packing in PACKINGS {
+            let mut y = vec![1.0; 6];
+            let mut x = vec![0.0; 80];
+            x[40] = 2.0;
+            let rows = Rows {
+                data: &x,
+                stride: 40,
+            };
+            product(
+                kernels,
+                &pool,
+                &mut y,
+                (rows, 2),
+                &w,
+                packing,
+                None,
+                Epilogue::Store,
+            );
+            assert_eq!(y[..4], [0.0; 4], "{packing:?}");
+        }
+        let packed = kernels.pack_weights(&pool, &w, Packing::Int8);
+        let mut row = vec![0.0; 40];
+        packed.copy_row(1, &mut row);
+        let largest = |x: &[f32]| x.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
+        assert!((largest(&row) / largest(&data[40..80]) - 1.0).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn a_row_of_bytes_has_all_its_steps_between_its_own_lowest_and_highest() {
+    /// Half a step, and the rounding of what turns steps back.
+    const HALF: f32 = 0.5 + 1e-3;
+    let (pool, n) = (Pool::new(1), 64);
+    let one = |i: usize| {
+        if i / n == i % n { 1.0 } else { 0.0 }
+    };
+    let identity = Matrix::new(n, n, crate::MatrixData::F32((0..n * n).map(one).collect()));
+    let mut random = Random(5);
+    // As GELU leaves rows, the same below zero, about zero, and away from it.
+    for (lowest, highest) in [(-0.17, 6.0), (-6.0, 0.17), (-3.0, 3.0), (5.0, 6.0)] {
+        let middle = 0.5 * (lowest + highest);
+        let mut x = random.vec(n);
+        x.iter_mut()
+            .for_each(|x| *x = (middle + *x).clamp(lowest, highest));
+        (x[0], x[1]) = (lowest, highest);
+        let step = (highest.max(0.0) - lowest.min(0.0)) / 253.0;
+        for kernels in all_sets() {
+            let mut y = vec![0.0; n];
+            let rows = Rows {
+                data: &x,
+                stride: n,
+            };
+            product(
+                kernels,
+                &pool,
+                &mut y,
+                (rows, 1),
+                &identity,
+                Packing::Int8,
+                None,
+                Epilogue::Store,
+            );
+            for (y, x) in y.iter().zip(&x) {
+                assert!(
+                    (y - x).abs() <= HALF * step,
+                    "{}: {y}, not {x}",
+                    kernels.isa()
+                );
+            }
+        }
+    }
+}
+
+/// Weights one by one, by the format's own words: each rounded to bfloat16, or to its output's scale.
+#[test]
+fn packed_weights_are_the_rounded_ones_from_any_dtype() {
+    let pool = Pool::new(2);
+    let mut random = Random(17);
+    // Parts of panels and of blocks of K, of a word too.
+    for (n_out, n_in) in [(1, 1), (32, 128), (33, 257), (70, 90), (96, 515)] {
+        for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+            let w = random.matrix(n_out, n_in, dtype);
+            for kernels in all_sets() {
+                for packing in PACKINGS {
+                    let packed = kernels.pack_weights(&pool, &w, packing);
+                    let (mut row, mut found) = (vec![0.0f32; n_in], vec![0.0; n_in]);
+                    for out in 0..n_out {
+                        w.copy_row(out, &mut row);
+                        packed.copy_row(out, &mut found);
+                        let largest = row.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
+                        let (scale, inverse) = (largest / 127.0, 127.0 / largest);
+                        for (found, w) in found.iter().zip(&row) {
+                            let want = match packing {
+                                Packing::Bf16 => half::bf16::from_f32(*w).to_f32(),
+                                Packing::Int8 => (w * inverse).round_ties_even() * scale,
+                            };
+                            assert_eq!(*found, want, "{} {dtype:?} {packing:?}", kernels.isa());
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_that_cannot_be_read_are_an_error() {
+    let (n_out, n_in) = (100, 10);
+    let pool = Pool::new(2);
+    for kernels in all_sets() {
+        for bad in [0, 64, 96] {
+            let read = |first: usize, to: &mut [u8]| {
+                assert_eq!(to.len(), 32.min(n_out - first) * n_in * 2);
+                to.fill(0);
+                if first == bad { Err(first) } else { Ok(()) }
+            };
+            let found =
+                kernels.pack_weights_from(&pool, (n_out, n_in), Dtype::F16, Packing::Int8, read);
+            assert_eq!(found.err(), Some(bad));
+        }
+    }
+}
