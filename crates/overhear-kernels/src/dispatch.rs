@@ -8,7 +8,7 @@ use crate::arch::{Arch, Emulated};
 use crate::arch::{Avx2, Avx2Vnni, Avx512, Avx512Bf16, Avx512Vnni};
 #[cfg(target_arch = "aarch64")]
 use crate::arch::{Neon, NeonBf16, NeonDotProd};
-use crate::gemm::microkernel::{Blocking, DotTask, MAX_ROWS, Unit};
+use crate::gemm::microkernel::{Blocking, GemmTask, MAX_MR, MicroKernel};
 #[cfg(test)]
 use crate::gemm::microkernels::EmulatedAmx;
 #[cfg(target_arch = "aarch64")]
@@ -16,10 +16,10 @@ use crate::gemm::microkernels::NeonWide;
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::microkernels::{AmxTiles, Avx2Bf16, Avx2Int8};
 use crate::gemm::microkernels::{EmulatedBf16, EmulatedInt8, registers, tiles};
-use crate::gemm::tile_kernel::{TileTask, TileUnit};
+use crate::gemm::tile_kernel::{TileKernel, TileTask};
 use crate::simd::{Simd, Vectorized};
 
-const _: () = assert!(tiles::ROWS <= MAX_ROWS && registers::MAX_ROWS <= MAX_ROWS);
+const _: () = assert!(tiles::ROWS <= MAX_MR && registers::MAX_MR <= MAX_MR);
 
 impl Arch {
     /// Elements of a vector.
@@ -61,7 +61,7 @@ impl Arch {
 
     /// Runs `task` on bfloat16 dot products.
     #[inline]
-    pub(crate) fn run_bf16<T: DotTask>(self, task: T) {
+    pub(crate) fn run_bf16<T: GemmTask>(self, task: T) {
         match self {
             Arch::Scalar => EmulatedBf16(Emulated).vectorize(task),
             #[cfg(target_arch = "aarch64")]
@@ -87,7 +87,7 @@ impl Arch {
 
     /// Runs `task` on dot products of bytes.
     #[inline]
-    pub(crate) fn run_int8<T: DotTask>(self, task: T) {
+    pub(crate) fn run_int8<T: GemmTask>(self, task: T) {
         match self {
             Arch::Scalar => EmulatedInt8(Emulated).vectorize(task),
             #[cfg(target_arch = "aarch64")]

@@ -57,13 +57,13 @@ impl Kernels {
 
     /// Whether bfloat16 products are summed in the order of tiles.
     #[cfg(test)]
-    pub(crate) fn sums_tiles(&self) -> bool {
+    pub(crate) fn sums_in_tiles(&self) -> bool {
         self.arch.has_tiles()
     }
 
     /// Whether the weights of attention are computed in numbers of 16 bits.
     #[cfg(test)]
-    pub(crate) fn weighs_in_16_bits(&self) -> bool {
+    pub(crate) fn computes_exp2_in_16_bits(&self) -> bool {
         self.arch.lanes() == 16 && self.arch.has_bf16() && !self.arch.has_tiles()
     }
 

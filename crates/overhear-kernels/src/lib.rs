@@ -36,10 +36,11 @@ mod spectrogram;
 mod tests;
 
 pub use arch::{ISA_VARIABLE, Isa, IsaError, probe};
-pub use attention::{AttentionShape, ByteKeysValues, KeysValues};
+pub use attention::{AttentionShape, PackedKv, QuantizedKv};
 pub use elementwise::Maxima;
 pub use gemm::{
-    Activations, Epilogue, Kept, Output, PackedMatrix, PackedRows, Packing, Source, StoredMatrix,
+    Output, PackedActivations, PackedMatrix, PackedRows, Packing, PostOp, Source, Storage,
+    StoredMatrix,
 };
 pub use kernels::Kernels;
 pub use matrix::{Dtype, Matrix, MatrixData, Rows};

@@ -2,8 +2,8 @@
 
 use half::f16;
 
-use crate::attention::{AttentionShape, ByteKeysValues};
-use crate::gemm::{Epilogue, Packing, StoredMatrix};
+use crate::attention::{AttentionShape, QuantizedKv};
+use crate::gemm::{Packing, PostOp, StoredMatrix};
 use crate::matrix::{Matrix, Rows};
 use crate::spectrogram::Spectrogram;
 
@@ -14,13 +14,7 @@ pub(crate) const LAYER_NORM_EPSILON: f32 = 1e-5;
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn linear(
-    y: &mut [f32],
-    x: Rows<'_>,
-    w: &StoredMatrix,
-    bias: Option<&[f32]>,
-    epilogue: Epilogue,
-) {
+pub fn linear(y: &mut [f32], x: Rows<'_>, w: &StoredMatrix, bias: Option<&[f32]>, post_op: PostOp) {
     let (n_out, n_in) = (w.n_out(), w.n_in());
     assert!(bias.is_none_or(|b| b.len() == n_out));
     let mut weights = vec![0.0; n_in];
@@ -31,27 +25,27 @@ pub fn linear(
             let dot = dot(x, weights.iter().copied());
             let sum = (dot + bias.map_or(0.0, |b| f64::from(b[out]))) as f32;
             let y = &mut y[row * n_out + out];
-            match epilogue {
-                Epilogue::Store => *y = sum,
-                Epilogue::Gelu => *y = gelu(sum),
-                Epilogue::Add => *y += sum,
+            match post_op {
+                PostOp::Store => *y = sum,
+                PostOp::Gelu => *y = gelu(sum),
+                PostOp::Add => *y += sum,
             }
         }
     }
 }
 
-/// See [`crate::Kernels::product`], from operands that are not packed yet. bfloat16: f32 sums along K, of each pair the
+/// See [`crate::Kernels::linear_packed`], from operands that are not packed yet. bfloat16: f32 sums along K, of each pair the
 /// second product first, one rounding each, as the instruction has it. Bytes: exact sums.
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn packed_linear(
+pub fn linear_packed(
     y: &mut [f32],
     x: Rows<'_>,
     w: &Matrix,
     packing: Packing,
     bias: Option<&[f32]>,
-    epilogue: Epilogue,
+    post_op: PostOp,
 ) {
     let (n_out, n_in) = (w.n_rows(), w.n_cols());
     let mut weights = vec![0.0; n_in];
@@ -65,10 +59,10 @@ pub fn packed_linear(
             };
             let sum = dot + bias.map_or(0.0, |bias| bias[out]);
             let y = &mut y[row * n_out + out];
-            match epilogue {
-                Epilogue::Store => *y = sum,
-                Epilogue::Gelu => *y = gelu(sum),
-                Epilogue::Add => *y += sum,
+            match post_op {
+                PostOp::Store => *y = sum,
+                PostOp::Gelu => *y = gelu(sum),
+                PostOp::Add => *y += sum,
             }
         }
     }
@@ -213,9 +207,9 @@ pub fn attention_f16(out: &mut [f32], q: Rows<'_>, k: &[f16], v: &[f16], shape: 
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn attention_int8(out: &mut [f32], q: Rows<'_>, keys_values: &ByteKeysValues) {
-    let (n_head, head_dim) = (keys_values.n_head(), keys_values.head_dim());
-    let (n_key, width) = (keys_values.n_key(), n_head * head_dim);
+pub fn attention_int8(out: &mut [f32], q: Rows<'_>, kv: &QuantizedKv) {
+    let (n_head, head_dim) = (kv.n_head(), kv.head_dim());
+    let (n_key, width) = (kv.n_key(), n_head * head_dim);
     let [mut k, mut v] = [(); 2].map(|()| vec![0.0; n_key * width]);
     let mut one = vec![0.0; n_key * head_dim];
     for head in 0..n_head {
@@ -224,9 +218,9 @@ pub fn attention_int8(out: &mut [f32], q: Rows<'_>, keys_values: &ByteKeysValues
                 row[head * head_dim..][..head_dim].copy_from_slice(one);
             }
         };
-        keys_values.copy_keys(head, &mut one);
+        kv.copy_keys(head, &mut one);
         head_of(&mut k, &one);
-        keys_values.copy_values(head, &mut one);
+        kv.copy_values(head, &mut one);
         head_of(&mut v, &one);
     }
     let [k, v] = [&k, &v].map(|data| Rows {
@@ -244,11 +238,11 @@ pub fn attention_int8(out: &mut [f32], q: Rows<'_>, keys_values: &ByteKeysValues
     attention(out, q, k, v, &shape);
 }
 
-/// See [`crate::Kernels::narrow_heads`].
+/// See [`crate::Kernels::convert_heads_f16`].
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn narrow_heads(to: &mut [f16], from: Rows<'_>, n_row: usize, head_dim: usize) {
+pub fn convert_heads_f16(to: &mut [f16], from: Rows<'_>, n_row: usize, head_dim: usize) {
     for (i, to) in to.chunks_exact_mut(head_dim).enumerate() {
         let (head, row) = (i / n_row, i % n_row);
         narrow(
@@ -258,7 +252,7 @@ pub fn narrow_heads(to: &mut [f16], from: Rows<'_>, n_row: usize, head_dim: usiz
     }
 }
 
-/// What [`crate::Kernels::narrow_heads`] and [`crate::Kernels::store_weights`] do to each number.
+/// What [`crate::Kernels::convert_heads_f16`] and [`crate::Kernels::store_weights`] do to each number.
 pub fn narrow<E: Copy + Into<f32>>(to: &mut [f16], from: &[E]) {
     let (least, largest) = (f16::MIN.to_f32(), f16::MAX.to_f32());
     for (to, &from) in to.iter_mut().zip(from) {
@@ -266,11 +260,17 @@ pub fn narrow<E: Copy + Into<f32>>(to: &mut [f16], from: &[E]) {
     }
 }
 
-/// See [`crate::Kernels::attention_weights`].
+/// See [`crate::Kernels::attention_probabilities`].
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn attention_weights(out: &mut [f32], q: Rows<'_>, k: Rows<'_>, n_key: usize, head_dim: usize) {
+pub fn attention_probabilities(
+    out: &mut [f32],
+    q: Rows<'_>,
+    k: Rows<'_>,
+    n_key: usize,
+    head_dim: usize,
+) {
     assert!(n_key > 0 && out.len().is_multiple_of(n_key));
     let scale = 1.0 / (head_dim as f64).sqrt();
     for (query, out) in out.chunks_exact_mut(n_key).enumerate() {

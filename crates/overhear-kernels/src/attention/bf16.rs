@@ -1,5 +1,5 @@
 //! Attention in bfloat16 over packed keys and values, by dot products: encoder, and cross-attention of any number of
-//! queries. That by tiles is [`crate::flash_tiles`].
+//! queries. That by tiles is [`crate::attention_tiles`].
 //!
 //! Both products of a head are packed ones like any other: keys are outputs of the first, the head's elements outputs
 //! of the second, so keys are packed in panels of 32 with words along the head, values in panels of 32 elements with
@@ -7,18 +7,18 @@
 //! of all, relative to a power of two at the largest score, and the sums of values by them. Scores and sums are f32, the
 //! weights are rounded to bfloat16; a head's keys and values, and the weights (36 KiB), stay in the second-level cache.
 
-use super::bf16_amx::flash_tiles;
-use super::kv::KeysValues;
+use super::bf16_amx::attention_tiles;
+use super::kv::PackedKv;
 use super::product::multiply;
-use super::queries::Queries;
+use super::queries::QueryBlock;
 use crate::arch::Arch;
-use crate::gemm::aligned::halves_of;
+use crate::gemm::aligned::f32_as_u16_mut;
 use crate::gemm::epilogue::write_bf16;
-use crate::gemm::layout::PANEL;
-use crate::gemm::microkernel::{DotTask, MAX_ROWS, Operands, Unit};
-use crate::gemm::pack_a::{Activations, PackedRows, assert_bf16};
+use crate::gemm::layout::NR;
+use crate::gemm::microkernel::{GemmTask, MAX_MR, MicroKernel, Operands};
+use crate::gemm::pack_a::{PackedActivations, PackedRows, assert_bf16};
 use crate::kernels::Kernels;
-use crate::parallel::{Pool, Split, scratch};
+use crate::parallel::{Disjoint, Pool, scratch};
 use crate::simd::Simd;
 
 impl Kernels {
@@ -30,46 +30,46 @@ impl Kernels {
     ///
     /// # Panics
     /// If the shapes do not fit, or there is no key.
-    pub fn flash_attention(
+    pub fn attention_bf16(
         &self,
         pool: &Pool,
-        (out, first_out): (&mut Activations, usize),
+        (out, first_out): (&mut PackedActivations, usize),
         (q, n_query): (PackedRows<'_>, usize),
-        keys_values: &KeysValues,
+        kv: &PackedKv,
     ) {
-        let width = keys_values.n_head() * keys_values.head_dim();
+        let width = kv.n_head() * kv.head_dim();
         assert_bf16(q, n_query, width);
-        assert!(keys_values.n_key() > 0, "no keys");
+        assert!(kv.n_key() > 0, "no keys");
         assert!(
             out.n_cols() == width && first_out + n_query <= out.n_rows(),
             "out is not {n_query} rows of {width}"
         );
         if n_query > 0 {
             let out = (out, first_out);
-            flash_attention(self.arch, pool, out, (q, n_query), keys_values);
+            attention_bf16(self.arch, pool, out, (q, n_query), kv);
         }
     }
 }
 
-/// See [`crate::Kernels::flash_attention`]; shapes have been checked.
-pub(crate) fn flash_attention(
+/// See [`crate::Kernels::attention_bf16`]; shapes have been checked.
+pub(crate) fn attention_bf16(
     arch: Arch,
     pool: &Pool,
-    (out, first_out): (&mut Activations, usize),
+    (out, first_out): (&mut PackedActivations, usize),
     (q, n_query): (PackedRows<'_>, usize),
-    keys_values: &KeysValues,
+    kv: &PackedKv,
 ) {
-    assert!(keys_values.are_for(arch), "packed for another arch");
-    assert!(keys_values.n_key() > 0, "attention to nothing");
+    assert!(kv.is_packed_for(arch), "packed for another set");
+    assert!(kv.n_key() > 0, "attention to nothing");
     let (out, out_stride) = out.bf16_mut();
-    let out = Split::new(&mut out[first_out * out_stride..]);
-    let n_tasks = n_query.div_ceil(arch.blocking().rows);
+    let out = Disjoint::new(&mut out[first_out * out_stride..]);
+    let n_tasks = n_query.div_ceil(arch.blocking().mr);
     let rows = n_query.div_ceil(n_tasks.max(1));
     // Heads outermost: threads at work share a head's keys and values.
-    pool.run(keys_values.n_head() * n_tasks, &|task| {
+    pool.run(kv.n_head() * n_tasks, &|task| {
         let first = task % n_tasks * rows;
-        let queries = Queries {
-            keys_values,
+        let queries = QueryBlock {
+            kv,
             q,
             out,
             out_stride,
@@ -78,155 +78,147 @@ pub(crate) fn flash_attention(
             n: rows.min(n_query.saturating_sub(first)),
         };
         if arch.has_tiles() {
-            flash_tiles(arch, queries);
+            attention_tiles(arch, queries);
         } else {
-            flash_block(arch, queries);
+            attention_registers(arch, queries);
         }
     });
 }
 
 /// A task by dot products.
-fn flash_block(arch: Arch, queries: Queries<'_>) {
-    let (head_dim, padded) = (queries.keys_values.head_dim(), queries.keys_values.padded());
-    let place = arch.blocking().place;
-    let n_scores = padded / PANEL * place;
-    let n_sums = head_dim.div_ceil(PANEL) * place;
+fn attention_registers(arch: Arch, queries: QueryBlock<'_>) {
+    let (head_dim, padded) = (queries.kv.head_dim(), queries.kv.padded());
+    let ld_acc = arch.blocking().ld_acc;
+    let n_scores = padded / NR * ld_acc;
+    let n_sums = head_dim.div_ceil(NR) * ld_acc;
     scratch::with(n_scores + n_sums + queries.n * padded / 2, |scratch| {
         let (scores, scratch) = scratch.split_at_mut(n_scores);
-        let (sums, weights) = scratch.split_at_mut(n_sums);
-        arch.run_bf16(Block {
+        let (acc, probabilities) = scratch.split_at_mut(n_sums);
+        arch.run_bf16(RegisterTask {
             queries,
             scores,
-            weights,
-            sums,
+            probabilities,
+            acc,
         });
     });
 }
 
 /// A task and what it makes on its way.
-struct Block<'a> {
-    queries: Queries<'a>,
-    /// [`Blocking::place`](crate::dot::Blocking) for every panel: `[n, 32]`.
+struct RegisterTask<'a> {
+    queries: QueryBlock<'a>,
+    /// [`Blocking::ld_acc`](crate::dot::Blocking) for every panel: `[n, 32]`.
     scores: &'a mut [f32],
     /// `[n, padded]` bfloat16.
-    weights: &'a mut [f32],
-    /// [`Blocking::place`](crate::dot::Blocking) for every panel of elements: `[n, 32]`.
-    sums: &'a mut [f32],
+    probabilities: &'a mut [f32],
+    /// [`Blocking::ld_acc`](crate::dot::Blocking) for every panel of elements: `[n, 32]`.
+    acc: &'a mut [f32],
 }
 
-impl DotTask for Block<'_> {
+impl GemmTask for RegisterTask<'_> {
     #[inline(always)]
-    fn run<U: Unit>(mut self, unit: U) {
-        let (s, lanes) = (unit.simd(), <U::Simd as Simd>::LANES);
-        let Queries { keys_values, n, .. } = self.queries;
-        self.multiply_keys(unit);
+    fn run<K: MicroKernel>(mut self, kernel: K) {
+        let (s, lanes) = (kernel.simd(), <K::Simd as Simd>::LANES);
+        let QueryBlock { kv, n, .. } = self.queries;
+        self.multiply_keys(kernel);
         // Of the weights, in lanes.
-        let mut totals = [s.splat(0.0); MAX_ROWS];
-        for (i, total) in totals.iter_mut().enumerate().take(n) {
-            *total = self.soften(unit, i);
+        let mut prob_sums = [s.splat(0.0); MAX_MR];
+        for (i, prob_sum) in prob_sums.iter_mut().enumerate().take(n) {
+            *prob_sum = self.softmax(kernel, i);
         }
-        self.multiply_values(unit);
+        self.multiply_values(kernel);
         for i in 0..n {
             // SAFETY: no other task has this head of this query.
-            let out = unsafe { self.queries.output(i, 0, keys_values.head_dim()) };
-            let scale = s.splat(1.0 / s.sum(totals[i]));
-            for (out, sums) in out
-                .chunks_mut(PANEL)
-                .zip(self.sums.chunks(U::BLOCKING.place))
-            {
-                let sums = &sums[i * PANEL..][..PANEL];
-                for (out, sums) in out.chunks_mut(lanes).zip(sums.chunks(lanes)) {
-                    write_bf16(unit, out, s.mul(s.read(sums), scale));
+            let out = unsafe { self.queries.output(i, 0, kv.head_dim()) };
+            let scale = s.splat(1.0 / s.sum(prob_sums[i]));
+            for (out, acc) in out.chunks_mut(NR).zip(self.acc.chunks(K::BLOCKING.ld_acc)) {
+                let acc = &acc[i * NR..][..NR];
+                for (out, acc) in out.chunks_mut(lanes).zip(acc.chunks(lanes)) {
+                    write_bf16(kernel, out, s.mul(s.read(acc), scale));
                 }
             }
         }
     }
 }
 
-impl Block<'_> {
+impl RegisterTask<'_> {
     /// Scores of all queries and keys, not yet scaled; of what pads the last panel, negative infinity.
     #[inline(always)]
-    fn multiply_keys<U: Unit>(&mut self, unit: U) {
-        let Queries {
-            keys_values: kv,
+    fn multiply_keys<K: MicroKernel>(&mut self, kernel: K) {
+        let QueryBlock {
+            kv,
             q,
             head,
             first,
             n,
             ..
         } = self.queries;
-        let n_words = kv.head_dim() / 2;
-        let n_panels = kv.padded() / PANEL;
+        let k_groups = kv.head_dim() / 2;
+        let n_panels = kv.padded() / NR;
         let operands = Operands {
-            x: q.words[first * q.stride + head * n_words..].as_ptr(),
+            x: q.groups[first * q.stride + head * k_groups..].as_ptr(),
             x_stride: q.stride,
             w: kv.keys(head).as_ptr(),
-            w_stride: n_words * PANEL,
-            n_words,
-            starts: std::ptr::null(),
-            carry: false,
+            w_stride: k_groups * NR,
+            k_groups,
+            compensation: std::ptr::null(),
+            accumulate: false,
         };
-        multiply(unit, n, n_panels, operands, self.scores);
-        let in_last = kv.n_key() - (n_panels - 1) * PANEL;
-        let last = &mut self.scores[(n_panels - 1) * U::BLOCKING.place..];
-        for scores in last.chunks_exact_mut(PANEL).take(n) {
+        multiply(kernel, n, n_panels, operands, self.scores);
+        let in_last = kv.n_key() - (n_panels - 1) * NR;
+        let last = &mut self.scores[(n_panels - 1) * K::BLOCKING.ld_acc..];
+        for scores in last.chunks_exact_mut(NR).take(n) {
             scores[in_last..].fill(f32::NEG_INFINITY);
         }
     }
 
     /// The weights of query `i`; their sum, in lanes.
     #[inline(always)]
-    fn soften<U: Unit>(&mut self, unit: U, i: usize) -> <U::Simd as Simd>::V {
-        let s = unit.simd();
-        let padded = self.queries.keys_values.padded();
-        let (n_panels, place) = (padded / PANEL, U::BLOCKING.place);
+    fn softmax<K: MicroKernel>(&mut self, kernel: K, i: usize) -> <K::Simd as Simd>::V {
+        let s = kernel.simd();
+        let padded = self.queries.kv.padded();
+        let (n_panels, ld_acc) = (padded / NR, K::BLOCKING.ld_acc);
         let scale = self.queries.scale();
-        let last = (n_panels - 1) * place + i * PANEL;
-        let scores = self.scores[i * PANEL..last + PANEL].as_ptr();
-        let to = halves_of(self.weights)[i * padded..][..padded].as_mut_ptr();
+        let last = (n_panels - 1) * ld_acc + i * NR;
+        let scores = self.scores[i * NR..last + NR].as_ptr();
+        let to = f32_as_u16_mut(self.probabilities)[i * padded..][..padded].as_mut_ptr();
         // SAFETY: the row's scores and weights, as many as were sliced.
         unsafe {
-            let largest = s.max_lane(largest(s, scores, n_panels, place));
-            let terms = (scale, -(largest * scale).ceil());
-            unit.weigh(scores, place, n_panels, terms, to, s.splat(0.0))
+            let max_score = s.max_lane(max_score(s, scores, n_panels, ld_acc));
+            let terms = (scale, -(max_score * scale).ceil());
+            kernel.exp2_panels(scores, ld_acc, n_panels, terms, to, s.splat(0.0))
         }
     }
 
     /// The sums of values by their weights.
     #[inline(always)]
-    fn multiply_values<U: Unit>(&mut self, unit: U) {
-        let Queries {
-            keys_values: kv,
-            head,
-            n,
-            ..
-        } = self.queries;
-        let n_words = kv.padded() / 2;
+    fn multiply_values<K: MicroKernel>(&mut self, kernel: K) {
+        let QueryBlock { kv, head, n, .. } = self.queries;
+        let k_groups = kv.padded() / 2;
         let operands = Operands {
-            x: self.weights.as_ptr().cast::<u32>(),
-            x_stride: n_words,
+            x: self.probabilities.as_ptr().cast::<u32>(),
+            x_stride: k_groups,
             w: kv.values(head).as_ptr(),
-            w_stride: n_words * PANEL,
-            n_words,
-            starts: std::ptr::null(),
-            carry: false,
+            w_stride: k_groups * NR,
+            k_groups,
+            compensation: std::ptr::null(),
+            accumulate: false,
         };
-        let n_panels = kv.head_dim().div_ceil(PANEL);
-        multiply(unit, n, n_panels, operands, self.sums);
+        let n_panels = kv.head_dim().div_ceil(NR);
+        multiply(kernel, n, n_panels, operands, self.acc);
     }
 }
 
-/// The largest score of a row of `n_panels`, `place` apart, in the lanes.
+/// The largest score of a row of `n_panels`, `ld_acc` apart, in the lanes.
 ///
 /// # Safety
 /// They must be readable.
 #[inline(always)]
-unsafe fn largest<S: Simd>(s: S, scores: *const f32, n_panels: usize, place: usize) -> S::V {
+unsafe fn max_score<S: Simd>(s: S, scores: *const f32, n_panels: usize, ld_acc: usize) -> S::V {
     let mut max = [s.splat(f32::NEG_INFINITY); 2];
     for panel in 0..n_panels {
-        for i in 0..PANEL / S::LANES {
+        for i in 0..NR / S::LANES {
             // SAFETY: the caller's.
-            let scores = unsafe { s.load(scores.add(panel * place + i * S::LANES)) };
+            let scores = unsafe { s.load(scores.add(panel * ld_acc + i * S::LANES)) };
             max[i % 2] = s.max(scores, max[i % 2]);
         }
     }

@@ -19,7 +19,7 @@ pub(crate) struct Operands<E, const G: usize> {
     /// Elements of the chunk.
     pub(crate) len: usize,
     /// From an element of `w` to the one to be fetched with it.
-    pub(crate) ahead: usize,
+    pub(crate) prefetch_distance: usize,
 }
 
 /// The rows of `w` of `4 * G` outputs.
@@ -34,7 +34,7 @@ pub(crate) fn groups<E, const G: usize>(row: impl Fn(usize) -> *const E) -> [[*c
     rows
 }
 
-/// The dot products of `M` rows of `x` with `4 * G` rows of `w`, over the chunk; with `FETCH`, what lies ahead in `w`
+/// The dot products of `M` rows of `x` with `4 * G` rows of `w`, over the chunk; with `PREFETCH`, what lies ahead in `w`
 /// is fetched meanwhile.
 ///
 /// # Safety
@@ -45,20 +45,20 @@ pub(crate) unsafe fn block<
     E: Element,
     const M: usize,
     const G: usize,
-    const FETCH: bool,
+    const PREFETCH: bool,
 >(
     s: S,
     operands: &Operands<E, G>,
 ) -> [[[f32; 4]; G]; M] {
-    s.vectorize(Block::<E, M, G, FETCH>(*operands))
+    s.vectorize(Block::<E, M, G, PREFETCH>(*operands))
 }
 
 /// A register block, a function of its own so that its loop has the registers to itself. Its operands are readable:
 /// only [`block`] makes one.
-struct Block<E, const M: usize, const G: usize, const FETCH: bool>(Operands<E, G>);
+struct Block<E, const M: usize, const G: usize, const PREFETCH: bool>(Operands<E, G>);
 
-impl<E: Element, const M: usize, const G: usize, const FETCH: bool> Vectorized
-    for Block<E, M, G, FETCH>
+impl<E: Element, const M: usize, const G: usize, const PREFETCH: bool> Vectorized
+    for Block<E, M, G, PREFETCH>
 {
     type Output = [[[f32; 4]; G]; M];
 
@@ -76,7 +76,7 @@ impl<E: Element, const M: usize, const G: usize, const FETCH: bool> Vectorized
             x_stride,
             w,
             len,
-            ahead,
+            prefetch_distance,
         } = operands;
         let mut acc = [[[s.splat(0.0); 4]; G]; M];
         let mut x_now = [s.splat(0.0); M];
@@ -91,8 +91,8 @@ impl<E: Element, const M: usize, const G: usize, const FETCH: bool> Vectorized
                 for j in 0..4 {
                     // SAFETY: readable by the invariant, as `k + LANES <= len`.
                     let w_now = unsafe { E::load(s, w[g][j].add(k)) };
-                    if FETCH {
-                        s.prefetch(w[g][j].wrapping_add(k + ahead));
+                    if PREFETCH {
+                        s.prefetch(w[g][j].wrapping_add(k + prefetch_distance));
                     }
                     for i in 0..M {
                         acc[i][g][j] = s.fma(x_now[i], w_now, acc[i][g][j]);

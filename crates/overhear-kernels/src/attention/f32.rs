@@ -2,25 +2,25 @@
 
 use half::f16;
 
-use super::f32_decode::{FEW_QUERIES, decode};
+use super::f32_decode::{MAX_DECODE_QUERIES, decode};
 use super::f32_prefill::prefill;
 use super::heads::{Call, HeadRows};
 use super::shape::{AttentionShape, assert_attention};
 use crate::arch::Arch;
 use crate::kernels::Kernels;
 use crate::matrix::{Rows, assert_rows};
-use crate::parallel::{Pool, Split};
+use crate::parallel::{Disjoint, Pool};
 use crate::reference;
 use crate::simd::Element;
 
 impl Kernels {
     /// The most queries of one attention call that do not depend on each other, to the bit.
-    pub const FEW_QUERIES: usize = FEW_QUERIES;
+    pub const MAX_DECODE_QUERIES: usize = MAX_DECODE_QUERIES;
 
     /// `softmax(q * k^T / sqrt(head_dim)) * v` per head, never storing an `n_query x n_key` matrix.
     ///
     /// `q`, `k`, `v`: rows of which head `h` is the `head_dim` elements from `h * head_dim`.
-    /// `out`: `[n_query, n_head * head_dim]`, contiguous. Up to [`Kernels::FEW_QUERIES`] queries allocate nothing,
+    /// `out`: `[n_query, n_head * head_dim]`, contiguous. Up to [`Kernels::MAX_DECODE_QUERIES`] queries allocate nothing,
     /// and each one's result is the same bits alone or among the others; more use memory that each thread keeps.
     /// The result does not depend on the number of threads.
     ///
@@ -107,11 +107,11 @@ pub(crate) fn attention<E: Element>(
         q: HeadRows::side_by_side(q, shape.head_dim),
         k,
         v,
-        out: Split::new(out),
+        out: Disjoint::new(out),
         shape: *shape,
         scale,
     };
-    if shape.n_query <= FEW_QUERIES {
+    if shape.n_query <= MAX_DECODE_QUERIES {
         decode(arch, pool, &call);
     } else {
         prefill(arch, pool, &call);

@@ -9,32 +9,32 @@ use crate::parallel::Pool;
 use crate::simd::{Element, Simd, Vectorized};
 
 /// Up to so many queries have their lanes along the head: a block of queries would leave most lanes idle.
-pub(super) const FEW_QUERIES: usize = 8;
+pub(super) const MAX_DECODE_QUERIES: usize = 8;
 /// Keys of a block with few queries, whose scores are on the stack.
-const FEW_KEYS: usize = 256;
+const BLOCK_KEYS: usize = 256;
 /// Keys, or values, that all of a few queries take before the next: 8 KiB of heads of 64 stay in the nearest cache.
 const SHARED_KEYS: usize = 32;
 /// Bytes of heads of 64 that are to be on their way with few queries: what memory brings in the time that it takes to
 /// answer.
-const FETCH_BYTES: usize = 6 << 10;
+const PREFETCH_BYTES: usize = 6 << 10;
 
 /// Runs the call with one task per head.
 pub(super) fn decode<E: Element>(arch: Arch, pool: &Pool, call: &Call<'_, E>) {
     let n_head = call.shape.n_head;
     pool.run(n_head, &|head| {
-        arch.run(FewQueries { call, head }, || {
+        arch.run(Decode { call, head }, || {
             unreachable!("the scalar set has no vectors")
         });
     });
 }
 
 /// One head of all queries, few, over all keys that they see.
-struct FewQueries<'a, E> {
+struct Decode<'a, E> {
     call: &'a Call<'a, E>,
     head: usize,
 }
 
-impl<E: Element> Vectorized for FewQueries<'_, E> {
+impl<E: Element> Vectorized for Decode<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -52,42 +52,48 @@ impl<E: Element> Vectorized for FewQueries<'_, E> {
             sum: 0.0,
             rescale: 0.0,
         };
-        let mut running = [start; FEW_QUERIES];
-        let mut scores = [[0.0; FEW_KEYS]; FEW_QUERIES];
+        let mut running = [start; MAX_DECODE_QUERIES];
+        let mut scores = [[0.0; BLOCK_KEYS]; MAX_DECODE_QUERIES];
         let out = |query: usize| {
             // SAFETY: no other task has this head, and this one has one query's at a time.
             unsafe { call.out.take((query * n_head + head) * head_dim, head_dim) }
         };
         (0..n_query).for_each(|query| out(query).fill(0.0));
-        for first in (0..n_key).step_by(FEW_KEYS) {
+        for first in (0..n_key).step_by(BLOCK_KEYS) {
             // Keys of this block from `at` on that a query sees.
             let n_seen = |query, at| {
-                let end = call.n_seen(query).min(first + FEW_KEYS);
+                let end = call.n_seen(query).min(first + BLOCK_KEYS);
                 end.saturating_sub(first + at).min(SHARED_KEYS)
             };
-            for at in (0..FEW_KEYS).step_by(SHARED_KEYS) {
+            for at in (0..BLOCK_KEYS).step_by(SHARED_KEYS) {
                 // Also what the last query sees and others do not: they leave it out below.
                 let n = n_seen(n_query - 1, at);
                 if n > 0 {
                     let keys = Heads::new(call.k, first + at, n, head, head_dim);
-                    call.score_few(s, &mut scores[..n_query], at, keys, head);
+                    call.score_all(s, &mut scores[..n_query], at, keys, head);
                 }
             }
             for query in 0..n_query {
-                let n = call.n_seen(query).saturating_sub(first).min(FEW_KEYS);
-                running[query] = running[query].take(s, &mut scores[query][..n]);
+                let n = call.n_seen(query).saturating_sub(first).min(BLOCK_KEYS);
+                running[query] = running[query].update(s, &mut scores[query][..n]);
             }
-            for at in (0..FEW_KEYS).step_by(SHARED_KEYS) {
+            for at in (0..BLOCK_KEYS).step_by(SHARED_KEYS) {
                 for query in 0..n_query {
                     let n = n_seen(query, at);
                     if n > 0 {
                         let rescale = if at == 0 { running[query].rescale } else { 1.0 };
-                        let weights = &scores[query][at..at + n];
+                        let probabilities = &scores[query][at..at + n];
                         let values = Heads::new(call.v, first + at, n, head, head_dim);
                         if query == 0 {
-                            add_weighted::<S, E, true>(s, out(query), rescale, weights, values);
+                            add_values::<S, E, true>(s, out(query), rescale, probabilities, values);
                         } else {
-                            add_weighted::<S, E, false>(s, out(query), rescale, weights, values);
+                            add_values::<S, E, false>(
+                                s,
+                                out(query),
+                                rescale,
+                                probabilities,
+                                values,
+                            );
                         }
                     }
                 }
@@ -136,8 +142,8 @@ impl<'a, E> Heads<'a, E> {
 
     /// From an element to the one to be fetched with it.
     #[inline(always)]
-    fn ahead(&self) -> usize {
-        FETCH_BYTES / (64 * size_of::<E>()) * self.stride
+    fn prefetch_distance(&self) -> usize {
+        PREFETCH_BYTES / (64 * size_of::<E>()) * self.stride
     }
 }
 
@@ -145,10 +151,10 @@ impl<E: Element> Call<'_, E> {
     /// Scores of `keys` for all queries, few, from `at` on in each query's: as many queries at a time as a register
     /// block has rows.
     #[inline(always)]
-    fn score_few<S: Simd>(
+    fn score_all<S: Simd>(
         &self,
         s: S,
-        scores: &mut [[f32; FEW_KEYS]],
+        scores: &mut [[f32; BLOCK_KEYS]],
         at: usize,
         keys: Heads<'_, E>,
         head: usize,
@@ -173,10 +179,10 @@ impl<E: Element> Call<'_, E> {
 
     /// `scores[m][at + i] = scale * (query m . key i)`, `4 * G` keys at a time. `q`: the head of the first query.
     #[inline(always)]
-    fn score<S: Simd, const M: usize, const G: usize, const FETCH: bool>(
+    fn score<S: Simd, const M: usize, const G: usize, const PREFETCH: bool>(
         &self,
         s: S,
-        scores: &mut [[f32; FEW_KEYS]],
+        scores: &mut [[f32; BLOCK_KEYS]],
         at: usize,
         q: &[f32],
         keys: Heads<'_, E>,
@@ -188,11 +194,11 @@ impl<E: Element> Call<'_, E> {
                 x_stride: self.q.stride,
                 w,
                 len: q.len(),
-                ahead: keys.ahead(),
+                prefetch_distance: keys.prefetch_distance(),
             };
             // SAFETY: each of `M` queries, in rows of `q` that the caller has checked, and each key are `q.len()`
             // elements, the head's.
-            let dots = unsafe { block::<S, E, M, G, FETCH>(s, &operands) };
+            let dots = unsafe { block::<S, E, M, G, PREFETCH>(s, &operands) };
             let n = (4 * G).min(keys.n_rows - first);
             for (scores, dots) in scores.iter_mut().zip(&dots) {
                 let scores = &mut scores[at + first..][..n];
@@ -206,14 +212,14 @@ impl<E: Element> Call<'_, E> {
     }
 }
 
-/// `out = out * rescale + sum of weights[i] * value i`, as many vectors of the head at a time as keep the arithmetic
-/// units busy. With `FETCH`, what lies ahead is fetched meanwhile.
+/// `out = out * rescale + sum of probabilities[i] * value i`, as many vectors of the head at a time as keep the arithmetic
+/// units busy. With `PREFETCH`, what lies ahead is fetched meanwhile.
 #[inline(always)]
-fn add_weighted<S: Simd, E: Element, const FETCH: bool>(
+fn add_values<S: Simd, E: Element, const PREFETCH: bool>(
     s: S,
     out: &mut [f32],
     rescale: f32,
-    weights: &[f32],
+    probabilities: &[f32],
     values: Heads<'_, E>,
 ) {
     let mut d = 0;
@@ -223,26 +229,47 @@ fn add_weighted<S: Simd, E: Element, const FETCH: bool>(
         // SAFETY: every value is as long as the head, of which `left` elements follow `d`.
         d += unsafe {
             match left / S::LANES {
-                8.. => add_weighted_part::<S, E, 8, FETCH>(s, out, rescale, weights, values, d),
-                4.. => add_weighted_part::<S, E, 4, FETCH>(s, out, rescale, weights, values, d),
-                1.. => add_weighted_part::<S, E, 1, FETCH>(s, out, rescale, weights, values, d),
-                0 => add_weighted_tail(s, out, rescale, weights, values, d),
+                8.. => add_value_vectors::<S, E, 8, PREFETCH>(
+                    s,
+                    out,
+                    rescale,
+                    probabilities,
+                    values,
+                    d,
+                ),
+                4.. => add_value_vectors::<S, E, 4, PREFETCH>(
+                    s,
+                    out,
+                    rescale,
+                    probabilities,
+                    values,
+                    d,
+                ),
+                1.. => add_value_vectors::<S, E, 1, PREFETCH>(
+                    s,
+                    out,
+                    rescale,
+                    probabilities,
+                    values,
+                    d,
+                ),
+                0 => add_value_tail(s, out, rescale, probabilities, values, d),
             }
         };
     }
 }
 
-/// `N` vectors of [`add_weighted`], from element `d` of the head; how many elements that is. Even and odd rows have
+/// `N` vectors of [`add_values`], from element `d` of the head; how many elements that is. Even and odd rows have
 /// sums of their own.
 ///
 /// # Safety
 /// Values must have as many elements from `d`.
 #[inline(always)]
-unsafe fn add_weighted_part<S: Simd, E: Element, const N: usize, const FETCH: bool>(
+unsafe fn add_value_vectors<S: Simd, E: Element, const N: usize, const PREFETCH: bool>(
     s: S,
     out: &mut [f32],
     rescale: f32,
-    weights: &[f32],
+    probabilities: &[f32],
     values: Heads<'_, E>,
     d: usize,
 ) -> usize {
@@ -250,17 +277,17 @@ unsafe fn add_weighted_part<S: Simd, E: Element, const N: usize, const FETCH: bo
     for n in 0..N {
         acc[0][n] = s.mul(s.read(&out[n * S::LANES..]), s.splat(rescale));
     }
-    for (pair, weights) in weights.chunks(2).enumerate() {
-        for chain in 0..weights.len() {
-            let weight = s.splat(weights[chain]);
+    for (pair, probabilities) in probabilities.chunks(2).enumerate() {
+        for chain in 0..probabilities.len() {
+            let probability = s.splat(probabilities[chain]);
             let value = values.row(2 * pair + chain).wrapping_add(d);
             for n in 0..N {
                 let at = value.wrapping_add(n * S::LANES);
-                if FETCH {
-                    s.prefetch(at.wrapping_add(values.ahead()));
+                if PREFETCH {
+                    s.prefetch(at.wrapping_add(values.prefetch_distance()));
                 }
                 // SAFETY: the caller's.
-                acc[chain][n] = s.fma(weight, unsafe { E::load(s, at) }, acc[chain][n]);
+                acc[chain][n] = s.fma(probability, unsafe { E::load(s, at) }, acc[chain][n]);
             }
         }
     }
@@ -270,24 +297,24 @@ unsafe fn add_weighted_part<S: Simd, E: Element, const N: usize, const FETCH: bo
     N * S::LANES
 }
 
-/// The end of the head, shorter than a vector; as [`add_weighted_part`].
+/// The end of the head, shorter than a vector; as [`add_value_vectors`].
 ///
 /// # Safety
 /// Values must have `out.len()` elements from `d`.
 #[inline(always)]
-unsafe fn add_weighted_tail<S: Simd, E: Element>(
+unsafe fn add_value_tail<S: Simd, E: Element>(
     s: S,
     out: &mut [f32],
     rescale: f32,
-    weights: &[f32],
+    probabilities: &[f32],
     values: Heads<'_, E>,
     d: usize,
 ) -> usize {
     let mut acc = s.mul(s.read(out), s.splat(rescale));
-    for i in 0..weights.len() {
+    for i in 0..probabilities.len() {
         // SAFETY: the caller's.
         let value = unsafe { E::load_first(s, values.row(i).wrapping_add(d), out.len()) };
-        acc = s.fma(s.splat(weights[i]), value, acc);
+        acc = s.fma(s.splat(probabilities[i]), value, acc);
     }
     s.write(out, acc);
     out.len()

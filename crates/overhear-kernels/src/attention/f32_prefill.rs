@@ -10,7 +10,7 @@
 
 use super::heads::Call;
 use super::shape::{AttentionShape, MAX_HEAD_DIM};
-use super::softmax::soften;
+use super::softmax::update_softmax;
 use crate::arch::Arch;
 use crate::parallel::{Pool, scratch};
 use crate::simd::{Element, MAX_LANES, Simd, Vectorized, widen};
@@ -25,7 +25,7 @@ const BLOCK_KEYS: usize = 64;
 const TASK_BLOCKS: usize = 8;
 /// Elements from a copied key or value to the next: a cache line more than the longest, as rows that lie a large power of two
 /// apart would share a few sets of the cache.
-const PLACE: usize = MAX_HEAD_DIM + 16;
+const ROW_STRIDE: usize = MAX_HEAD_DIM + 16;
 
 /// Runs the call with tasks of a few blocks of queries of one head.
 pub(super) fn prefill<E: Element>(arch: Arch, pool: &Pool, call: &Call<'_, E>) {
@@ -50,8 +50,8 @@ pub(super) fn prefill<E: Element>(arch: Arch, pool: &Pool, call: &Call<'_, E>) {
     pool.run(n_head * n_tasks, &|task| {
         let (head, first) = (task / n_tasks, task % n_tasks * of_task * block);
         let n_query = (of_task * block).min(n_query - first);
-        scratch::with(Blocks::<E>::scratch(shape.head_dim, lanes), |scratch| {
-            let task = Blocks {
+        scratch::with(Prefill::<E>::scratch(shape.head_dim, lanes), |scratch| {
+            let task = Prefill {
                 call,
                 head,
                 first,
@@ -65,7 +65,7 @@ pub(super) fn prefill<E: Element>(arch: Arch, pool: &Pool, call: &Call<'_, E>) {
 }
 
 /// One head of a few blocks of queries, over all keys.
-struct Blocks<'a, E> {
+struct Prefill<'a, E> {
     call: &'a Call<'a, E>,
     head: usize,
     /// The first query.
@@ -76,16 +76,16 @@ struct Blocks<'a, E> {
     scratch: &'a mut [f32],
 }
 
-impl<E> Blocks<'_, E> {
+impl<E> Prefill<'_, E> {
     /// Elements of working memory: a block of keys, of values and of scores `[BLOCK_KEYS, queries]`; and for each block of
     /// queries these and its output, `[head_dim, queries]`.
     fn scratch(head_dim: usize, lanes: usize) -> usize {
         let width = MAX_VECTORS * lanes;
-        2 * BLOCK_KEYS * PLACE + BLOCK_KEYS * width + TASK_BLOCKS * 2 * head_dim * width
+        2 * BLOCK_KEYS * ROW_STRIDE + BLOCK_KEYS * width + TASK_BLOCKS * 2 * head_dim * width
     }
 }
 
-impl<E: Element> Vectorized for Blocks<'_, E> {
+impl<E: Element> Vectorized for Prefill<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -98,7 +98,7 @@ impl<E: Element> Vectorized for Blocks<'_, E> {
     }
 }
 
-impl<E: Element> Blocks<'_, E> {
+impl<E: Element> Prefill<'_, E> {
     /// The whole work with `N` vectors of queries.
     #[inline(always)]
     fn stream<S: Simd, const N: usize>(self, s: S) {
@@ -112,8 +112,8 @@ impl<E: Element> Blocks<'_, E> {
         } = self;
         let head_dim = call.shape.head_dim;
         let width = N * S::LANES;
-        let (keys, scratch) = scratch.split_at_mut(BLOCK_KEYS * PLACE);
-        let (values, scratch) = scratch.split_at_mut(BLOCK_KEYS * PLACE);
+        let (keys, scratch) = scratch.split_at_mut(BLOCK_KEYS * ROW_STRIDE);
+        let (values, scratch) = scratch.split_at_mut(BLOCK_KEYS * ROW_STRIDE);
         let (scores, scratch) = scratch.split_at_mut(BLOCK_KEYS * width);
         let n_blocks = n_query.div_ceil(block);
         let blocks = &mut scratch[..n_blocks * 2 * head_dim * width];
@@ -125,7 +125,7 @@ impl<E: Element> Blocks<'_, E> {
             for lane in 0..width {
                 // Lanes beyond the last query repeat it, and are dropped in the end.
                 let row = |lane: usize| first + lane.min(n_query - 1);
-                fetch(s, call.head(&call.q, row(lane + 16), head));
+                prefetch_head(s, call.head(&call.q, row(lane + 16), head));
                 let q = call.head(&call.q, row(lane), head);
                 q.iter()
                     .enumerate()
@@ -140,8 +140,8 @@ impl<E: Element> Blocks<'_, E> {
         for first_key in (0..n_seen).step_by(BLOCK_KEYS) {
             let n_keys = BLOCK_KEYS.min(n_seen - first_key);
             for (i, (key, value)) in keys
-                .chunks_exact_mut(PLACE)
-                .zip(values.chunks_exact_mut(PLACE))
+                .chunks_exact_mut(ROW_STRIDE)
+                .zip(values.chunks_exact_mut(ROW_STRIDE))
                 .enumerate()
                 .take(n_keys)
             {
@@ -166,7 +166,7 @@ impl<E: Element> Blocks<'_, E> {
                         scores[..n_blind].fill(f32::NEG_INFINITY);
                     }
                 }
-                let by = soften::<S, N>(s, scores, &mut max[i], &mut sum[i]);
+                let by = update_softmax::<S, N>(s, scores, &mut max[i], &mut sum[i]);
                 for n in 0..N {
                     s.write(&mut rescale[n * S::LANES..], by[n]);
                 }
@@ -195,14 +195,14 @@ impl<E: Element> Blocks<'_, E> {
 
 /// Asks for a head.
 #[inline(always)]
-fn fetch<S: Simd, E>(s: S, head: &[E]) {
+fn prefetch_head<S: Simd, E>(s: S, head: &[E]) {
     for line in head.chunks(64 / size_of::<E>()) {
         s.prefetch(line.as_ptr());
     }
 }
 
 /// `c = a * b`, or `c = c * rescale + a * b`, with lanes along the columns: `b` and `c` are rows of `N * LANES`, `rescale` is
-/// one. Of `a`, rows [`PLACE`] apart are rows, or if not `BY_ROWS`, columns.
+/// one. Of `a`, rows [`ROW_STRIDE`] apart are rows, or if not `BY_ROWS`, columns.
 #[inline(always)]
 fn multiply<S: Simd, const N: usize, const BY_ROWS: bool>(
     s: S,
@@ -218,7 +218,7 @@ fn multiply<S: Simd, const N: usize, const BY_ROWS: bool>(
     } else {
         (depth, n_rows)
     };
-    assert!(a.len() >= n_places * PLACE && len <= PLACE);
+    assert!(a.len() >= n_places * ROW_STRIDE && len <= ROW_STRIDE);
     assert!(rescale.is_none_or(|rescale| rescale.len() >= width));
     let step = if S::ROWS >= 6 { 8 } else { 6 };
     let mut row = 0;
@@ -230,7 +230,7 @@ fn multiply<S: Simd, const N: usize, const BY_ROWS: bool>(
         };
         let operands = Operands {
             c: c[row * width..][..n * width].as_mut_ptr(),
-            a: a[if BY_ROWS { row * PLACE } else { row }..].as_ptr(),
+            a: a[if BY_ROWS { row * ROW_STRIDE } else { row }..].as_ptr(),
             b: b.as_ptr(),
             depth,
             rescale: rescale.map(<[f32]>::as_ptr),
@@ -270,7 +270,11 @@ impl<const N: usize, const M: usize, const BY_ROWS: bool> Vectorized for Multipl
             depth,
             rescale,
         } = self.0;
-        let (row_stride, stride) = if BY_ROWS { (PLACE, 1) } else { (1, PLACE) };
+        let (row_stride, stride) = if BY_ROWS {
+            (ROW_STRIDE, 1)
+        } else {
+            (1, ROW_STRIDE)
+        };
         // SAFETY: `a` has `M` rows of `depth`, `b` is `depth` rows, `c` is `M`, and `rescale` one, by the invariant.
         unsafe {
             let mut acc = [[s.splat(0.0); N]; M];

@@ -4,7 +4,7 @@ use half::f16;
 
 use super::shape::AttentionShape;
 use crate::matrix::Rows;
-use crate::parallel::Split;
+use crate::parallel::Disjoint;
 
 /// Rows of heads: head `head` of row `row` begins at `row * stride + head * head_stride`.
 #[derive(Clone, Copy)]
@@ -20,7 +20,7 @@ pub(super) struct Call<'a, E> {
     pub(super) q: HeadRows<'a, f32>,
     pub(super) k: HeadRows<'a, E>,
     pub(super) v: HeadRows<'a, E>,
-    pub(super) out: Split<'a>,
+    pub(super) out: Disjoint<'a>,
     pub(super) shape: AttentionShape,
     pub(super) scale: f32,
 }

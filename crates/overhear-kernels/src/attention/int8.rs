@@ -5,18 +5,18 @@
 //! what multiplies them has 16 bits: a query, and its weights, are two rows of bytes each, of the high and of the low ones,
 //! whose sums are put together. Sums are exact, and the same on every machine.
 
-use super::kv::ByteKeysValues;
-use super::kv::int8::PER_WORD;
+use super::kv::QuantizedKv;
+use super::kv::int8::GROUP_SIZE;
 use super::product::multiply;
 use super::shape::MAX_HEAD_DIM;
 use crate::arch::Arch;
-use crate::gemm::aligned::{bytes_mut, words_of};
-use crate::gemm::layout::{PANEL, SLACK_ROWS};
-use crate::gemm::microkernel::{DotTask, MAX_ROWS, Operands, Unit};
+use crate::gemm::aligned::{as_bytes_mut, f32_as_u32_mut};
+use crate::gemm::layout::{NR, SLACK_ROWS};
+use crate::gemm::microkernel::{GemmTask, MAX_MR, MicroKernel, Operands};
 use crate::kernels::Kernels;
-use crate::math::exp2_short;
-use crate::math::quantize::{MAGIC, max_magnitude, step_and_inverse};
-use crate::parallel::{Pool, Split, scratch};
+use crate::math::exp2;
+use crate::math::quantize::{ROUND_MAGIC, max_abs, scale_and_inverse};
+use crate::parallel::{Disjoint, Pool, scratch};
 use crate::simd::Simd;
 
 /// The largest magnitude of a query's elements, and the largest weight, as 16 bits: the high byte is 127. The error of an
@@ -33,68 +33,56 @@ impl Kernels {
     ///
     /// # Panics
     /// If the shapes do not fit, or there is no key.
-    pub fn attention_int8(
-        &self,
-        pool: &Pool,
-        out: &mut [f32],
-        q: &[f32],
-        keys_values: &ByteKeysValues,
-    ) {
-        let width = keys_values.n_head() * keys_values.head_dim();
-        assert!(keys_values.n_key() > 0, "no keys");
+    pub fn attention_int8(&self, pool: &Pool, out: &mut [f32], q: &[f32], kv: &QuantizedKv) {
+        let width = kv.n_head() * kv.head_dim();
+        assert!(kv.n_key() > 0, "no keys");
         assert!(
             q.len() == out.len() && width > 0 && q.len().is_multiple_of(width),
             "q or out is not rows of {width}"
         );
         if !out.is_empty() {
-            byte_attention(self.arch, pool, out, q, keys_values);
+            attend(self.arch, pool, out, q, kv);
         }
     }
 }
 
 /// See [`crate::Kernels::attention_int8`]; shapes have been checked.
-pub(crate) fn byte_attention(
-    arch: Arch,
-    pool: &Pool,
-    out: &mut [f32],
-    q: &[f32],
-    keys_values: &ByteKeysValues,
-) {
-    assert!(keys_values.are_for(arch), "packed for another arch");
-    let (n_head, head_dim) = (keys_values.n_head(), keys_values.head_dim());
-    let (padded, head_words) = (keys_values.padded(), keys_values.head_words());
+pub(crate) fn attend(arch: Arch, pool: &Pool, out: &mut [f32], q: &[f32], kv: &QuantizedKv) {
+    assert!(kv.is_packed_for(arch), "packed for another set");
+    let (n_head, head_dim) = (kv.n_head(), kv.head_dim());
+    let (padded, head_groups) = (kv.padded(), kv.head_groups());
     let n_query = q.len() / (n_head * head_dim);
     let blocking = arch.blocking();
-    let n_tasks = n_query.div_ceil(blocking.rows / 2);
+    let n_tasks = n_query.div_ceil(blocking.mr / 2);
     let of_task = n_query.div_ceil(n_tasks);
-    let out = Split::new(out);
+    let out = Disjoint::new(out);
     // Heads outermost: threads at work share a head's keys and values.
     pool.run(n_head * n_tasks, &|task| {
         let first = task % n_tasks * of_task;
         let n = of_task.min(n_query.saturating_sub(first));
         let rows = 2 * n + SLACK_ROWS;
-        let n_panels = PANELS.max(head_dim.div_ceil(PANEL));
+        let n_panels = PANELS.max(head_dim.div_ceil(NR));
         let sizes = [
-            rows * head_words,
-            rows * padded / PER_WORD,
+            rows * head_groups,
+            rows * padded / GROUP_SIZE,
             n * padded,
-            n_panels * blocking.place,
+            n_panels * blocking.ld_acc,
         ];
         scratch::with(sizes.iter().sum(), |scratch| {
             let (queries, scratch) = scratch.split_at_mut(sizes[0]);
-            let (weights, scratch) = scratch.split_at_mut(sizes[1]);
-            let (scores, sums) = scratch.split_at_mut(sizes[2]);
+            let (probabilities, scratch) = scratch.split_at_mut(sizes[1]);
+            let (scores, acc) = scratch.split_at_mut(sizes[2]);
             arch.run_int8(Block {
-                keys_values,
+                kv,
                 q,
                 out,
                 head: task / n_tasks,
                 first,
                 n,
-                queries: words_of(queries),
-                weights: words_of(weights),
+                queries: f32_as_u32_mut(queries),
+                probabilities: f32_as_u32_mut(probabilities),
                 scores,
-                sums,
+                acc,
             });
         });
     });
@@ -102,38 +90,38 @@ pub(crate) fn byte_attention(
 
 /// Some queries of one head.
 struct Block<'a> {
-    keys_values: &'a ByteKeysValues,
+    kv: &'a QuantizedKv,
     q: &'a [f32],
-    out: Split<'a>,
+    out: Disjoint<'a>,
     head: usize,
     first: usize,
     n: usize,
-    /// `[2 * n + SLACK_ROWS, words of a head]`: of each query the high bytes, and the low ones.
+    /// `[2 * n + SLACK_ROWS, groups of a head]`: of each query the high bytes, and the low ones.
     queries: &'a mut [u32],
     /// `[2 * n + SLACK_ROWS, padded / 4]`: of each query's weights likewise.
-    weights: &'a mut [u32],
+    probabilities: &'a mut [u32],
     /// `[n, padded]`.
     scores: &'a mut [f32],
-    /// [`Blocking::place`](crate::dot::Blocking) for each of some panels.
-    sums: &'a mut [f32],
+    /// [`Blocking::ld_acc`](crate::dot::Blocking) for each of some panels.
+    acc: &'a mut [f32],
 }
 
-impl DotTask for Block<'_> {
+impl GemmTask for Block<'_> {
     #[inline(always)]
-    fn run<U: Unit>(mut self, unit: U) {
+    fn run<K: MicroKernel>(mut self, kernel: K) {
         // From scores to powers of two.
-        let mut scales = [0.0; MAX_ROWS];
+        let mut scales = [0.0; MAX_MR];
         for (i, scale) in scales.iter_mut().enumerate().take(self.n) {
             *scale = self.split_query(i);
         }
-        self.multiply_keys(unit);
-        let mut totals = [0; MAX_ROWS];
+        self.multiply_keys(kernel);
+        let mut prob_sums = [0; MAX_MR];
         for i in 0..self.n {
-            totals[i] = self.soften(unit.simd(), i, scales[i]);
+            prob_sums[i] = self.softmax(kernel.simd(), i, scales[i]);
         }
-        self.multiply_values(unit);
+        self.multiply_values(kernel);
         for i in 0..self.n {
-            self.finish(unit, i, totals[i]);
+            self.write_output(kernel, i, prob_sums[i]);
         }
     }
 }
@@ -142,8 +130,8 @@ impl Block<'_> {
     /// Writes query `i`, by the scales of the keys, in 16 bits; what takes its scores to powers of two.
     #[inline(always)]
     fn split_query(&mut self, i: usize) -> f32 {
-        let kv = self.keys_values;
-        let (head_dim, n_words) = (kv.head_dim(), kv.head_words());
+        let kv = self.kv;
+        let (head_dim, k_groups) = (kv.head_dim(), kv.head_groups());
         let row = (self.first + i) * kv.n_head() + self.head;
         let mut scaled = [0.0; MAX_HEAD_DIM];
         let scaled = &mut scaled[..head_dim];
@@ -151,43 +139,43 @@ impl Block<'_> {
         for ((to, q), scale) in scaled.iter_mut().zip(q).zip(kv.key_scales(self.head)) {
             *to = q * scale;
         }
-        let (step, inverse) = step_and_inverse(max_magnitude(scaled), STEPS);
-        let rows = &mut self.queries[2 * i * n_words..][..2 * n_words];
-        let (high, low) = rows.split_at_mut(n_words);
-        let bytes = bytes_mut(high).iter_mut().zip(bytes_mut(low));
+        let (step, inverse) = scale_and_inverse(max_abs(scaled), STEPS);
+        let rows = &mut self.queries[2 * i * k_groups..][..2 * k_groups];
+        let (high, low) = rows.split_at_mut(k_groups);
+        let bytes = as_bytes_mut(high).iter_mut().zip(as_bytes_mut(low));
         for ((high, low), x) in bytes.zip(scaled) {
-            (*high, *low) = split((*x * inverse + MAGIC).to_bits() as i16);
+            (*high, *low) = split((*x * inverse + ROUND_MAGIC).to_bits() as i16);
         }
         step * std::f32::consts::LOG2_E / (head_dim as f32).sqrt()
     }
 
     /// Scores of all queries and keys, not yet scaled; of what pads the keys, negative infinity.
     #[inline(always)]
-    fn multiply_keys<U: Unit>(&mut self, unit: U) {
-        let kv = self.keys_values;
-        let (s, lanes) = (unit.simd(), <U::Simd as Simd>::LANES);
-        let (n_words, padded) = (kv.head_words(), kv.padded());
-        let starts = kv.key_starts(self.head);
-        for first in (0..padded).step_by(PANELS * PANEL) {
-            let n_panels = PANELS.min((padded - first) / PANEL);
+    fn multiply_keys<K: MicroKernel>(&mut self, kernel: K) {
+        let kv = self.kv;
+        let (s, lanes) = (kernel.simd(), <K::Simd as Simd>::LANES);
+        let (k_groups, padded) = (kv.head_groups(), kv.padded());
+        let compensation = kv.key_compensation(self.head);
+        for first in (0..padded).step_by(PANELS * NR) {
+            let n_panels = PANELS.min((padded - first) / NR);
             let operands = Operands {
                 x: self.queries.as_ptr(),
-                x_stride: n_words,
-                w: kv.keys(self.head)[first * n_words..].as_ptr(),
-                w_stride: n_words * PANEL,
-                n_words,
-                starts: starts[first..].as_ptr(),
-                carry: false,
+                x_stride: k_groups,
+                w: kv.keys(self.head)[first * k_groups..].as_ptr(),
+                w_stride: k_groups * NR,
+                k_groups,
+                compensation: compensation[first..].as_ptr(),
+                accumulate: false,
             };
-            multiply(unit, 2 * self.n, n_panels, operands, self.sums);
+            multiply(kernel, 2 * self.n, n_panels, operands, self.acc);
             for i in 0..self.n {
-                let scores = &mut self.scores[i * padded + first..][..n_panels * PANEL];
-                for (panel, scores) in scores.chunks_exact_mut(PANEL).enumerate() {
-                    let at = panel * U::BLOCKING.place + 2 * i * PANEL;
-                    let starts = &starts[first + panel * PANEL..][..PANEL];
-                    for j in (0..PANEL).step_by(lanes) {
-                        let sums = join(unit, &self.sums[at + j..], &starts[j..]);
-                        s.write(&mut scores[j..], sums);
+                let scores = &mut self.scores[i * padded + first..][..n_panels * NR];
+                for (panel, scores) in scores.chunks_exact_mut(NR).enumerate() {
+                    let at = panel * K::BLOCKING.ld_acc + 2 * i * NR;
+                    let compensation = &compensation[first + panel * NR..][..NR];
+                    for j in (0..NR).step_by(lanes) {
+                        let acc = join(kernel, &self.acc[at + j..], &compensation[j..]);
+                        s.write(&mut scores[j..], acc);
                     }
                 }
             }
@@ -199,8 +187,8 @@ impl Block<'_> {
 
     /// Writes the weights of query `i` in 16 bits; their sum.
     #[inline(always)]
-    fn soften<S: Simd>(&mut self, s: S, i: usize, scale: f32) -> u32 {
-        let padded = self.keys_values.padded();
+    fn softmax<S: Simd>(&mut self, s: S, i: usize, scale: f32) -> u32 {
+        let padded = self.kv.padded();
         let scores = &mut self.scores[i * padded..][..padded];
         let mut max = s.splat(f32::NEG_INFINITY);
         for scores in scores.chunks_exact(S::LANES) {
@@ -209,72 +197,75 @@ impl Block<'_> {
         let (max, scale) = (s.splat(s.max_lane(max)), s.splat(scale));
         for scores in scores.chunks_exact_mut(S::LANES) {
             // The difference first: no rounding makes a weight more than one, which 16 bits could not hold.
-            let weights = exp2_short(s, s.mul(s.sub(s.read(scores), max), scale));
-            s.write(scores, s.fma(weights, s.splat(STEPS), s.splat(MAGIC)));
+            let probabilities = exp2(s, s.mul(s.sub(s.read(scores), max), scale));
+            s.write(
+                scores,
+                s.fma(probabilities, s.splat(STEPS), s.splat(ROUND_MAGIC)),
+            );
         }
-        let n_words = padded / PER_WORD;
-        let rows = &mut self.weights[2 * i * n_words..][..2 * n_words];
-        let (high, low) = rows.split_at_mut(n_words);
-        let mut total = 0;
-        let bytes = bytes_mut(high).iter_mut().zip(bytes_mut(low));
+        let k_groups = padded / GROUP_SIZE;
+        let rows = &mut self.probabilities[2 * i * k_groups..][..2 * k_groups];
+        let (high, low) = rows.split_at_mut(k_groups);
+        let mut prob_sum = 0;
+        let bytes = as_bytes_mut(high).iter_mut().zip(as_bytes_mut(low));
         for ((high, low), weight) in bytes.zip(scores) {
             let weight = weight.to_bits() as i16;
             (*high, *low) = split(weight);
-            total += weight as u32;
+            prob_sum += weight as u32;
         }
-        total
+        prob_sum
     }
 
     /// The sums of values by the weights.
     #[inline(always)]
-    fn multiply_values<U: Unit>(&mut self, unit: U) {
-        let kv = self.keys_values;
-        let n_words = kv.padded() / PER_WORD;
+    fn multiply_values<K: MicroKernel>(&mut self, kernel: K) {
+        let kv = self.kv;
+        let k_groups = kv.padded() / GROUP_SIZE;
         let operands = Operands {
-            x: self.weights.as_ptr(),
-            x_stride: n_words,
+            x: self.probabilities.as_ptr(),
+            x_stride: k_groups,
             w: kv.values(self.head).as_ptr(),
-            w_stride: n_words * PANEL,
-            n_words,
-            starts: kv.value_starts(self.head).as_ptr(),
-            carry: false,
+            w_stride: k_groups * NR,
+            k_groups,
+            compensation: kv.value_compensation(self.head).as_ptr(),
+            accumulate: false,
         };
-        let n_panels = kv.head_dim().div_ceil(PANEL);
-        multiply(unit, 2 * self.n, n_panels, operands, self.sums);
+        let n_panels = kv.head_dim().div_ceil(NR);
+        multiply(kernel, 2 * self.n, n_panels, operands, self.acc);
     }
 
-    /// Writes the output of query `i`, whose weights add up to `total`.
+    /// Writes the output of query `i`, whose weights add up to `prob_sum`.
     #[inline(always)]
-    fn finish<U: Unit>(&self, unit: U, i: usize, total: u32) {
-        let kv = self.keys_values;
-        let (s, lanes) = (unit.simd(), <U::Simd as Simd>::LANES);
+    fn write_output<K: MicroKernel>(&self, kernel: K, i: usize, prob_sum: u32) {
+        let kv = self.kv;
+        let (s, lanes) = (kernel.simd(), <K::Simd as Simd>::LANES);
         let head_dim = kv.head_dim();
-        let (scales, centres) = kv.value_ranges(self.head);
-        let starts = kv.value_starts(self.head);
+        let (scales, offsets) = kv.value_scales_and_offsets(self.head);
+        let compensation = kv.value_compensation(self.head);
         let row = (self.first + i) * kv.n_head() + self.head;
         // SAFETY: no other task has this head of this query.
         let out = unsafe { self.out.take(row * head_dim, head_dim) };
-        let inverse = s.splat(1.0 / total as f32);
+        let inverse = s.splat(1.0 / prob_sum as f32);
         for (j, out) in (0..head_dim).step_by(lanes).zip(out.chunks_mut(lanes)) {
-            let at = j / PANEL * U::BLOCKING.place + 2 * i * PANEL + j % PANEL;
-            let sum = s.mul(join(unit, &self.sums[at..], &starts[j..]), inverse);
-            let v = s.fma(sum, s.read(&scales[j..]), s.read(&centres[j..]));
+            let at = j / NR * K::BLOCKING.ld_acc + 2 * i * NR + j % NR;
+            let sum = s.mul(join(kernel, &self.acc[at..], &compensation[j..]), inverse);
+            let v = s.fma(sum, s.read(&scales[j..]), s.read(&offsets[j..]));
             s.write(out, v);
         }
     }
 }
 
 /// A vector of sums of a query's two rows, the high bytes' and a panel's row behind them the low ones', put together. They
-/// start from `starts`.
+/// start from `compensation`.
 #[inline(always)]
-fn join<U: Unit>(unit: U, sums: &[f32], starts: &[i32]) -> <U::Simd as Simd>::V {
-    let s = unit.simd();
-    assert!(starts.len() >= <U::Simd as Simd>::LANES);
+fn join<K: MicroKernel>(kernel: K, acc: &[f32], compensation: &[i32]) -> <K::Simd as Simd>::V {
+    let s = kernel.simd();
+    assert!(compensation.len() >= <K::Simd as Simd>::LANES);
     // SAFETY: as many starts are readable, asserted above.
     let [high, low] = unsafe {
         [
-            unit.float(s.read(sums), starts.as_ptr()),
-            unit.float(s.read(&sums[PANEL..]), starts.as_ptr()),
+            kernel.acc_to_f32(s.read(acc), compensation.as_ptr()),
+            kernel.acc_to_f32(s.read(&acc[NR..]), compensation.as_ptr()),
         ]
     };
     s.fma(high, s.splat(256.0), low)

@@ -15,5 +15,5 @@ mod queries;
 mod shape;
 mod softmax;
 
-pub use kv::{ByteKeysValues, KeysValues};
+pub use kv::{PackedKv, QuantizedKv};
 pub use shape::AttentionShape;

@@ -7,7 +7,7 @@ use super::softmax::exponentials;
 use crate::arch::Arch;
 use crate::kernels::Kernels;
 use crate::matrix::{Rows, assert_rows};
-use crate::parallel::{Pool, Split, scratch};
+use crate::parallel::{Disjoint, Pool, scratch};
 use crate::reference;
 use crate::simd::{Simd, Vectorized};
 
@@ -24,7 +24,7 @@ impl Kernels {
     ///
     /// # Panics
     /// If the shapes do not fit, there is no key, or the head has more than 256 elements.
-    pub fn attention_weights(
+    pub fn attention_probabilities(
         &self,
         pool: &Pool,
         out: &mut [f32],
@@ -44,14 +44,14 @@ impl Kernels {
         assert_rows("q", q, out.len() / n_key, head_dim);
         assert_rows("k", k, n_key, head_dim);
         match self.arch {
-            Arch::Scalar => reference::attention_weights(out, q, k, n_key, head_dim),
-            arch => attention_weights(arch, pool, out, q, k, n_key, head_dim),
+            Arch::Scalar => reference::attention_probabilities(out, q, k, n_key, head_dim),
+            arch => attention_probabilities(arch, pool, out, q, k, n_key, head_dim),
         }
     }
 }
 
 /// Runs the call on `arch`, which is not [`Arch::Scalar`]; shapes have been checked.
-pub(crate) fn attention_weights(
+pub(crate) fn attention_probabilities(
     arch: Arch,
     pool: &Pool,
     out: &mut [f32],
@@ -62,7 +62,7 @@ pub(crate) fn attention_weights(
 ) {
     debug_assert!(head_dim <= MAX_HEAD_DIM);
     let n_query = out.len() / n_key;
-    let out = Split::new(out);
+    let out = Disjoint::new(out);
     pool.run(n_query.div_ceil(BLOCK_QUERIES), &|task| {
         let first = task * BLOCK_QUERIES;
         let n_query = BLOCK_QUERIES.min(n_query - first);
@@ -136,7 +136,7 @@ fn score<S: Simd>(s: S, scores: &mut [f32], q: &[f32], keys: &[f32], scale: f32)
             x_stride: 0,
             w,
             len: q.len(),
-            ahead: 0,
+            prefetch_distance: 0,
         };
         // SAFETY: `q` and each key are `q.len()` elements.
         let [dots] = unsafe { block::<S, f32, 1, 2, false>(s, &operands) };

@@ -15,7 +15,7 @@ pub(super) struct Running {
 impl Running {
     /// Takes a block of scores in, replacing them by their weights.
     #[inline(always)]
-    pub(super) fn take<S: Simd>(self, s: S, scores: &mut [f32]) -> Self {
+    pub(super) fn update<S: Simd>(self, s: S, scores: &mut [f32]) -> Self {
         if scores.is_empty() {
             return self;
         }
@@ -37,10 +37,10 @@ pub(super) fn exponentials<S: Simd>(s: S, scores: &mut [f32], max: f32) -> f32 {
     let mut sums = s.splat(0.0);
     let mut tail = 0.0;
     for scores in scores.chunks_mut(S::LANES) {
-        let weights = exp(s, s.sub(s.read(scores), s.splat(max)));
-        s.write(scores, weights);
+        let terms = exp(s, s.sub(s.read(scores), s.splat(max)));
+        s.write(scores, terms);
         if scores.len() == S::LANES {
-            sums = s.add(sums, weights);
+            sums = s.add(sums, terms);
         } else {
             tail = scores.iter().sum();
         }
@@ -51,7 +51,7 @@ pub(super) fn exponentials<S: Simd>(s: S, scores: &mut [f32], max: f32) -> f32 {
 /// Takes a block of scores `[n_keys, queries]` into the running maxima and sums, replacing them by their weights; by
 /// what the output so far is to be multiplied.
 #[inline(always)]
-pub(super) fn soften<S: Simd, const N: usize>(
+pub(super) fn update_softmax<S: Simd, const N: usize>(
     s: S,
     scores: &mut [f32],
     max: &mut [S::V; N],
@@ -71,9 +71,9 @@ pub(super) fn soften<S: Simd, const N: usize>(
     for scores in scores.chunks_exact_mut(N * S::LANES) {
         for n in 0..N {
             let scores = &mut scores[n * S::LANES..];
-            let weights = exp(s, s.sub(s.read(scores), max[n]));
-            sum[n] = s.add(sum[n], weights);
-            s.write(scores, weights);
+            let terms = exp(s, s.sub(s.read(scores), max[n]));
+            sum[n] = s.add(sum[n], terms);
+            s.write(scores, terms);
         }
     }
     rescale

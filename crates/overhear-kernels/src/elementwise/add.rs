@@ -2,7 +2,7 @@
 
 use super::TASK_ELEMENTS;
 use crate::kernels::Kernels;
-use crate::parallel::{Pool, Split};
+use crate::parallel::{Disjoint, Pool};
 
 impl Kernels {
     /// `y += x`, element by element.
@@ -17,7 +17,7 @@ impl Kernels {
 
 /// See [`crate::Kernels::add`]; shapes have been checked.
 pub(crate) fn add(pool: &Pool, y: &mut [f32], x: &[f32]) {
-    let y = Split::new(y);
+    let y = Disjoint::new(y);
     pool.run(x.len().div_ceil(TASK_ELEMENTS), &|task| {
         let first = task * TASK_ELEMENTS;
         let x = &x[first..x.len().min(first + TASK_ELEMENTS)];

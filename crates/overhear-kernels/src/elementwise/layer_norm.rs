@@ -3,7 +3,7 @@
 use super::TASK_ELEMENTS;
 use crate::arch::Arch;
 use crate::kernels::Kernels;
-use crate::parallel::{Pool, Split};
+use crate::parallel::{Disjoint, Pool};
 use crate::reference;
 use crate::simd::{Simd, Vectorized};
 
@@ -43,7 +43,7 @@ pub(crate) fn layer_norm(
 ) {
     let n_state = gamma.len().max(1);
     let len = TASK_ELEMENTS.div_ceil(n_state) * n_state;
-    let y = Split::new(y);
+    let y = Disjoint::new(y);
     pool.run(x.len().div_ceil(len), &|task| {
         let x = &x[task * len..x.len().min((task + 1) * len)];
         // SAFETY: the tasks' rows are disjoint.

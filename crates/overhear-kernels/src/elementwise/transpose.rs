@@ -2,7 +2,7 @@
 
 use super::TASK_ELEMENTS;
 use crate::kernels::Kernels;
-use crate::parallel::{Pool, Split};
+use crate::parallel::{Disjoint, Pool};
 
 impl Kernels {
     /// Writes the transpose of `x`, rows of `n_cols`, to `y`.
@@ -25,7 +25,7 @@ impl Kernels {
 pub(crate) fn transpose(pool: &Pool, y: &mut [f32], x: &[f32], n_cols: usize) {
     let n_rows = x.len() / n_cols;
     let columns = TASK_ELEMENTS.div_ceil(n_rows);
-    let y = Split::new(y);
+    let y = Disjoint::new(y);
     pool.run(n_cols.div_ceil(columns), &|task| {
         let first = task * columns;
         let n = columns.min(n_cols - first);

@@ -1,4 +1,4 @@
-//! `epilogue(x * w^T + bias)` in f32, from weights in the dtype they are stored in.
+//! `post_op(x * w^T + bias)` in f32, from weights in the dtype they are stored in.
 //!
 //! Lanes are outputs: a step of a register block multiplies an element of each of its rows by a few vectors of a panel, see
 //! [`crate::stored`]. The order of a sum is fixed by K alone: fused steps one after the other in each chunk of 256, and the
@@ -12,35 +12,35 @@
 use bytemuck::AnyBitPattern;
 use half::{bf16, f16};
 
-use super::layout::PANEL;
-use super::post_op::Epilogue;
-use super::prepack_f32::{Kept, StoredMatrix};
+use super::layout::NR;
+use super::post_op::PostOp;
+use super::prepack_f32::{Storage, StoredMatrix};
 use crate::arch::Arch;
 use crate::kernels::Kernels;
 use crate::math::gelu;
 use crate::matrix::{Dtype, Rows, assert_rows};
-use crate::parallel::{Pool, Split, scratch};
+use crate::parallel::{Disjoint, Pool, scratch};
 use crate::reference;
 use crate::simd::{Element, Simd, Vectorized, widen};
 
 /// Elements of K whose products are summed before they are added to those of the chunk before. A panel's are 32 KiB of f32;
 /// shorter sums are also more exact than one in a row.
-const CHUNK: usize = 256;
+const KC: usize = 256;
 /// Elements from a copied row to the next.
-const PLACE: usize = CHUNK + 16;
+const LDA: usize = KC + 16;
 /// Up to so many rows read the panels as they are: two blocks of twelve, each of which widens them again.
-const FEW_ROWS: usize = 24;
+const SKINNY_ROWS: usize = 24;
 /// Panels that few rows take at a time.
-const FEW_PANELS: usize = 2;
+const SKINNY_PANELS: usize = 2;
 /// Bytes of panels that are worth a task of their own: a microsecond of memory traffic.
-const TASK_BYTES: usize = 32 << 10;
+const SKINNY_TASK_BYTES: usize = 32 << 10;
 /// Bytes ahead that panels are fetched with few rows: what memory brings in the time that it takes to answer.
-const FETCH_BYTES: usize = 4 << 10;
+const PREFETCH_BYTES: usize = 4 << 10;
 /// Rows of a tile with many rows: enough that widening a panel is 2 % of using it; a chunk of them is 102 KiB, a part of any
 /// second-level cache.
-const TILE_ROWS: usize = 96;
+const MC: usize = 96;
 /// Panels of a tile with many rows: enough that copying rows is a few percent of using them.
-const TILE_PANELS: usize = 12;
+const NC_PANELS: usize = 12;
 
 /// The arguments of one call, checked.
 #[derive(Clone, Copy)]
@@ -51,17 +51,17 @@ struct Call<'a, E> {
     /// What sums are multiplied by, per output, if the weights have scales.
     scales: Option<&'a [f32]>,
     /// What rows are multiplied by, per input, likewise.
-    columns: Option<&'a [f32]>,
+    input_scales: Option<&'a [f32]>,
     bias: Option<&'a [f32]>,
-    epilogue: Epilogue,
-    y: Split<'a>,
+    post_op: PostOp,
+    y: Disjoint<'a>,
     n_rows: usize,
     n_out: usize,
     n_in: usize,
 }
 
 impl Kernels {
-    /// `y = epilogue(x * w^T + bias)`.
+    /// `y = post_op(x * w^T + bias)`.
     ///
     /// `x`: `n` rows of `w.n_in()`; `w`: `[n_out, n_in]`; `bias`: `[n_out]`; `y`: `[n, n_out]`, contiguous,
     /// whose length says `n`. A row's result does not depend on the other rows or on the number of threads.
@@ -76,7 +76,7 @@ impl Kernels {
         x: Rows<'_>,
         w: &StoredMatrix,
         bias: Option<&[f32]>,
-        epilogue: Epilogue,
+        post_op: PostOp,
     ) {
         let (n_out, n_in) = (w.n_out(), w.n_in());
         let n_rows = y.len().checked_div(n_out).unwrap_or(0);
@@ -87,8 +87,8 @@ impl Kernels {
         );
         assert_rows("x", x, n_rows, n_in);
         match self.arch {
-            Arch::Scalar => reference::linear(y, x, w, bias, epilogue),
-            arch => linear(arch, pool, y, x, w, bias, epilogue),
+            Arch::Scalar => reference::linear(y, x, w, bias, post_op),
+            arch => linear(arch, pool, y, x, w, bias, post_op),
         }
     }
 }
@@ -101,13 +101,13 @@ pub(crate) fn linear(
     x: Rows<'_>,
     w: &StoredMatrix,
     bias: Option<&[f32]>,
-    epilogue: Epilogue,
+    post_op: PostOp,
 ) {
-    match w.kept() {
-        Kept::Float(Dtype::F32) => Call::<f32>::new(y, x, w, bias, epilogue).run(arch, pool),
-        Kept::Float(Dtype::F16) => Call::<f16>::new(y, x, w, bias, epilogue).run(arch, pool),
-        Kept::Float(Dtype::Bf16) => Call::<bf16>::new(y, x, w, bias, epilogue).run(arch, pool),
-        Kept::Int8 => Call::<i8>::new(y, x, w, bias, epilogue).run(arch, pool),
+    match w.storage() {
+        Storage::Float(Dtype::F32) => Call::<f32>::new(y, x, w, bias, post_op).run(arch, pool),
+        Storage::Float(Dtype::F16) => Call::<f16>::new(y, x, w, bias, post_op).run(arch, pool),
+        Storage::Float(Dtype::Bf16) => Call::<bf16>::new(y, x, w, bias, post_op).run(arch, pool),
+        Storage::Int8 => Call::<i8>::new(y, x, w, bias, post_op).run(arch, pool),
     }
 }
 
@@ -117,25 +117,25 @@ impl<'a, E: Element + AnyBitPattern> Call<'a, E> {
         x: Rows<'a>,
         w: &'a StoredMatrix,
         bias: Option<&'a [f32]>,
-        epilogue: Epilogue,
+        post_op: PostOp,
     ) -> Self {
         let (n_out, n_in) = (w.n_out(), w.n_in());
         let n_rows = y.len().checked_div(n_out).unwrap_or(0);
         assert!(n_rows == 0 || x.data.len() >= (n_rows - 1) * x.stride + n_in);
         assert!(y.len() == n_rows * n_out && bias.is_none_or(|b| b.len() == n_out));
-        let (scales, columns) = w.scales().unzip();
+        let (scales, input_scales) = w.scales().unzip();
         assert!(scales.is_none_or(|scales| scales.len() == n_out));
-        assert!(columns.is_none_or(|columns| columns.len() == n_in));
+        assert!(input_scales.is_none_or(|input_scales| input_scales.len() == n_in));
         let w = w.elements();
-        assert!(w.len() >= n_out.next_multiple_of(PANEL) * n_in);
+        assert!(w.len() >= n_out.next_multiple_of(NR) * n_in);
         Self {
             x,
             w,
             scales,
-            columns,
+            input_scales,
             bias,
-            epilogue,
-            y: Split::new(y),
+            post_op,
+            y: Disjoint::new(y),
             n_rows,
             n_out,
             n_in,
@@ -146,53 +146,53 @@ impl<'a, E: Element + AnyBitPattern> Call<'a, E> {
     fn run(&self, arch: Arch, pool: &Pool) {
         if self.n_rows == 0 {
             // Nothing to do.
-        } else if self.n_rows <= FEW_ROWS {
-            self.run_few(arch, pool)
+        } else if self.n_rows <= SKINNY_ROWS {
+            self.run_skinny(arch, pool)
         } else {
-            self.run_many(arch, pool)
+            self.run_blocked(arch, pool)
         }
     }
 
-    fn run_few(&self, arch: Arch, pool: &Pool) {
-        let n_panels = self.n_out.div_ceil(PANEL);
+    fn run_skinny(&self, arch: Arch, pool: &Pool) {
+        let n_panels = self.n_out.div_ceil(NR);
         // Eight tasks per thread even out threads of unequal speed.
         let even = n_panels.div_ceil(8 * pool.n_threads());
-        let for_bytes = TASK_BYTES.div_ceil((self.n_in * PANEL * size_of::<E>()).max(1));
-        let panels = even.max(for_bytes).next_multiple_of(FEW_PANELS);
+        let for_bytes = SKINNY_TASK_BYTES.div_ceil((self.n_in * NR * size_of::<E>()).max(1));
+        let panels = even.max(for_bytes).next_multiple_of(SKINNY_PANELS);
         // One row is read where it is, unless it is to be scaled.
         let n_copied = match self.n_rows {
-            1 if self.columns.is_none() => 0,
-            n_rows => n_rows * self.n_in.div_ceil(CHUNK) * PLACE,
+            1 if self.input_scales.is_none() => 0,
+            n_rows => n_rows * self.n_in.div_ceil(KC) * LDA,
         };
         pool.run(n_panels.div_ceil(panels), &|task| {
             scratch::with(n_copied, |copied| {
-                let few_rows = FewRows {
+                let skinny = Skinny {
                     call: self,
                     panels: (task * panels, n_panels.min((task + 1) * panels)),
                     copied,
                 };
-                arch.run(few_rows, || unreachable!("the scalar set has no vectors"));
+                arch.run(skinny, || unreachable!("the scalar set has no vectors"));
             });
         });
     }
 
-    fn run_many(&self, arch: Arch, pool: &Pool) {
-        let n_panels = self.n_out.div_ceil(PANEL);
-        let n_row_tiles = self.n_rows.div_ceil(TILE_ROWS);
+    fn run_blocked(&self, arch: Arch, pool: &Pool) {
+        let n_panels = self.n_out.div_ceil(NR);
+        let n_row_tiles = self.n_rows.div_ceil(MC);
         let rows = self.n_rows.div_ceil(n_row_tiles).next_multiple_of(12);
         let even = (n_panels * n_row_tiles).div_ceil(4 * pool.n_threads());
-        let panels = even.clamp(1, TILE_PANELS);
+        let panels = even.clamp(1, NC_PANELS);
         let n_row_tiles = self.n_rows.div_ceil(rows);
         pool.run(n_row_tiles * n_panels.div_ceil(panels), &|task| {
             let (row, panel) = (task % n_row_tiles * rows, task / n_row_tiles * panels);
-            scratch::with(rows * (PLACE + panels * PANEL) + CHUNK * PANEL, |scratch| {
-                let many_rows = ManyRows {
+            scratch::with(rows * (LDA + panels * NR) + KC * NR, |scratch| {
+                let blocked = Blocked {
                     call: self,
                     rows: (row, self.n_rows.min(row + rows)),
                     panels: (panel, n_panels.min(panel + panels)),
                     scratch,
                 };
-                arch.run(many_rows, || unreachable!("the scalar set has no vectors"));
+                arch.run(blocked, || unreachable!("the scalar set has no vectors"));
             });
         });
     }
@@ -201,19 +201,17 @@ impl<'a, E: Element + AnyBitPattern> Call<'a, E> {
     #[inline(always)]
     fn chunks(&self) -> impl Iterator<Item = (usize, usize)> + use<E> {
         let n_in = self.n_in;
-        (0..n_in)
-            .step_by(CHUNK)
-            .map(move |k| (k, CHUNK.min(n_in - k)))
+        (0..n_in).step_by(KC).map(move |k| (k, KC.min(n_in - k)))
     }
 
     /// Copies `len` elements from `k` of rows from `first` on, as many as there is room for, scaled.
     #[inline(always)]
     fn copy_rows(&self, to: &mut [f32], first: usize, (k, len): (usize, usize)) {
-        for (i, to) in to.chunks_exact_mut(PLACE).enumerate() {
+        for (i, to) in to.chunks_exact_mut(LDA).enumerate() {
             let (to, row) = (&mut to[..len], (first + i) * self.x.stride + k);
             to.copy_from_slice(&self.x.data[row..][..len]);
-            if let Some(columns) = self.columns {
-                let scales = &columns[k..][..len];
+            if let Some(input_scales) = self.input_scales {
+                let scales = &input_scales[k..][..len];
                 to.iter_mut()
                     .zip(scales)
                     .for_each(|(to, scale)| *to *= scale);
@@ -224,36 +222,32 @@ impl<'a, E: Element + AnyBitPattern> Call<'a, E> {
     /// Where a panel has element `k`.
     #[inline(always)]
     fn weights(&self, panel: usize, k: usize) -> &'a [E] {
-        &self.w[(panel * self.n_in + k) * PANEL..]
+        &self.w[(panel * self.n_in + k) * NR..]
     }
 
-    /// Writes outputs of `row` from those of `panel` on, as many as there are in `sums`, but for those beyond the last.
+    /// Writes outputs of `row` from those of `panel` on, as many as there are in `acc`, but for those beyond the last.
     ///
     /// # Safety
     /// No other task touches them.
     #[inline(always)]
-    unsafe fn finish<S: Simd>(&self, s: S, row: usize, panel: usize, sums: &[f32]) {
-        let from = panel * PANEL;
-        let sums = &sums[..sums.len().min(self.n_out - from)];
+    unsafe fn epilogue<S: Simd>(&self, s: S, row: usize, panel: usize, acc: &[f32]) {
+        let from = panel * NR;
+        let acc = &acc[..acc.len().min(self.n_out - from)];
         // SAFETY: the caller's.
-        let y = unsafe { self.y.take(row * self.n_out + from, sums.len()) };
-        let [scales, bias] = [self.scales, self.bias].map(|v| v.map(|v| &v[from..][..sums.len()]));
-        for (i, (y, sums)) in y
-            .chunks_mut(S::LANES)
-            .zip(sums.chunks(S::LANES))
-            .enumerate()
-        {
-            let mut v = s.read(sums);
+        let y = unsafe { self.y.take(row * self.n_out + from, acc.len()) };
+        let [scales, bias] = [self.scales, self.bias].map(|v| v.map(|v| &v[from..][..acc.len()]));
+        for (i, (y, acc)) in y.chunks_mut(S::LANES).zip(acc.chunks(S::LANES)).enumerate() {
+            let mut v = s.read(acc);
             if let Some(scales) = scales {
-                v = s.mul(v, s.read(&scales[i * S::LANES..][..sums.len()]));
+                v = s.mul(v, s.read(&scales[i * S::LANES..][..acc.len()]));
             }
             if let Some(bias) = bias {
-                v = s.add(v, s.read(&bias[i * S::LANES..][..sums.len()]));
+                v = s.add(v, s.read(&bias[i * S::LANES..][..acc.len()]));
             }
-            match self.epilogue {
-                Epilogue::Store => {}
-                Epilogue::Gelu => v = gelu(s, v),
-                Epilogue::Add => v = s.add(s.read(y), v),
+            match self.post_op {
+                PostOp::Store => {}
+                PostOp::Gelu => v = gelu(s, v),
+                PostOp::Add => v = s.add(s.read(y), v),
             }
             s.write(y, v);
         }
@@ -261,15 +255,15 @@ impl<'a, E: Element + AnyBitPattern> Call<'a, E> {
 }
 
 /// All rows, few, over some panels.
-struct FewRows<'a, E> {
+struct Skinny<'a, E> {
     call: &'a Call<'a, E>,
     /// From the first to before the second.
     panels: (usize, usize),
-    /// Room for the rows, `[chunks of K, n_rows, PLACE]`, unless there is one that is read where it is.
+    /// Room for the rows, `[chunks of K, n_rows, LDA]`, unless there is one that is read where it is.
     copied: &'a mut [f32],
 }
 
-impl<E: Element + AnyBitPattern> Vectorized for FewRows<'_, E> {
+impl<E: Element + AnyBitPattern> Vectorized for Skinny<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -280,40 +274,40 @@ impl<E: Element + AnyBitPattern> Vectorized for FewRows<'_, E> {
             copied,
         } = self;
         let n_rows = call.n_rows;
-        for (chunk, of_k) in copied.chunks_exact_mut(n_rows * PLACE).zip(call.chunks()) {
+        for (chunk, of_k) in copied.chunks_exact_mut(n_rows * LDA).zip(call.chunks()) {
             call.copy_rows(chunk, 0, of_k);
         }
-        const WIDTH: usize = FEW_PANELS * PANEL;
-        let sums = &mut [0.0; FEW_ROWS * WIDTH][..n_rows * WIDTH];
-        for panel in (panels.0..panels.1).step_by(FEW_PANELS) {
-            sums.fill(0.0);
+        const WIDTH: usize = SKINNY_PANELS * NR;
+        let acc = &mut [0.0; SKINNY_ROWS * WIDTH][..n_rows * WIDTH];
+        for panel in (panels.0..panels.1).step_by(SKINNY_PANELS) {
+            acc.fill(0.0);
             for (chunk, (k, len)) in call.chunks().enumerate() {
                 let x = match copied.is_empty() {
                     true => &call.x.data[k..],
-                    false => &copied[chunk * n_rows * PLACE..],
+                    false => &copied[chunk * n_rows * LDA..],
                 };
                 let operands = Operands {
                     x: x.as_ptr(),
                     w: call.weights(panel, k).as_ptr(),
-                    w_stride: call.n_in * PANEL,
-                    n_panels: FEW_PANELS.min(panels.1 - panel),
+                    w_stride: call.n_in * NR,
+                    n_panels: SKINNY_PANELS.min(panels.1 - panel),
                     len,
-                    sums: sums.as_mut_ptr(),
-                    sums_stride: WIDTH,
+                    acc: acc.as_mut_ptr(),
+                    ld_acc: WIDTH,
                 };
                 // SAFETY: `n_rows` rows have `len` elements from `k`, and so have the panels; the sums were sliced.
-                unsafe { add::<S, E, true>(s, n_rows, &operands) };
+                unsafe { accumulate::<S, E, true>(s, n_rows, &operands) };
             }
-            for (row, sums) in sums.chunks_exact(WIDTH).enumerate() {
+            for (row, acc) in acc.chunks_exact(WIDTH).enumerate() {
                 // SAFETY: the tasks' outputs are disjoint.
-                unsafe { call.finish(s, row, panel, sums) };
+                unsafe { call.epilogue(s, row, panel, acc) };
             }
         }
     }
 }
 
 /// Some rows, many, over some panels.
-struct ManyRows<'a, E> {
+struct Blocked<'a, E> {
     call: &'a Call<'a, E>,
     /// From the first to before the second, as the panels.
     rows: (usize, usize),
@@ -322,7 +316,7 @@ struct ManyRows<'a, E> {
     scratch: &'a mut [f32],
 }
 
-impl<E: Element + AnyBitPattern> Vectorized for ManyRows<'_, E> {
+impl<E: Element + AnyBitPattern> Vectorized for Blocked<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -334,17 +328,17 @@ impl<E: Element + AnyBitPattern> Vectorized for ManyRows<'_, E> {
             scratch,
         } = self;
         let (n_rows, n_panels) = (rows.1 - rows.0, panels.1 - panels.0);
-        let (sums, scratch) = scratch.split_at_mut(n_rows * n_panels * PANEL);
-        let (copied, widened) = scratch.split_at_mut(n_rows * PLACE);
-        sums.fill(0.0);
+        let (acc, scratch) = scratch.split_at_mut(n_rows * n_panels * NR);
+        let (copied, widened) = scratch.split_at_mut(n_rows * LDA);
+        acc.fill(0.0);
         for (k, len) in call.chunks() {
             call.copy_rows(copied, rows.0, (k, len));
             for panel in 0..n_panels {
-                let stored = &call.weights(panels.0 + panel, k)[..len * PANEL];
+                let stored = &call.weights(panels.0 + panel, k)[..len * NR];
                 let w = match E::as_f32(stored) {
                     Some(w) => w,
                     None => {
-                        let widened = &mut widened[..len * PANEL];
+                        let widened = &mut widened[..len * NR];
                         widen(s, widened, stored);
                         widened
                     }
@@ -355,16 +349,16 @@ impl<E: Element + AnyBitPattern> Vectorized for ManyRows<'_, E> {
                     w_stride: 0,
                     n_panels: 1,
                     len,
-                    sums: sums[panel * PANEL..].as_mut_ptr(),
-                    sums_stride: n_panels * PANEL,
+                    acc: acc[panel * NR..].as_mut_ptr(),
+                    ld_acc: n_panels * NR,
                 };
                 // SAFETY: `n_rows` rows and a panel have `len` elements; the sums were sliced.
-                unsafe { add::<S, f32, false>(s, n_rows, &operands) };
+                unsafe { accumulate::<S, f32, false>(s, n_rows, &operands) };
             }
         }
-        for (i, sums) in sums.chunks_exact(n_panels * PANEL).enumerate() {
+        for (i, acc) in acc.chunks_exact(n_panels * NR).enumerate() {
             // SAFETY: the tasks' tiles are disjoint.
-            unsafe { call.finish(s, rows.0 + i, panels.0, sums) };
+            unsafe { call.epilogue(s, rows.0 + i, panels.0, acc) };
         }
     }
 }
@@ -372,7 +366,7 @@ impl<E: Element + AnyBitPattern> Vectorized for ManyRows<'_, E> {
 /// What a register block multiplies, and where its sums are.
 #[derive(Clone, Copy)]
 struct Operands<E> {
-    /// A chunk of the first row; the others are [`PLACE`] elements apart.
+    /// A chunk of the first row; the others are [`LDA`] elements apart.
     x: *const f32,
     /// That chunk of the first panel.
     w: *const E,
@@ -382,40 +376,44 @@ struct Operands<E> {
     /// Elements of the chunk.
     len: usize,
     /// Of the first row, those of a panel behind those of the one before.
-    sums: *mut f32,
-    sums_stride: usize,
+    acc: *mut f32,
+    ld_acc: usize,
 }
 
-/// Adds the products of `n` rows and the panels to the sums; with `FETCH`, what lies ahead in the panels is fetched meanwhile.
+/// Adds the products of `n` rows and the panels to the sums; with `PREFETCH`, what lies ahead in the panels is fetched meanwhile.
 ///
 /// # Safety
 /// The operands must be readable, and the sums writable, for as many rows and panels.
 #[inline(always)]
-unsafe fn add<S: Simd, E: Element, const FETCH: bool>(s: S, n: usize, operands: &Operands<E>) {
+unsafe fn accumulate<S: Simd, E: Element, const PREFETCH: bool>(
+    s: S,
+    n: usize,
+    operands: &Operands<E>,
+) {
     // Blocks of even size: a small one costs nearly as much as a full one.
     let n_blocks = n.div_ceil(2 * S::ROWS).max(1);
     let block_rows = n.div_ceil(n_blocks).max(1);
     for row in (0..n).step_by(block_rows) {
         let operands = Operands {
-            x: operands.x.wrapping_add(row * PLACE),
-            sums: operands.sums.wrapping_add(row * operands.sums_stride),
+            x: operands.x.wrapping_add(row * LDA),
+            acc: operands.acc.wrapping_add(row * operands.ld_acc),
             ..*operands
         };
         // SAFETY: the caller's, for each.
         unsafe {
             match block_rows.min(n - row) {
-                1 => add_rows::<S, E, 1, FETCH>(s, &operands),
-                2 => add_rows::<S, E, 2, FETCH>(s, &operands),
-                3 => add_rows::<S, E, 3, FETCH>(s, &operands),
-                4 => add_rows::<S, E, 4, FETCH>(s, &operands),
-                5 => add_rows::<S, E, 5, FETCH>(s, &operands),
-                6 => add_rows::<S, E, 6, FETCH>(s, &operands),
-                7 if S::ROWS > 3 => add_rows::<S, E, 7, FETCH>(s, &operands),
-                8 if S::ROWS > 3 => add_rows::<S, E, 8, FETCH>(s, &operands),
-                9 if S::ROWS > 4 => add_rows::<S, E, 9, FETCH>(s, &operands),
-                10 if S::ROWS > 4 => add_rows::<S, E, 10, FETCH>(s, &operands),
-                11 if S::ROWS > 5 => add_rows::<S, E, 11, FETCH>(s, &operands),
-                12 if S::ROWS > 5 => add_rows::<S, E, 12, FETCH>(s, &operands),
+                1 => row_block::<S, E, 1, PREFETCH>(s, &operands),
+                2 => row_block::<S, E, 2, PREFETCH>(s, &operands),
+                3 => row_block::<S, E, 3, PREFETCH>(s, &operands),
+                4 => row_block::<S, E, 4, PREFETCH>(s, &operands),
+                5 => row_block::<S, E, 5, PREFETCH>(s, &operands),
+                6 => row_block::<S, E, 6, PREFETCH>(s, &operands),
+                7 if S::ROWS > 3 => row_block::<S, E, 7, PREFETCH>(s, &operands),
+                8 if S::ROWS > 3 => row_block::<S, E, 8, PREFETCH>(s, &operands),
+                9 if S::ROWS > 4 => row_block::<S, E, 9, PREFETCH>(s, &operands),
+                10 if S::ROWS > 4 => row_block::<S, E, 10, PREFETCH>(s, &operands),
+                11 if S::ROWS > 5 => row_block::<S, E, 11, PREFETCH>(s, &operands),
+                12 if S::ROWS > 5 => row_block::<S, E, 12, PREFETCH>(s, &operands),
                 n => unreachable!("a register block of {n} rows"),
             }
         }
@@ -427,40 +425,40 @@ unsafe fn add<S: Simd, E: Element, const FETCH: bool>(s: S, n: usize, operands: 
 /// # Safety
 /// As [`add`].
 #[inline(always)]
-unsafe fn add_rows<S: Simd, E: Element, const M: usize, const FETCH: bool>(
+unsafe fn row_block<S: Simd, E: Element, const M: usize, const PREFETCH: bool>(
     s: S,
     operands: &Operands<E>,
 ) {
-    let of_panel = PANEL / S::LANES;
+    let of_panel = NR / S::LANES;
     let n_vectors = operands.n_panels * of_panel;
     let mut vector = 0;
     while vector < n_vectors {
         let (panel, lane) = (vector / of_panel, vector % of_panel * S::LANES);
         let operands = Operands {
             w: operands.w.wrapping_add(panel * operands.w_stride + lane),
-            sums: operands.sums.wrapping_add(panel * PANEL + lane),
+            acc: operands.acc.wrapping_add(panel * NR + lane),
             ..*operands
         };
         let left = n_vectors - vector;
         vector += if of_panel == 8 && M <= S::ROWS / 2 {
-            s.vectorize(Block::<E, M, 8, FETCH>(operands));
+            s.vectorize(MicroKernel::<E, M, 8, PREFETCH>(operands));
             8
         } else if left >= 4 && M <= S::ROWS {
-            s.vectorize(Block::<E, M, 4, FETCH>(operands));
+            s.vectorize(MicroKernel::<E, M, 4, PREFETCH>(operands));
             4
         } else {
-            s.vectorize(Block::<E, M, 2, FETCH>(operands));
+            s.vectorize(MicroKernel::<E, M, 2, PREFETCH>(operands));
             2
         };
     }
 }
 
 /// A register block of `M` rows and `N` vectors of outputs, of one panel or two; a function of its own so that its loop has the
-/// registers to itself. Its operands are as [`add`] wants them: only [`add_rows`] makes one.
-struct Block<E, const M: usize, const N: usize, const FETCH: bool>(Operands<E>);
+/// registers to itself. Its operands are as [`add`] wants them: only [`row_block`] makes one.
+struct MicroKernel<E, const M: usize, const N: usize, const PREFETCH: bool>(Operands<E>);
 
-impl<E: Element, const M: usize, const N: usize, const FETCH: bool> Vectorized
-    for Block<E, M, N, FETCH>
+impl<E: Element, const M: usize, const N: usize, const PREFETCH: bool> Vectorized
+    for MicroKernel<E, M, N, PREFETCH>
 {
     type Output = ();
 
@@ -471,13 +469,13 @@ impl<E: Element, const M: usize, const N: usize, const FETCH: bool> Vectorized
             w,
             w_stride,
             len,
-            sums,
-            sums_stride,
+            acc,
+            ld_acc,
             ..
         } = self.0;
-        let of_panel = PANEL / S::LANES;
+        let of_panel = NR / S::LANES;
         let mut panels = [w, w.wrapping_add(w_stride)];
-        let mut acc = [[s.splat(0.0); N]; M];
+        let mut regs = [[s.splat(0.0); N]; M];
         let mut w_now = [s.splat(0.0); N];
         // SAFETY: `M` rows and the panels of `N` vectors have `len` elements, and their sums are there, by the invariant.
         unsafe {
@@ -487,24 +485,24 @@ impl<E: Element, const M: usize, const N: usize, const FETCH: bool> Vectorized
                     let w = panels[n / of_panel].wrapping_add(lane);
                     w_now[n] = E::load(s, w);
                     // Once for a cache line.
-                    if FETCH && (lane * size_of::<E>()).is_multiple_of(64) {
-                        s.prefetch(w.wrapping_byte_add(FETCH_BYTES));
+                    if PREFETCH && (lane * size_of::<E>()).is_multiple_of(64) {
+                        s.prefetch(w.wrapping_byte_add(PREFETCH_BYTES));
                     }
                 }
                 for m in 0..M {
-                    let x = s.splat(*x.wrapping_add(m * PLACE));
+                    let x = s.splat(*x.wrapping_add(m * LDA));
                     for n in 0..N {
-                        acc[m][n] = s.fma(x, w_now[n], acc[m][n]);
+                        regs[m][n] = s.fma(x, w_now[n], regs[m][n]);
                     }
                 }
                 x = x.wrapping_add(1);
-                panels = panels.map(|panel| panel.wrapping_add(PANEL));
+                panels = panels.map(|panel| panel.wrapping_add(NR));
             }
             for m in 0..M {
                 for n in 0..N {
-                    let at = n / of_panel * PANEL + n % of_panel * S::LANES;
-                    let at = sums.wrapping_add(m * sums_stride).wrapping_add(at);
-                    s.store(at, s.add(s.load(at), acc[m][n]));
+                    let at = n / of_panel * NR + n % of_panel * S::LANES;
+                    let at = acc.wrapping_add(m * ld_acc).wrapping_add(at);
+                    s.store(at, s.add(s.load(at), regs[m][n]));
                 }
             }
         }

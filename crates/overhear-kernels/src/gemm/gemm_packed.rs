@@ -1,4 +1,4 @@
-//! `epilogue(x * w^T + bias)` on packed operands.
+//! `post_op(x * w^T + bias)` on packed operands.
 //!
 //! A block is a few rows of `x` by a panel of 32 outputs, or several. Its sums are added up in the order of K, so a row's
 //! result is the same bits alone or among 1500, on any number of threads. With few rows a task reads panels one after
@@ -8,31 +8,31 @@
 //! group passes by. The outputs of a block of rows are written a row at a time.
 
 use super::epilogue::{Call, Output, Target};
-use super::layout::{PANEL, Packing};
-use super::macrokernel::{CHUNK_WORDS, FEW_PANELS, Part};
+use super::layout::{NR, Packing};
+use super::macrokernel::{K_STEP, MacroKernel, SKINNY_PANELS};
 use super::pack_a::PackedRows;
 use super::pack_b::PackedMatrix;
-use super::post_op::Epilogue;
+use super::post_op::PostOp;
 use crate::arch::Arch;
 use crate::kernels::Kernels;
-use crate::parallel::{Pool, Split, scratch};
+use crate::parallel::{Disjoint, Pool, scratch};
 
 /// Bytes of panels that are worth a task of their own with few rows.
-const FEW_TASK_BYTES: usize = 64 << 10;
+const SKINNY_TASK_BYTES: usize = 64 << 10;
 /// Tasks of a thread with many rows, so that threads of unequal speed end together.
-const MANY_TASKS: usize = 3;
+const BLOCKED_TASKS: usize = 3;
 /// Up to so many rows, reading the panels costs more than the arithmetic.
-const FEW_ROWS: usize = 36;
+const SKINNY_ROWS: usize = 36;
 
 impl Kernels {
-    /// `y = epilogue(x * w^T + bias)` on packed operands: the dot products in bfloat16 or in bytes, all else in f32.
+    /// `y = post_op(x * w^T + bias)` on packed operands: the dot products in bfloat16 or in bytes, all else in f32.
     ///
     /// `x`: at least `n_rows` rows of `w.n_in()`, packed as `w` is; `bias`: `[n_out]`; `y`: `[n_rows, n_out]`. A
     /// row's result does not depend on the other rows or on the number of threads. Allocates nothing.
     ///
     /// # Panics
     /// If the shapes or the packings do not fit.
-    pub fn product(
+    pub fn linear_packed(
         &self,
         pool: &Pool,
         y: Output<'_>,
@@ -40,7 +40,7 @@ impl Kernels {
         n_rows: usize,
         w: &PackedMatrix,
         bias: Option<&[f32]>,
-        epilogue: Epilogue,
+        post_op: PostOp,
     ) {
         let (n_out, n_in) = (w.n_out(), w.n_in());
         assert_eq!(x.packing, w.packing(), "the packings differ");
@@ -53,12 +53,12 @@ impl Kernels {
         let fits = match &y {
             Output::F32(y) => y.len() == n_rows * n_out,
             Output::Bf16(y, first) => {
-                epilogue != Epilogue::Add && y.n_cols() == n_out && first + n_rows <= y.n_rows()
+                post_op != PostOp::Add && y.n_cols() == n_out && first + n_rows <= y.n_rows()
             }
         };
         assert!(fits, "y is not {n_rows} rows of {n_out}");
         if n_rows > 0 && n_out > 0 {
-            product(self.arch, pool, y, x, n_rows, w, bias, epilogue);
+            product(self.arch, pool, y, x, n_rows, w, bias, post_op);
         }
     }
 
@@ -72,7 +72,7 @@ impl Kernels {
     }
 }
 
-/// See [`crate::Kernels::product`]; shapes have been checked.
+/// See [`crate::Kernels::linear_packed`]; shapes have been checked.
 pub(crate) fn product(
     arch: Arch,
     pool: &Pool,
@@ -81,68 +81,72 @@ pub(crate) fn product(
     n_rows: usize,
     w: &PackedMatrix,
     bias: Option<&[f32]>,
-    epilogue: Epilogue,
+    post_op: PostOp,
 ) {
-    assert_eq!(w.step(), arch.blocking().step, "packed for another arch");
+    assert_eq!(
+        w.panel_width(),
+        arch.blocking().panel_width,
+        "packed for another set"
+    );
     let target = match y {
-        Output::F32(y) => Target::F32(Split::new(y)),
+        Output::F32(y) => Target::F32(Disjoint::new(y)),
         Output::Bf16(y, first) => {
             let (y, stride) = y.bf16_mut();
-            Target::Bf16(Split::new(&mut y[first * stride..]), stride)
+            Target::Bf16(Disjoint::new(&mut y[first * stride..]), stride)
         }
     };
     let call = Call {
         x,
         w,
         bias,
-        epilogue,
+        post_op,
         target,
     };
-    let n_panels = w.n_out().div_ceil(PANEL);
+    let n_panels = w.n_out().div_ceil(NR);
     let threads = pool.n_threads();
     let blocking = arch.blocking();
-    let is_few = n_rows <= FEW_ROWS;
+    let is_skinny = n_rows <= SKINNY_ROWS;
     // K in parts of even size.
-    let n_chunks = w.n_words().div_ceil(blocking.k_words).max(1);
-    let n_chunks = if is_few { 1 } else { n_chunks };
-    let chunk = w.n_words().div_ceil(n_chunks).next_multiple_of(CHUNK_WORDS);
-    let panel_bytes = (4 * PANEL * chunk).max(1);
-    let (rows, panels) = if is_few {
+    let n_kc_blocks = w.k_groups().div_ceil(blocking.kc).max(1);
+    let n_kc_blocks = if is_skinny { 1 } else { n_kc_blocks };
+    let kc = w.k_groups().div_ceil(n_kc_blocks).next_multiple_of(K_STEP);
+    let panel_bytes = (4 * NR * kc).max(1);
+    let (rows, panels) = if is_skinny {
         let even = n_panels.div_ceil(8 * threads);
-        let panels = even.max(FEW_TASK_BYTES.div_ceil(panel_bytes));
-        (n_rows.max(1), panels.next_multiple_of(FEW_PANELS))
+        let panels = even.max(SKINNY_TASK_BYTES.div_ceil(panel_bytes));
+        (n_rows.max(1), panels.next_multiple_of(SKINNY_PANELS))
     } else {
         // Groups of even size, as many for each thread; parts of rows until there are a few tasks for each.
-        let most = (blocking.group_bytes / panel_bytes).max(1);
-        let n_groups = n_panels.div_ceil(most).next_multiple_of(threads);
-        let n_groups = n_groups.min(n_panels);
-        let n_parts = (MANY_TASKS * threads).div_ceil(n_groups);
-        let most = if n_chunks == 1 {
+        let most = (blocking.nc_bytes / panel_bytes).max(1);
+        let n_panel_groups = n_panels.div_ceil(most).next_multiple_of(threads);
+        let n_panel_groups = n_panel_groups.min(n_panels);
+        let n_parts = (BLOCKED_TASKS * threads).div_ceil(n_panel_groups);
+        let most = if n_kc_blocks == 1 {
             n_rows
         } else {
-            blocking.waiting_rows
+            blocking.mc
         };
         let n_parts = n_parts.max(n_rows.div_ceil(most));
-        let rows = n_rows.div_ceil(n_parts).next_multiple_of(blocking.rows);
-        (rows.max(4 * blocking.rows), n_panels.div_ceil(n_groups))
+        let rows = n_rows.div_ceil(n_parts).next_multiple_of(blocking.mr);
+        (rows.max(4 * blocking.mr), n_panels.div_ceil(n_panel_groups))
     };
     let n_parts = n_rows.div_ceil(rows);
     // Room for the sums of a few panels, of all, or of all and all rows, which wait for more words of K.
-    let n_places = match (is_few, n_chunks) {
-        (true, _) => FEW_PANELS,
+    let n_acc_blocks = match (is_skinny, n_kc_blocks) {
+        (true, _) => SKINNY_PANELS,
         (_, 1) => panels,
-        _ => panels * rows.div_ceil(blocking.rows),
+        _ => panels * rows.div_ceil(blocking.mr),
     };
     pool.run(n_parts * n_panels.div_ceil(panels.max(1)), &|task| {
         let (row, panel) = (task % n_parts * rows, task / n_parts * panels);
-        scratch::with(n_places * blocking.place, |sums| {
-            let part = Part {
+        scratch::with(n_acc_blocks * blocking.ld_acc, |acc| {
+            let part = MacroKernel {
                 call: &call,
                 rows: (row, n_rows.min(row + rows)),
                 panels: (panel, n_panels.min(panel + panels)),
-                chunk,
-                is_few,
-                sums,
+                kc,
+                is_skinny,
+                acc,
             };
             match w.packing() {
                 Packing::Bf16 => arch.run_bf16(part),

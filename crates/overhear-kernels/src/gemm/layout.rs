@@ -3,7 +3,7 @@
 use crate::arch::TILE;
 
 /// Outputs of a panel: two vectors of 16 sums.
-pub(crate) const PANEL: usize = 32;
+pub(crate) const NR: usize = 32;
 /// Lanes of a vector of words, on every machine: the packed format depends on it.
 pub(crate) const LANES: usize = 16;
 /// Rows that may be read beyond the last.
@@ -22,7 +22,7 @@ pub enum Packing {
 
 impl Packing {
     /// Elements of a word.
-    pub(crate) const fn per_word(self) -> usize {
+    pub(crate) const fn group_size(self) -> usize {
         match self {
             Packing::Bf16 => 2,
             Packing::Int8 => 4,
@@ -30,10 +30,10 @@ impl Packing {
     }
 }
 
-/// Where a panel of `n_words` words of K has word `word` of output `out`.
+/// Where a panel of `k_groups` words of K has word `group` of output `out`.
 #[inline(always)]
-pub(crate) fn place(step: usize, n_words: usize, word: usize, out: usize) -> usize {
-    (out / step * n_words + word) * step + out % step
+pub(crate) fn group_offset(panel_width: usize, k_groups: usize, group: usize, out: usize) -> usize {
+    (out / panel_width * k_groups + group) * panel_width + out % panel_width
 }
 
-const _: () = assert!(PANEL == 2 * TILE && LANES == TILE);
+const _: () = assert!(NR == 2 * TILE && LANES == TILE);

@@ -1,121 +1,122 @@
 //! The loop nest of packed GEMM.
 
-use super::epilogue::{Call, Outputs};
-use super::layout::{PANEL, Packing};
-use super::microkernel::{DotTask, Operands, Unit};
+use super::epilogue::{Call, StoreC};
+use super::layout::{NR, Packing};
+use super::microkernel::{GemmTask, MicroKernel, Operands};
 
 /// Panels that are multiplied at a time with few rows.
-pub(super) const FEW_PANELS: usize = 4;
+pub(super) const SKINNY_PANELS: usize = 4;
 /// Words that K is cut at multiples of: a step of tiles.
-pub(super) const CHUNK_WORDS: usize = 16;
+pub(super) const K_STEP: usize = 16;
 
 /// Rows and panels from the first to before the second.
-pub(super) struct Part<'a> {
+pub(super) struct MacroKernel<'a> {
     pub(super) call: &'a Call<'a>,
     pub(super) rows: (usize, usize),
     pub(super) panels: (usize, usize),
     /// Words of K that all rows take before further ones.
-    pub(super) chunk: usize,
-    pub(super) is_few: bool,
-    /// [`Blocking::place`](crate::dot::Blocking) for every panel of every block of rows that waits.
-    pub(super) sums: &'a mut [f32],
+    pub(super) kc: usize,
+    pub(super) is_skinny: bool,
+    /// [`Blocking::ld_acc`](crate::dot::Blocking) for every panel of every block of rows that waits.
+    pub(super) acc: &'a mut [f32],
 }
 
-impl DotTask for Part<'_> {
+impl GemmTask for MacroKernel<'_> {
     #[inline(always)]
-    fn run<U: Unit>(mut self, unit: U) {
+    fn run<K: MicroKernel>(mut self, kernel: K) {
         let n_rows = self.rows.1 - self.rows.0;
-        let n_words = self.call.w.n_words();
+        let k_groups = self.call.w.k_groups();
         // Blocks of even size: one of a few rows costs nearly as much as a full one.
-        let n_blocks = n_rows.div_ceil(U::ROWS).max(1);
+        let n_blocks = n_rows.div_ceil(K::ROWS).max(1);
         let block_rows = n_rows.div_ceil(n_blocks).max(1);
-        let mut word = 0;
+        let mut group = 0;
         loop {
-            let len = self.chunk.min(n_words - word);
+            let len = self.kc.min(k_groups - group);
             let mut row = self.rows.0;
             while row < self.rows.1 {
                 let n = block_rows.min(self.rows.1 - row);
                 // Sums wait for other words of K, in places for every block of rows; or only for the other panels; or with
                 // few rows for nothing.
-                let block = if len < n_words {
+                let block = if len < k_groups {
                     (row - self.rows.0) / block_rows
                 } else {
                     0
                 };
-                let place = block * (self.panels.1 - self.panels.0);
-                if self.is_few {
-                    for panel in (self.panels.0..self.panels.1).step_by(FEW_PANELS) {
-                        let panels = (panel, self.panels.1.min(panel + FEW_PANELS));
-                        self.multiply(unit, (row, n), panels, (word, len), 0);
+                let acc_block = block * (self.panels.1 - self.panels.0);
+                if self.is_skinny {
+                    for panel in (self.panels.0..self.panels.1).step_by(SKINNY_PANELS) {
+                        let panels = (panel, self.panels.1.min(panel + SKINNY_PANELS));
+                        self.multiply(kernel, (row, n), panels, (group, len), 0);
                     }
                 } else {
-                    self.multiply(unit, (row, n), self.panels, (word, len), place);
+                    self.multiply(kernel, (row, n), self.panels, (group, len), acc_block);
                 }
                 row += n;
             }
-            word += len;
-            if word == n_words {
+            group += len;
+            if group == k_groups {
                 break;
             }
         }
     }
 }
 
-impl Part<'_> {
-    /// Some words of K of some panels, for a block of rows, whose sums are from `place` on; with the last words, their
+impl MacroKernel<'_> {
+    /// Some words of K of some panels, for a block of rows, whose sums are from `acc_block` on; with the last words, their
     /// outputs.
     #[inline(always)]
-    fn multiply<U: Unit>(
+    fn multiply<K: MicroKernel>(
         &mut self,
-        unit: U,
+        kernel: K,
         (row, n): (usize, usize),
         (panel, end): (usize, usize),
-        (word, n_words): (usize, usize),
-        place: usize,
+        (group, k_groups): (usize, usize),
+        acc_block: usize,
     ) {
         let Call { x, w, .. } = self.call;
-        let starts = match w.packing() {
+        let compensation = match w.packing() {
             Packing::Bf16 => std::ptr::null(),
-            Packing::Int8 => w.starts()[panel * PANEL..].as_ptr(),
+            Packing::Int8 => w.compensation()[panel * NR..].as_ptr(),
         };
-        let sums = self.sums[place * U::BLOCKING.place..][..(end - panel) * U::BLOCKING.place]
+        let acc = self.acc[acc_block * K::BLOCKING.ld_acc..][..(end - panel) * K::BLOCKING.ld_acc]
             .as_mut_ptr();
-        let outputs = Outputs {
+        let epilogue = StoreC {
             call: self.call,
-            first: (row, panel * PANEL),
+            first: (row, panel * NR),
         };
         // Parts of even size.
-        let most = match self.is_few {
+        let most = match self.is_skinny {
             true => usize::MAX,
-            false => U::BLOCKING.block_words,
+            false => K::BLOCKING.kc_l1,
         };
-        let n_parts = n_words.div_ceil(most).max(1);
-        let part = n_words.div_ceil(n_parts).next_multiple_of(CHUNK_WORDS);
-        let end_word = word + n_words;
-        let mut word = word;
+        let n_parts = k_groups.div_ceil(most).max(1);
+        let part = k_groups.div_ceil(n_parts).next_multiple_of(K_STEP);
+        let end_group = group + k_groups;
+        let mut group = group;
         loop {
-            let n_words = part.min(end_word - word);
-            let is_last = word + n_words == w.n_words();
+            let k_groups = part.min(end_group - group);
+            let is_last = group + k_groups == w.k_groups();
             let operands = Operands {
-                x: x.words[row * x.stride + word..].as_ptr(),
+                x: x.groups[row * x.stride + group..].as_ptr(),
                 x_stride: x.stride,
-                w: w.words()[panel * w.panel_words() + word * U::BLOCKING.step..].as_ptr(),
-                w_stride: w.panel_words(),
-                n_words,
-                starts,
-                carry: word > 0,
+                w: w.groups()[panel * w.panel_groups() + group * K::BLOCKING.panel_width..]
+                    .as_ptr(),
+                w_stride: w.panel_groups(),
+                k_groups,
+                compensation,
+                accumulate: group > 0,
             };
             let n_panels = end - panel;
             // SAFETY: rows (and `SLACK_ROWS` more), panels and sums are as many as are multiplied.
             unsafe {
                 if is_last {
-                    unit.multiply(n, n_panels, self.is_few, &operands, sums, &outputs);
+                    kernel.multiply(n, n_panels, self.is_skinny, &operands, acc, &epilogue);
                 } else {
-                    unit.multiply(n, n_panels, self.is_few, &operands, sums, &());
+                    kernel.multiply(n, n_panels, self.is_skinny, &operands, acc, &());
                 }
             }
-            word += n_words;
-            if word == end_word {
+            group += k_groups;
+            if group == end_group {
                 break;
             }
         }

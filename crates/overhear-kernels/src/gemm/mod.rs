@@ -17,7 +17,7 @@ pub(crate) mod tile_kernel;
 
 pub use epilogue::Output;
 pub use layout::Packing;
-pub use pack_a::{Activations, PackedRows, Source};
+pub use pack_a::{PackedActivations, PackedRows, Source};
 pub use pack_b::PackedMatrix;
-pub use post_op::Epilogue;
-pub use prepack_f32::{Kept, StoredMatrix};
+pub use post_op::PostOp;
+pub use prepack_f32::{Storage, StoredMatrix};

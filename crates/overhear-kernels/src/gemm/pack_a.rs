@@ -2,32 +2,32 @@
 //!
 //! They are packed once for a product, with layer normalisation on the way, or come out of one as bfloat16.
 
-use super::aligned::{Words, bytes_mut, halves, halves_mut};
+use super::aligned::{AlignedBuffer, as_bytes_mut, as_u16, as_u16_mut};
 use super::layout::{Packing, SLACK_ROWS};
 use crate::arch::Arch;
 use crate::elementwise::normalise;
 use crate::kernels::Kernels;
-use crate::math::quantize::{Range, quantised};
+use crate::math::quantize::{QuantParams, quantize};
 use crate::math::round_bf16;
 use crate::matrix::{Rows, assert_rows};
-use crate::parallel::{Pool, Split, scratch};
+use crate::parallel::{Disjoint, Pool, scratch};
 use crate::simd::{Simd, Vectorized};
 
 /// Up to so many elements are packed by the caller alone: a microsecond, what waiting for another thread costs.
-const FEW_ELEMENTS: usize = 8 << 10;
+const SERIAL_ELEMENTS: usize = 8 << 10;
 /// Elements of a task.
 const TASK_ELEMENTS: usize = 16 << 10;
 
 /// Rows of activations, packed. A row takes whole words, the rest of the last one, and what lies between rows, being
 /// zero or unsaid.
 #[derive(Clone, Debug)]
-pub struct Activations {
+pub struct PackedActivations {
     packing: Packing,
     n_rows: usize,
     n_cols: usize,
-    words: Words,
+    groups: AlignedBuffer,
     /// Bytes only: per row.
-    ranges: Vec<Range>,
+    quant_params: Vec<QuantParams>,
 }
 
 /// What is packed.
@@ -36,7 +36,7 @@ pub enum Source<'a> {
     /// f32 rows.
     F32(Rows<'a>),
     /// bfloat16 rows, all of them.
-    Bf16(&'a Activations),
+    Bf16(&'a PackedActivations),
 }
 
 /// Packed rows as a product reads them. Rows of bfloat16 may overlap, as a convolution's do.
@@ -45,21 +45,21 @@ pub struct PackedRows<'a> {
     pub(crate) packing: Packing,
     pub(crate) n_cols: usize,
     /// From the first row on, with what lies behind the last.
-    pub(crate) words: &'a [u32],
+    pub(crate) groups: &'a [u32],
     /// Words up to the end of the last row.
     len: usize,
     /// Words from row to row.
     pub(crate) stride: usize,
-    pub(crate) ranges: &'a [Range],
+    pub(crate) quant_params: &'a [QuantParams],
 }
 
 impl PackedRows<'_> {
     /// Whether there are `n_rows` of them, with the [`SLACK_ROWS`] behind that tiles read.
     pub(crate) fn has(&self, n_rows: usize) -> bool {
-        let n_words = self.n_cols.div_ceil(self.packing.per_word());
+        let k_groups = self.n_cols.div_ceil(self.packing.group_size());
         n_rows == 0
-            || (n_rows - 1) * self.stride + n_words <= self.len
-                && (n_rows - 1 + SLACK_ROWS) * self.stride + n_words <= self.words.len()
+            || (n_rows - 1) * self.stride + k_groups <= self.len
+                && (n_rows - 1 + SLACK_ROWS) * self.stride + k_groups <= self.groups.len()
     }
 
     /// The rows from `first` on.
@@ -69,15 +69,15 @@ impl PackedRows<'_> {
     #[must_use]
     pub fn skip(self, first: usize) -> Self {
         Self {
-            words: &self.words[first * self.stride..],
+            groups: &self.groups[first * self.stride..],
             len: self.len - first * self.stride,
-            ranges: &self.ranges[first.min(self.ranges.len())..],
+            quant_params: &self.quant_params[first.min(self.quant_params.len())..],
             ..self
         }
     }
 }
 
-impl Activations {
+impl PackedActivations {
     /// `[n_rows, n_cols]` of zeros; that is also the room there is before a larger shape allocates.
     #[must_use]
     pub fn new(packing: Packing, n_rows: usize, n_cols: usize) -> Self {
@@ -85,8 +85,8 @@ impl Activations {
             packing,
             n_rows: 0,
             n_cols: 0,
-            words: Words::default(),
-            ranges: Vec::new(),
+            groups: AlignedBuffer::default(),
+            quant_params: Vec::new(),
         };
         this.reset(n_rows, n_cols);
         this
@@ -96,9 +96,9 @@ impl Activations {
     pub fn reset(&mut self, n_rows: usize, n_cols: usize) {
         (self.n_rows, self.n_cols) = (n_rows, n_cols);
         // A convolution's rows are up to two of these apart.
-        self.words.grow((n_rows + 2 * SLACK_ROWS) * self.stride());
-        if self.packing == Packing::Int8 && self.ranges.len() < n_rows {
-            self.ranges.resize(n_rows, Range::default());
+        self.groups.grow((n_rows + 2 * SLACK_ROWS) * self.stride());
+        if self.packing == Packing::Int8 && self.quant_params.len() < n_rows {
+            self.quant_params.resize(n_rows, QuantParams::default());
         }
     }
 
@@ -109,8 +109,8 @@ impl Activations {
     }
 
     /// Words of a row.
-    fn n_words(&self) -> usize {
-        self.n_cols.div_ceil(self.packing.per_word())
+    fn k_groups(&self) -> usize {
+        self.n_cols.div_ceil(self.packing.group_size())
     }
 
     /// Words from row to row. Long rows are kept from lying whole pages, halves or quarters of one apart: sixteen of
@@ -118,7 +118,7 @@ impl Activations {
     fn stride(&self) -> usize {
         const PAGE: usize = 1024;
         const LINE: usize = 16;
-        match self.n_words() {
+        match self.k_groups() {
             n if n >= PAGE && n.is_multiple_of(PAGE / 4) => n + LINE,
             n => n,
         }
@@ -130,10 +130,10 @@ impl Activations {
         PackedRows {
             packing: self.packing,
             n_cols: self.n_cols,
-            words: self.words.as_slice(),
+            groups: self.groups.as_slice(),
             len: self.n_rows * self.stride(),
             stride: self.stride(),
-            ranges: &self.ranges,
+            quant_params: &self.quant_params,
         }
     }
 
@@ -148,7 +148,7 @@ impl Activations {
         let rows = self.rows();
         PackedRows {
             n_cols,
-            words: &rows.words[(first / 2).min(rows.len)..],
+            groups: &rows.groups[(first / 2).min(rows.len)..],
             len: rows.len - (first / 2).min(rows.len),
             ..rows
         }
@@ -177,7 +177,7 @@ impl Activations {
         assert!(self.packing == Packing::Bf16 && self.n_cols.is_multiple_of(2));
         let stride = 2 * self.stride();
         let len = self.n_rows * stride;
-        (&mut halves_mut(self.words.as_mut_slice())[..len], stride)
+        (&mut as_u16_mut(self.groups.as_mut_slice())[..len], stride)
     }
 
     /// Writes all rows, bfloat16, as f32 to `to`, `[n_rows, n_cols]`.
@@ -186,7 +186,7 @@ impl Activations {
     /// If they are bytes, or `to` has another size.
     pub fn copy_widened(&self, to: &mut [f32]) {
         assert!(self.packing == Packing::Bf16 && to.len() == self.n_rows * self.n_cols);
-        let rows = halves(self.words.as_slice()).chunks_exact(2 * self.stride().max(1));
+        let rows = as_u16(self.groups.as_slice()).chunks_exact(2 * self.stride().max(1));
         for (to, row) in to.chunks_exact_mut(self.n_cols.max(1)).zip(rows) {
             for (to, half) in to.iter_mut().zip(row) {
                 *to = f32::from_bits(u32::from(*half) << 16);
@@ -219,10 +219,10 @@ impl Activations {
     ) {
         self.reset(n_rows, n_cols);
         let (packing, stride) = (self.packing, self.stride());
-        let words = Split::new(self.words.as_mut_slice());
-        let ranges = Split::new(&mut self.ranges);
+        let groups = Disjoint::new(self.groups.as_mut_slice());
+        let quant_params = Disjoint::new(&mut self.quant_params);
         let n_elements = n_rows * n_cols;
-        let rows = if n_elements <= FEW_ELEMENTS {
+        let rows = if n_elements <= SERIAL_ELEMENTS {
             n_rows.max(1)
         } else {
             TASK_ELEMENTS.div_ceil(n_cols.max(1))
@@ -231,11 +231,11 @@ impl Activations {
             let first = task * rows;
             let n = rows.min(n_rows - first);
             // SAFETY: the tasks' rows are disjoint.
-            let (words, ranges) = unsafe {
-                let n_ranges = if packing == Packing::Int8 { n } else { 0 };
+            let (groups, quant_params) = unsafe {
+                let n_params = if packing == Packing::Int8 { n } else { 0 };
                 (
-                    words.take(first * stride, n * stride),
-                    ranges.take(first.min(ranges.len()), n_ranges),
+                    groups.take(first * stride, n * stride),
+                    quant_params.take(first.min(quant_params.len()), n_params),
                 )
             };
             scratch::with(2 * n_cols, |row| {
@@ -246,8 +246,8 @@ impl Activations {
                     n_cols,
                     stride,
                     norm,
-                    words,
-                    ranges,
+                    groups,
+                    quant_params,
                     row,
                 };
                 arch.run_any(task);
@@ -264,8 +264,8 @@ struct PackRows<'a> {
     n_cols: usize,
     stride: usize,
     norm: Option<(&'a [f32], &'a [f32])>,
-    words: &'a mut [u32],
-    ranges: &'a mut [Range],
+    groups: &'a mut [u32],
+    quant_params: &'a mut [QuantParams],
     /// Room for two rows.
     row: &'a mut [f32],
 }
@@ -276,12 +276,12 @@ impl Vectorized for PackRows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (widened, normal) = self.row.split_at_mut(self.n_cols);
-        for (i, words) in self.words.chunks_exact_mut(self.stride.max(1)).enumerate() {
+        for (i, groups) in self.groups.chunks_exact_mut(self.stride.max(1)).enumerate() {
             let row = self.first + i;
             let mut x: &[f32] = match self.from {
                 Source::F32(rows) => &rows.data[row * rows.stride..][..self.n_cols],
                 Source::Bf16(from) => {
-                    let from = &halves(from.rows().words)[row * 2 * from.stride()..];
+                    let from = &as_u16(from.rows().groups)[row * 2 * from.stride()..];
                     for (to, from) in widened.iter_mut().zip(from) {
                         *to = f32::from_bits(u32::from(*from) << 16);
                     }
@@ -294,20 +294,20 @@ impl Vectorized for PackRows<'_> {
             }
             match self.packing {
                 Packing::Bf16 => {
-                    let to = halves_mut(words);
+                    let to = as_u16_mut(groups);
                     to.iter_mut()
                         .zip(x)
                         .for_each(|(to, x)| *to = round_bf16(*x));
                     to[x.len()..].fill(0);
                 }
                 Packing::Int8 => {
-                    let (range, inverse) = Range::of(x);
-                    self.ranges[i] = range;
-                    let to = bytes_mut(words);
+                    let (params, inverse) = QuantParams::of_row(x);
+                    self.quant_params[i] = params;
+                    let to = as_bytes_mut(groups);
                     // Unsigned, 128 above.
-                    let above = 128 - range.centre as i32;
+                    let above = 128 - params.zero_point as i32;
                     to.iter_mut().zip(x).for_each(|(to, x)| {
-                        *to = quantised(*x, inverse).wrapping_add(above as u8);
+                        *to = quantize(*x, inverse).wrapping_add(above as u8);
                     });
                     to[x.len()..].fill(0);
                 }
@@ -324,7 +324,7 @@ pub(crate) fn assert_bf16(rows: PackedRows<'_>, n_rows: usize, n_cols: usize) {
 }
 
 impl Kernels {
-    /// Makes `to` the first `n_rows` rows of `from`, `[n_rows, n_cols]`, as [`Kernels::product`] takes them; with
+    /// Makes `to` the first `n_rows` rows of `from`, `[n_rows, n_cols]`, as [`Kernels::linear_packed`] takes them; with
     /// `norm` (gamma and beta, `[n_cols]` each), their layer normalisation. Allocates only if `to` is too small.
     ///
     /// # Panics
@@ -332,7 +332,7 @@ impl Kernels {
     pub fn pack_rows(
         &self,
         pool: &Pool,
-        to: &mut Activations,
+        to: &mut PackedActivations,
         from: Source<'_>,
         (n_rows, n_cols): (usize, usize),
         norm: Option<(&[f32], &[f32])>,

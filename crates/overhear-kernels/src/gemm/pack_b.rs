@@ -1,8 +1,8 @@
 //! Weights in the layout that dot products of words want.
 //!
 //! A *word* is a group along K: two bfloat16, or four bytes. A *panel* is 32 outputs. For register blocks it lies as
-//! `[words of K, 32]`, so that a block takes two vectors per step, one behind the other in memory, whatever the number of
-//! rows; for tiles as `[2, words of K, 16]`, so that a tile is a kilobyte in one piece. In both, `[32 / step, words of K,
+//! `[groups of K, 32]`, so that a block takes two vectors per step, one behind the other in memory, whatever the number of
+//! rows; for tiles as `[2, groups of K, 16]`, so that a tile is a kilobyte in one piece. In both, `[32 / step, words of K,
 //! step]`, where the *step* is 32 or 16. Outputs beyond the last are zeros.
 //!
 //! Bytes are signed, `weight / scale` rounded, one scale per output: its largest magnitude / 127. Activations come as
@@ -11,35 +11,35 @@
 
 use half::bf16;
 
-use super::aligned::{Words, bytes, bytes_mut, halves, halves_mut, words_of};
-use super::layout::{LANES, MAX_INT8_COLS, PANEL, Packing, place};
+use super::aligned::{AlignedBuffer, as_bytes, as_bytes_mut, as_u16, as_u16_mut, f32_as_u32_mut};
+use super::layout::{LANES, MAX_INT8_COLS, NR, Packing, group_offset};
 use super::panel_reader::{Outs, read_panels};
 use crate::arch::Arch;
 use crate::kernels::Kernels;
-use crate::math::quantize::{max_magnitude, quantised, step_and_inverse};
+use crate::math::quantize::{max_abs, quantize, scale_and_inverse};
 use crate::math::round_bf16;
 use crate::matrix::{Dtype, Matrix, copy_rows};
-use crate::parallel::{Pool, Split};
+use crate::parallel::{Disjoint, Pool};
 use crate::simd::{Element, Simd, Vectorized, widen};
 
 /// Words of K that are widened at a time.
-const BLOCK_WORDS: usize = 64;
+const BLOCK_GROUPS: usize = 64;
 
 /// A weight matrix `[n_out, n_in]`, packed.
 #[derive(Clone, Debug)]
 pub struct PackedMatrix {
     packing: Packing,
     /// Of the panels.
-    step: usize,
+    panel_width: usize,
     n_out: usize,
     n_in: usize,
-    words: Words,
+    groups: AlignedBuffer,
     /// Bytes only: per output of all panels.
     scales: Vec<f32>,
     /// Bytes only: what sums start from, per output of all panels.
-    starts: Vec<i32>,
+    compensation: Vec<i32>,
     /// Bytes only: the sum of the output's, likewise; exact.
-    totals: Vec<f32>,
+    column_sums: Vec<f32>,
 }
 
 impl PackedMatrix {
@@ -56,47 +56,47 @@ impl PackedMatrix {
             packing == Packing::Bf16 || n_in <= MAX_INT8_COLS,
             "{n_in} bytes"
         );
-        let n_panels = n_out.div_ceil(PANEL);
+        let n_panels = n_out.div_ceil(NR);
         let n_scales = match packing {
             Packing::Bf16 => 0,
-            Packing::Int8 => n_panels * PANEL,
+            Packing::Int8 => n_panels * NR,
         };
         let mut packed = Self {
             packing,
-            step: arch.blocking().step,
+            panel_width: arch.blocking().panel_width,
             n_out,
             n_in,
-            words: Words::new(n_panels * PANEL * n_in.div_ceil(packing.per_word())),
+            groups: AlignedBuffer::new(n_panels * NR * n_in.div_ceil(packing.group_size())),
             scales: vec![0.0; n_scales],
-            starts: vec![0; n_scales],
-            totals: Vec::new(),
+            compensation: vec![0; n_scales],
+            column_sums: Vec::new(),
         };
-        let (step, panel_words) = (packed.step, packed.panel_words());
-        let words = Split::new(packed.words.as_mut_slice());
-        let scales = Split::new(&mut packed.scales);
-        let starts = Split::new(&mut packed.starts);
-        let block = BLOCK_WORDS * packing.per_word();
-        let n_spare = block + PANEL * BLOCK_WORDS;
+        let (panel_width, panel_groups) = (packed.panel_width, packed.panel_groups());
+        let groups = Disjoint::new(packed.groups.as_mut_slice());
+        let scales = Disjoint::new(&mut packed.scales);
+        let compensation = Disjoint::new(&mut packed.compensation);
+        let block = BLOCK_GROUPS * packing.group_size();
+        let n_spare = block + NR * BLOCK_GROUPS;
         read_panels(pool, (n_out, n_in), dtype, n_spare, read, |task| {
-            let of_panel = if n_scales == 0 { 0 } else { PANEL };
+            let of_panel = if n_scales == 0 { 0 } else { NR };
             // SAFETY: the tasks' panels are disjoint.
-            let (words, scales, starts) = unsafe {
+            let (groups, scales, compensation) = unsafe {
                 (
-                    words.take(task.panel * panel_words, panel_words),
+                    groups.take(task.panel * panel_groups, panel_groups),
                     scales.take(task.panel * of_panel, of_panel),
-                    starts.take(task.panel * of_panel, of_panel),
+                    compensation.take(task.panel * of_panel, of_panel),
                 )
             };
-            let (widened, narrow) = task.spare.split_at_mut(block);
+            let (widened, converted) = task.spare.split_at_mut(block);
             let panel = Panel {
                 packing,
-                step,
+                panel_width,
                 n_in,
-                words,
+                groups,
                 scales,
-                starts,
+                compensation,
                 widened,
-                narrow: words_of(narrow),
+                converted: f32_as_u32_mut(converted),
             };
             match task.outs {
                 Outs::F32(outs) => panel.pack(arch, outs),
@@ -104,8 +104,8 @@ impl PackedMatrix {
                 Outs::Bf16(outs) => panel.pack(arch, outs),
             }
         })?;
-        packed.totals = packed
-            .starts
+        packed.column_sums = packed
+            .compensation
             .iter()
             .map(|start| (start / -128) as f32)
             .collect();
@@ -133,38 +133,38 @@ impl PackedMatrix {
     /// Bytes that a product reads.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
-        4 * self.words.as_slice().len() + 12 * self.scales.len()
+        4 * self.groups.as_slice().len() + 12 * self.scales.len()
     }
 
     /// Of the panels.
-    pub(crate) fn step(&self) -> usize {
-        self.step
+    pub(crate) fn panel_width(&self) -> usize {
+        self.panel_width
     }
 
     /// Words of K.
-    pub(crate) fn n_words(&self) -> usize {
-        self.n_in.div_ceil(self.packing.per_word())
+    pub(crate) fn k_groups(&self) -> usize {
+        self.n_in.div_ceil(self.packing.group_size())
     }
 
     /// Words of a panel.
-    pub(crate) fn panel_words(&self) -> usize {
-        PANEL * self.n_words()
+    pub(crate) fn panel_groups(&self) -> usize {
+        NR * self.k_groups()
     }
 
-    pub(crate) fn words(&self) -> &[u32] {
-        self.words.as_slice()
+    pub(crate) fn groups(&self) -> &[u32] {
+        self.groups.as_slice()
     }
 
     pub(crate) fn scales(&self) -> &[f32] {
         &self.scales
     }
 
-    pub(crate) fn starts(&self) -> &[i32] {
-        &self.starts
+    pub(crate) fn compensation(&self) -> &[i32] {
+        &self.compensation
     }
 
-    pub(crate) fn totals(&self) -> &[f32] {
-        &self.totals
+    pub(crate) fn column_sums(&self) -> &[f32] {
+        &self.column_sums
     }
 
     /// Writes the weights of output `out`, as they are multiplied, to `to` (`[n_in]`): the embedding lookup.
@@ -173,14 +173,14 @@ impl PackedMatrix {
     /// If `out` is out of range or `to` is not `n_in` long.
     pub fn copy_row(&self, out: usize, to: &mut [f32]) {
         assert!(out < self.n_out && to.len() == self.n_in);
-        let panel = &self.words()[out / PANEL * self.panel_words()..][..self.panel_words()];
+        let panel = &self.groups()[out / NR * self.panel_groups()..][..self.panel_groups()];
         for (k, to) in to.iter_mut().enumerate() {
-            let per_word = self.packing.per_word();
-            let word = place(self.step, self.n_words(), k / per_word, out % PANEL);
-            let element = word * per_word + k % per_word;
+            let group_size = self.packing.group_size();
+            let group = group_offset(self.panel_width, self.k_groups(), k / group_size, out % NR);
+            let element = group * group_size + k % group_size;
             *to = match self.packing {
-                Packing::Bf16 => bf16::from_bits(halves(panel)[element]).to_f32(),
-                Packing::Int8 => f32::from(bytes(panel)[element] as i8) * self.scales[out],
+                Packing::Bf16 => bf16::from_bits(as_u16(panel)[element]).to_f32(),
+                Packing::Int8 => f32::from(as_bytes(panel)[element] as i8) * self.scales[out],
             };
         }
     }
@@ -189,15 +189,15 @@ impl PackedMatrix {
 /// Where one panel is packed.
 struct Panel<'a> {
     packing: Packing,
-    step: usize,
+    panel_width: usize,
     n_in: usize,
-    words: &'a mut [u32],
+    groups: &'a mut [u32],
     scales: &'a mut [f32],
-    starts: &'a mut [i32],
+    compensation: &'a mut [i32],
     /// Room for a block of K of one output.
     widened: &'a mut [f32],
-    /// Room for a block of K of all outputs: `[32, BLOCK_WORDS]`.
-    narrow: &'a mut [u32],
+    /// Room for a block of K of all outputs: `[32, BLOCK_GROUPS]`.
+    converted: &'a mut [u32],
 }
 
 impl<'a> Panel<'a> {
@@ -220,36 +220,36 @@ impl<E: Element> Vectorized for PackPanel<'_, E> {
         let Self { panel, outs } = self;
         let Panel {
             packing,
-            step,
+            panel_width,
             n_in,
-            words,
+            groups,
             scales,
-            starts,
+            compensation,
             widened,
-            narrow,
+            converted,
         } = panel;
-        let per_word = packing.per_word();
-        let block = BLOCK_WORDS * per_word;
+        let group_size = packing.group_size();
+        let block = BLOCK_GROUPS * group_size;
         let n_outs = outs.len().checked_div(n_in).unwrap_or(0);
-        let n_words = n_in.div_ceil(per_word);
-        let mut inverse = [0.0; PANEL];
+        let k_groups = n_in.div_ceil(group_size);
+        let mut inverse = [0.0; NR];
         if packing == Packing::Int8 {
             for out in 0..n_outs {
                 let mut largest = 0.0f32;
                 for k in (0..n_in).step_by(block) {
                     let row = &mut widened[..block.min(n_in - k)];
                     widen(s, row, &outs[out * n_in + k..][..row.len()]);
-                    largest = largest.max(max_magnitude(row));
+                    largest = largest.max(max_abs(row));
                 }
                 // Without NaN.
-                (scales[out], inverse[out]) = step_and_inverse(largest.max(0.0), 127.0);
+                (scales[out], inverse[out]) = scale_and_inverse(largest.max(0.0), 127.0);
             }
         }
-        narrow.fill(0);
+        converted.fill(0);
         for k in (0..n_in).step_by(block) {
             let len = block.min(n_in - k);
-            for (out, narrow) in narrow
-                .chunks_exact_mut(BLOCK_WORDS)
+            for (out, converted) in converted
+                .chunks_exact_mut(BLOCK_GROUPS)
                 .enumerate()
                 .take(n_outs)
             {
@@ -257,29 +257,33 @@ impl<E: Element> Vectorized for PackPanel<'_, E> {
                 widen(s, row, &outs[out * n_in + k..][..len]);
                 match packing {
                     Packing::Bf16 => {
-                        let to = halves_mut(narrow);
+                        let to = as_u16_mut(converted);
                         to[len..].fill(0);
                         to.iter_mut()
                             .zip(row)
                             .for_each(|(to, x)| *to = round_bf16(*x));
                     }
                     Packing::Int8 => {
-                        let to = bytes_mut(narrow);
+                        let to = as_bytes_mut(converted);
                         to[len..].fill(0);
                         to.iter_mut()
                             .zip(row)
-                            .for_each(|(to, x)| *to = quantised(*x, inverse[out]));
+                            .for_each(|(to, x)| *to = quantize(*x, inverse[out]));
                         let sum: i32 = to.iter().map(|&q| i32::from(q as i8)).sum();
-                        starts[out] -= 128 * sum;
+                        compensation[out] -= 128 * sum;
                     }
                 }
             }
-            for first in (0..PANEL).step_by(LANES) {
-                let to = &mut words[place(step, n_words, k / per_word, first)..];
-                let from = &narrow[first * BLOCK_WORDS..][..LANES * BLOCK_WORDS];
-                for (word, to) in to.chunks_mut(step).enumerate().take(len.div_ceil(per_word)) {
+            for first in (0..NR).step_by(LANES) {
+                let to = &mut groups[group_offset(panel_width, k_groups, k / group_size, first)..];
+                let from = &converted[first * BLOCK_GROUPS..][..LANES * BLOCK_GROUPS];
+                for (group, to) in to
+                    .chunks_mut(panel_width)
+                    .enumerate()
+                    .take(len.div_ceil(group_size))
+                {
                     for (i, to) in to[..LANES].iter_mut().enumerate() {
-                        *to = from[i * BLOCK_WORDS + word];
+                        *to = from[i * BLOCK_GROUPS + group];
                     }
                 }
             }
@@ -288,7 +292,7 @@ impl<E: Element> Vectorized for PackPanel<'_, E> {
 }
 
 impl Kernels {
-    /// `w` as [`Kernels::product`] takes it, rounded or quantised, see [`Kernels::pack_weights_from`].
+    /// `w` as [`Kernels::linear_packed`] takes it, rounded or quantised, see [`Kernels::pack_weights_from`].
     #[must_use]
     pub fn pack_weights(&self, pool: &Pool, w: &Matrix, packing: Packing) -> PackedMatrix {
         let shape = (w.n_rows(), w.n_cols());
@@ -297,7 +301,7 @@ impl Kernels {
         packed
     }
 
-    /// The same as [`Kernels::product`] takes it, rounded or quantised.
+    /// The same as [`Kernels::linear_packed`] takes it, rounded or quantised.
     ///
     /// # Errors
     /// What `read` answers; of several errors, any.

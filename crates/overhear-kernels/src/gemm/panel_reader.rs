@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use bytemuck::cast_slice;
 use half::{bf16, f16};
 
-use super::aligned::{bytes_mut, words_of};
-use super::layout::PANEL;
+use super::aligned::{as_bytes_mut, f32_as_u32_mut};
+use super::layout::NR;
 use crate::matrix::Dtype;
 use crate::parallel::{Pool, scratch};
 
@@ -39,12 +39,12 @@ pub(crate) fn read_panels<E: Send>(
     write: impl Fn(PanelTask<'_>) + Sync,
 ) -> Result<(), E> {
     let failure = Mutex::new(None);
-    pool.run(n_out.div_ceil(PANEL), &|panel| {
-        let first = panel * PANEL;
-        let len = PANEL.min(n_out - first) * n_in;
-        scratch::with(PANEL * n_in + n_spare, |scratch| {
-            let (outs, spare) = scratch.split_at_mut(PANEL * n_in);
-            let bytes = &mut bytes_mut(words_of(outs))[..len * dtype.size()];
+    pool.run(n_out.div_ceil(NR), &|panel| {
+        let first = panel * NR;
+        let len = NR.min(n_out - first) * n_in;
+        scratch::with(NR * n_in + n_spare, |scratch| {
+            let (outs, spare) = scratch.split_at_mut(NR * n_in);
+            let bytes = &mut as_bytes_mut(f32_as_u32_mut(outs))[..len * dtype.size()];
             if let Err(error) = read(first, bytes) {
                 *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 return;

@@ -2,7 +2,7 @@
 
 /// What [`Kernels::linear`] does with `x * w^T + bias`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Epilogue {
+pub enum PostOp {
     /// `y = ..`
     Store,
     /// `y = gelu(..)`, the exact erf form.

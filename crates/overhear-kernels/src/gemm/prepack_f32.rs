@@ -3,7 +3,7 @@
 //! A *panel* is 32 outputs and lies as `[n_in, 32]`, so that a step of K is a few vectors one behind the other in memory.
 //! Outputs beyond the last are zeros.
 //!
-//! Bytes are `weight / column / scale` rounded to nearest even. There is a scale for each output, its largest magnitude /
+//! Bytes are `weight / input_scale / scale` rounded to nearest even. There is a scale for each output, its largest magnitude /
 //! 127, and before it one for each input, a power of two: published embeddings have a few inputs whose weights are up to 30
 //! times as large as the others' in all outputs, and would leave these no more than a few steps. Products multiply rows by the
 //! columns' scales, exactly, the bytes as they are, widened, and the sums by the outputs' scales: activations stay f32.
@@ -11,38 +11,38 @@
 use bytemuck::{AnyBitPattern, cast_slice, cast_slice_mut};
 use half::{bf16, f16};
 
-use super::aligned::{Words, bytes_mut};
-use super::layout::PANEL;
+use super::aligned::{AlignedBuffer, as_bytes_mut};
+use super::layout::NR;
 use super::panel_reader::{Outs, read_panels};
 use crate::arch::Arch;
 use crate::kernels::Kernels;
-use crate::math::narrow_run;
-use crate::math::quantize::{max_magnitude, quantised, step_and_inverse};
+use crate::math::convert_f16;
+use crate::math::quantize::{max_abs, quantize, scale_and_inverse};
 use crate::matrix::{Dtype, Matrix, copy_rows};
-use crate::parallel::{Pool, Split};
+use crate::parallel::{Disjoint, Pool};
 use crate::simd::{Element, Simd, Vectorized, widen};
 
 /// Elements of K that are turned at a time: with 32 outputs, a part of any first-level cache.
 const BLOCK: usize = 64;
 
 /// Panels, spread over the matrix, that the scales of columns are found from: any will do, these need no second pass.
-const SAMPLE: usize = 16;
+const SAMPLED_PANELS: usize = 16;
 
 /// What a [`StoredMatrix`] keeps its elements as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum Storage {
     /// In this dtype: the matrix's own, exact, or f16, to which they are rounded.
     Float(Dtype),
     /// As signed bytes with scales per output and per input.
     Int8,
 }
 
-impl Kept {
+impl Storage {
     /// Bytes of one element.
     fn size(self) -> usize {
         match self {
-            Kept::Float(dtype) => dtype.size(),
-            Kept::Int8 => 1,
+            Storage::Float(dtype) => dtype.size(),
+            Storage::Int8 => 1,
         }
     }
 }
@@ -50,14 +50,14 @@ impl Kept {
 /// A weight matrix `[n_out, n_in]`: one row per output, as PyTorch has it, in panels.
 #[derive(Clone, Debug)]
 pub struct StoredMatrix {
-    kept: Kept,
+    storage: Storage,
     n_out: usize,
     n_in: usize,
-    words: Words,
+    groups: AlignedBuffer,
     /// Bytes only: per output of all panels.
     scales: Vec<f32>,
     /// Bytes only: per input.
-    columns: Vec<f32>,
+    input_scales: Vec<f32>,
 }
 
 impl StoredMatrix {
@@ -67,69 +67,75 @@ impl StoredMatrix {
         pool: &Pool,
         (n_out, n_in): (usize, usize),
         dtype: Dtype,
-        kept: Kept,
+        storage: Storage,
         read: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
     ) -> Result<Self, E> {
-        let is_exact = kept == Kept::Float(dtype);
+        let is_exact = storage == Storage::Float(dtype);
         assert!(
-            is_exact || matches!(kept, Kept::Float(Dtype::F16) | Kept::Int8),
-            "{} as {kept:?}",
+            is_exact || matches!(storage, Storage::Float(Dtype::F16) | Storage::Int8),
+            "{} as {storage:?}",
             dtype.name(),
         );
-        let n_panels = n_out.div_ceil(PANEL);
-        let columns = match kept {
-            Kept::Int8 => columns((n_out, n_in), dtype, &read)?,
-            Kept::Float(_) => Vec::new(),
+        let n_panels = n_out.div_ceil(NR);
+        let input_scales = match storage {
+            Storage::Int8 => input_scales((n_out, n_in), dtype, &read)?,
+            Storage::Float(_) => Vec::new(),
         };
-        let inverses: Vec<f32> = columns.iter().map(|scale| scale.recip()).collect();
+        let inverse_scales: Vec<f32> = input_scales.iter().map(|scale| scale.recip()).collect();
         // 32 of any size are whole words.
-        let panel_words = PANEL * n_in * kept.size() / 4;
-        let mut words = Words::new(n_panels * panel_words);
-        let of_panel = if kept == Kept::Int8 { PANEL } else { 0 };
+        let panel_groups = NR * n_in * storage.size() / 4;
+        let mut groups = AlignedBuffer::new(n_panels * panel_groups);
+        let of_panel = if storage == Storage::Int8 { NR } else { 0 };
         let mut scales = vec![0.0; n_panels * of_panel];
-        let panels = Split::new(words.as_mut_slice());
-        let split_scales = Split::new(&mut scales);
+        let panels = Disjoint::new(groups.as_mut_slice());
+        let split_scales = Disjoint::new(&mut scales);
         // The outputs narrowed, and one of them widened.
-        let n_spare = if is_exact { 0 } else { panel_words + n_in };
+        let n_spare = if is_exact { 0 } else { panel_groups + n_in };
         read_panels(pool, (n_out, n_in), dtype, n_spare, read, |task| {
             // SAFETY: the tasks' panels are disjoint.
             let (panel, scales) = unsafe {
                 (
-                    panels.take(task.panel * panel_words, panel_words),
+                    panels.take(task.panel * panel_groups, panel_groups),
                     split_scales.take(task.panel * of_panel, of_panel),
                 )
             };
-            let narrowed = Narrowed {
-                kept,
+            let converted = Converted {
+                storage,
                 panel,
                 scales,
-                inverses: &inverses,
+                inverse_scales: &inverse_scales,
                 spare: task.spare,
                 n_in,
             };
             match task.outs {
-                Outs::F32(outs) if is_exact => turn(cast_slice_mut(narrowed.panel), outs, n_in),
-                Outs::F16(outs) if is_exact => turn(cast_slice_mut(narrowed.panel), outs, n_in),
-                Outs::Bf16(outs) if is_exact => turn(cast_slice_mut(narrowed.panel), outs, n_in),
-                Outs::F32(outs) => arch.run_any(NarrowPanel { narrowed, outs }),
-                Outs::F16(outs) => arch.run_any(NarrowPanel { narrowed, outs }),
-                Outs::Bf16(outs) => arch.run_any(NarrowPanel { narrowed, outs }),
+                Outs::F32(outs) if is_exact => {
+                    interleave(cast_slice_mut(converted.panel), outs, n_in)
+                }
+                Outs::F16(outs) if is_exact => {
+                    interleave(cast_slice_mut(converted.panel), outs, n_in)
+                }
+                Outs::Bf16(outs) if is_exact => {
+                    interleave(cast_slice_mut(converted.panel), outs, n_in)
+                }
+                Outs::F32(outs) => arch.run_any(ConvertPanel { converted, outs }),
+                Outs::F16(outs) => arch.run_any(ConvertPanel { converted, outs }),
+                Outs::Bf16(outs) => arch.run_any(ConvertPanel { converted, outs }),
             }
         })?;
         Ok(Self {
-            kept,
+            storage,
             n_out,
             n_in,
-            words,
+            groups,
             scales,
-            columns,
+            input_scales,
         })
     }
 
     /// What the elements are kept as.
     #[must_use]
-    pub fn kept(&self) -> Kept {
-        self.kept
+    pub fn storage(&self) -> Storage {
+        self.storage
     }
 
     /// Outputs.
@@ -147,18 +153,19 @@ impl StoredMatrix {
     /// Bytes that a product reads.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
-        4 * (self.words.as_slice().len() + self.scales.len() + self.columns.len())
+        4 * (self.groups.as_slice().len() + self.scales.len() + self.input_scales.len())
     }
 
     /// The panels' elements, of which `E` must be the type.
     pub(crate) fn elements<E: AnyBitPattern>(&self) -> &[E] {
-        debug_assert_eq!(size_of::<E>(), self.kept.size());
-        cast_slice(self.words.as_slice())
+        debug_assert_eq!(size_of::<E>(), self.storage.size());
+        cast_slice(self.groups.as_slice())
     }
 
     /// What sums of bytes, `[n_out]`, and rows, `[n_in]`, are multiplied by.
     pub(crate) fn scales(&self) -> Option<(&[f32], &[f32])> {
-        (self.kept == Kept::Int8).then(|| (&self.scales[..self.n_out], &self.columns[..]))
+        (self.storage == Storage::Int8)
+            .then(|| (&self.scales[..self.n_out], &self.input_scales[..]))
     }
 
     /// Writes the weights of output `out`, widened to f32, to `to` (`[n_in]`): the embedding lookup.
@@ -167,21 +174,22 @@ impl StoredMatrix {
     /// If `out` is out of range or `to` is not `n_in` long.
     pub fn copy_row(&self, out: usize, to: &mut [f32]) {
         assert!(out < self.n_out && to.len() == self.n_in);
-        match self.kept {
-            Kept::Float(Dtype::F32) => self.copy_elements::<f32>(out, to),
-            Kept::Float(Dtype::F16) => self.copy_elements::<f16>(out, to),
-            Kept::Float(Dtype::Bf16) => self.copy_elements::<bf16>(out, to),
-            Kept::Int8 => {
+        match self.storage {
+            Storage::Float(Dtype::F32) => self.copy_elements::<f32>(out, to),
+            Storage::Float(Dtype::F16) => self.copy_elements::<f16>(out, to),
+            Storage::Float(Dtype::Bf16) => self.copy_elements::<bf16>(out, to),
+            Storage::Int8 => {
                 self.copy_elements::<i8>(out, to);
-                let scaled = |(to, column): (&mut f32, &f32)| *to *= self.scales[out] * column;
-                to.iter_mut().zip(&self.columns).for_each(scaled);
+                let scaled =
+                    |(to, input_scale): (&mut f32, &f32)| *to *= self.scales[out] * input_scale;
+                to.iter_mut().zip(&self.input_scales).for_each(scaled);
             }
         }
     }
 
     fn copy_elements<E: AnyBitPattern + Into<f32>>(&self, out: usize, to: &mut [f32]) {
-        let panel = &self.elements::<E>()[out / PANEL * PANEL * self.n_in..];
-        let elements = panel.iter().skip(out % PANEL).step_by(PANEL);
+        let panel = &self.elements::<E>()[out / NR * NR * self.n_in..];
+        let elements = panel.iter().skip(out % NR).step_by(NR);
         to.iter_mut()
             .zip(elements)
             .for_each(|(to, &x)| *to = x.into());
@@ -191,18 +199,18 @@ impl StoredMatrix {
 /// The scale of each input of a matrix `[n_out, n_in]`: the power of two nearest to the 3/4th power of the ratio of its
 /// weights' root mean square to that of all. (In full the large inputs would be left too few steps: on published embeddings
 /// 3/4 gives half the error of groups of 64 inputs with a scale each. Other layers it neither helps nor harms.)
-fn columns<E>(
+fn input_scales<E>(
     (n_out, n_in): (usize, usize),
     dtype: Dtype,
     read: impl Fn(usize, &mut [u8]) -> Result<(), E>,
 ) -> Result<Vec<f32>, E> {
     let mut squares = vec![0.0f64; n_in];
-    let mut words = Words::new(PANEL * n_in * dtype.size() / 4);
-    let n_panels = n_out.div_ceil(PANEL);
-    for panel in (0..n_panels).step_by(n_panels.div_ceil(SAMPLE).max(1)) {
-        let len = PANEL.min(n_out - panel * PANEL) * n_in;
-        let bytes = &mut bytes_mut(words.as_mut_slice())[..len * dtype.size()];
-        read(panel * PANEL, bytes)?;
+    let mut groups = AlignedBuffer::new(NR * n_in * dtype.size() / 4);
+    let n_panels = n_out.div_ceil(NR);
+    for panel in (0..n_panels).step_by(n_panels.div_ceil(SAMPLED_PANELS).max(1)) {
+        let len = NR.min(n_out - panel * NR) * n_in;
+        let bytes = &mut as_bytes_mut(groups.as_mut_slice())[..len * dtype.size()];
+        read(panel * NR, bytes)?;
         match dtype {
             Dtype::F32 => add_squares(&mut squares, cast_slice::<_, f32>(bytes)),
             Dtype::F16 => add_squares(&mut squares, cast_slice::<_, f16>(bytes)),
@@ -230,12 +238,12 @@ fn add_squares<T: Copy + Into<f32>>(sums: &mut [f64], rows: &[T]) {
 }
 
 /// Turns outputs `[up to 32, n_in]` into a panel.
-fn turn<T: Copy>(panel: &mut [T], outs: &[T], n_in: usize) {
+fn interleave<T: Copy>(panel: &mut [T], outs: &[T], n_in: usize) {
     for first in (0..n_in).step_by(BLOCK) {
         let end = n_in.min(first + BLOCK);
-        let panel = &mut panel[first * PANEL..end * PANEL];
+        let panel = &mut panel[first * NR..end * NR];
         for (out, row) in outs.chunks_exact(n_in).enumerate() {
-            for (to, x) in panel[out..].iter_mut().step_by(PANEL).zip(&row[first..end]) {
+            for (to, x) in panel[out..].iter_mut().step_by(NR).zip(&row[first..end]) {
                 *to = *x;
             }
         }
@@ -243,58 +251,60 @@ fn turn<T: Copy>(panel: &mut [T], outs: &[T], n_in: usize) {
 }
 
 /// Where a panel goes that is narrowed to halves or bytes before it is turned.
-struct Narrowed<'a> {
-    kept: Kept,
+struct Converted<'a> {
+    storage: Storage,
     panel: &'a mut [u32],
     /// Bytes only: of the panel's outputs.
     scales: &'a mut [f32],
     /// Bytes only: of the columns' scales.
-    inverses: &'a [f32],
+    inverse_scales: &'a [f32],
     /// Room for the outputs, narrowed, and for one of them.
     spare: &'a mut [f32],
     n_in: usize,
 }
 
-struct NarrowPanel<'a, E> {
-    narrowed: Narrowed<'a>,
+struct ConvertPanel<'a, E> {
+    converted: Converted<'a>,
     outs: &'a [E],
 }
 
-impl<E: Element> Vectorized for NarrowPanel<'_, E> {
+impl<E: Element> Vectorized for ConvertPanel<'_, E> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { narrowed, outs } = self;
-        let Narrowed {
-            kept,
+        let Self { converted, outs } = self;
+        let Converted {
+            storage,
             panel,
             scales,
-            inverses,
+            inverse_scales,
             spare,
             n_in,
-        } = narrowed;
+        } = converted;
         let (narrow, wide) = spare.split_at_mut(panel.len());
-        if kept == Kept::Int8 {
+        if storage == Storage::Int8 {
             let narrow: &mut [i8] = &mut cast_slice_mut(narrow)[..outs.len()];
             let rows = outs.chunks_exact(n_in.max(1));
             let rows = rows.zip(narrow.chunks_exact_mut(n_in.max(1)));
             for ((row, narrow), scale) in rows.zip(scales) {
                 widen(s, wide, row);
-                wide.iter_mut().zip(inverses).for_each(|(x, i)| *x *= i);
+                wide.iter_mut()
+                    .zip(inverse_scales)
+                    .for_each(|(x, i)| *x *= i);
                 // Without NaN.
-                let largest = max_magnitude(wide).max(0.0);
+                let largest = max_abs(wide).max(0.0);
                 let inverse;
-                (*scale, inverse) = step_and_inverse(largest, 127.0);
+                (*scale, inverse) = scale_and_inverse(largest, 127.0);
                 for (narrow, x) in narrow.iter_mut().zip(&*wide) {
-                    *narrow = quantised(*x, inverse) as i8;
+                    *narrow = quantize(*x, inverse) as i8;
                 }
             }
-            turn(cast_slice_mut(panel), narrow, n_in);
+            interleave(cast_slice_mut(panel), narrow, n_in);
         } else {
             let narrow = &mut cast_slice_mut(narrow)[..outs.len()];
-            narrow_run(s, narrow, outs);
-            turn(cast_slice_mut(panel), narrow, n_in);
+            convert_f16(s, narrow, outs);
+            interleave(cast_slice_mut(panel), narrow, n_in);
         }
     }
 }
@@ -302,15 +312,15 @@ impl<E: Element> Vectorized for NarrowPanel<'_, E> {
 impl Kernels {
     /// `w` as [`Kernels::linear`] takes it, see [`Kernels::store_weights_from`].
     #[must_use]
-    pub fn store_weights(&self, pool: &Pool, w: &Matrix, kept: Kept) -> StoredMatrix {
+    pub fn store_weights(&self, pool: &Pool, w: &Matrix, storage: Storage) -> StoredMatrix {
         let shape = (w.n_rows(), w.n_cols());
         let read = |first: usize, to: &mut [u8]| copy_rows(w, first, to);
-        let Ok(stored) = self.store_weights_from(pool, shape, w.dtype(), kept, read);
+        let Ok(stored) = self.store_weights_from(pool, shape, w.dtype(), storage, read);
         stored
     }
 
     /// A matrix `[n_out, n_in]` of `dtype` as [`Kernels::linear`] takes it, kept as it is, rounded to f16 as by
-    /// [`Kernels::narrow_heads`], or in bytes. `read` writes its rows from the one that it is told on, as many as the bytes hold. It is
+    /// [`Kernels::convert_heads_f16`], or in bytes. `read` writes its rows from the one that it is told on, as many as the bytes hold. It is
     /// asked for 32 at a time, in parallel, which are put in place while they are in the cache: the matrix is never in
     /// memory twice.
     ///
@@ -318,15 +328,15 @@ impl Kernels {
     /// What `read` answers; of several errors, any.
     ///
     /// # Panics
-    /// If `kept` is a float other than `dtype` and f16.
+    /// If `storage` is a float other than `dtype` and f16.
     pub fn store_weights_from<E: Send>(
         &self,
         pool: &Pool,
         shape: (usize, usize),
         dtype: Dtype,
-        kept: Kept,
+        storage: Storage,
         read: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
     ) -> Result<StoredMatrix, E> {
-        StoredMatrix::read(self.arch, pool, shape, dtype, kept, read)
+        StoredMatrix::read(self.arch, pool, shape, dtype, storage, read)
     }
 }

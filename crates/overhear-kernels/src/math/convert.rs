@@ -14,7 +14,7 @@ pub(crate) fn round_bf16(x: f32) -> u16 {
 
 /// Narrows numbers that lie one behind the other.
 #[inline(always)]
-pub(crate) fn narrow_run<S: Simd, E: Element>(s: S, to: &mut [f16], from: &[E]) {
+pub(crate) fn convert_f16<S: Simd, E: Element>(s: S, to: &mut [f16], from: &[E]) {
     let (least, largest) = (f16::MIN.to_f32(), f16::MAX.to_f32());
     let (least, largest) = (s.splat(least), s.splat(largest));
     for (to, from) in to.chunks_mut(S::LANES).zip(from.chunks(S::LANES)) {

@@ -38,7 +38,7 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
 /// `2^x`, relative error below 1e-4, for `x` up to 0: the weights of a softmax that are rounded to 8 bits. What is
 /// below 2^-126 is clamped there.
 #[inline(always)]
-pub(crate) fn exp2_short<S: Simd>(s: S, x: S::V) -> S::V {
+pub(crate) fn exp2<S: Simd>(s: S, x: S::V) -> S::V {
     let x = s.max(x, s.splat(-126.0));
     let n = s.round(x);
     let r = s.sub(x, n);

@@ -18,22 +18,22 @@ pub(crate) const BIAS: i16 = (127 << 7) - (1 << 6);
 
 /// The twin of the vectors' steps.
 #[cfg(test)]
-pub(crate) fn weight(x: f32) -> u16 {
+pub(crate) fn exp2_bf16(x: f32) -> u16 {
     /// The upper half of twice a product, rounded, as `vpmulhrsw`.
     fn multiply(a: i16, b: i16) -> i16 {
         ((((i32::from(a) * i32::from(b)) >> 14) + 1) >> 1) as i16
     }
     let x = x.mul_add(ONE, 0.5 * ONE).round_ties_even() as i16;
     let g = x << 6;
-    let bow = i16::MAX.wrapping_sub(multiply(g, g));
+    let parabola = i16::MAX.wrapping_sub(multiply(g, g));
     let depth = multiply(g, SLOPE) + DEPTH;
-    let x = x.saturating_add(multiply(depth, bow));
+    let x = x.saturating_add(multiply(depth, parabola));
     (multiply(x, TO_BF16) + BIAS) as u16
 }
 
 #[cfg(test)]
 mod tests {
-    use super::weight;
+    use super::exp2_bf16;
 
     fn widened(bits: u16) -> f32 {
         f32::from_bits(u32::from(bits) << 16)
@@ -43,12 +43,12 @@ mod tests {
     fn weights_are_powers_of_two_but_for_their_rounding() {
         for i in 0..=63 * 1024 {
             let x = i as f32 / 1024.0 - 32.0;
-            let error = f64::from(widened(weight(x))) / f64::from(x).exp2() - 1.0;
+            let error = f64::from(widened(exp2_bf16(x))) / f64::from(x).exp2() - 1.0;
             assert!(error.abs() < 0.0047, "2^{x}: off by {error}");
         }
         for low in [f32::NEG_INFINITY, -1e9, -33.0, -32.0] {
             assert!(
-                (0.0..1.1 * (-32f32).exp2()).contains(&widened(weight(low))),
+                (0.0..1.1 * (-32f32).exp2()).contains(&widened(exp2_bf16(low))),
                 "2^{low}"
             );
         }

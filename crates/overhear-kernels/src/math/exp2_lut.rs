@@ -9,18 +9,18 @@
 /// Of the fixed point.
 pub(crate) const ONE: f32 = 256.0;
 /// What the fixed point is less, so that the table has no negative numbers.
-pub(crate) const LESS: f32 = 24.0;
+pub(crate) const BIAS: f32 = 24.0;
 /// The bits that weights of 2 and more have: the upper half of exponents, and what is beyond all of them.
-pub(crate) const ABOVE: u16 = 0xc000;
+pub(crate) const OVERFLOW: u16 = 0xc000;
 
 /// A table that vectors load.
 #[repr(C, align(64))]
 pub(crate) struct Table(pub(crate) [u8; 128]);
 
-/// What is averaged with the fixed point, by its fraction but for the last bit: [`LESS`], one for the rounding, and twice
+/// What is averaged with the fixed point, by its fraction but for the last bit: [`BIAS`], one for the rounding, and twice
 /// what `2^f` is more than `1 + f`, which is negative.
 #[rustfmt::skip]
-pub(crate) static BOWS: Table = Table([
+pub(crate) static TABLE: Table = Table([
     17, 16, 15, 15, 15, 14, 13, 13, 13, 12, 12, 11, 11, 11, 10, 10, 9, 9, 9, 8, 8, 7, 7, 7, 7, 6, 6, 6, 5, 5, 5, 5,
     4, 4, 4, 4, 3, 3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2,
     2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 6, 6, 6, 7, 7, 8, 8, 8, 9, 9, 10, 10, 10,
@@ -28,10 +28,10 @@ pub(crate) static BOWS: Table = Table([
 ]);
 
 /// `2^(scale * score + offset - 127)`, the twin of the vectors' steps. Below 2^-126 it is as good as zero; from 2 on it is not
-/// right, but has one of the bits of [`ABOVE`].
+/// right, but has one of the bits of [`OVERFLOW`].
 #[cfg(test)]
-pub(crate) fn weight(score: f32, scale: f32, offset: f32) -> u16 {
-    let x = score.mul_add(scale * ONE, offset.mul_add(ONE, -LESS));
+pub(crate) fn exp2_bf16(score: f32, scale: f32, offset: f32) -> u16 {
+    let x = score.mul_add(scale * ONE, offset.mul_add(ONE, -BIAS));
     let x = x.round_ties_even();
     // What does not fit, and NaN, is the least whole number.
     let x = if x.abs() < 2f32.powi(31) {
@@ -40,12 +40,12 @@ pub(crate) fn weight(score: f32, scale: f32, offset: f32) -> u16 {
         i32::MIN
     };
     let x = x.clamp(0, i32::from(u16::MAX)) as u32;
-    ((x + u32::from(BOWS.0[(x >> 1 & 127) as usize]) + 1) >> 1) as u16
+    ((x + u32::from(TABLE.0[(x >> 1 & 127) as usize]) + 1) >> 1) as u16
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ABOVE, weight};
+    use super::{OVERFLOW, exp2_bf16};
 
     fn widened(bits: u16) -> f64 {
         f64::from(f32::from_bits(u32::from(bits) << 16))
@@ -56,7 +56,7 @@ mod tests {
         for i in 0..256 {
             let f = i as f32 / 256.0;
             let nearest = half::bf16::from_f64(f64::from(f).exp2() * 0.25).to_bits();
-            assert_eq!(weight(f, 1.0, 125.0), nearest, "{i}");
+            assert_eq!(exp2_bf16(f, 1.0, 125.0), nearest, "{i}");
         }
     }
 
@@ -64,7 +64,7 @@ mod tests {
     fn weights_are_powers_of_two_but_for_their_rounding() {
         for i in -126 * 1000..=1000 {
             let x = i as f32 / 1000.0;
-            let error = widened(weight(2.0 * x, 0.5, 127.0)) / f64::from(x).exp2() - 1.0;
+            let error = widened(exp2_bf16(2.0 * x, 0.5, 127.0)) / f64::from(x).exp2() - 1.0;
             assert!(error.abs() < 0.0053, "2^{x}: off by {error}");
         }
     }
@@ -72,12 +72,12 @@ mod tests {
     #[test]
     fn weights_from_2_on_are_told_and_none_below() {
         for x in [f32::NEG_INFINITY, f32::NAN, -1e9, -127.0, -1.0, 0.0, 0.99] {
-            assert_eq!(weight(x, 1.0, 127.0) & ABOVE, 0, "2^{x}");
+            assert_eq!(exp2_bf16(x, 1.0, 127.0) & OVERFLOW, 0, "2^{x}");
         }
         for x in [1.0, 2.0, 127.0, 128.0, 300.0, 513.0, 1e6, 8e6] {
-            assert_ne!(weight(x, 1.0, 127.0) & ABOVE, 0, "2^{x}");
+            assert_ne!(exp2_bf16(x, 1.0, 127.0) & OVERFLOW, 0, "2^{x}");
         }
         // Less than the smallest normal number.
-        assert!(weight(f32::NEG_INFINITY, 1.0, 127.0) < 1 << 7);
+        assert!(exp2_bf16(f32::NEG_INFINITY, 1.0, 127.0) < 1 << 7);
     }
 }

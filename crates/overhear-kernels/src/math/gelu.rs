@@ -43,7 +43,7 @@ pub(crate) fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
 ///
 /// As `x (1/2 + x p(x^2))`, the polynomial fitted for `|x| <= 4.5`, where it meets 0 and `x`, and stays there beyond.
 #[inline(always)]
-pub(crate) fn gelu_short<S: Simd>(s: S, x: S::V) -> S::V {
+pub(crate) fn gelu_bf16<S: Simd>(s: S, x: S::V) -> S::V {
     const END: f32 = 4.5;
     let clamped = s.min(s.splat(END), s.max(s.splat(-END), x));
     let square = s.mul(clamped, clamped);

@@ -1,13 +1,13 @@
 //! GELU from a table, beside tiles: they leave vectors one of two units for multiplying and adding, and the other for
-//! choosing from a table. Half the steps of [`gelu_short`](crate::math::gelu_short), and four times as exact.
+//! choosing from a table. Half the steps of [`gelu_bf16`](crate::math::gelu_short), and four times as exact.
 //!
 //! As `max(x, 0) - z (1 - phi(z))`, `z = |x|`, with a parabola for what is multiplied by `z` around every seventh
 //! (minimax fits of our own of the product; the last one meets zero, where it stays).
 
 /// Parabolas a unit.
-pub(crate) const PER_UNIT: f32 = 7.0;
+pub(crate) const SEGMENTS_PER_UNIT: f32 = 7.0;
 /// Where the last one ends.
-pub(crate) const END: f32 = 31.49 / PER_UNIT;
+pub(crate) const END: f32 = 31.49 / SEGMENTS_PER_UNIT;
 
 /// Coefficients that vectors load.
 #[repr(C, align(64))]
@@ -15,7 +15,7 @@ pub(crate) struct Table(pub(crate) [f32; 32]);
 
 /// Of `z^2`, `z` and 1.
 #[rustfmt::skip]
-pub(crate) static PARABOLAS: [Table; 3] = [
+pub(crate) static COEFFICIENTS: [Table; 3] = [
 Table([
     -0.009_110_726, -0.029_411_31, -0.055_159_025, -0.078_166_25, -0.096_846_53, -0.110_342_7, -0.118_306_3,
     -0.120_881_915, -0.118_515_2, -0.112_101_18, -0.102_615_91, -0.091_119_58, -0.078_624_59, -0.066_013_105,
@@ -42,12 +42,12 @@ Table([
 /// GELU to an absolute 2e-5, the twin of the vectors' steps. NaN stays NaN.
 #[cfg(test)]
 pub(crate) fn gelu(x: f32) -> f32 {
-    use super::quantize::MAGIC;
+    use super::quantize::ROUND_MAGIC;
     let z = x.abs();
     let z = if z < END { z } else { END };
-    let at = (z.mul_add(PER_UNIT, MAGIC).to_bits() & 31) as usize;
+    let at = (z.mul_add(SEGMENTS_PER_UNIT, ROUND_MAGIC).to_bits() & 31) as usize;
     let above = if 0.0 > x { 0.0 } else { x };
-    let p = PARABOLAS
+    let p = COEFFICIENTS
         .iter()
         .fold(0.0f32, |p, table| p.mul_add(z, table.0[at]));
     p.mul_add(z, above)

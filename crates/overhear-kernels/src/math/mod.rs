@@ -31,6 +31,6 @@ mod gelu;
 pub(crate) mod gelu_lut;
 pub(crate) mod quantize;
 
-pub(crate) use convert::{narrow_run, round_bf16};
-pub(crate) use exp::{exp, exp2_short};
-pub(crate) use gelu::{gelu, gelu_short};
+pub(crate) use convert::{convert_f16, round_bf16};
+pub(crate) use exp::{exp, exp2};
+pub(crate) use gelu::{gelu, gelu_bf16};

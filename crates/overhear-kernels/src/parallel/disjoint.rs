@@ -3,26 +3,26 @@
 use std::marker::PhantomData;
 
 /// A slice of which each task takes parts that no other task takes.
-pub(crate) struct Split<'a, T = f32> {
+pub(crate) struct Disjoint<'a, T = f32> {
     start: *mut T,
     len: usize,
     lifetime: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: `Split` is an exclusive borrow that `take` divides; numbers may be written from any thread.
-unsafe impl<T: Send> Send for Split<'_, T> {}
+// SAFETY: `Disjoint` is an exclusive borrow that `take` divides; numbers may be written from any thread.
+unsafe impl<T: Send> Send for Disjoint<'_, T> {}
 // SAFETY: as above; shared use is through `take`, whose contract keeps the parts apart.
-unsafe impl<T: Send> Sync for Split<'_, T> {}
+unsafe impl<T: Send> Sync for Disjoint<'_, T> {}
 
-impl<T> Clone for Split<'_, T> {
+impl<T> Clone for Disjoint<'_, T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Split<'_, T> {}
+impl<T> Copy for Disjoint<'_, T> {}
 
-impl<'a, T> Split<'a, T> {
+impl<'a, T> Disjoint<'a, T> {
     pub(crate) fn new(slice: &'a mut [T]) -> Self {
         Self {
             start: slice.as_mut_ptr(),

@@ -4,5 +4,5 @@ mod disjoint;
 mod pool;
 pub(crate) mod scratch;
 
-pub(crate) use disjoint::Split;
+pub(crate) use disjoint::Disjoint;
 pub use pool::Pool;

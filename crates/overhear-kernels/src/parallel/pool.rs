@@ -19,7 +19,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::disjoint::Split;
+use super::disjoint::Disjoint;
 
 /// How long a thread spins before it sleeps: several times the gap between two kernels of a step, and about what
 /// falling asleep and being woken costs.
@@ -163,7 +163,7 @@ impl Pool {
         let n_items = items.len();
         let n = rows.len().checked_div(n_items).unwrap_or(0);
         assert_eq!(rows.len(), n_items * n, "not {n_items} rows");
-        let (rows, items) = (Split::new(rows), Split::new(items));
+        let (rows, items) = (Disjoint::new(rows), Disjoint::new(items));
         self.run(n_items, &|i| {
             // SAFETY: a task runs once, and row and item are its own.
             let (row, item) = unsafe { (rows.take(i * n, n), items.take(i, 1)) };

@@ -222,10 +222,10 @@ impl Pass {
                 for (j, input) in inputs.iter_mut().enumerate() {
                     *input = get(s, x, i + self.stride * (group + n_groups * j));
                 }
-                let outputs = B::apply(s, inputs);
-                put(s, y, i + self.stride * R * group, outputs[0]);
+                let store_c = B::apply(s, inputs);
+                put(s, y, i + self.stride * R * group, store_c[0]);
                 for k in 1..R {
-                    let (re, im) = outputs[k];
+                    let (re, im) = store_c[k];
                     let (cos, sin) = (s.splat(twiddles[k][0]), s.splat(twiddles[k][1]));
                     let turned = (
                         s.sub(s.mul(re, cos), s.mul(im, sin)),

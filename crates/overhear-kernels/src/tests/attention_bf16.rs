@@ -2,7 +2,8 @@
 
 use super::{Random, all_sets};
 use crate::{
-    Activations, AttentionShape, Isa, Kernels, KeysValues, Packing, Pool, Rows, Source, reference,
+    AttentionShape, Isa, Kernels, PackedActivations, PackedKv, Packing, Pool, Rows, Source,
+    reference,
 };
 
 /// Operands are the same bfloat16 on both sides; weights are rounded to 8 bits, by at most 2^-9 each and at random, of
@@ -10,9 +11,14 @@ use crate::{
 const TOLERANCE: f32 = 0.01;
 
 /// Rows packed as bfloat16, and the same as f32.
-fn bf16_rows(kernels: Kernels, pool: &Pool, x: &[f32], n_cols: usize) -> (Activations, Vec<f32>) {
+fn bf16_rows(
+    kernels: Kernels,
+    pool: &Pool,
+    x: &[f32],
+    n_cols: usize,
+) -> (PackedActivations, Vec<f32>) {
     let n = x.len() / n_cols;
-    let mut packed = Activations::new(Packing::Bf16, 0, 0);
+    let mut packed = PackedActivations::new(Packing::Bf16, 0, 0);
     let source = Source::F32(Rows {
         data: x,
         stride: n_cols,
@@ -25,7 +31,7 @@ fn bf16_rows(kernels: Kernels, pool: &Pool, x: &[f32], n_cols: usize) -> (Activa
     (packed, rounded)
 }
 
-fn widened(out: &mut Activations) -> Vec<f32> {
+fn widened(out: &mut PackedActivations) -> Vec<f32> {
     let widen = |&bits: &u16| half::bf16::from_bits(bits).to_f32();
     out.bf16_mut().0.iter().map(widen).collect()
 }
@@ -83,8 +89,8 @@ fn check_scores(
             v,
             &shape,
         );
-        let mut packed = KeysValues::new(n_head, head_dim, n_key);
-        kernels.pack_keys_values(
+        let mut packed = PackedKv::new(n_head, head_dim, n_key);
+        kernels.pack_kv(
             &pool,
             &mut packed,
             kv.columns(0, width),
@@ -97,8 +103,8 @@ fn check_scores(
                 assert_eq!(key, &row[head * head_dim..][..head_dim]);
             }
         }
-        let mut out = Activations::new(Packing::Bf16, n_query + 1, width);
-        kernels.flash_attention(&pool, (&mut out, 1), (q.rows(), n_query), &packed);
+        let mut out = PackedActivations::new(Packing::Bf16, n_query + 1, width);
+        kernels.attention_bf16(&pool, (&mut out, 1), (q.rows(), n_query), &packed);
         let found = widened(&mut out);
         assert!(found[..width].iter().all(|&x| x == 0.0));
         for (i, (found, want)) in found[width..].iter().zip(&want).enumerate() {
@@ -153,11 +159,11 @@ fn a_query_of_flash_attention_is_the_same_bits_alone_and_among_others_and_on_any
             let pool = Pool::new(threads);
             let (q, _) = bf16_rows(kernels, &pool, &q[first * width..][..n * width], width);
             let (kv, _) = bf16_rows(kernels, &pool, &kv, 2 * width);
-            let mut packed = KeysValues::new(n_head, head_dim, n_key);
+            let mut packed = PackedKv::new(n_head, head_dim, n_key);
             let (k, v) = (kv.columns(0, width), kv.columns(width, width));
-            kernels.pack_keys_values(&pool, &mut packed, k, v);
-            let mut out = Activations::new(Packing::Bf16, n, width);
-            kernels.flash_attention(&pool, (&mut out, 0), (q.rows(), n), &packed);
+            kernels.pack_kv(&pool, &mut packed, k, v);
+            let mut out = PackedActivations::new(Packing::Bf16, n, width);
+            kernels.attention_bf16(&pool, (&mut out, 0), (q.rows(), n), &packed);
             widened(&mut out)
         };
         let all = bits(1, 0, n_query);
@@ -197,11 +203,11 @@ fn attention_by_tiles_of_the_machine_gives_the_bits_of_their_twin() {
         let bits = |kernels: Kernels| {
             let (q, _) = bf16_rows(kernels, &pool, &q, head_dim);
             let (kv, _) = bf16_rows(kernels, &pool, &kv, 2 * head_dim);
-            let mut packed = KeysValues::new(1, head_dim, n_key);
+            let mut packed = PackedKv::new(1, head_dim, n_key);
             let (k, v) = (kv.columns(0, head_dim), kv.columns(head_dim, head_dim));
-            kernels.pack_keys_values(&pool, &mut packed, k, v);
-            let mut out = Activations::new(Packing::Bf16, n_query, head_dim);
-            kernels.flash_attention(&pool, (&mut out, 0), (q.rows(), n_query), &packed);
+            kernels.pack_kv(&pool, &mut packed, k, v);
+            let mut out = PackedActivations::new(Packing::Bf16, n_query, head_dim);
+            kernels.attention_bf16(&pool, (&mut out, 0), (q.rows(), n_query), &packed);
             out.bf16_mut().0.to_vec()
         };
         assert_eq!(
@@ -222,16 +228,16 @@ fn keys_and_values_packed_again_forget_the_ones_before() {
     let (q, _) = bf16_rows(kernels, &pool, &q, width);
     let first = random.vec(n_key * 2 * width);
     let second = random.vec(n_key * 2 * width);
-    let out = |packed: &mut KeysValues, kv: &[f32]| {
+    let out = |packed: &mut PackedKv, kv: &[f32]| {
         let (kv, _) = bf16_rows(kernels, &pool, kv, 2 * width);
         let (k, v) = (kv.columns(0, width), kv.columns(width, width));
-        kernels.pack_keys_values(&pool, packed, k, v);
-        let mut out = Activations::new(Packing::Bf16, 1, width);
-        kernels.flash_attention(&pool, (&mut out, 0), (q.rows(), 1), packed);
+        kernels.pack_kv(&pool, packed, k, v);
+        let mut out = PackedActivations::new(Packing::Bf16, 1, width);
+        kernels.attention_bf16(&pool, (&mut out, 0), (q.rows(), 1), packed);
         widened(&mut out)
     };
-    let mut used = KeysValues::new(1, width, n_key);
+    let mut used = PackedKv::new(1, width, n_key);
     out(&mut used, &first);
-    let mut new = KeysValues::new(1, width, n_key);
+    let mut new = PackedKv::new(1, width, n_key);
     assert_eq!(out(&mut used, &second), out(&mut new, &second));
 }

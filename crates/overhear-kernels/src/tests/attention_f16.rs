@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use super::{ATTENTION_ERROR, AWKWARD, Random, sets};
-use crate::{AttentionShape, Dtype, Kept, Kernels, Matrix, MatrixData, Pool, Rows, reference};
+use crate::{AttentionShape, Dtype, Kernels, Matrix, MatrixData, Pool, Rows, Storage, reference};
 
 /// One shape of attention over halves on every set: close to the oracle, and the bits of attention over the same
 /// numbers in f32, on any threads.
@@ -25,7 +25,7 @@ fn check_attention(n_head: usize, head_dim: usize, n_query: usize, n_key: usize,
     });
     let [k, v] = [&wide_k, &wide_v].map(|wide| {
         let mut halves = vec![f16::ZERO; n_key * width];
-        reference::narrow_heads(&mut halves, rows(wide), n_key, head_dim);
+        reference::convert_heads_f16(&mut halves, rows(wide), n_key, head_dim);
         halves
     });
     let shape = AttentionShape {
@@ -96,11 +96,11 @@ fn check_narrow(from: &[f32], n_head: usize, head_dim: usize, spare: usize) {
     let n_row = from.len() / stride;
     let from = Rows { data: from, stride };
     let mut want = vec![f16::ZERO; n_head * n_row * head_dim];
-    reference::narrow_heads(&mut want, from, n_row, head_dim);
+    reference::convert_heads_f16(&mut want, from, n_row, head_dim);
     for kernels in sets() {
         for n_threads in [1, 3] {
             let mut found = vec![f16::NAN; want.len()];
-            kernels.narrow_heads(&Pool::new(n_threads), &mut found, from, n_row, head_dim);
+            kernels.convert_heads_f16(&Pool::new(n_threads), &mut found, from, n_row, head_dim);
             for (i, (found, want)) in found.iter().zip(&want).enumerate() {
                 assert!(
                     found.to_bits() == want.to_bits() || found.is_nan() && want.is_nan(),
@@ -134,7 +134,7 @@ fn narrowing_puts_heads_one_behind_the_other() {
     let want = [0, 1, 5, 6, 10, 11, 2, 3, 7, 8, 12, 13].map(|i| f16::from_f32(i as f32));
     for kernels in sets().into_iter().chain(Kernels::new(crate::Isa::Scalar)) {
         let mut found = [f16::NAN; 12];
-        kernels.narrow_heads(&Pool::new(2), &mut found, rows, 3, 2);
+        kernels.convert_heads_f16(&Pool::new(2), &mut found, rows, 3, 2);
         assert_eq!(found, want, "{}", kernels.isa());
     }
 }
@@ -166,7 +166,7 @@ fn what_is_beyond_the_halves_becomes_the_largest_and_nan_stays() {
         let mut halves = [f16::ZERO; 6];
         let data = &[65504.0, 65520.0, inf, -1e30, -inf, f32::NAN];
         let from = Rows { data, stride: 6 };
-        kernels.narrow_heads(&Pool::new(1), &mut halves, from, 1, 6);
+        kernels.convert_heads_f16(&Pool::new(1), &mut halves, from, 1, 6);
         assert_eq!(halves[..3], [f16::MAX; 3], "{}", kernels.isa());
         assert_eq!(halves[3..5], [f16::MIN; 2], "{}", kernels.isa());
         assert!(halves[5].is_nan(), "{}", kernels.isa());
@@ -186,9 +186,9 @@ fn weights_of_every_dtype_are_narrowed_and_halves_stay_as_they_are() {
             (MatrixData::Bf16(floats.clone()), &of_floats),
         ] {
             let w = Matrix::new(300, 71, data);
-            let narrow = kernels.store_weights(&Pool::new(2), &w, Kept::Float(Dtype::F16));
+            let narrow = kernels.store_weights(&Pool::new(2), &w, Storage::Float(Dtype::F16));
             assert_eq!((narrow.n_out(), narrow.n_in()), (300, 71));
-            assert_eq!(narrow.kept(), Kept::Float(Dtype::F16));
+            assert_eq!(narrow.storage(), Storage::Float(Dtype::F16));
             let mut row = [0.0; 71];
             for (out, want) in want.chunks_exact(71).enumerate() {
                 narrow.copy_row(out, &mut row);
@@ -230,7 +230,7 @@ fn shapes_of_halves_that_do_not_fit_are_refused() {
             data: &from,
             stride: 9,
         };
-        kernels.narrow_heads(&pool, &mut vec![f16::ZERO; n_to], rows, 3, 4);
+        kernels.convert_heads_f16(&pool, &mut vec![f16::ZERO; n_to], rows, 3, 4);
     };
     assert!(!refused(&|| narrow(24, 26)));
     assert!(refused(&|| narrow(23, 26)));

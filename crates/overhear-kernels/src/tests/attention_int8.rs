@@ -1,7 +1,7 @@
 //! Attention to keys and values in bytes.
 
 use super::{Random, all_sets};
-use crate::{Activations, ByteKeysValues, Isa, Kernels, Packing, Pool, Rows, Source, reference};
+use crate::{Isa, Kernels, PackedActivations, Packing, Pool, QuantizedKv, Rows, Source, reference};
 
 /// Against the oracle over the same bytes, of values of order 1: 2^-15 of a score of up to 20, and 1e-4 of a weight.
 const TOLERANCE: f32 = 1e-3;
@@ -14,16 +14,16 @@ fn pack(
     pool: &Pool,
     [k, v]: [&[f32]; 2],
     (n_head, head_dim, n_key): (usize, usize, usize),
-) -> ByteKeysValues {
-    let mut packed = ByteKeysValues::new(n_head, head_dim, n_key);
+) -> QuantizedKv {
+    let mut packed = QuantizedKv::new(n_head, head_dim, n_key);
     pack_into(kernels, pool, &mut packed, [k, v]);
     packed
 }
 
-fn pack_into(kernels: Kernels, pool: &Pool, to: &mut ByteKeysValues, [k, v]: [&[f32]; 2]) {
+fn pack_into(kernels: Kernels, pool: &Pool, to: &mut QuantizedKv, [k, v]: [&[f32]; 2]) {
     let (width, n_key) = (to.n_head() * to.head_dim(), to.n_key());
     let [k, v] = [k, v].map(|data| {
-        let mut rows = Activations::new(Packing::Bf16, 0, 0);
+        let mut rows = PackedActivations::new(Packing::Bf16, 0, 0);
         let from = Source::F32(Rows {
             data,
             stride: width,
@@ -31,7 +31,7 @@ fn pack_into(kernels: Kernels, pool: &Pool, to: &mut ByteKeysValues, [k, v]: [&[
         kernels.pack_rows(pool, &mut rows, from, (n_key, width), None);
         rows
     });
-    kernels.pack_byte_keys_values(pool, to, k.rows(), v.rows());
+    kernels.quantize_kv(pool, to, k.rows(), v.rows());
 }
 
 /// One shape on every set: close to the oracle, and the same bits on all.
@@ -188,7 +188,7 @@ fn a_query_that_is_not_a_number_leaves_the_others_alone_and_zeros_take_the_mean(
 #[test]
 #[should_panic(expected = "q or out is not rows of 12")]
 fn queries_of_another_width_are_refused() {
-    let packed = ByteKeysValues::new(3, 4, 5);
+    let packed = QuantizedKv::new(3, 4, 5);
     Kernels::new(Isa::Scalar).unwrap().attention_int8(
         &Pool::new(1),
         &mut [0.0; 13],

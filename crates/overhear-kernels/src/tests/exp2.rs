@@ -1,20 +1,21 @@
 //! 2^x of the softmax in bfloat16, on every set.
 
 use super::sets;
-use crate::gemm::microkernel::{DotTask, Unit};
-use crate::math::exp2_i16::weight;
+use crate::gemm::microkernel::{GemmTask, MicroKernel};
+use crate::math::exp2_i16::exp2_bf16;
 
-struct Weigh<'a>(&'a [f32], &'a mut [u16], &'a mut f32);
+struct Exp2<'a>(&'a [f32], &'a mut [u16], &'a mut f32);
 
-impl DotTask for Weigh<'_> {
+impl GemmTask for Exp2<'_> {
     #[inline(always)]
-    fn run<U: Unit>(self, unit: U) {
+    fn run<K: MicroKernel>(self, kernel: K) {
         use crate::simd::Simd;
-        let s = unit.simd();
+        let s = kernel.simd();
         let mut sums = s.splat(0.0);
         for (x, to) in self.0.chunks_exact(32).zip(self.1.chunks_exact_mut(32)) {
             // SAFETY: a panel of each.
-            sums = unsafe { unit.weigh(x.as_ptr(), 0, 1, (0.5, 2.0), to.as_mut_ptr(), sums) };
+            sums =
+                unsafe { kernel.exp2_panels(x.as_ptr(), 0, 1, (0.5, 2.0), to.as_mut_ptr(), sums) };
         }
         *self.2 = s.sum(sums);
     }
@@ -31,7 +32,7 @@ fn weights_of_all_sets_are_those_of_the_twin_or_as_near() {
     let scores: Vec<f32> = arguments.iter().map(|x| 2.0 * (x - 2.0)).collect();
     for kernels in sets() {
         let (mut found, mut sum) = (vec![0; scores.len()], 0.0);
-        kernels.arch.run_bf16(Weigh(&scores, &mut found, &mut sum));
+        kernels.arch.run_bf16(Exp2(&scores, &mut found, &mut sum));
         let all: f64 = found.iter().map(|&bits| f64::from(widened(bits))).sum();
         assert!(
             (f64::from(sum) - all).abs() < 0.002 * all,
@@ -41,9 +42,9 @@ fn weights_of_all_sets_are_those_of_the_twin_or_as_near() {
         for ((found, score), x) in found.iter().zip(&scores).zip(&arguments) {
             let x_again = score.mul_add(0.5, 2.0);
             let near = f64::from(widened(*found)) / f64::from(*x).exp2() - 1.0;
-            let is_twins = *found == weight(x_again);
+            let is_twins = *found == exp2_bf16(x_again);
             assert!(
-                is_twins || !kernels.weighs_in_16_bits() && near.abs() < 0.0042,
+                is_twins || !kernels.computes_exp2_in_16_bits() && near.abs() < 0.0042,
                 "{}: 2^{x} is {found:#x}, {near}",
                 kernels.isa()
             );

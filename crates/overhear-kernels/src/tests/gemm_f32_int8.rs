@@ -4,7 +4,8 @@ use half::{bf16, f16};
 
 use super::{Random, all_sets, sets};
 use crate::{
-    Activations, Dtype, Epilogue, Kept, Kernels, Matrix, MatrixData, Packing, Pool, Rows, Source,
+    Dtype, Kernels, Matrix, MatrixData, PackedActivations, Packing, Pool, PostOp, Rows, Source,
+    Storage,
 };
 
 /// A matrix with inputs whose weights are large in all outputs, one whose weights are zero, and outputs of several sizes.
@@ -37,10 +38,10 @@ fn bytes_are_the_rounded_weights_of_any_dtype() {
         for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
             let w = uneven(&mut random, n_out, n_in, dtype);
             for kernels in all_sets() {
-                let stored = kernels.store_weights(&pool, &w, Kept::Int8);
+                let stored = kernels.store_weights(&pool, &w, Storage::Int8);
                 assert_eq!(
-                    (stored.n_out(), stored.n_in(), stored.kept()),
-                    (n_out, n_in, Kept::Int8)
+                    (stored.n_out(), stored.n_in(), stored.storage()),
+                    (n_out, n_in, Storage::Int8)
                 );
                 let (_, columns) = stored.scales().unwrap();
                 assert_eq!(columns.len(), n_in);
@@ -68,7 +69,7 @@ fn a_product_of_bytes_is_that_of_whole_numbers_scaled() {
     let pool = Pool::new(2);
     let mut random = Random(4);
     let w = uneven(&mut random, n_out, n_in, Dtype::F32);
-    let bytes = Kernels::detect().store_weights(&pool, &w, Kept::Int8);
+    let bytes = Kernels::detect().store_weights(&pool, &w, Storage::Int8);
     let (scales, columns) = bytes.scales().unwrap();
     assert!(columns[3] >= 8.0 * columns[4] && columns[4] == columns[5]);
     let whole = (0..n_out).flat_map(|out| {
@@ -80,7 +81,7 @@ fn a_product_of_bytes_is_that_of_whole_numbers_scaled() {
         row
     });
     let whole = Matrix::new(n_out, n_in, MatrixData::F32(whole.collect()));
-    let whole = Kernels::detect().store_weights(&pool, &whole, Kept::Float(Dtype::F32));
+    let whole = Kernels::detect().store_weights(&pool, &whole, Storage::Float(Dtype::F32));
     let bias = random.vec(n_out);
     for n in [1, 2, 5, 13, 25, 40] {
         let x = random.vec(n * n_in);
@@ -90,7 +91,7 @@ fn a_product_of_bytes_is_that_of_whole_numbers_scaled() {
         };
         for kernels in sets() {
             let mut found = vec![0.0; n * n_out];
-            let (bias, store) = (Some(&bias[..]), Epilogue::Store);
+            let (bias, store) = (Some(&bias[..]), PostOp::Store);
             kernels.linear(&pool, &mut found, x, &bytes, bias, store);
             let mut sums = vec![0.0; n * n_out];
             kernels.linear(&pool, &mut sums, x, &whole, None, store);
@@ -116,9 +117,9 @@ fn outputs_of_zeros_and_of_numbers_too_small_to_divide_by_are_zero() {
     };
     for kernels in all_sets() {
         let pool = Pool::new(1);
-        let stored = kernels.store_weights(&pool, &w, Kept::Int8);
+        let stored = kernels.store_weights(&pool, &w, Storage::Int8);
         let mut y = [7.0; 40];
-        kernels.linear(&pool, &mut y, x, &stored, None, Epilogue::Store);
+        kernels.linear(&pool, &mut y, x, &stored, None, PostOp::Store);
         assert_eq!(y[..3], [0.0; 3], "{}", kernels.isa());
         assert!(y[3..].iter().all(|y| y.is_finite() && *y != 0.0));
     }
@@ -134,7 +135,7 @@ fn every_byte_is_widened_exactly() {
     let w = Matrix::new(n, n, MatrixData::F32(data));
     for kernels in all_sets() {
         let pool = Pool::new(1);
-        let stored = kernels.store_weights(&pool, &w, Kept::Int8);
+        let stored = kernels.store_weights(&pool, &w, Storage::Int8);
         // Unit vectors show the weights one by one; few rows, and many.
         for n_rows in [1, 25] {
             let mut x = vec![0.0; n_rows * n];
@@ -144,7 +145,7 @@ fn every_byte_is_widened_exactly() {
                 stride: n,
             };
             let mut y = vec![0.0; n_rows * n];
-            kernels.linear(&pool, &mut y, x, &stored, None, Epilogue::Store);
+            kernels.linear(&pool, &mut y, x, &stored, None, PostOp::Store);
             for (i, y) in y.iter().enumerate() {
                 assert_eq!(*y, weight(i % n, i / n), "{}", kernels.isa());
             }
@@ -158,7 +159,7 @@ fn large_inputs_do_not_take_the_steps_of_the_others() {
     let (n_out, n_in) = (64, 128);
     let mut random = Random(23);
     let w = uneven(&mut random, n_out, n_in, Dtype::F32);
-    let stored = Kernels::detect().store_weights(&Pool::new(1), &w, Kept::Int8);
+    let stored = Kernels::detect().store_weights(&Pool::new(1), &w, Storage::Int8);
     let (mut row, mut found) = (vec![0.0; n_in], vec![0.0; n_in]);
     let (mut errors, mut squares) = (0.0, 0.0);
     for out in 0..n_out {
@@ -190,7 +191,7 @@ fn weights_that_cannot_be_read_are_an_error() {
             };
             let pool = Pool::new(2);
             let found =
-                kernels.store_weights_from(&pool, (n_out, n_in), Dtype::F16, Kept::Int8, read);
+                kernels.store_weights_from(&pool, (n_out, n_in), Dtype::F16, Storage::Int8, read);
             assert_eq!(found.err(), Some(bad));
         }
     }
@@ -200,7 +201,7 @@ fn weights_that_cannot_be_read_are_an_error() {
 fn bfloat16_rows_are_widened_as_they_are() {
     for (n_rows, n_cols) in [(0, 4), (3, 0), (1, 1), (5, 37), (4, 2048)] {
         let values = Random(8).vec(n_rows * n_cols);
-        let mut rows = Activations::new(Packing::Bf16, 0, 0);
+        let mut rows = PackedActivations::new(Packing::Bf16, 0, 0);
         let from = Source::F32(Rows {
             data: &values,
             stride: n_cols,

@@ -1,8 +1,8 @@
 //! Packed weights and rows, and their products, against the scalar oracle.
 
-use super::{AWKWARD, DTYPES, EPILOGUES, Random, SUM_ERROR, all_sets};
+use super::{AWKWARD, DTYPES, POST_OPS, Random, SUM_ERROR, all_sets};
 use crate::{
-    Activations, Dtype, Epilogue, Isa, Kernels, Matrix, Output, Packing, Pool, Rows, Source,
+    Dtype, Isa, Kernels, Matrix, Output, PackedActivations, Packing, Pool, PostOp, Rows, Source,
     reference,
 };
 
@@ -15,7 +15,7 @@ const GELU_TOLERANCE: f32 = 7e-5;
 
 /// Whether its sums are those of tiles, in another order than the oracle's.
 fn has_tiles(kernels: Kernels, packing: Packing) -> bool {
-    packing == Packing::Bf16 && kernels.sums_tiles()
+    packing == Packing::Bf16 && kernels.sums_in_tiles()
 }
 
 /// `product` as the network calls it: rows and weights packed, f32 out.
@@ -27,20 +27,12 @@ fn product(
     w: &Matrix,
     packing: Packing,
     bias: Option<&[f32]>,
-    epilogue: Epilogue,
+    post_op: PostOp,
 ) {
     let packed = kernels.pack_weights(pool, w, packing);
-    let mut rows = Activations::new(packing, 0, 0);
+    let mut rows = PackedActivations::new(packing, 0, 0);
     kernels.pack_rows(pool, &mut rows, Source::F32(x), (n, w.n_cols()), None);
-    kernels.product(
-        pool,
-        Output::F32(y),
-        rows.rows(),
-        n,
-        &packed,
-        bias,
-        epilogue,
-    );
+    kernels.linear_packed(pool, Output::F32(y), rows.rows(), n, &packed, bias, post_op);
 }
 
 /// One shape on every set, against the oracle.
@@ -50,7 +42,7 @@ fn check_product(
     n_in: usize,
     dtype: Dtype,
     packing: Packing,
-    epilogue: Epilogue,
+    post_op: PostOp,
     with_bias: bool,
 ) {
     let mut random = Random((n * 31 + n_out * 7 + n_in) as u64);
@@ -63,9 +55,9 @@ fn check_product(
     let before = random.vec(n * n_out);
     let mut want = before.clone();
     if n_out > 0 {
-        reference::packed_linear(&mut want, x, &w, packing, bias, epilogue);
+        reference::linear_packed(&mut want, x, &w, packing, bias, post_op);
     }
-    let tolerance = if epilogue == Epilogue::Gelu {
+    let tolerance = if post_op == PostOp::Gelu {
         GELU_TOLERANCE
     } else {
         TOLERANCE
@@ -75,7 +67,7 @@ fn check_product(
     let magnitudes = magnitudes(x, &w, n);
     for kernels in all_sets() {
         let mut y = before.clone();
-        product(kernels, &pool, &mut y, (x, n), &w, packing, bias, epilogue);
+        product(kernels, &pool, &mut y, (x, n), &w, packing, bias, post_op);
         for (i, (&y, &want)) in y.iter().zip(&want).enumerate() {
             let order = if has_tiles(kernels, packing) {
                 SUM_ERROR * magnitudes[i]
@@ -84,7 +76,7 @@ fn check_product(
             };
             assert!(
                 (y - want).abs() <= tolerance * want.abs().max(1.0) + order,
-                "{}: [{n}, {n_out}, {n_in}] {packing:?} {dtype:?} {epilogue:?} {i}: {y}, not {want}",
+                "{}: [{n}, {n_out}, {n_in}] {packing:?} {dtype:?} {post_op:?} {i}: {y}, not {want}",
                 kernels.isa()
             );
         }
@@ -111,18 +103,18 @@ fn magnitudes(x: Rows<'_>, w: &Matrix, n: usize) -> Vec<f32> {
 
 #[test]
 fn tiles_of_the_machine_give_the_bits_of_their_twin() {
-    check_bits(Isa::Amx, Kernels::emulated_amx(), &EPILOGUES);
+    check_bits(Isa::Amx, Kernels::emulated_amx(), &POST_OPS);
 }
 
 #[test]
 fn dot_products_of_neon_give_the_bits_of_their_twin() {
     // GELU's polynomial is fused on the machine's vectors alone.
-    let epilogues = [Epilogue::Store, Epilogue::Add];
-    check_bits(Isa::Neon, Kernels::emulated(), &epilogues);
+    let post_ops = [PostOp::Store, PostOp::Add];
+    check_bits(Isa::Neon, Kernels::emulated(), &post_ops);
 }
 
 /// Products of `isa` against those of its twin, bit for bit.
-fn check_bits(isa: Isa, twin: Kernels, epilogues: &[Epilogue]) {
+fn check_bits(isa: Isa, twin: Kernels, post_ops: &[PostOp]) {
     let Some(kernels) = Kernels::new(isa) else {
         eprintln!("left out: this machine lacks {isa}");
         return;
@@ -137,7 +129,7 @@ fn check_bits(isa: Isa, twin: Kernels, epilogues: &[Epilogue]) {
             stride: n_in,
         };
         for packing in PACKINGS {
-            for &epilogue in epilogues {
+            for &post_op in post_ops {
                 let bits = |kernels| -> Vec<u32> {
                     let mut y = vec![0.5; n * n_out];
                     product(
@@ -148,14 +140,14 @@ fn check_bits(isa: Isa, twin: Kernels, epilogues: &[Epilogue]) {
                         &w,
                         packing,
                         Some(&bias),
-                        epilogue,
+                        post_op,
                     );
                     y.iter().map(|y| y.to_bits()).collect()
                 };
                 let (found, expected) = (bits(kernels), bits(twin));
                 assert_eq!(
                     found, expected,
-                    "[{n}, {n_out}, {n_in}] {packing:?} {epilogue:?}"
+                    "[{n}, {n_out}, {n_in}] {packing:?} {post_op:?}"
                 );
             }
         }
@@ -168,9 +160,9 @@ fn products_match_scalar_on_awkward_sizes() {
         for (j, &n_out) in [0, 1, 5, 31, 33, 64, 100, 129].iter().enumerate() {
             for (l, &n) in [0, 1, 2, 3, 4, 6, 7, 12, 13, 25].iter().enumerate() {
                 // Each dtype, packing and epilogue meets each size, but not each pair of sizes.
-                let (dtype, epilogue) = (DTYPES[(i + j + l) % 3], EPILOGUES[(i + l) % 3]);
+                let (dtype, post_op) = (DTYPES[(i + j + l) % 3], POST_OPS[(i + l) % 3]);
                 let packing = PACKINGS[(i + j) % 2];
-                check_product(n, n_out, n_in, dtype, packing, epilogue, l % 2 == 0);
+                check_product(n, n_out, n_in, dtype, packing, post_op, l % 2 == 0);
             }
         }
     }
@@ -182,9 +174,9 @@ fn products_match_scalar_on_many_rows_and_groups_of_panels() {
         return;
     }
     for packing in PACKINGS {
-        check_product(389, 200, 1282, Dtype::F16, packing, Epilogue::Gelu, true);
-        check_product(40, 300, 5120, Dtype::Bf16, packing, Epilogue::Add, true);
-        check_product(1, 5000, 384, Dtype::F32, packing, Epilogue::Store, false);
+        check_product(389, 200, 1282, Dtype::F16, packing, PostOp::Gelu, true);
+        check_product(40, 300, 5120, Dtype::Bf16, packing, PostOp::Add, true);
+        check_product(1, 5000, 384, Dtype::F32, packing, PostOp::Store, false);
     }
 }
 
@@ -192,7 +184,7 @@ fn products_match_scalar_on_many_rows_and_groups_of_panels() {
 fn every_block_of_rows_matches_scalar() {
     for packing in PACKINGS {
         for n in 1..=40 {
-            check_product(n, 129, 36, Dtype::F32, packing, Epilogue::Store, true);
+            check_product(n, 129, 36, Dtype::F32, packing, PostOp::Store, true);
         }
     }
 }
@@ -225,7 +217,7 @@ fn a_row_of_a_product_is_the_same_bits_alone_and_among_others_and_on_any_threads
                     &w,
                     packing,
                     Some(&bias),
-                    Epilogue::Gelu,
+                    PostOp::Gelu,
                 );
                 y.iter().map(|y| y.to_bits()).collect()
             };
@@ -264,7 +256,7 @@ fn a_product_over_no_inputs_is_the_bias_whatever_was_computed_before() {
                     stride: n_in,
                 };
                 let w = random.matrix(n_out, n_in, Dtype::F32);
-                let (mut y, store) = (vec![0.0; n * n_out], Epilogue::Store);
+                let (mut y, store) = (vec![0.0; n * n_out], PostOp::Store);
                 product(
                     kernels,
                     &pool,
@@ -295,7 +287,7 @@ fn a_row_that_is_not_finite_leaves_the_others_alone() {
                 let mut y = vec![0.0; n * n_out];
                 let stride = n_in;
                 let rows = (Rows { data, stride }, n);
-                let store = Epilogue::Store;
+                let store = PostOp::Store;
                 product(kernels, &pool, &mut y, rows, &w, packing, None, store);
                 y.iter().map(|y| y.to_bits()).collect()
             };
@@ -335,21 +327,21 @@ fn a_product_into_bf16_is_the_f32_one_rounded_and_goes_on_as_rows() {
                 &w,
                 packing,
                 None,
-                Epilogue::Gelu,
+                PostOp::Gelu,
             );
             let packed = kernels.pack_weights(&pool, &w, packing);
-            let mut rows = Activations::new(packing, 0, 0);
+            let mut rows = PackedActivations::new(packing, 0, 0);
             kernels.pack_rows(&pool, &mut rows, Source::F32(x), (n, n_in), None);
             // Two rows further down, as a convolution's padding wants it.
-            let mut y = Activations::new(Packing::Bf16, n + 4, n_out);
-            kernels.product(
+            let mut y = PackedActivations::new(Packing::Bf16, n + 4, n_out);
+            kernels.linear_packed(
                 &pool,
                 Output::Bf16(&mut y, 2),
                 rows.rows(),
                 n,
                 &packed,
                 None,
-                Epilogue::Gelu,
+                PostOp::Gelu,
             );
             let found: Vec<f32> = y
                 .bf16_mut()
@@ -365,15 +357,15 @@ fn a_product_into_bf16_is_the_f32_one_rounded_and_goes_on_as_rows() {
                 .collect();
             assert_eq!(found[2 * n_out..(n + 2) * n_out], rounded);
             // And packed again, as bytes, as from f32.
-            let mut again = Activations::new(Packing::Int8, 0, 0);
+            let mut again = PackedActivations::new(Packing::Int8, 0, 0);
             kernels.pack_rows(&pool, &mut again, Source::Bf16(&y), (n + 4, n_out), None);
-            let mut direct = Activations::new(Packing::Int8, 0, 0);
+            let mut direct = PackedActivations::new(Packing::Int8, 0, 0);
             let source = Source::F32(Rows {
                 data: &found,
                 stride: n_out,
             });
             kernels.pack_rows(&pool, &mut direct, source, (n + 4, n_out), None);
-            assert_eq!(again.rows().words, direct.rows().words);
+            assert_eq!(again.rows().groups, direct.rows().groups);
         }
     }
 }
@@ -401,24 +393,24 @@ fn rows_that_overlap_multiply_as_a_convolution() {
                 &w,
                 Packing::Bf16,
                 None,
-                Epilogue::Store,
+                PostOp::Store,
             );
             let packed = kernels.pack_weights(&pool, &w, Packing::Bf16);
-            let mut rows = Activations::new(Packing::Bf16, 0, 0);
+            let mut rows = PackedActivations::new(Packing::Bf16, 0, 0);
             let source = Source::F32(Rows {
                 data: &frames,
                 stride: n_mels,
             });
             kernels.pack_rows(&pool, &mut rows, source, (n_frames, n_mels), None);
             let mut y = vec![0.0; n * n_out];
-            kernels.product(
+            kernels.linear_packed(
                 &pool,
                 Output::F32(&mut y),
                 rows.taps(3, step),
                 n,
                 &packed,
                 None,
-                Epilogue::Store,
+                PostOp::Store,
             );
             assert_eq!(y, want);
         }
@@ -440,24 +432,24 @@ fn packing_rows_normalises_them_as_layer_norm_does() {
             kernels.layer_norm(&pool, &mut normal, &x, &gamma, &beta);
             for packing in PACKINGS {
                 let pack = |data: &[f32], norm| {
-                    let mut to = Activations::new(packing, 0, 0);
+                    let mut to = PackedActivations::new(packing, 0, 0);
                     let source = Source::F32(Rows {
                         data,
                         stride: n_cols,
                     });
                     kernels.pack_rows(&pool, &mut to, source, (n, n_cols), norm);
-                    (to.rows().words.to_vec(), to.rows().ranges.to_vec())
+                    (to.rows().groups.to_vec(), to.rows().quant_params.to_vec())
                 };
-                let (found, ranges) = pack(&x, Some((&gamma, &beta)));
-                let (expected, expected_ranges) = pack(&normal, None);
+                let (found, quant_params) = pack(&x, Some((&gamma, &beta)));
+                let (expected, expected_params) = pack(&normal, None);
                 // The scalar set's own layer norm sums in f64: an element in a thousand may round the other way.
                 let differing = found.iter().zip(&expected).filter(|(a, b)| a != b).count();
                 assert!(
                     differing <= 1 + found.len() / 100,
                     "{packing:?}: {differing}"
                 );
-                for (range, expected) in ranges.iter().zip(expected_ranges) {
-                    assert!((range.scale / expected.scale - 1.0).abs() < 1e-5);
+                for (params, expected) in quant_params.iter().zip(expected_params) {
+                    assert!((params.scale / expected.scale - 1.0).abs() < 1e-5);
                 }
             }
         }
@@ -511,7 +503,7 @@ fn a_row_of_zeros_stays_zero_and_the_largest_weight_is_exact() {
                 &w,
                 packing,
                 None,
-                Epilogue::Store,
+                PostOp::Store,
             );
             assert_eq!(y[..4], [0.0; 4], "{packing:?}");
         }
@@ -555,7 +547,7 @@ fn a_row_of_bytes_has_all_its_steps_between_its_own_lowest_and_highest() {
                 &identity,
                 Packing::Int8,
                 None,
-                Epilogue::Store,
+                PostOp::Store,
             );
             for (y, x) in y.iter().zip(&x) {
                 assert!(

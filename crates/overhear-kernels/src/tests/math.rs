@@ -70,13 +70,13 @@ struct Exp2Short;
 impl Function for GeluShort {
     #[inline(always)]
     fn of<S: Simd>(&self, s: S, x: S::V) -> S::V {
-        math::gelu_short(s, x)
+        math::gelu_bf16(s, x)
     }
 }
 impl Function for Exp2Short {
     #[inline(always)]
     fn of<S: Simd>(&self, s: S, x: S::V) -> S::V {
-        math::exp2_short(s, x)
+        math::exp2(s, x)
     }
 }
 

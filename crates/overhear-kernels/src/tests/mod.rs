@@ -13,7 +13,7 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 
 use crate::{
-    AttentionShape, Dtype, Epilogue, Isa, Kept, Kernels, Matrix, MatrixData, Maxima, Pool, Rows,
+    AttentionShape, Dtype, Isa, Kernels, Matrix, MatrixData, Maxima, Pool, PostOp, Rows, Storage,
     StoredMatrix, reference,
 };
 
@@ -85,13 +85,13 @@ impl Random {
 
 const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
 /// What matrices are, and what they are kept as.
-const KEPT: [(Dtype, Kept); 4] = [
-    (Dtype::F32, Kept::Float(Dtype::F32)),
-    (Dtype::F16, Kept::Float(Dtype::F16)),
-    (Dtype::Bf16, Kept::Float(Dtype::Bf16)),
-    (Dtype::F32, Kept::Int8),
+const STORAGES: [(Dtype, Storage); 4] = [
+    (Dtype::F32, Storage::Float(Dtype::F32)),
+    (Dtype::F16, Storage::Float(Dtype::F16)),
+    (Dtype::Bf16, Storage::Float(Dtype::Bf16)),
+    (Dtype::F32, Storage::Int8),
 ];
-const EPILOGUES: [Epilogue; 3] = [Epilogue::Store, Epilogue::Gelu, Epilogue::Add];
+const POST_OPS: [PostOp; 3] = [PostOp::Store, PostOp::Gelu, PostOp::Add];
 
 /// One shape of `linear` on every set, against the oracle.
 fn check_linear(
@@ -99,8 +99,8 @@ fn check_linear(
     n_out: usize,
     n_in: usize,
     stride: usize,
-    (dtype, kept): (Dtype, Kept),
-    epilogue: Epilogue,
+    (dtype, storage): (Dtype, Storage),
+    post_op: PostOp,
     with_bias: bool,
 ) {
     let mut random = Random((n * 31 + n_out * 7 + n_in) as u64);
@@ -112,12 +112,12 @@ fn check_linear(
     let before = random.vec(n * n_out);
     let mut want = before.clone();
     let pool = Pool::new(2);
-    let stored = Kernels::detect().store_weights(&pool, &w, kept);
-    reference::linear(&mut want, x, &stored, bias, epilogue);
+    let stored = Kernels::detect().store_weights(&pool, &w, storage);
+    reference::linear(&mut want, x, &stored, bias, post_op);
     let mut weights = vec![0.0; n_in];
     for kernels in sets() {
         let mut y = before.clone();
-        kernels.linear(&pool, &mut y, x, &stored, bias, epilogue);
+        kernels.linear(&pool, &mut y, x, &stored, bias, post_op);
         for (i, (&y, &want)) in y.iter().zip(&want).enumerate() {
             w.copy_row(i % n_out, &mut weights);
             let x = &x.data[i / n_out * stride..][..n_in];
@@ -125,7 +125,7 @@ fn check_linear(
             let bound = SUM_ERROR * (magnitude + 1.0);
             assert!(
                 (y - want).abs() <= bound,
-                "{}: [{n}, {n_out}, {n_in}] / {stride} {kept:?} {epilogue:?} {i}: {y}, not {want} within {bound}",
+                "{}: [{n}, {n_out}, {n_in}] / {stride} {storage:?} {post_op:?} {i}: {y}, not {want} within {bound}",
                 kernels.isa()
             );
         }
@@ -138,14 +138,14 @@ fn linear_matches_scalar_on_awkward_sizes() {
         for (j, &n_out) in [0, 1, 3, 4, 5, 31, 33, 100].iter().enumerate() {
             for (l, &n) in [0, 1, 2, 5, 6, 7, 24, 25, 31].iter().enumerate() {
                 // Each dtype and epilogue meets each size, but not each pair of sizes.
-                let (kept, epilogue) = (KEPT[(i + j + l) % 4], EPILOGUES[(i + l) % 3]);
+                let (storage, post_op) = (STORAGES[(i + j + l) % 4], POST_OPS[(i + l) % 3]);
                 check_linear(
                     n,
                     n_out,
                     n_in,
                     n_in + l % 2 * 3,
-                    kept,
-                    epilogue,
+                    storage,
+                    post_op,
                     (i + j) % 2 == 0,
                 );
             }
@@ -158,10 +158,10 @@ fn linear_matches_scalar_on_several_tiles_and_chunks() {
     if cfg!(miri) {
         return;
     }
-    for kept in KEPT {
-        check_linear(200, 103, 5120, 5120, kept, Epilogue::Store, true);
-        check_linear(389, 200, 1281, 1281, kept, Epilogue::Gelu, true);
-        check_linear(1, 5000, 384, 384, kept, Epilogue::Add, false);
+    for storage in STORAGES {
+        check_linear(200, 103, 5120, 5120, storage, PostOp::Store, true);
+        check_linear(389, 200, 1281, 1281, storage, PostOp::Gelu, true);
+        check_linear(1, 5000, 384, 384, storage, PostOp::Add, false);
     }
 }
 
@@ -174,7 +174,7 @@ fn linear_reads_overlapping_rows_as_a_convolution_does() {
         (20, 3 * 31, 31),
         (30, 5, 0),
     ] {
-        check_linear(n, 33, n_in, stride, KEPT[1], Epilogue::Gelu, true);
+        check_linear(n, 33, n_in, stride, STORAGES[1], PostOp::Gelu, true);
     }
 }
 
@@ -193,11 +193,11 @@ fn stored_weights_are_those_of_the_matrix() {
             let w = Random(9).matrix(n_out, n_in, dtype);
             let (mut found, mut want) = (vec![0.0; n_in], vec![0.0; n_in]);
             for kernels in all_sets() {
-                let kept = Kept::Float(dtype);
-                let stored = kernels.store_weights(&Pool::new(2), &w, kept);
+                let storage = Storage::Float(dtype);
+                let stored = kernels.store_weights(&Pool::new(2), &w, storage);
                 assert_eq!(
-                    (stored.n_out(), stored.n_in(), stored.kept()),
-                    (n_out, n_in, kept)
+                    (stored.n_out(), stored.n_in(), stored.storage()),
+                    (n_out, n_in, storage)
                 );
                 for out in 0..n_out {
                     stored.copy_row(out, &mut found);
@@ -214,17 +214,17 @@ fn stored_weights_are_those_of_the_matrix() {
 fn linear_is_the_same_bits_on_every_set() {
     let (n_out, n_in) = if cfg!(miri) { (33, 9) } else { (103, 1283) };
     let mut random = Random(3);
-    for ((dtype, kept), n) in KEPT.into_iter().zip([1, 7, 61, 5]) {
+    for ((dtype, storage), n) in STORAGES.into_iter().zip([1, 7, 61, 5]) {
         let x = random.vec(n * n_in);
         let w = random.matrix(n_out, n_in, dtype);
-        let w = Kernels::detect().store_weights(&Pool::new(1), &w, kept);
+        let w = Kernels::detect().store_weights(&Pool::new(1), &w, storage);
         let x = Rows {
             data: &x,
             stride: n_in,
         };
         let bits = |kernels: Kernels| {
             let mut y = vec![0.0; n * n_out];
-            kernels.linear(&Pool::new(2), &mut y, x, &w, None, Epilogue::Store);
+            kernels.linear(&Pool::new(2), &mut y, x, &w, None, PostOp::Store);
             y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
         };
         for kernels in sets() {
@@ -248,23 +248,16 @@ fn linear_bits(
     bias: &[f32],
 ) -> Vec<u32> {
     let mut y = vec![0.0; n * w.n_out()];
-    kernels.linear(
-        &Pool::new(threads),
-        &mut y,
-        x,
-        w,
-        Some(bias),
-        Epilogue::Gelu,
-    );
+    kernels.linear(&Pool::new(threads), &mut y, x, w, Some(bias), PostOp::Gelu);
     y.iter().map(|y| y.to_bits()).collect()
 }
 
 /// Rows alone, in groups and all together, with one thread and with several, give the same bits.
-fn check_independence(n: usize, n_out: usize, n_in: usize, (dtype, kept): (Dtype, Kept)) {
+fn check_independence(n: usize, n_out: usize, n_in: usize, (dtype, storage): (Dtype, Storage)) {
     let mut random = Random(n_in as u64);
     let x = random.vec(n * n_in);
     let w = random.matrix(n_out, n_in, dtype);
-    let w = Kernels::detect().store_weights(&Pool::new(1), &w, kept);
+    let w = Kernels::detect().store_weights(&Pool::new(1), &w, storage);
     let bias = random.vec(n_out);
     let rows = |first: usize| Rows {
         data: &x[first * n_in..],
@@ -298,13 +291,13 @@ fn check_independence(n: usize, n_out: usize, n_in: usize, (dtype, kept): (Dtype
 #[test]
 fn a_row_of_linear_is_the_same_bits_alone_and_among_others_and_on_any_threads() {
     if cfg!(miri) {
-        check_independence(26, 9, 5, KEPT[1]);
+        check_independence(26, 9, 5, STORAGES[1]);
         return;
     }
-    for kept in KEPT {
-        check_independence(61, 70, 384, kept);
-        check_independence(27, 129, 1283, kept);
-        check_independence(210, 33, 300, kept);
+    for storage in STORAGES {
+        check_independence(61, 70, 384, storage);
+        check_independence(27, 129, 1283, storage);
+        check_independence(210, 33, 300, storage);
     }
 }
 
@@ -428,7 +421,7 @@ fn rows(data: &[f32], stride: usize) -> Rows<'_> {
 fn few_queries_of_attention_are_the_same_bits_alone_and_together() {
     let (n_head, head_dim) = (2, 20);
     let width = n_head * head_dim;
-    for (n_query, n_key) in [(2, 31), (5, 300), (Kernels::FEW_QUERIES, 700)] {
+    for (n_query, n_key) in [(2, 31), (5, 300), (Kernels::MAX_DECODE_QUERIES, 700)] {
         let mut random = Random(n_key as u64);
         let q = random.vec(n_query * width);
         let (k, v) = (random.vec(n_key * width), random.vec(n_key * width));
@@ -466,7 +459,7 @@ fn few_queries_of_attention_are_the_same_bits_alone_and_together() {
 
 #[test]
 fn attention_takes_scores_that_would_overflow_without_the_maximum() {
-    let (n_query, n_key, head_dim) = (Kernels::FEW_QUERIES + 1, 70, 64);
+    let (n_query, n_key, head_dim) = (Kernels::MAX_DECODE_QUERIES + 1, 70, 64);
     let q = vec![30.0; n_query * head_dim];
     let k: Vec<f32> = (0..n_key * head_dim)
         .map(|i| (i / head_dim) as f32 - 35.0)
@@ -525,12 +518,12 @@ fn check_attention_weights(head_dim: usize, n_query: usize, n_key: usize, spare:
         },
     );
     let mut want = vec![0.0; n_query * n_key];
-    reference::attention_weights(&mut want, q, k, n_key, head_dim);
+    reference::attention_probabilities(&mut want, q, k, n_key, head_dim);
     let bits = |y: &[f32]| y.iter().map(|y| y.to_bits()).collect::<Vec<_>>();
     for kernels in sets() {
         let [one, three] = [1, 3].map(|n_threads| {
             let mut y = vec![f32::NAN; n_query * n_key];
-            kernels.attention_weights(&Pool::new(n_threads), &mut y, q, k, n_key, head_dim);
+            kernels.attention_probabilities(&Pool::new(n_threads), &mut y, q, k, n_key, head_dim);
             y
         });
         assert_eq!(bits(&one), bits(&three), "{}: threads", kernels.isa());
@@ -760,7 +753,7 @@ fn widening_is_exact_for_every_half_and_bfloat16() {
             .iter()
             .flat_map(|w| sets().into_iter().map(move |k| (w, k)))
         {
-            let stored = kernels.store_weights(&Pool::new(1), w, Kept::Float(w.dtype()));
+            let stored = kernels.store_weights(&Pool::new(1), w, Storage::Float(w.dtype()));
             for n in [1, 30] {
                 let mut y = vec![0.0; n * w.n_rows()];
                 kernels.linear(
@@ -772,7 +765,7 @@ fn widening_is_exact_for_every_half_and_bfloat16() {
                     },
                     &stored,
                     None,
-                    Epilogue::Store,
+                    PostOp::Store,
                 );
                 let mut want = [0.0];
                 for (i, y) in y.iter().enumerate() {
@@ -815,7 +808,7 @@ fn shapes_that_do_not_fit_are_refused() {
     let kernels = Kernels::detect();
     let pool = Pool::new(1);
     let w = Matrix::new(4, 3, MatrixData::F32(vec![0.0; 12]));
-    let w = kernels.store_weights(&pool, &w, Kept::Float(Dtype::F32));
+    let w = kernels.store_weights(&pool, &w, Storage::Float(Dtype::F32));
     let refused = |f: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err();
     let linear = |n_y: usize, n_x: usize, stride: usize, n_bias: usize| {
         let (x, bias) = (vec![0.0; n_x], vec![0.0; n_bias]);
@@ -825,7 +818,7 @@ fn shapes_that_do_not_fit_are_refused() {
             Rows { data: &x, stride },
             &w,
             Some(&bias),
-            Epilogue::Store,
+            PostOp::Store,
         );
     };
     assert!(!refused(&|| linear(8, 6, 3, 4)));
@@ -861,14 +854,14 @@ proptest! {
 
     #[test]
     fn linear_matches_scalar_on_any_shape(
-        n in 0usize..40, n_out in 0usize..80, n_in in 0usize..200, stride in 0usize..210, kept in 0..KEPT.len(), epilogue in 0usize..3,
+        n in 0usize..40, n_out in 0usize..80, n_in in 0usize..200, stride in 0usize..210, storage in 0..STORAGES.len(), post_op in 0usize..3,
     ) {
-        check_linear(n, n_out, n_in, stride, KEPT[kept], EPILOGUES[epilogue], stride % 2 == 0);
+        check_linear(n, n_out, n_in, stride, STORAGES[storage], POST_OPS[post_op], stride % 2 == 0);
     }
 
     #[test]
-    fn rows_are_independent_on_any_shape(n in 1usize..40, n_out in 1usize..40, n_in in 0usize..100, kept in 0..KEPT.len()) {
-        check_independence(n, n_out, n_in, KEPT[kept]);
+    fn rows_are_independent_on_any_shape(n in 1usize..40, n_out in 1usize..40, n_in in 0usize..100, storage in 0..STORAGES.len()) {
+        check_independence(n, n_out, n_in, STORAGES[storage]);
     }
 
     #[test]

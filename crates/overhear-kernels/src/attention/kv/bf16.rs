@@ -6,29 +6,29 @@
 //! and behind a tile that of the next keys.
 
 use crate::arch::{Arch, TILE};
-use crate::gemm::aligned::{Words, halves};
-use crate::gemm::layout::{PANEL, place};
+use crate::gemm::aligned::{AlignedBuffer, as_u16};
+use crate::gemm::layout::{NR, group_offset};
 use crate::gemm::pack_a::{PackedRows, assert_bf16};
-use crate::gemm::tile_kernel::{TileTask, TileUnit};
+use crate::gemm::tile_kernel::{TileKernel, TileTask};
 use crate::kernels::Kernels;
-use crate::parallel::{Pool, Split};
+use crate::parallel::{Disjoint, Pool};
 use crate::simd::{Simd, Vectorized};
 
 /// Words of a tile.
-pub(crate) const TILE_WORDS: usize = TILE * TILE;
+pub(crate) const TILE_GROUPS: usize = TILE * TILE;
 
 /// Keys and values of all heads, packed.
 #[derive(Clone, Debug, Default)]
-pub struct KeysValues {
+pub struct PackedKv {
     n_head: usize,
     head_dim: usize,
     n_key: usize,
     /// `None` before anything is packed.
     layout: Option<Layout>,
     /// Per head.
-    keys: Words,
+    keys: AlignedBuffer,
     /// Per head.
-    values: Words,
+    values: AlignedBuffer,
 }
 
 /// How they lie.
@@ -48,7 +48,7 @@ impl Layout {
     }
 }
 
-impl KeysValues {
+impl PackedKv {
     /// Room for `n_key` keys and values of `n_head` heads of `head_dim` elements.
     ///
     /// # Panics
@@ -62,15 +62,15 @@ impl KeysValues {
             n_key,
             ..Self::default()
         };
-        this.keys = Words::new(n_head * this.keys_words());
-        this.values = Words::new(n_head * this.values_words());
+        this.keys = AlignedBuffer::new(n_head * this.keys_groups());
+        this.values = AlignedBuffer::new(n_head * this.values_groups());
         this
     }
 
     /// Bytes that attention of one query reads.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
-        4 * self.n_head * (self.padded() * self.head_dim / 2 + self.values_words())
+        4 * self.n_head * (self.padded() * self.head_dim / 2 + self.values_groups())
     }
 
     /// Writes the keys of `head`, widened, to `to`: `[n_key, head_dim]`.
@@ -79,18 +79,18 @@ impl KeysValues {
     /// If there is no such head, or `to` is not that long.
     pub fn copy_keys(&self, head: usize, to: &mut [f32]) {
         assert_eq!(to.len(), self.n_key * self.head_dim);
-        let (keys, n_words) = (self.keys(head), self.head_dim / 2);
+        let (keys, k_groups) = (self.keys(head), self.head_dim / 2);
         for (key, to) in to.chunks_exact_mut(self.head_dim).enumerate() {
-            for (word, to) in to.chunks_exact_mut(2).enumerate() {
-                let word = keys[match self.layout {
+            for (group, to) in to.chunks_exact_mut(2).enumerate() {
+                let group = keys[match self.layout {
                     Some(Layout::Tiles) => {
-                        let tile = key / TILE * self.key_steps() + word / TILE;
-                        tile * TILE_WORDS + key % TILE * TILE + word % TILE
+                        let tile = key / TILE * self.key_steps() + group / TILE;
+                        tile * TILE_GROUPS + key % TILE * TILE + group % TILE
                     }
-                    _ => key / PANEL * PANEL * n_words + place(PANEL, n_words, word, key % PANEL),
+                    _ => key / NR * NR * k_groups + group_offset(NR, k_groups, group, key % NR),
                 }];
-                to[0] = f32::from_bits(word << 16);
-                to[1] = f32::from_bits(word & 0xffff_0000);
+                to[0] = f32::from_bits(group << 16);
+                to[1] = f32::from_bits(group & 0xffff_0000);
             }
         }
     }
@@ -109,17 +109,17 @@ impl KeysValues {
 
     /// Keys that there is room for: whole panels.
     pub(crate) fn padded(&self) -> usize {
-        self.n_key.next_multiple_of(PANEL)
+        self.n_key.next_multiple_of(NR)
     }
 
     /// The keys of a head.
     pub(crate) fn keys(&self, head: usize) -> &[u32] {
-        &self.keys.as_slice()[head * self.keys_words()..][..self.keys_words()]
+        &self.keys.as_slice()[head * self.keys_groups()..][..self.keys_groups()]
     }
 
     /// The values of a head.
     pub(crate) fn values(&self, head: usize) -> &[u32] {
-        &self.values.as_slice()[head * self.values_words()..][..self.values_words()]
+        &self.values.as_slice()[head * self.values_groups()..][..self.values_groups()]
     }
 
     /// Tiles along the head.
@@ -129,35 +129,35 @@ impl KeysValues {
 
     /// Tiles along the keys.
     pub(crate) fn value_steps(&self) -> usize {
-        self.padded() / PANEL
+        self.padded() / NR
     }
 
     /// Words of a head's keys: as tiles take them, which is never less.
-    fn keys_words(&self) -> usize {
+    fn keys_groups(&self) -> usize {
         self.padded() * self.key_steps() * TILE
     }
 
     /// Words of a head's values.
-    fn values_words(&self) -> usize {
-        self.head_dim.next_multiple_of(PANEL) * self.padded() / 2
+    fn values_groups(&self) -> usize {
+        self.head_dim.next_multiple_of(NR) * self.padded() / 2
     }
 
     /// Whether they are packed for `arch`.
-    pub(crate) fn are_for(&self, arch: Arch) -> bool {
+    pub(crate) fn is_packed_for(&self, arch: Arch) -> bool {
         self.layout == Some(Layout::of(arch))
     }
 
-    /// See [`crate::Kernels::pack_keys_values`]; shapes have been checked.
+    /// See [`crate::Kernels::pack_kv`]; shapes have been checked.
     pub(crate) fn pack(&mut self, arch: Arch, pool: &Pool, k: PackedRows<'_>, v: PackedRows<'_>) {
         let layout = Layout::of(arch);
         self.layout = Some(layout);
         let (n_head, head_dim, n_key) = (self.n_head, self.head_dim, self.n_key);
-        let (of_keys, of_values) = (self.keys_words(), self.values_words());
-        let keys = Split::new(self.keys.as_mut_slice());
-        let values = Split::new(self.values.as_mut_slice());
+        let (of_keys, of_values) = (self.keys_groups(), self.values_groups());
+        let keys = Disjoint::new(self.keys.as_mut_slice());
+        let values = Disjoint::new(self.values.as_mut_slice());
         // Keys outermost: rows are read as they lie.
-        pool.run(n_key.div_ceil(PANEL), &|panel| {
-            let first = panel * PANEL;
+        pool.run(n_key.div_ceil(NR), &|panel| {
+            let first = panel * NR;
             let task = PackKeys {
                 k,
                 v,
@@ -166,7 +166,7 @@ impl KeysValues {
                 n_head,
                 head_dim,
                 first,
-                n: PANEL.min(n_key - first),
+                n: NR.min(n_key - first),
                 of_keys,
                 of_values,
             };
@@ -182,8 +182,8 @@ impl KeysValues {
 struct PackKeys<'a> {
     k: PackedRows<'a>,
     v: PackedRows<'a>,
-    keys: Split<'a, u32>,
-    values: Split<'a, u32>,
+    keys: Disjoint<'a, u32>,
+    values: Disjoint<'a, u32>,
     n_head: usize,
     head_dim: usize,
     /// Keys from the first on.
@@ -208,10 +208,10 @@ impl Vectorized for PackKeys<'_> {
 
 impl TileTask for PackKeys<'_> {
     #[inline(always)]
-    fn run<U: TileUnit>(self, unit: U) {
+    fn run<K: TileKernel>(self, kernel: K) {
         for head in 0..self.n_head {
             self.tiles_of_keys(head);
-            self.tiles_of_values(unit, head);
+            self.tiles_of_values(kernel, head);
         }
     }
 }
@@ -219,13 +219,13 @@ impl TileTask for PackKeys<'_> {
 impl PackKeys<'_> {
     #[inline(always)]
     fn panel_of_keys(&self, head: usize) {
-        let n_words = self.head_dim / 2;
-        let at = head * self.of_keys + self.first * n_words;
+        let k_groups = self.head_dim / 2;
+        let at = head * self.of_keys + self.first * k_groups;
         // SAFETY: no other task has this panel.
-        let to = unsafe { self.keys.take(at, PANEL * n_words) };
+        let to = unsafe { self.keys.take(at, NR * k_groups) };
         for key in 0..self.n {
             let to = &mut to[key..];
-            for (to, from) in to.chunks_mut(PANEL).zip(self.key(head, key)) {
+            for (to, from) in to.chunks_mut(NR).zip(self.key(head, key)) {
                 to[0] = *from;
             }
         }
@@ -233,12 +233,12 @@ impl PackKeys<'_> {
 
     #[inline(always)]
     fn panel_of_values(&self, head: usize) {
-        let of_panel = self.of_values / self.head_dim.next_multiple_of(PANEL);
-        for element in (0..self.head_dim).step_by(PANEL) {
-            let at = head * self.of_values + element * of_panel + self.first / 2 * PANEL;
+        let of_panel = self.of_values / self.head_dim.next_multiple_of(NR);
+        for element in (0..self.head_dim).step_by(NR) {
+            let at = head * self.of_values + element * of_panel + self.first / 2 * NR;
             // SAFETY: no other task has these keys.
-            let to = unsafe { self.values.take(at, PANEL / 2 * PANEL) };
-            for (pair, to) in to.chunks_mut(PANEL).enumerate().take(self.n.div_ceil(2)) {
+            let to = unsafe { self.values.take(at, NR / 2 * NR) };
+            for (pair, to) in to.chunks_mut(NR).enumerate().take(self.n.div_ceil(2)) {
                 self.pair_of_values(head, element, pair, to);
             }
         }
@@ -249,38 +249,38 @@ impl PackKeys<'_> {
         let n_steps = (self.head_dim / 2).div_ceil(TILE);
         let at = head * self.of_keys + self.first * n_steps * TILE;
         // SAFETY: no other task has these keys.
-        let to = unsafe { self.keys.take(at, PANEL * n_steps * TILE) };
+        let to = unsafe { self.keys.take(at, NR * n_steps * TILE) };
         for key in 0..self.n {
-            let to = &mut to[key / TILE * n_steps * TILE_WORDS + key % TILE * TILE..];
+            let to = &mut to[key / TILE * n_steps * TILE_GROUPS + key % TILE * TILE..];
             let from = self.key(head, key).chunks(TILE);
-            for (to, from) in to.chunks_mut(TILE_WORDS).zip(from) {
+            for (to, from) in to.chunks_mut(TILE_GROUPS).zip(from) {
                 to[..from.len()].copy_from_slice(from);
             }
         }
     }
 
     #[inline(always)]
-    fn tiles_of_values<U: TileUnit>(&self, unit: U, head: usize) {
-        let of_tile = self.of_values / self.head_dim.next_multiple_of(PANEL) * TILE;
+    fn tiles_of_values<K: TileKernel>(&self, kernel: K, head: usize) {
+        let of_tile = self.of_values / self.head_dim.next_multiple_of(NR) * TILE;
         for element in (0..self.head_dim).step_by(TILE) {
-            let mut pairs = [0; TILE_WORDS]; // [16 pairs of keys, 16 elements]
+            let mut pairs = [0; TILE_GROUPS]; // [16 pairs of keys, 16 elements]
             let rows = pairs.chunks_mut(TILE).enumerate();
             for (pair, to) in rows.take(self.n.div_ceil(2)) {
                 self.pair_of_values(head, element, pair, to);
             }
-            let tile = element / TILE * of_tile + self.first / PANEL * TILE_WORDS;
+            let tile = element / TILE * of_tile + self.first / NR * TILE_GROUPS;
             // SAFETY: no other task has this tile.
-            let to = unsafe { self.values.take(head * self.of_values + tile, TILE_WORDS) };
+            let to = unsafe { self.values.take(head * self.of_values + tile, TILE_GROUPS) };
             // SAFETY: both are tiles.
-            unsafe { unit.transpose(pairs.as_ptr(), TILE, to.as_mut_ptr(), TILE) };
+            unsafe { kernel.transpose(pairs.as_ptr(), TILE, to.as_mut_ptr(), TILE) };
         }
     }
 
     /// A key, counted from the first, of a head.
     #[inline(always)]
     fn key(&self, head: usize, key: usize) -> &[u32] {
-        let n_words = self.head_dim / 2;
-        &self.k.words[(self.first + key) * self.k.stride + head * n_words..][..n_words]
+        let k_groups = self.head_dim / 2;
+        &self.k.groups[(self.first + key) * self.k.stride + head * k_groups..][..k_groups]
     }
 
     /// The values of a pair of keys, of as many elements from `element` on as there are and `to` has room for.
@@ -288,8 +288,8 @@ impl PackKeys<'_> {
     fn pair_of_values(&self, head: usize, element: usize, pair: usize, to: &mut [u32]) {
         let n = to.len().min(self.head_dim - element);
         let row = |key: usize| {
-            let row = &self.v.words[(self.first + key) * self.v.stride..];
-            &halves(row)[head * self.head_dim + element..][..n]
+            let row = &self.v.groups[(self.first + key) * self.v.stride..];
+            &as_u16(row)[head * self.head_dim + element..][..n]
         };
         let (even, odd) = (row(2 * pair), row(self.n.min(2 * pair + 2) - 1));
         let has_odd = u32::from(2 * pair + 1 < self.n);
@@ -301,17 +301,11 @@ impl PackKeys<'_> {
 
 impl Kernels {
     /// Packs keys and values, bfloat16 rows of which head `h` is the `head_dim` elements from `h * head_dim`, for
-    /// [`Kernels::flash_attention`]. Allocates nothing.
+    /// [`Kernels::attention_bf16`]. Allocates nothing.
     ///
     /// # Panics
     /// If the shapes do not fit.
-    pub fn pack_keys_values(
-        &self,
-        pool: &Pool,
-        to: &mut KeysValues,
-        k: PackedRows<'_>,
-        v: PackedRows<'_>,
-    ) {
+    pub fn pack_kv(&self, pool: &Pool, to: &mut PackedKv, k: PackedRows<'_>, v: PackedRows<'_>) {
         for rows in [k, v] {
             assert_bf16(rows, to.n_key(), to.n_head() * to.head_dim());
         }

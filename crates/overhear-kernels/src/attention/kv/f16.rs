@@ -4,9 +4,9 @@ use half::f16;
 
 use crate::arch::Arch;
 use crate::kernels::Kernels;
-use crate::math::narrow_run;
+use crate::math::convert_f16;
 use crate::matrix::{Rows, assert_rows};
-use crate::parallel::{Pool, Split};
+use crate::parallel::{Disjoint, Pool};
 use crate::reference;
 use crate::simd::{Simd, Vectorized};
 
@@ -22,7 +22,7 @@ impl Kernels {
     ///
     /// # Panics
     /// If the shapes do not fit.
-    pub fn narrow_heads(
+    pub fn convert_heads_f16(
         &self,
         pool: &Pool,
         to: &mut [f16],
@@ -37,14 +37,14 @@ impl Kernels {
         );
         assert_rows("from", from, n_row, to.len() / n_row);
         match self.arch {
-            Arch::Scalar => reference::narrow_heads(to, from, n_row, head_dim),
-            arch => narrow_heads(arch, pool, to, from, n_row, head_dim),
+            Arch::Scalar => reference::convert_heads_f16(to, from, n_row, head_dim),
+            arch => convert_heads_f16(arch, pool, to, from, n_row, head_dim),
         }
     }
 }
 
 /// Runs the call on `arch`, which is not [`Arch::Scalar`]; shapes have been checked.
-pub(crate) fn narrow_heads(
+pub(crate) fn convert_heads_f16(
     arch: Arch,
     pool: &Pool,
     to: &mut [f16],
@@ -53,7 +53,7 @@ pub(crate) fn narrow_heads(
     head_dim: usize,
 ) {
     let width = to.len() / n_row;
-    let to = Split::new(to);
+    let to = Disjoint::new(to);
     let rows = TASK_ELEMENTS.div_ceil(width.max(1));
     pool.run(n_row.div_ceil(rows), &|task| {
         let heads = NarrowHeads {
@@ -67,10 +67,10 @@ pub(crate) fn narrow_heads(
     });
 }
 
-/// Some rows of [`narrow_heads`].
+/// Some rows of [`convert_heads_f16`].
 struct NarrowHeads<'a> {
     /// `[n_head, n_row, head_dim]`.
-    to: Split<'a, f16>,
+    to: Disjoint<'a, f16>,
     from: Rows<'a>,
     rows: std::ops::Range<usize>,
     n_row: usize,
@@ -88,7 +88,7 @@ impl Vectorized for NarrowHeads<'_> {
             for (head, from) in from.chunks_exact(head_dim).enumerate() {
                 // SAFETY: no other task has this row, and this one has one head of it at a time.
                 let to = unsafe { self.to.take((head * n_row + row) * head_dim, head_dim) };
-                narrow_run(s, to, from);
+                convert_f16(s, to, from);
             }
         }
     }

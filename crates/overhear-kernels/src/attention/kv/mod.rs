@@ -4,5 +4,5 @@ pub(super) mod bf16;
 mod f16;
 pub(super) mod int8;
 
-pub use bf16::KeysValues;
-pub use int8::ByteKeysValues;
+pub use bf16::PackedKv;
+pub use int8::QuantizedKv;

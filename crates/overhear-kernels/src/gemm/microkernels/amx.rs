@@ -10,18 +10,18 @@ use std::arch::x86_64::*;
 
 use super::tiles;
 use crate::arch::{Amx, Avx512, TILE, TileConfig, WHOLE_TILES, release_tiles};
-use crate::gemm::layout::{LANES, PANEL};
-use crate::gemm::microkernel::{Blocking, DotTask, Finish, Operands, Unit};
-use crate::gemm::tile_kernel::{Place, Square, Steps, TileTask, TileUnit};
-use crate::math::quantize::MAGIC;
-use crate::math::{exp2_lut as tile_weight, gelu_lut as tile_gelu};
+use crate::gemm::layout::{LANES, NR};
+use crate::gemm::microkernel::{Blocking, Epilogue, GemmTask, MicroKernel, Operands};
+use crate::gemm::tile_kernel::{AccPair, PairSteps, Step2x2, TileKernel, TileTask};
+use crate::math::quantize::ROUND_MAGIC;
+use crate::math::{exp2_lut, gelu_lut};
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vnni,avx2,fma,f16c")]
 #[inline(never)]
-fn vectorize<U: Unit, T: DotTask>(unit: U, task: T) {
-    // SAFETY: `unit` proves tiles.
+fn vectorize<K: MicroKernel, T: GemmTask>(kernel: K, task: T) {
+    // SAFETY: `kernel` proves tiles.
     unsafe { WHOLE_TILES.load() };
-    task.run(unit);
+    task.run(kernel);
     // SAFETY: as above.
     unsafe { release_tiles() };
 }
@@ -30,10 +30,10 @@ fn vectorize<U: Unit, T: DotTask>(unit: U, task: T) {
     enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vnni,avx512vbmi,avx2,fma,f16c"
 )]
 #[inline(never)]
-fn vectorize_tiles<U: TileUnit, T: TileTask>(unit: U, task: T) {
-    // SAFETY: `unit` proves tiles.
+fn vectorize_tiles<K: TileKernel, T: TileTask>(kernel: K, task: T) {
+    // SAFETY: `kernel` proves tiles.
     unsafe { WHOLE_TILES.load() };
-    task.run(unit);
+    task.run(kernel);
     // SAFETY: as above.
     unsafe { release_tiles() };
 }
@@ -67,7 +67,7 @@ macro_rules! load {
             concat!("tileloadd ", $second, ", [{second} + {stride}]"),
             first = in(reg) $from.first,
             second = in(reg) $from.second,
-            stride = in(reg) 4 * PANEL,
+            stride = in(reg) 4 * NR,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             options(nostack, readonly)
         )
@@ -81,7 +81,7 @@ macro_rules! store {
             concat!("tilestored [{second} + {stride}], ", $second),
             first = in(reg) $to.first,
             second = in(reg) $to.second,
-            stride = in(reg) 4 * PANEL,
+            stride = in(reg) 4 * NR,
             options(nostack)
         )
     };
@@ -115,7 +115,7 @@ macro_rules! walk {
 /// Steps by the dot product of tiles `$dot`: two tiles of rows by one of outputs, or one by two.
 macro_rules! add {
     ($first:literal, $second:literal, $dot:literal, $steps:expr) => {
-        if OF_ROWS {
+        if IS_2X1 {
             walk!(
                 $steps,
                 "{x_step}",
@@ -151,7 +151,7 @@ macro_rules! step_and_store {
             line = in(reg) 4 * LANES,
             first_to = in(reg) $to.first,
             second_to = in(reg) $to.second,
-            to_stride = in(reg) 4 * PANEL,
+            to_stride = in(reg) 4 * NR,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack)
@@ -161,7 +161,7 @@ macro_rules! step_and_store {
 
 macro_rules! add_and_store {
     ($first:literal, $second:literal, $other:literal, $after:literal, $dot:literal, $steps:expr, $to:expr) => {
-        if OF_ROWS {
+        if IS_2X1 {
             step_and_store!(
                 $steps,
                 $to,
@@ -191,10 +191,10 @@ macro_rules! add_and_store {
 
 /// A step of a square by the dot product of tiles `$dot`, with what comes before each of its products. Operands are loaded
 /// by `tileloadd` or, if they pass by once, `tileloaddt1`, which leaves the first-level cache to the others.
-macro_rules! square {
+macro_rules! step_2x2 {
     (
         $dot:literal, $of_x:literal, $of_w:literal, $step:expr,
-        [$before:literal, $before_below:literal, $before_beside:literal, $before_last:literal]
+        [$before:literal, $before_lower:literal, $before_right:literal, $before_last:literal]
         $(, $name:ident = $place:expr)*
     ) => {
         asm!(
@@ -202,19 +202,19 @@ macro_rules! square {
             concat!("tileload", $of_x, " tmm4, [{x} + {x_stride}]"),
             $before,
             concat!($dot, " tmm0, tmm4, tmm6"),
-            concat!("tileload", $of_x, " tmm5, [{x_below} + {x_stride}]"),
-            $before_below,
+            concat!("tileload", $of_x, " tmm5, [{x_lower} + {x_stride}]"),
+            $before_lower,
             concat!($dot, " tmm1, tmm5, tmm6"),
-            concat!("tileload", $of_w, " tmm7, [{w_beside} + {line}]"),
-            $before_beside,
+            concat!("tileload", $of_w, " tmm7, [{w_right} + {line}]"),
+            $before_right,
             concat!($dot, " tmm2, tmm4, tmm7"),
             $before_last,
             concat!($dot, " tmm3, tmm5, tmm7"),
             x = in(reg) $step.x,
-            x_below = in(reg) $step.x_below,
+            x_lower = in(reg) $step.x_lower,
             x_stride = in(reg) 4 * $step.x_stride,
             w = in(reg) $step.w,
-            w_beside = in(reg) $step.w_beside,
+            w_right = in(reg) $step.w_right,
             line = in(reg) 4 * LANES,
             $($name = in(reg) $place,)*
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
@@ -224,15 +224,15 @@ macro_rules! square {
     };
 }
 
-/// The first step of a square, see [`TileUnit::begin_square`]. A row of sums takes 128 bytes, 16 rows 2048.
-macro_rules! begin_square {
+/// The first step of a square, see [`TileKernel::begin_2x2`]. A row of sums takes 128 bytes, 16 rows 2048.
+macro_rules! begin_2x2 {
     ($dot:literal, $of_x:literal, $of_w:literal, $step:expr, $from:expr, $last:expr) => {
         match ($from, $last) {
-            (None, None) => square!(
+            (None, None) => step_2x2!(
                 $dot, $of_x, $of_w, $step,
                 ["tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3"]
             ),
-            (None, Some(last)) => square!(
+            (None, Some(last)) => step_2x2!(
                 $dot, $of_x, $of_w, $step,
                 [
                     "tilestored [{last} + {row}], tmm0\n tilezero tmm0",
@@ -240,9 +240,9 @@ macro_rules! begin_square {
                     "tilestored [{last} + {row} + 64], tmm2\n tilezero tmm2",
                     "tilestored [{last} + {row} + 2112], tmm3\n tilezero tmm3"
                 ],
-                last = last, row = 4 * PANEL
+                last = last, row = 4 * NR
             ),
-            (Some(from), None) => square!(
+            (Some(from), None) => step_2x2!(
                 $dot, $of_x, $of_w, $step,
                 [
                     "tileloadd tmm0, [{from} + {row}]",
@@ -250,9 +250,9 @@ macro_rules! begin_square {
                     "tileloadd tmm2, [{from} + {row} + 64]",
                     "tileloadd tmm3, [{from} + {row} + 2112]"
                 ],
-                from = from, row = 4 * PANEL
+                from = from, row = 4 * NR
             ),
-            (Some(from), Some(last)) => square!(
+            (Some(from), Some(last)) => step_2x2!(
                 $dot, $of_x, $of_w, $step,
                 [
                     "tilestored [{last} + {row}], tmm0\n tileloadd tmm0, [{from} + {row}]",
@@ -260,7 +260,7 @@ macro_rules! begin_square {
                     "tilestored [{last} + {row} + 64], tmm2\n tileloadd tmm2, [{from} + {row} + 64]",
                     "tilestored [{last} + {row} + 2112], tmm3\n tileloadd tmm3, [{from} + {row} + 2112]"
                 ],
-                from = from, last = last, row = 4 * PANEL
+                from = from, last = last, row = 4 * NR
             ),
         }
     };
@@ -271,11 +271,11 @@ macro_rules! begin_square {
 pub(crate) struct AmxTiles<const INT8: bool>(pub(crate) Amx);
 
 // SAFETY: `Amx(_)` is built by `new` alone.
-unsafe impl<const INT8: bool> Unit for AmxTiles<INT8> {
+unsafe impl<const INT8: bool> MicroKernel for AmxTiles<INT8> {
     type Simd = Avx512;
 
     const ROWS: usize = tiles::ROWS;
-    const SCALED: bool = INT8;
+    const IS_INT8: bool = INT8;
     const BLOCKING: Blocking = tiles::BLOCKING;
 
     #[inline(always)]
@@ -284,34 +284,34 @@ unsafe impl<const INT8: bool> Unit for AmxTiles<INT8> {
     }
 
     #[inline]
-    fn vectorize<T: DotTask>(self, task: T) {
+    fn vectorize<T: GemmTask>(self, task: T) {
         // SAFETY: `self` proves the features.
         unsafe { vectorize(self, task) }
     }
 
     #[inline(always)]
-    unsafe fn multiply<F: Finish<Self>>(
+    unsafe fn multiply<F: Epilogue<Self>>(
         self,
         n: usize,
         n_panels: usize,
         _: bool,
         operands: &Operands,
         to: *mut f32,
-        finish: &F,
+        epilogue: &F,
     ) {
         // SAFETY: the caller's.
-        unsafe { tiles::multiply(self, n, n_panels, operands, to, finish) }
+        unsafe { tiles::multiply(self, n, n_panels, operands, to, epilogue) }
     }
 
     #[inline(always)]
-    unsafe fn float(self, sums: __m512, starts: *const i32) -> __m512 {
+    unsafe fn acc_to_f32(self, acc: __m512, compensation: *const i32) -> __m512 {
         if !INT8 {
-            return sums;
+            return acc;
         }
         // SAFETY: `self` proves avx512f; the caller vouches for the numbers.
         unsafe {
-            let starts = _mm512_loadu_si512(starts.cast());
-            _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_castps_si512(sums), starts))
+            let compensation = _mm512_loadu_si512(compensation.cast());
+            _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_castps_si512(acc), compensation))
         }
     }
 
@@ -327,19 +327,23 @@ unsafe impl<const INT8: bool> Unit for AmxTiles<INT8> {
         unsafe { self.0.avx512_bf16().store_bf16_pair(to, v) }
     }
 
-    /// See [`tile_gelu`], its twin.
+    /// See [`gelu_lut`], its twin.
     #[inline(always)]
     fn gelu(self, x: __m512) -> __m512 {
-        use tile_gelu::{END, PARABOLAS, PER_UNIT};
+        use gelu_lut::{COEFFICIENTS, END, SEGMENTS_PER_UNIT};
         // SAFETY: `self` proves avx512f; the tables are whole vectors.
         unsafe {
             // Of a NaN and a number the second.
             let z = _mm512_min_ps(_mm512_abs_ps(x), _mm512_set1_ps(END));
-            let at = _mm512_fmadd_ps(z, _mm512_set1_ps(PER_UNIT), _mm512_set1_ps(MAGIC));
+            let at = _mm512_fmadd_ps(
+                z,
+                _mm512_set1_ps(SEGMENTS_PER_UNIT),
+                _mm512_set1_ps(ROUND_MAGIC),
+            );
             let at = _mm512_castps_si512(at);
             // Not by a closure, as that may not be inlined.
             let mut p = _mm512_setzero_ps();
-            for table in &PARABOLAS {
+            for table in &COEFFICIENTS {
                 let (table, others) = (table.0.as_ptr(), table.0.as_ptr().add(LANES));
                 let (table, others) = (_mm512_loadu_ps(table), _mm512_loadu_ps(others));
                 p = _mm512_fmadd_ps(p, z, _mm512_permutex2var_ps(table, at, others));
@@ -350,8 +354,8 @@ unsafe impl<const INT8: bool> Unit for AmxTiles<INT8> {
     }
 }
 
-impl<const INT8: bool> TileUnit for AmxTiles<INT8> {
-    type Sums = ();
+impl<const INT8: bool> TileKernel for AmxTiles<INT8> {
+    type Acc = ();
 
     #[inline]
     fn vectorize_tiles<T: TileTask>(self, task: T) {
@@ -360,45 +364,45 @@ impl<const INT8: bool> TileUnit for AmxTiles<INT8> {
     }
 
     #[inline(always)]
-    unsafe fn set_words(self, (): &mut (), words: usize) {
+    unsafe fn set_k_groups(self, (): &mut (), groups: usize) {
         // SAFETY: `self` proves tiles.
-        unsafe { TileConfig::new(words).load() }
+        unsafe { TileConfig::new(groups).load() }
     }
 
     #[inline(always)]
-    unsafe fn begin_square<const ROWS_PASS: bool>(
+    unsafe fn begin_2x2<const STREAM_A: bool>(
         self,
         (): &mut (),
-        step: &Square,
+        step: &Step2x2,
         from: Option<*const i32>,
         last: Option<*mut i32>,
     ) {
         // SAFETY: `self` proves tiles, `vectorize` has set their shape; the caller vouches for the memory.
         unsafe {
-            match (INT8, ROWS_PASS) {
-                (true, true) => begin_square!("tdpbusd", "dt1", "d", step, from, last),
-                (true, false) => begin_square!("tdpbusd", "d", "dt1", step, from, last),
-                (false, true) => begin_square!("tdpbf16ps", "dt1", "d", step, from, last),
-                (false, false) => begin_square!("tdpbf16ps", "d", "dt1", step, from, last),
+            match (INT8, STREAM_A) {
+                (true, true) => begin_2x2!("tdpbusd", "dt1", "d", step, from, last),
+                (true, false) => begin_2x2!("tdpbusd", "d", "dt1", step, from, last),
+                (false, true) => begin_2x2!("tdpbf16ps", "dt1", "d", step, from, last),
+                (false, false) => begin_2x2!("tdpbf16ps", "d", "dt1", step, from, last),
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn add_square<const ROWS_PASS: bool>(self, (): &mut (), step: &Square) {
+    unsafe fn accumulate_2x2<const STREAM_A: bool>(self, (): &mut (), step: &Step2x2) {
         // SAFETY: as above.
         unsafe {
-            match (INT8, ROWS_PASS) {
-                (true, true) => square!("tdpbusd", "dt1", "d", step, ["", "", "", ""]),
-                (true, false) => square!("tdpbusd", "d", "dt1", step, ["", "", "", ""]),
-                (false, true) => square!("tdpbf16ps", "dt1", "d", step, ["", "", "", ""]),
-                (false, false) => square!("tdpbf16ps", "d", "dt1", step, ["", "", "", ""]),
+            match (INT8, STREAM_A) {
+                (true, true) => step_2x2!("tdpbusd", "dt1", "d", step, ["", "", "", ""]),
+                (true, false) => step_2x2!("tdpbusd", "d", "dt1", step, ["", "", "", ""]),
+                (false, true) => step_2x2!("tdpbf16ps", "dt1", "d", step, ["", "", "", ""]),
+                (false, false) => step_2x2!("tdpbf16ps", "d", "dt1", step, ["", "", "", ""]),
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn store_square(self, (): &mut (), to: *mut i32) {
+    unsafe fn store_2x2(self, (): &mut (), to: *mut i32) {
         // SAFETY: as above.
         unsafe {
             asm!(
@@ -407,14 +411,14 @@ impl<const INT8: bool> TileUnit for AmxTiles<INT8> {
                 "tilestored [{to} + {row} + 64], tmm2",
                 "tilestored [{to} + {row} + 2112], tmm3",
                 to = in(reg) to,
-                row = in(reg) 4 * PANEL,
+                row = in(reg) 4 * NR,
                 options(nostack)
             );
         }
     }
 
     #[inline(always)]
-    unsafe fn start<const PAIR: usize>(self, (): &mut (), from: Option<Place>) {
+    unsafe fn begin_pair<const PAIR: usize>(self, (): &mut (), from: Option<AccPair>) {
         // SAFETY: as above.
         unsafe {
             match from {
@@ -425,7 +429,11 @@ impl<const INT8: bool> TileUnit for AmxTiles<INT8> {
     }
 
     #[inline(always)]
-    unsafe fn add<const PAIR: usize, const OF_ROWS: bool>(self, (): &mut (), steps: &Steps) {
+    unsafe fn accumulate_pair<const PAIR: usize, const IS_2X1: bool>(
+        self,
+        (): &mut (),
+        steps: &PairSteps,
+    ) {
         // SAFETY: as above.
         unsafe {
             if INT8 {
@@ -437,11 +445,11 @@ impl<const INT8: bool> TileUnit for AmxTiles<INT8> {
     }
 
     #[inline(always)]
-    unsafe fn add_and_store<const PAIR: usize, const OF_ROWS: bool>(
+    unsafe fn accumulate_and_store_pair<const PAIR: usize, const IS_2X1: bool>(
         self,
         (): &mut (),
-        step: &Steps,
-        to: Place,
+        step: &PairSteps,
+        to: AccPair,
     ) {
         // SAFETY: as above.
         unsafe {
@@ -463,7 +471,7 @@ impl<const INT8: bool> TileUnit for AmxTiles<INT8> {
     }
 
     #[inline(always)]
-    unsafe fn store<const PAIR: usize>(self, (): &mut (), to: Place) {
+    unsafe fn store_pair<const PAIR: usize>(self, (): &mut (), to: AccPair) {
         // SAFETY: as above.
         unsafe { with_pair!(PAIR, store, to) }
     }
@@ -516,48 +524,48 @@ impl<const INT8: bool> TileUnit for AmxTiles<INT8> {
     }
 
     #[inline(always)]
-    unsafe fn weigh_pairs(
+    unsafe fn exp2_pairs(
         self,
         scores: *const f32,
         n_pairs: usize,
         scale: f32,
         offsets: *const f32,
-        ahead: *const u32,
+        prefetch_from: *const u32,
         to: *mut u32,
     ) -> u16 {
-        const IN_BOTH: i32 = (tile_weight::ABOVE as i32) << 16 | tile_weight::ABOVE as i32;
+        const IN_BOTH: i32 = (exp2_lut::OVERFLOW as i32) << 16 | exp2_lut::OVERFLOW as i32;
         // SAFETY: `self` proves the features; the caller vouches for scores, weights and offsets.
         unsafe {
-            let scale = _mm512_set1_ps(scale * tile_weight::ONE);
+            let scale = _mm512_set1_ps(scale * exp2_lut::ONE);
             let offset = _mm512_fmadd_ps(
                 _mm512_loadu_ps(offsets),
-                _mm512_set1_ps(tile_weight::ONE),
-                _mm512_set1_ps(-tile_weight::LESS),
+                _mm512_set1_ps(exp2_lut::ONE),
+                _mm512_set1_ps(-exp2_lut::BIAS),
             );
             let fixed = |at: *const f32| {
                 _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_loadu_ps(at), scale, offset))
             };
-            let bows = tile_weight::BOWS.0.as_ptr();
-            let (bows, others) = (
-                _mm512_loadu_si512(bows.cast()),
-                _mm512_loadu_si512(bows.add(64).cast()),
+            let table = exp2_lut::TABLE.0.as_ptr();
+            let (table, others) = (
+                _mm512_loadu_si512(table.cast()),
+                _mm512_loadu_si512(table.add(64).cast()),
             );
             // Packing goes by quarters: four queries of one key, the same of the other.
-            let in_turns = _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
-            let in_turns = _mm512_broadcast_i32x4(in_turns);
+            let interleaved = _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
+            let interleaved = _mm512_broadcast_i32x4(interleaved);
             let mut all = _mm512_setzero_si512();
             for pair in 0..n_pairs {
-                let scores = scores.add(pair * 2 * PANEL);
-                let ahead = ahead.wrapping_add(pair * 2 * LANES);
-                _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
-                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(LANES).cast());
-                let packed = _mm512_packus_epi32(fixed(scores), fixed(scores.add(PANEL)));
-                let x = _mm512_shuffle_epi8(packed, in_turns);
+                let scores = scores.add(pair * 2 * NR);
+                let prefetch_from = prefetch_from.wrapping_add(pair * 2 * LANES);
+                _mm_prefetch::<_MM_HINT_T0>(prefetch_from.cast());
+                _mm_prefetch::<_MM_HINT_T0>(prefetch_from.wrapping_add(LANES).cast());
+                let packed = _mm512_packus_epi32(fixed(scores), fixed(scores.add(NR)));
+                let x = _mm512_shuffle_epi8(packed, interleaved);
                 // The low bytes' last 7 bits choose; nothing is added to high bytes.
                 let fraction = _mm512_srli_epi16::<1>(x);
-                let bow =
-                    _mm512_maskz_permutex2var_epi8(0x5555_5555_5555_5555, bows, fraction, others);
-                let bits = _mm512_avg_epu16(x, bow);
+                let entry =
+                    _mm512_maskz_permutex2var_epi8(0x5555_5555_5555_5555, table, fraction, others);
+                let bits = _mm512_avg_epu16(x, entry);
                 _mm512_storeu_si512(to.add(pair * TILE).cast(), bits);
                 all = _mm512_or_si512(all, bits);
             }

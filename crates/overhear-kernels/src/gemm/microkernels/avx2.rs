@@ -3,10 +3,10 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::avx2_block::{Parts, multiply};
-use super::registers::{self, MAX_ROWS};
+use super::avx2_block::{Avx2Kernel, multiply};
+use super::registers::{self, MAX_MR};
 use crate::arch::{Avx2, Avx2Vnni};
-use crate::gemm::microkernel::{Blocking, DotTask, Finish, Operands, Unit};
+use crate::gemm::microkernel::{Blocking, Epilogue, GemmTask, MicroKernel, Operands};
 use crate::simd::Simd;
 
 /// bfloat16, widened to f32. A product of two is exact there, so adding it is one rounding, as in the instruction.
@@ -33,22 +33,22 @@ impl Avx2Int8 {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline(never)]
-fn vectorize<U: Unit, T: DotTask>(unit: U, task: T) {
-    task.run(unit)
+fn vectorize<K: MicroKernel, T: GemmTask>(kernel: K, task: T) {
+    task.run(kernel)
 }
 
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 #[inline(never)]
-fn vectorize_vnni<T: DotTask>(unit: Avx2Vnni, task: T) {
-    task.run(unit)
+fn vectorize_vnni<T: GemmTask>(kernel: Avx2Vnni, task: T) {
+    task.run(kernel)
 }
 
-/// What is the same in every [`Unit`] here.
-macro_rules! unit_of_parts {
+/// What is the same in every [`MicroKernel`] here.
+macro_rules! avx2_kernel {
     ($vectorize:ident) => {
         type Simd = Avx2;
 
-        const ROWS: usize = MAX_ROWS;
+        const ROWS: usize = MAX_MR;
         const BLOCKING: Blocking = registers::BLOCKING;
 
         #[inline(always)]
@@ -57,25 +57,25 @@ macro_rules! unit_of_parts {
         }
 
         #[inline]
-        fn vectorize<T: DotTask>(self, task: T) {
+        fn vectorize<T: GemmTask>(self, task: T) {
             // SAFETY: `self` proves the features.
             unsafe { $vectorize(self, task) }
         }
 
         #[inline(always)]
-        unsafe fn multiply<F: Finish<Self>>(
+        unsafe fn multiply<F: Epilogue<Self>>(
             self,
             n: usize,
             n_panels: usize,
-            fetch: bool,
+            prefetch: bool,
             operands: &Operands,
             to: *mut f32,
-            finish: &F,
+            epilogue: &F,
         ) {
             // SAFETY: the caller's.
             unsafe {
-                multiply(self, n, n_panels, fetch, operands, to);
-                registers::show(self, n, n_panels, to, finish);
+                multiply(self, n, n_panels, prefetch, operands, to);
+                registers::run_epilogue(self, n, n_panels, to, epilogue);
             }
         }
 
@@ -90,24 +90,24 @@ macro_rules! unit_of_parts {
 // In what follows the proof is `self`: it exists only where `Avx2::new` found every feature that is named there.
 //
 // SAFETY: an `Avx2` is a proof.
-unsafe impl Unit for Avx2Bf16 {
-    const SCALED: bool = false;
+unsafe impl MicroKernel for Avx2Bf16 {
+    const IS_INT8: bool = false;
 
-    unit_of_parts!(vectorize);
+    avx2_kernel!(vectorize);
 }
 
 // SAFETY: as above.
-unsafe impl Unit for Avx2Int8 {
-    const SCALED: bool = true;
+unsafe impl MicroKernel for Avx2Int8 {
+    const IS_INT8: bool = true;
 
-    unit_of_parts!(vectorize);
+    avx2_kernel!(vectorize);
 }
 
 // SAFETY: `Avx2Vnni(_)` is built by `new` alone.
-unsafe impl Unit for Avx2Vnni {
-    const SCALED: bool = true;
+unsafe impl MicroKernel for Avx2Vnni {
+    const IS_INT8: bool = true;
 
-    unit_of_parts!(vectorize_vnni);
+    avx2_kernel!(vectorize_vnni);
 }
 
 /// The nearest bfloat16, to the bits of [`crate::math::round_bf16`].
@@ -129,162 +129,160 @@ unsafe fn round_bf16(v: __m256) -> __m128i {
     }
 }
 
-impl Parts for Avx2Bf16 {
-    type Sums = __m256;
+impl Avx2Kernel for Avx2Bf16 {
+    type Acc = __m256;
 
-    const N: usize = 2;
+    const PARTS: usize = 2;
 
     #[inline(always)]
-    unsafe fn start(self, _: *const i32) -> __m256 {
+    unsafe fn init_acc(self, _: *const i32) -> __m256 {
         self.0.splat(0.0)
     }
 
     #[inline(always)]
-    unsafe fn load(self, from: *const f32) -> __m256 {
+    unsafe fn load_acc(self, from: *const f32) -> __m256 {
         // SAFETY: the caller's.
         unsafe { self.0.load(from) }
     }
 
     #[inline(always)]
-    fn part_of_row(self, part: usize, words: __m256i) -> __m256i {
+    fn unpack_a(self, part: usize, groups: __m256i) -> __m256i {
         // SAFETY: `self` proves avx2.
         unsafe {
             match part {
-                0 => _mm256_and_si256(words, _mm256_set1_epi32(0xffff_0000u32 as i32)),
-                _ => _mm256_slli_epi32::<16>(words),
+                0 => _mm256_and_si256(groups, _mm256_set1_epi32(0xffff_0000u32 as i32)),
+                _ => _mm256_slli_epi32::<16>(groups),
             }
         }
     }
 
     #[inline(always)]
-    fn part_of_panel(self, part: usize, words: __m256i) -> __m256i {
-        self.part_of_row(part, words)
+    fn unpack_b(self, part: usize, groups: __m256i) -> __m256i {
+        self.unpack_a(part, groups)
     }
 
     #[inline(always)]
-    fn add(self, sums: __m256, x: __m256i, w: __m256i) -> __m256 {
+    fn multiply_add(self, acc: __m256, x: __m256i, w: __m256i) -> __m256 {
         // SAFETY: `self` proves fma.
-        unsafe { _mm256_fmadd_ps(_mm256_castsi256_ps(x), _mm256_castsi256_ps(w), sums) }
+        unsafe { _mm256_fmadd_ps(_mm256_castsi256_ps(x), _mm256_castsi256_ps(w), acc) }
     }
 
     #[inline(always)]
-    unsafe fn keep(self, to: *mut f32, sums: __m256) {
+    unsafe fn store_acc(self, to: *mut f32, acc: __m256) {
         // SAFETY: the caller's.
-        unsafe { self.0.store(to, sums) }
+        unsafe { self.0.store(to, acc) }
     }
 
     #[inline(always)]
-    unsafe fn store(self, to: *mut f32, sums: __m256) {
+    unsafe fn store_f32(self, to: *mut f32, acc: __m256) {
         // SAFETY: the caller's.
-        unsafe { self.0.store(to, sums) }
+        unsafe { self.0.store(to, acc) }
     }
 }
 
-/// What is the same in both [`Parts`] of bytes: sums of 32 bits.
-macro_rules! sums_of_bytes {
+/// What is the same in both [`Avx2Kernel`] of bytes: sums of 32 bits.
+macro_rules! int8_acc {
     () => {
-        type Sums = __m256i;
+        type Acc = __m256i;
 
         #[inline(always)]
-        unsafe fn start(self, from: *const i32) -> __m256i {
+        unsafe fn init_acc(self, from: *const i32) -> __m256i {
             // SAFETY: `self` proves avx2; the caller vouches for the numbers.
             unsafe { _mm256_loadu_si256(from.cast()) }
         }
 
         #[inline(always)]
-        unsafe fn load(self, from: *const f32) -> __m256i {
+        unsafe fn load_acc(self, from: *const f32) -> __m256i {
             // SAFETY: `self` proves avx2; the caller vouches for the numbers.
             unsafe { _mm256_loadu_si256(from.cast()) }
         }
 
         #[inline(always)]
-        unsafe fn keep(self, to: *mut f32, sums: __m256i) {
+        unsafe fn store_acc(self, to: *mut f32, acc: __m256i) {
             // SAFETY: `self` proves avx2; the caller vouches for the elements.
-            unsafe { _mm256_storeu_si256(to.cast(), sums) }
+            unsafe { _mm256_storeu_si256(to.cast(), acc) }
         }
 
         #[inline(always)]
-        unsafe fn store(self, to: *mut f32, sums: __m256i) {
+        unsafe fn store_f32(self, to: *mut f32, acc: __m256i) {
             // SAFETY: `self` proves avx2; the caller vouches for the elements.
-            unsafe { _mm256_storeu_ps(to, _mm256_cvtepi32_ps(sums)) }
+            unsafe { _mm256_storeu_ps(to, _mm256_cvtepi32_ps(acc)) }
         }
     };
 }
 
-impl Parts for Avx2Int8 {
-    const N: usize = 2;
+impl Avx2Kernel for Avx2Int8 {
+    const PARTS: usize = 2;
 
-    sums_of_bytes!();
+    int8_acc!();
 
     #[inline(always)]
-    fn part_of_row(self, part: usize, words: __m256i) -> __m256i {
+    fn unpack_a(self, part: usize, groups: __m256i) -> __m256i {
         // SAFETY: `self` proves avx2.
         unsafe {
             match part {
-                0 => _mm256_and_si256(words, _mm256_set1_epi16(0xff)),
-                _ => _mm256_srli_epi16::<8>(words),
+                0 => _mm256_and_si256(groups, _mm256_set1_epi16(0xff)),
+                _ => _mm256_srli_epi16::<8>(groups),
             }
         }
     }
 
     #[inline(always)]
-    fn part_of_panel(self, part: usize, words: __m256i) -> __m256i {
+    fn unpack_b(self, part: usize, groups: __m256i) -> __m256i {
         // SAFETY: `self` proves avx2.
         unsafe {
             match part {
-                0 => _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(words)),
-                _ => _mm256_srai_epi16::<8>(words),
+                0 => _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(groups)),
+                _ => _mm256_srai_epi16::<8>(groups),
             }
         }
     }
 
     #[inline(always)]
-    fn add(self, sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
+    fn multiply_add(self, acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
         // SAFETY: `self` proves avx2.
-        unsafe { add_in_order(sums, _mm256_madd_epi16(x, w)) }
+        unsafe { add_in_order(acc, _mm256_madd_epi16(x, w)) }
     }
 }
 
-impl Parts for Avx2Vnni {
-    const N: usize = 1;
+impl Avx2Kernel for Avx2Vnni {
+    const PARTS: usize = 1;
 
-    sums_of_bytes!();
+    int8_acc!();
 
     #[inline(always)]
-    fn part_of_row(self, _: usize, words: __m256i) -> __m256i {
-        words
+    fn unpack_a(self, _: usize, groups: __m256i) -> __m256i {
+        groups
     }
 
     #[inline(always)]
-    fn part_of_panel(self, _: usize, words: __m256i) -> __m256i {
-        words
+    fn unpack_b(self, _: usize, groups: __m256i) -> __m256i {
+        groups
     }
 
     #[inline(always)]
-    fn add(self, sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
+    fn multiply_add(self, acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
         // SAFETY: `self` proves avxvnni.
-        unsafe { _mm256_dpbusd_avx_epi32(sums, x, w) }
+        unsafe { _mm256_dpbusd_avx_epi32(acc, x, w) }
     }
 }
 
-/// `sums + products`. The assembly is empty, but the compiler does not know it: it would add a word's parts in another
+/// `acc + products`. The assembly is empty, but the compiler does not know it: it would add a word's parts in another
 /// order, for which there are too few registers.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn add_in_order(sums: __m256i, products: __m256i) -> __m256i {
-    let mut sums = _mm256_add_epi32(sums, products);
+fn add_in_order(acc: __m256i, products: __m256i) -> __m256i {
+    let mut acc = _mm256_add_epi32(acc, products);
     // SAFETY: it does nothing.
-    unsafe {
-        asm!("/* {} */", inout(ymm_reg) sums, options(pure, nomem, nostack, preserves_flags))
-    };
-    sums
+    unsafe { asm!("/* {} */", inout(ymm_reg) acc, options(pure, nomem, nostack, preserves_flags)) };
+    acc
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::arch::Emulated;
-    use crate::gemm::layout::PANEL;
+    use crate::gemm::layout::NR;
     use crate::gemm::microkernels::{EmulatedBf16, EmulatedInt8};
     use crate::math::round_bf16 as plain_round;
 
@@ -292,68 +290,70 @@ mod tests {
     struct Multiply<'a> {
         n: usize,
         n_panels: usize,
-        n_words: usize,
-        fetch: bool,
+        k_groups: usize,
+        prefetch: bool,
         x: &'a [u32],
         w: &'a [u32],
-        starts: &'a [i32],
+        compensation: &'a [i32],
         to: &'a mut [f32],
     }
 
-    impl DotTask for Multiply<'_> {
+    impl GemmTask for Multiply<'_> {
         #[inline(always)]
-        fn run<U: Unit>(self, unit: U) {
-            for row in (0..self.n).step_by(U::ROWS) {
+        fn run<K: MicroKernel>(self, kernel: K) {
+            for row in (0..self.n).step_by(K::ROWS) {
                 let operands = Operands {
-                    x: self.x[row * self.n_words..].as_ptr(),
-                    x_stride: self.n_words,
+                    x: self.x[row * self.k_groups..].as_ptr(),
+                    x_stride: self.k_groups,
                     w: self.w.as_ptr(),
-                    w_stride: PANEL * self.n_words,
-                    n_words: self.n_words,
-                    starts: self.starts.as_ptr(),
-                    carry: false,
+                    w_stride: NR * self.k_groups,
+                    k_groups: self.k_groups,
+                    compensation: self.compensation.as_ptr(),
+                    accumulate: false,
                 };
-                let n = U::ROWS.min(self.n - row);
-                let to = self.to[row * PANEL..].as_mut_ptr();
+                let n = K::ROWS.min(self.n - row);
+                let to = self.to[row * NR..].as_mut_ptr();
                 // SAFETY: rows, panels, starts and sums are as many as are multiplied.
-                unsafe { unit.multiply(n, self.n_panels, self.fetch, &operands, to, &()) };
+                unsafe { kernel.multiply(n, self.n_panels, self.prefetch, &operands, to, &()) };
             }
         }
     }
 
-    /// Compares all sizes of blocks, the words made by `word`.
-    fn check<U: Unit, T: Unit>(unit: U, twin: T, mut word: impl FnMut() -> u32) {
-        for n_words in [0, 1, 7, 64, 65, 200, 300] {
-            for n in 1..=MAX_ROWS {
-                for (n_panels, fetch) in [(1, true), (1, false), (3, true), (4, false)] {
-                    let mut words = |n: usize| (0..n).map(|_| word()).collect::<Vec<u32>>();
-                    let (mut x, mut w) = (words(n * n_words), words(n_panels * PANEL * n_words));
-                    if U::SCALED && n_words > 0 {
+    /// Compares all sizes of blocks, the words made by `group`.
+    fn check<K: MicroKernel, T: MicroKernel>(kernel: K, twin: T, mut group: impl FnMut() -> u32) {
+        for k_groups in [0, 1, 7, 64, 65, 200, 300] {
+            for n in 1..=MAX_MR {
+                for (n_panels, prefetch) in [(1, true), (1, false), (3, true), (4, false)] {
+                    let mut groups = |n: usize| (0..n).map(|_| group()).collect::<Vec<u32>>();
+                    let (mut x, mut w) = (groups(n * k_groups), groups(n_panels * NR * k_groups));
+                    if K::IS_INT8 && k_groups > 0 {
                         // Where two products at once would saturate.
-                        x[..n_words].fill(0xffff_ffff);
-                        w[..PANEL].fill(0x7f7f_7f7f);
+                        x[..k_groups].fill(0xffff_ffff);
+                        w[..NR].fill(0x7f7f_7f7f);
                     }
-                    let starts: Vec<i32> = (0..n_panels * PANEL).map(|i| -77 * i as i32).collect();
+                    let compensation: Vec<i32> =
+                        (0..n_panels * NR).map(|i| -77 * i as i32).collect();
                     let bits_of = |is_twin: bool| -> Vec<u32> {
-                        let mut to = vec![-1.0; n_panels * registers::BLOCKING.place];
+                        let mut to = vec![-1.0; n_panels * registers::BLOCKING.ld_acc];
                         let task = Multiply {
                             n,
                             n_panels,
-                            n_words,
-                            fetch,
+                            k_groups,
+                            prefetch,
                             x: &x,
                             w: &w,
-                            starts: &starts,
+                            compensation: &compensation,
                             to: &mut to,
                         };
                         if is_twin {
                             twin.vectorize(task);
                         } else {
-                            unit.vectorize(task);
+                            kernel.vectorize(task);
                         }
                         to.iter().map(|sum| sum.to_bits()).collect()
                     };
-                    let what = format!("{n} rows, {n_panels} panels, {n_words} words, {fetch}");
+                    let what =
+                        format!("{n} rows, {n_panels} panels, {k_groups} groups, {prefetch}");
                     assert_eq!(bits_of(false), bits_of(true), "{what}");
                 }
             }
@@ -386,13 +386,13 @@ mod tests {
     /// Rounds elements of whole vectors.
     struct Round<'a>(&'a [f32], &'a mut [u16]);
 
-    impl DotTask for Round<'_> {
+    impl GemmTask for Round<'_> {
         #[inline(always)]
-        fn run<U: Unit>(self, unit: U) {
-            let lanes = <U::Simd as Simd>::LANES;
+        fn run<K: MicroKernel>(self, kernel: K) {
+            let lanes = <K::Simd as Simd>::LANES;
             for (x, to) in self.0.chunks(lanes).zip(self.1.chunks_mut(lanes)) {
                 // SAFETY: a vector of each.
-                unsafe { unit.store_bf16(to.as_mut_ptr(), unit.simd().load(x.as_ptr())) };
+                unsafe { kernel.store_bf16(to.as_mut_ptr(), kernel.simd().load(x.as_ptr())) };
             }
         }
     }

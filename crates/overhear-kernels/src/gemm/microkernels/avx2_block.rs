@@ -9,10 +9,10 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::registers::MAX_ROWS;
+use super::registers::MAX_MR;
 use crate::arch::Avx2;
-use crate::gemm::layout::{LANES, PANEL};
-use crate::gemm::microkernel::{Operands, Unit};
+use crate::gemm::layout::{LANES, NR};
+use crate::gemm::microkernel::{MicroKernel, Operands};
 use crate::simd::Simd;
 
 /// Lanes of a vector.
@@ -22,113 +22,120 @@ const BLOCK_ROWS: usize = 6;
 /// Words of K that are multiplied at a time: of a panel 16 KiB, of twelve rows in two parts 12.
 const CHUNK: usize = 128;
 /// The same with few rows. The halves of a panel are read one after the other, and memory should not wait for the second.
-const FEW_CHUNK: usize = 64;
+const SKINNY_CHUNK: usize = 64;
 /// Words from one part of a row to the next: a cache line more, so that they do not fight for the same places of the
 /// first-level cache.
-const PLACE: usize = CHUNK + LANES;
+const PART_STRIDE: usize = CHUNK + LANES;
 /// Words ahead that a panel is fetched with few rows: what memory brings in the time that it takes to answer.
-const FETCH_WORDS: usize = 1024;
+const PREFETCH_GROUPS: usize = 1024;
 
 /// Words in parts. A part of a word of a row, in all lanes, is multiplied by that of 8 words of a panel.
-pub(super) trait Parts: Unit<Simd = Avx2> {
+pub(super) trait Avx2Kernel: MicroKernel<Simd = Avx2> {
     /// 8 sums.
-    type Sums: Copy;
+    type Acc: Copy;
 
     /// Parts of a word. If there is one, a row's is the word itself.
-    const N: usize;
+    const PARTS: usize;
 
     /// Sums to begin with: 0 for bfloat16, the 8 numbers at `from` for bytes.
     ///
     /// # Safety
     /// For bytes, they must be readable.
-    unsafe fn start(self, from: *const i32) -> Self::Sums;
+    unsafe fn init_acc(self, from: *const i32) -> Self::Acc;
 
-    /// Sums as [`Self::keep`] has written them.
+    /// Sums as [`Self::store_acc`] has written them.
     ///
     /// # Safety
     /// They must be readable.
-    unsafe fn load(self, from: *const f32) -> Self::Sums;
+    unsafe fn load_acc(self, from: *const f32) -> Self::Acc;
 
     /// A part of 8 words of a row.
-    fn part_of_row(self, part: usize, words: __m256i) -> __m256i;
+    fn unpack_a(self, part: usize, groups: __m256i) -> __m256i;
 
     /// A part of 8 words of a panel.
-    fn part_of_panel(self, part: usize, words: __m256i) -> __m256i;
+    fn unpack_b(self, part: usize, groups: __m256i) -> __m256i;
 
-    /// `sums + x . w` in each lane, as [`RegisterKernel::dot`](crate::gemm::microkernel::Dot::dot) if parts are added in their order.
-    fn add(self, sums: Self::Sums, x: __m256i, w: __m256i) -> Self::Sums;
+    /// `acc + x . w` in each lane, as [`RegisterKernel::dot`](crate::gemm::microkernel::Dot::dot) if parts are added in their order.
+    fn multiply_add(self, acc: Self::Acc, x: __m256i, w: __m256i) -> Self::Acc;
 
     /// Writes the sums as they are, to be added to.
     ///
     /// # Safety
     /// 8 elements must be writable.
-    unsafe fn keep(self, to: *mut f32, sums: Self::Sums);
+    unsafe fn store_acc(self, to: *mut f32, acc: Self::Acc);
 
     /// Writes the sums as 8 f32.
     ///
     /// # Safety
     /// They must be writable.
-    unsafe fn store(self, to: *mut f32, sums: Self::Sums);
+    unsafe fn store_f32(self, to: *mut f32, acc: Self::Acc);
 }
 
 /// Rows of a chunk, in parts.
-type Widened = [MaybeUninit<u32>; MAX_ROWS * 2 * PLACE];
+type UnpackedA = [MaybeUninit<u32>; MAX_MR * 2 * PART_STRIDE];
 
-/// See [`Unit::multiply`].
+/// See [`MicroKernel::multiply`].
 ///
 /// # Safety
 /// As there.
 #[inline(always)]
-pub(super) unsafe fn multiply<P: Parts>(
-    p: P,
+pub(super) unsafe fn multiply<K: Avx2Kernel>(
+    kernel: K,
     n: usize,
     n_panels: usize,
-    fetch: bool,
+    prefetch: bool,
     operands: &Operands,
     to: *mut f32,
 ) {
-    let mut widened: Widened = [const { MaybeUninit::uninit() }; MAX_ROWS * 2 * PLACE];
-    let n_words = operands.n_words;
+    let mut unpacked: UnpackedA = [const { MaybeUninit::uninit() }; MAX_MR * 2 * PART_STRIDE];
+    let k_groups = operands.k_groups;
     // One row takes two panels, as memory answers faster in two places.
-    let of_block = if n == 1 { 2 } else { 1 };
+    let block_panels = if n == 1 { 2 } else { 1 };
     // With few rows, memory is read panel by panel; else a chunk of rows is widened for all.
-    let (of_group, most) = match fetch {
-        true => (of_block, FEW_CHUNK),
+    let (group_panels, most) = match prefetch {
+        true => (block_panels, SKINNY_CHUNK),
         false => (n_panels.max(1), CHUNK),
     };
-    for group in (0..n_panels).step_by(of_group) {
-        let end = n_panels.min(group + of_group);
-        let mut word = 0;
+    for first_panel in (0..n_panels).step_by(group_panels) {
+        let end = n_panels.min(first_panel + group_panels);
+        let mut group = 0;
         loop {
-            let len = most.min(n_words - word);
+            let len = most.min(k_groups - group);
             let mut chunk = Chunk {
-                x: operands.x.wrapping_add(word),
+                x: operands.x.wrapping_add(group),
                 x_stride: operands.x_stride,
                 part_stride: 0,
-                w: operands.w.wrapping_add(word * PANEL),
+                w: operands.w.wrapping_add(group * NR),
                 w_stride: operands.w_stride,
-                n_words: len,
-                starts: operands.starts,
-                is_first: word == 0,
-                is_last: word + len == n_words,
+                k_groups: len,
+                compensation: operands.compensation,
+                is_first: group == 0,
+                is_last: group + len == k_groups,
             };
             // SAFETY: the caller's, of which these are parts.
             unsafe {
-                if P::N > 1 {
-                    widen(p, n, &mut chunk, &mut widened);
+                if K::PARTS > 1 {
+                    unpack_rows(kernel, n, &mut chunk, &mut unpacked);
                 }
-                for panel in (group..end).step_by(of_block) {
+                for panel in (first_panel..end).step_by(block_panels) {
                     let chunk = Chunk {
                         w: chunk.w.wrapping_add(panel * chunk.w_stride),
-                        starts: chunk.starts.wrapping_add(panel * PANEL),
+                        compensation: chunk.compensation.wrapping_add(panel * NR),
                         ..chunk
                     };
-                    let to = to.add(panel * P::BLOCKING.place);
-                    blocks(p, n, of_block.min(end - panel), fetch, &chunk, to);
+                    let to = to.add(panel * K::BLOCKING.ld_acc);
+                    blocks(
+                        kernel,
+                        n,
+                        block_panels.min(end - panel),
+                        prefetch,
+                        &chunk,
+                        to,
+                    );
                 }
             }
-            word += len;
-            if word == n_words {
+            group += len;
+            if group == k_groups {
                 break;
             }
         }
@@ -146,9 +153,9 @@ struct Chunk {
     w: *const u32,
     /// Words from panel to panel.
     w_stride: usize,
-    n_words: usize,
-    starts: *const i32,
-    /// Whether sums begin with `starts`, or with what is there.
+    k_groups: usize,
+    compensation: *const i32,
+    /// Whether sums begin with `compensation`, or with what is there.
     is_first: bool,
     is_last: bool,
 }
@@ -158,30 +165,30 @@ struct Chunk {
 /// # Safety
 /// `n` rows must be readable.
 #[inline(always)]
-unsafe fn widen<P: Parts>(p: P, n: usize, chunk: &mut Chunk, to: &mut Widened) {
+unsafe fn unpack_rows<K: Avx2Kernel>(kernel: K, n: usize, chunk: &mut Chunk, to: &mut UnpackedA) {
     let to = to.as_mut_ptr().cast::<u32>();
     for row in 0..n {
-        for word in (0..chunk.n_words).step_by(WIDTH) {
+        for group in (0..chunk.k_groups).step_by(WIDTH) {
             let mut rest = [0; WIDTH];
-            let from = chunk.x.wrapping_add(row * chunk.x_stride + word);
+            let from = chunk.x.wrapping_add(row * chunk.x_stride + group);
             // SAFETY: the machine has AVX2, which `p` proves; the caller vouches for the words up to the last; `to` has
             // whole vectors for every part of every row.
             unsafe {
-                let len = chunk.n_words - word;
-                let words = if len >= WIDTH {
+                let len = chunk.k_groups - group;
+                let groups = if len >= WIDTH {
                     _mm256_loadu_si256(from.cast())
                 } else {
                     rest.as_mut_ptr().copy_from_nonoverlapping(from, len);
                     _mm256_loadu_si256(rest.as_ptr().cast())
                 };
-                for part in 0..P::N {
-                    let to = to.add((row * P::N + part) * PLACE + word);
-                    _mm256_storeu_si256(to.cast(), p.part_of_row(part, words));
+                for part in 0..K::PARTS {
+                    let to = to.add((row * K::PARTS + part) * PART_STRIDE + group);
+                    _mm256_storeu_si256(to.cast(), kernel.unpack_a(part, groups));
                 }
             }
         }
     }
-    (chunk.x, chunk.x_stride, chunk.part_stride) = (to, P::N * PLACE, PLACE);
+    (chunk.x, chunk.x_stride, chunk.part_stride) = (to, K::PARTS * PART_STRIDE, PART_STRIDE);
 }
 
 /// The products of `n` rows and a panel, or of one row and up to two.
@@ -189,11 +196,11 @@ unsafe fn widen<P: Parts>(p: P, n: usize, chunk: &mut Chunk, to: &mut Widened) {
 /// # Safety
 /// The chunk must be readable and the sums writable for so many rows and panels.
 #[inline(always)]
-unsafe fn blocks<P: Parts>(
-    p: P,
+unsafe fn blocks<K: Avx2Kernel>(
+    kernel: K,
     n: usize,
     n_panels: usize,
-    fetch: bool,
+    prefetch: bool,
     chunk: &Chunk,
     to: *mut f32,
 ) {
@@ -206,16 +213,16 @@ unsafe fn blocks<P: Parts>(
         };
         // SAFETY: the caller's, for each.
         unsafe {
-            let to = to.add(row * PANEL);
+            let to = to.add(row * NR);
             match most.min(n - row) {
-                1 if n_panels == 2 => sums::<P, 1, 8, true>(p, &chunk, 0, to),
-                1 => sums::<P, 1, 4, true>(p, &chunk, 0, to),
-                2 => sums::<P, 2, 4, true>(p, &chunk, 0, to),
-                3 => halves::<P, 3, true>(p, &chunk, to),
-                4 => halves::<P, 4, true>(p, &chunk, to),
-                5 => halves::<P, 5, true>(p, &chunk, to),
-                _ if fetch => halves::<P, 6, true>(p, &chunk, to),
-                _ => halves::<P, 6, false>(p, &chunk, to),
+                1 if n_panels == 2 => micro_kernel::<K, 1, 8, true>(kernel, &chunk, 0, to),
+                1 => micro_kernel::<K, 1, 4, true>(kernel, &chunk, 0, to),
+                2 => micro_kernel::<K, 2, 4, true>(kernel, &chunk, 0, to),
+                3 => half_panels::<K, 3, true>(kernel, &chunk, to),
+                4 => half_panels::<K, 4, true>(kernel, &chunk, to),
+                5 => half_panels::<K, 5, true>(kernel, &chunk, to),
+                _ if prefetch => half_panels::<K, 6, true>(kernel, &chunk, to),
+                _ => half_panels::<K, 6, false>(kernel, &chunk, to),
             }
         }
     }
@@ -226,10 +233,14 @@ unsafe fn blocks<P: Parts>(
 /// # Safety
 /// As [`blocks`].
 #[inline(always)]
-unsafe fn halves<P: Parts, const M: usize, const FETCH: bool>(p: P, chunk: &Chunk, to: *mut f32) {
+unsafe fn half_panels<K: Avx2Kernel, const M: usize, const PREFETCH: bool>(
+    kernel: K,
+    chunk: &Chunk,
+    to: *mut f32,
+) {
     for out in [0, LANES] {
         // SAFETY: the caller's.
-        unsafe { sums::<P, M, 2, FETCH>(p, chunk, out, to) }
+        unsafe { micro_kernel::<K, M, 2, PREFETCH>(kernel, chunk, out, to) }
     }
 }
 
@@ -238,8 +249,8 @@ unsafe fn halves<P: Parts, const M: usize, const FETCH: bool>(p: P, chunk: &Chun
 /// # Safety
 /// As [`blocks`].
 #[inline(always)]
-unsafe fn sums<P: Parts, const M: usize, const V: usize, const FETCH: bool>(
-    p: P,
+unsafe fn micro_kernel<K: Avx2Kernel, const M: usize, const V: usize, const PREFETCH: bool>(
+    kernel: K,
     chunk: &Chunk,
     out: usize,
     to: *mut f32,
@@ -250,49 +261,49 @@ unsafe fn sums<P: Parts, const M: usize, const V: usize, const FETCH: bool>(
         part_stride,
         w,
         w_stride,
-        n_words,
-        starts,
+        k_groups,
+        compensation,
         is_first,
         is_last,
     } = *chunk;
     // Where an output is, if panels are so far apart.
-    let place = |out: usize, stride: usize| out / PANEL * stride + out % PANEL;
-    // SAFETY: the machine has AVX2, which `p` proves. `M` rows of `n_words` in parts, the panels and as many starts and
+    let offset = |out: usize, stride: usize| out / NR * stride + out % NR;
+    // SAFETY: the machine has AVX2, which `p` proves. `M` rows of `k_groups` in parts, the panels and as many starts and
     // sums are the caller's.
     unsafe {
-        let mut sums = [[p.start(starts.wrapping_add(out)); V]; M];
+        let mut acc = [[kernel.init_acc(compensation.wrapping_add(out)); V]; M];
         for i in 0..V {
             let out = out + i * WIDTH;
             for m in 0..M {
-                sums[m][i] = if is_first {
-                    p.start(starts.wrapping_add(out))
+                acc[m][i] = if is_first {
+                    kernel.init_acc(compensation.wrapping_add(out))
                 } else {
-                    p.load(to.add(place(out, P::BLOCKING.place) + m * PANEL))
+                    kernel.load_acc(to.add(offset(out, K::BLOCKING.ld_acc) + m * NR))
                 };
             }
         }
-        for word in 0..n_words {
-            let mut at = word * PANEL + out;
-            if FETCH {
+        for group in 0..k_groups {
+            let mut at = group * NR + out;
+            if PREFETCH {
                 for line in (0..V * WIDTH).step_by(LANES) {
-                    let ahead = at + place(line, w_stride) + FETCH_WORDS;
-                    p.simd().prefetch(w.wrapping_add(ahead));
+                    let ahead = at + offset(line, w_stride) + PREFETCH_GROUPS;
+                    kernel.simd().prefetch(w.wrapping_add(ahead));
                 }
             }
-            for part in 0..P::N {
+            for part in 0..K::PARTS {
                 // Nothing, but the compiler does not know it: what has been loaded is loaded again, where it would be kept
                 // in registers that sums need.
                 asm!("/* {} */", inout(reg) at, options(pure, nomem, nostack, preserves_flags));
                 let mut panel = [_mm256_setzero_si256(); V];
                 for i in 0..V {
-                    let words = w.add(at + place(i * WIDTH, w_stride));
-                    panel[i] = p.part_of_panel(part, _mm256_loadu_si256(words.cast()));
+                    let groups = w.add(at + offset(i * WIDTH, w_stride));
+                    panel[i] = kernel.unpack_b(part, _mm256_loadu_si256(groups.cast()));
                 }
                 for m in 0..M {
-                    let x = x.add(m * x_stride + part * part_stride + word);
+                    let x = x.add(m * x_stride + part * part_stride + group);
                     let x = _mm256_set1_epi32(*x as i32);
                     for i in 0..V {
-                        sums[m][i] = p.add(sums[m][i], x, panel[i]);
+                        acc[m][i] = kernel.multiply_add(acc[m][i], x, panel[i]);
                     }
                 }
             }
@@ -300,11 +311,11 @@ unsafe fn sums<P: Parts, const M: usize, const V: usize, const FETCH: bool>(
         for i in 0..V {
             let out = out + i * WIDTH;
             for m in 0..M {
-                let to = to.add(place(out, P::BLOCKING.place) + m * PANEL);
+                let to = to.add(offset(out, K::BLOCKING.ld_acc) + m * NR);
                 if is_last {
-                    p.store(to, sums[m][i]);
+                    kernel.store_f32(to, acc[m][i]);
                 } else {
-                    p.keep(to, sums[m][i]);
+                    kernel.store_acc(to, acc[m][i]);
                 }
             }
         }

@@ -3,10 +3,10 @@
 use super::emulated::With;
 use super::tiles;
 use crate::arch::{Emulated, TILE};
-use crate::gemm::layout::{LANES, PANEL};
-use crate::gemm::microkernel::{Blocking, DotTask, Finish, Operands, Unit};
-use crate::gemm::tile_kernel::{Place, Square, Steps, TileTask, TileUnit};
-use crate::math::{exp2_lut as tile_weight, gelu_lut as tile_gelu};
+use crate::gemm::layout::{LANES, NR};
+use crate::gemm::microkernel::{Blocking, Epilogue, GemmTask, MicroKernel, Operands};
+use crate::gemm::tile_kernel::{AccPair, PairSteps, Step2x2, TileKernel, TileTask};
+use crate::math::{exp2_lut, gelu_lut};
 use crate::simd::Simd;
 
 /// bfloat16 by tiles, or bytes (`INT8`).
@@ -14,67 +14,67 @@ use crate::simd::Simd;
 pub(crate) struct EmulatedAmx<const INT8: bool>;
 
 // SAFETY: no instructions to prove.
-unsafe impl<const INT8: bool> Unit for EmulatedAmx<INT8> {
+unsafe impl<const INT8: bool> MicroKernel for EmulatedAmx<INT8> {
     type Simd = Emulated;
 
     const ROWS: usize = tiles::ROWS;
-    const SCALED: bool = INT8;
+    const IS_INT8: bool = INT8;
     const BLOCKING: Blocking = tiles::BLOCKING;
 
     fn simd(self) -> Emulated {
         Emulated
     }
 
-    fn vectorize<T: DotTask>(self, task: T) {
+    fn vectorize<T: GemmTask>(self, task: T) {
         Emulated.vectorize(With(self, task));
     }
 
-    unsafe fn multiply<F: Finish<Self>>(
+    unsafe fn multiply<F: Epilogue<Self>>(
         self,
         n: usize,
         n_panels: usize,
         _: bool,
         operands: &Operands,
         to: *mut f32,
-        finish: &F,
+        epilogue: &F,
     ) {
         // SAFETY: the caller's.
-        unsafe { tiles::multiply(self, n, n_panels, operands, to, finish) }
+        unsafe { tiles::multiply(self, n, n_panels, operands, to, epilogue) }
     }
 
-    unsafe fn float(self, sums: [f32; 4], starts: *const i32) -> [f32; 4] {
+    unsafe fn acc_to_f32(self, acc: [f32; 4], compensation: *const i32) -> [f32; 4] {
         if !INT8 {
-            return sums;
+            return acc;
         }
         // SAFETY: the caller's.
-        std::array::from_fn(|i| (sums[i].to_bits() as i32 + unsafe { *starts.add(i) }) as f32)
+        std::array::from_fn(|i| (acc[i].to_bits() as i32 + unsafe { *compensation.add(i) }) as f32)
     }
 
     fn gelu(self, x: [f32; 4]) -> [f32; 4] {
-        x.map(tile_gelu::gelu)
+        x.map(gelu_lut::gelu)
     }
 }
 
 /// What the registers hold: two pairs of tiles of sums, and the words of a step.
 pub(crate) struct Registers {
-    sums: [[[[i32; TILE]; TILE]; 2]; 2],
-    words: usize,
+    acc: [[[[i32; TILE]; TILE]; 2]; 2],
+    groups: usize,
 }
 
 impl Default for Registers {
     fn default() -> Self {
         Self {
-            sums: [[[[0; TILE]; TILE]; 2]; 2],
-            words: TILE,
+            acc: [[[[0; TILE]; TILE]; 2]; 2],
+            groups: TILE,
         }
     }
 }
 
 /// Where a square's tiles lie: of either half of a panel, rows from 0 and from 16 on.
-fn halves(square: *mut i32) -> [Place; 2] {
-    [0, LANES].map(|half| Place {
-        first: square.wrapping_add(half),
-        second: square.wrapping_add(half + TILE * PANEL),
+fn halves(block: *mut i32) -> [AccPair; 2] {
+    [0, LANES].map(|half| AccPair {
+        first: block.wrapping_add(half),
+        second: block.wrapping_add(half + TILE * NR),
     })
 }
 
@@ -83,134 +83,142 @@ fn elements() -> impl Iterator<Item = (usize, usize)> {
     (0..TILE * TILE).map(|i| (i / TILE, i % TILE))
 }
 
-impl<const INT8: bool> TileUnit for EmulatedAmx<INT8> {
-    type Sums = Registers;
+impl<const INT8: bool> TileKernel for EmulatedAmx<INT8> {
+    type Acc = Registers;
 
     fn vectorize_tiles<T: TileTask>(self, task: T) {
         task.run(self);
     }
 
-    unsafe fn set_words(self, registers: &mut Registers, words: usize) {
+    unsafe fn set_k_groups(self, registers: &mut Registers, groups: usize) {
         *registers = Registers {
-            words,
+            groups,
             ..Registers::default()
         };
     }
 
-    unsafe fn begin_square<const ROWS_PASS: bool>(
+    unsafe fn begin_2x2<const STREAM_A: bool>(
         self,
         registers: &mut Registers,
-        step: &Square,
+        step: &Step2x2,
         from: Option<*const i32>,
         last: Option<*mut i32>,
     ) {
         // SAFETY: the caller's: the same as two pairs, one for each half of the panel.
         unsafe {
             if let Some(last) = last {
-                self.store_square(registers, last);
+                self.store_2x2(registers, last);
             }
             let from = from.map(|from| halves(from.cast_mut()));
-            self.start::<0>(registers, from.map(|from| from[0]));
-            self.start::<1>(registers, from.map(|from| from[1]));
-            self.add_square::<ROWS_PASS>(registers, step);
+            self.begin_pair::<0>(registers, from.map(|from| from[0]));
+            self.begin_pair::<1>(registers, from.map(|from| from[1]));
+            self.accumulate_2x2::<STREAM_A>(registers, step);
         }
     }
 
-    unsafe fn add_square<const ROWS_PASS: bool>(self, registers: &mut Registers, step: &Square) {
-        let steps = |w| Steps {
+    unsafe fn accumulate_2x2<const STREAM_A: bool>(
+        self,
+        registers: &mut Registers,
+        step: &Step2x2,
+    ) {
+        let steps = |w| PairSteps {
             x: step.x,
             x_stride: step.x_stride,
             x_step: 0,
             w,
-            second: step.x_below,
+            second: step.x_lower,
             n: 1,
         };
         // SAFETY: the caller's.
         unsafe {
-            self.add::<0, true>(registers, &steps(step.w));
-            self.add::<1, true>(registers, &steps(step.w_beside));
+            self.accumulate_pair::<0, true>(registers, &steps(step.w));
+            self.accumulate_pair::<1, true>(registers, &steps(step.w_right));
         }
     }
 
-    unsafe fn store_square(self, registers: &mut Registers, to: *mut i32) {
+    unsafe fn store_2x2(self, registers: &mut Registers, to: *mut i32) {
         let [first, second] = halves(to);
         // SAFETY: the caller's.
         unsafe {
-            self.store::<0>(registers, first);
-            self.store::<1>(registers, second);
+            self.store_pair::<0>(registers, first);
+            self.store_pair::<1>(registers, second);
         }
     }
 
-    unsafe fn start<const PAIR: usize>(self, registers: &mut Registers, from: Option<Place>) {
-        registers.sums[PAIR] = [[[0; TILE]; TILE]; 2];
+    unsafe fn begin_pair<const PAIR: usize>(
+        self,
+        registers: &mut Registers,
+        from: Option<AccPair>,
+    ) {
+        registers.acc[PAIR] = [[[0; TILE]; TILE]; 2];
         if let Some(from) = from {
-            for (tile, from) in registers.sums[PAIR]
+            for (tile, from) in registers.acc[PAIR]
                 .iter_mut()
                 .zip([from.first, from.second])
             {
                 for (row, out) in elements() {
                     // SAFETY: the caller's.
-                    tile[row][out] = unsafe { *from.add(row * PANEL + out) };
+                    tile[row][out] = unsafe { *from.add(row * NR + out) };
                 }
             }
         }
     }
 
-    unsafe fn add<const PAIR: usize, const OF_ROWS: bool>(
+    unsafe fn accumulate_pair<const PAIR: usize, const IS_2X1: bool>(
         self,
         registers: &mut Registers,
-        steps: &Steps,
+        steps: &PairSteps,
     ) {
-        let operands = match OF_ROWS {
+        let operands = match IS_2X1 {
             true => [(steps.x, steps.w), (steps.second, steps.w)],
             false => [(steps.x, steps.w), (steps.x, steps.second)],
         };
-        for (tile, (x, w)) in registers.sums[PAIR].iter_mut().zip(operands) {
+        for (tile, (x, w)) in registers.acc[PAIR].iter_mut().zip(operands) {
             for (row, out) in elements() {
                 let sum = &mut tile[row][out];
                 for step in 0..steps.n {
-                    let words = (0..registers.words).map(|i| {
-                        let word = step * TILE + i;
+                    let groups = (0..registers.groups).map(|i| {
+                        let group = step * TILE + i;
                         // SAFETY: the caller's: these are within rows and panels.
                         unsafe {
                             (
                                 *x.add(step * steps.x_step + row * steps.x_stride + i),
-                                *w.add(word * LANES + out),
+                                *w.add(group * LANES + out),
                             )
                         }
                     });
                     *sum = if INT8 {
-                        *sum + words.map(dot_bytes).sum::<i32>()
+                        *sum + groups.map(dot_bytes).sum::<i32>()
                     } else {
-                        dot_halves(f32::from_bits(*sum as u32), words).to_bits() as i32
+                        dot_halves(f32::from_bits(*sum as u32), groups).to_bits() as i32
                     };
                 }
             }
         }
     }
 
-    unsafe fn add_and_store<const PAIR: usize, const OF_ROWS: bool>(
+    unsafe fn accumulate_and_store_pair<const PAIR: usize, const IS_2X1: bool>(
         self,
         registers: &mut Registers,
-        step: &Steps,
-        to: Place,
+        step: &PairSteps,
+        to: AccPair,
     ) {
         // SAFETY: the caller's.
         unsafe {
             if PAIR == 0 {
-                self.store::<1>(registers, to);
+                self.store_pair::<1>(registers, to);
             } else {
-                self.store::<0>(registers, to);
+                self.store_pair::<0>(registers, to);
             }
-            self.add::<PAIR, OF_ROWS>(registers, &Steps { n: 1, ..*step });
+            self.accumulate_pair::<PAIR, IS_2X1>(registers, &PairSteps { n: 1, ..*step });
         }
     }
 
-    unsafe fn store<const PAIR: usize>(self, registers: &mut Registers, to: Place) {
-        for (tile, to) in registers.sums[PAIR].iter().zip([to.first, to.second]) {
+    unsafe fn store_pair<const PAIR: usize>(self, registers: &mut Registers, to: AccPair) {
+        for (tile, to) in registers.acc[PAIR].iter().zip([to.first, to.second]) {
             for (row, out) in elements() {
                 // SAFETY: the caller's.
-                unsafe { *to.add(row * PANEL + out) = tile[row][out] };
+                unsafe { *to.add(row * NR + out) = tile[row][out] };
             }
         }
     }
@@ -228,7 +236,7 @@ impl<const INT8: bool> TileUnit for EmulatedAmx<INT8> {
         }
     }
 
-    unsafe fn weigh_pairs(
+    unsafe fn exp2_pairs(
         self,
         scores: *const f32,
         n_pairs: usize,
@@ -242,11 +250,11 @@ impl<const INT8: bool> TileUnit for EmulatedAmx<INT8> {
             // SAFETY: the caller's.
             unsafe {
                 let [first, second] = [0, 1].map(|key| {
-                    let score = *scores.add((2 * pair + key) * PANEL + query);
-                    tile_weight::weight(score, scale, *offsets.add(query))
+                    let score = *scores.add((2 * pair + key) * NR + query);
+                    exp2_lut::exp2_bf16(score, scale, *offsets.add(query))
                 });
                 *to.add(pair * TILE + query) = u32::from(first) | u32::from(second) << 16;
-                let is_above = (first | second) & tile_weight::ABOVE > 0;
+                let is_above = (first | second) & exp2_lut::OVERFLOW > 0;
                 above |= u16::from(is_above) << query;
             }
         }
@@ -263,11 +271,11 @@ fn dot_bytes((x, w): (u32, u32)) -> i32 {
 }
 
 /// The low halves' products are added up, and the high halves', fused and from zero; then those two, then `sum`.
-fn dot_halves(sum: f32, words: impl Iterator<Item = (u32, u32)>) -> f32 {
+fn dot_halves(sum: f32, groups: impl Iterator<Item = (u32, u32)>) -> f32 {
     let (mut low, mut high) = (0.0f32, 0.0f32);
-    for (x, w) in words {
+    for (x, w) in groups {
         low = f32::from_bits(x << 16).mul_add(f32::from_bits(w << 16), low);
-        let top = |word: u32| f32::from_bits(word & 0xffff_0000);
+        let top = |group: u32| f32::from_bits(group & 0xffff_0000);
         high = top(x).mul_add(top(w), high);
     }
     sum + (low + high)

@@ -9,10 +9,10 @@ use std::arch::asm;
 use std::array::from_fn;
 
 use super::emulated::With;
-use super::registers::blocks_in_registers;
+use super::registers::register_blocks;
 use crate::arch::{Neon, NeonBf16, NeonDotProd};
 use crate::gemm::layout::LANES;
-use crate::gemm::microkernel::{Dot, DotTask, Unit};
+use crate::gemm::microkernel::{GemmTask, MicroKernel, RegisterKernel};
 use crate::simd::Simd;
 
 /// Registers of 16 words.
@@ -25,14 +25,14 @@ const QUARTER: usize = LANES / QUARTERS;
 pub(crate) struct NeonWide(pub(crate) Neon);
 
 // SAFETY: no instructions to prove but those of `Neon`, which is a proof itself.
-unsafe impl Unit for NeonWide {
+unsafe impl MicroKernel for NeonWide {
     type Simd = Neon;
 
     /// Sums of a row take 8 registers, a panel 16 when it is widened.
     const ROWS: usize = 2;
-    const SCALED: bool = false;
+    const IS_INT8: bool = false;
 
-    blocks_in_registers!();
+    register_blocks!();
 
     #[inline(always)]
     fn simd(self) -> Neon {
@@ -40,75 +40,75 @@ unsafe impl Unit for NeonWide {
     }
 
     #[inline]
-    fn vectorize<T: DotTask>(self, task: T) {
+    fn vectorize<T: GemmTask>(self, task: T) {
         self.0.vectorize(With(self, task));
     }
 }
 
-impl Dot for NeonWide {
-    type Sums = [float32x4_t; QUARTERS];
+impl RegisterKernel for NeonWide {
+    type Acc = [float32x4_t; QUARTERS];
     /// The high halves, and the low ones.
-    type Words = [[float32x4_t; QUARTERS]; 2];
+    type Groups = [[float32x4_t; QUARTERS]; 2];
 
     #[inline(always)]
-    unsafe fn start(self, _: *const i32) -> Self::Sums {
+    unsafe fn init_acc(self, _: *const i32) -> Self::Acc {
         [self.0.splat(0.0); QUARTERS]
     }
 
     #[inline(always)]
-    unsafe fn load(self, from: *const u32) -> Self::Words {
+    unsafe fn load_b(self, from: *const u32) -> Self::Groups {
         // SAFETY: the caller vouches for the words.
-        let words = unsafe { load(self.0, from) };
+        let groups = unsafe { load(self.0, from) };
         // SAFETY: `self` proves NEON. A bfloat16 is the top half of an f32.
         unsafe {
             [
-                words.map(|w| vreinterpretq_f32_u32(vandq_u32(w, vdupq_n_u32(0xffff_0000)))),
-                words.map(|w| vreinterpretq_f32_u32(vshlq_n_u32::<16>(w))),
+                groups.map(|w| vreinterpretq_f32_u32(vandq_u32(w, vdupq_n_u32(0xffff_0000)))),
+                groups.map(|w| vreinterpretq_f32_u32(vshlq_n_u32::<16>(w))),
             ]
         }
     }
 
     #[inline(always)]
-    unsafe fn splat(self, from: *const u32) -> Self::Words {
+    unsafe fn broadcast_a(self, from: *const u32) -> Self::Groups {
         // SAFETY: the caller vouches for the word.
-        let word = unsafe { *from };
-        [word & 0xffff_0000, word << 16].map(|x| [self.0.splat(f32::from_bits(x)); QUARTERS])
+        let group = unsafe { *from };
+        [group & 0xffff_0000, group << 16].map(|x| [self.0.splat(f32::from_bits(x)); QUARTERS])
     }
 
     #[inline(always)]
-    fn dot(self, mut sums: Self::Sums, x: Self::Words, w: Self::Words) -> Self::Sums {
+    fn dot(self, mut acc: Self::Acc, x: Self::Groups, w: Self::Groups) -> Self::Acc {
         for half in 0..2 {
             for i in 0..QUARTERS {
-                sums[i] = self.0.fma(x[half][i], w[half][i], sums[i]);
+                acc[i] = self.0.fma(x[half][i], w[half][i], acc[i]);
             }
         }
-        sums
+        acc
     }
 
     #[inline(always)]
-    unsafe fn store(self, to: *mut f32, sums: Self::Sums) {
+    unsafe fn store_f32(self, to: *mut f32, acc: Self::Acc) {
         // SAFETY: the caller vouches for the elements.
-        unsafe { store(self.0, to, sums) }
+        unsafe { store(self.0, to, acc) }
     }
 }
 
 #[target_feature(enable = "neon,bf16")]
 #[inline(never)]
-fn vectorize_bf16<T: DotTask>(dot: NeonBf16, task: T) {
+fn vectorize_bf16<T: GemmTask>(dot: NeonBf16, task: T) {
     task.run(dot)
 }
 
 // In what follows the proof is `self`: it exists only where `new` found the feature.
 //
 // SAFETY: `NeonBf16(_)` is built by `new` alone.
-unsafe impl Unit for NeonBf16 {
+unsafe impl MicroKernel for NeonBf16 {
     type Simd = Neon;
 
     /// Sums of a row take 8 registers, a panel up to 8.
     const ROWS: usize = 3;
-    const SCALED: bool = false;
+    const IS_INT8: bool = false;
 
-    blocks_in_registers!();
+    register_blocks!();
 
     #[inline(always)]
     fn simd(self) -> Neon {
@@ -116,7 +116,7 @@ unsafe impl Unit for NeonBf16 {
     }
 
     #[inline]
-    fn vectorize<T: DotTask>(self, task: T) {
+    fn vectorize<T: GemmTask>(self, task: T) {
         // SAFETY: `self` proves the features.
         unsafe { vectorize_bf16(self, task) }
     }
@@ -137,42 +137,42 @@ unsafe impl Unit for NeonBf16 {
     }
 }
 
-impl Dot for NeonBf16 {
-    type Sums = [float32x4_t; QUARTERS];
-    type Words = [uint32x4_t; QUARTERS];
+impl RegisterKernel for NeonBf16 {
+    type Acc = [float32x4_t; QUARTERS];
+    type Groups = [uint32x4_t; QUARTERS];
 
     #[inline(always)]
-    unsafe fn start(self, _: *const i32) -> Self::Sums {
+    unsafe fn init_acc(self, _: *const i32) -> Self::Acc {
         [self.neon().splat(0.0); QUARTERS]
     }
 
     #[inline(always)]
-    unsafe fn load(self, from: *const u32) -> Self::Words {
+    unsafe fn load_b(self, from: *const u32) -> Self::Groups {
         // SAFETY: the caller vouches for the words.
         unsafe { load(self.neon(), from) }
     }
 
     #[inline(always)]
-    unsafe fn splat(self, from: *const u32) -> Self::Words {
+    unsafe fn broadcast_a(self, from: *const u32) -> Self::Groups {
         // SAFETY: `self` proves NEON; the caller vouches for the word.
         [unsafe { vdupq_n_u32(*from) }; QUARTERS]
     }
 
     #[inline(always)]
-    fn dot(self, mut sums: Self::Sums, x: Self::Words, w: Self::Words) -> Self::Sums {
+    fn dot(self, mut acc: Self::Acc, x: Self::Groups, w: Self::Groups) -> Self::Acc {
         for i in 0..QUARTERS {
-            sums[i] = self.add_high(sums[i], x[i], w[i]);
+            acc[i] = self.add_high(acc[i], x[i], w[i]);
         }
         for i in 0..QUARTERS {
-            sums[i] = self.add_low(sums[i], x[i], w[i]);
+            acc[i] = self.add_low(acc[i], x[i], w[i]);
         }
-        sums
+        acc
     }
 
     #[inline(always)]
-    unsafe fn store(self, to: *mut f32, sums: Self::Sums) {
+    unsafe fn store_f32(self, to: *mut f32, acc: Self::Acc) {
         // SAFETY: the caller vouches for the elements.
-        unsafe { store(self.neon(), to, sums) }
+        unsafe { store(self.neon(), to, acc) }
     }
 }
 
@@ -212,19 +212,19 @@ impl NeonBf16 {
 
 #[target_feature(enable = "neon,dotprod")]
 #[inline(never)]
-fn vectorize_int8<T: DotTask>(dot: NeonDotProd, task: T) {
+fn vectorize_int8<T: GemmTask>(dot: NeonDotProd, task: T) {
     task.run(dot)
 }
 
 // SAFETY: `NeonDotProd(_)` is built by `new` alone.
-unsafe impl Unit for NeonDotProd {
+unsafe impl MicroKernel for NeonDotProd {
     type Simd = Neon;
 
     /// As with bfloat16 there could be 3, but then the compiler moves more than it multiplies.
     const ROWS: usize = 2;
-    const SCALED: bool = true;
+    const IS_INT8: bool = true;
 
-    blocks_in_registers!();
+    register_blocks!();
 
     #[inline(always)]
     fn simd(self) -> Neon {
@@ -232,7 +232,7 @@ unsafe impl Unit for NeonDotProd {
     }
 
     #[inline]
-    fn vectorize<T: DotTask>(self, task: T) {
+    fn vectorize<T: GemmTask>(self, task: T) {
         // SAFETY: `self` proves the features.
         unsafe { vectorize_int8(self, task) }
     }
@@ -240,49 +240,49 @@ unsafe impl Unit for NeonDotProd {
 
 /// `sdot` takes signed bytes alone, so the 128 that is in those of `x` is taken off again, and with it what sums start
 /// from, which is there to make up for it.
-impl Dot for NeonDotProd {
-    type Sums = [int32x4_t; QUARTERS];
-    type Words = [uint32x4_t; QUARTERS];
+impl RegisterKernel for NeonDotProd {
+    type Acc = [int32x4_t; QUARTERS];
+    type Groups = [uint32x4_t; QUARTERS];
 
     #[inline(always)]
-    unsafe fn start(self, _: *const i32) -> Self::Sums {
+    unsafe fn init_acc(self, _: *const i32) -> Self::Acc {
         // SAFETY: `self` proves NEON.
         [unsafe { vdupq_n_s32(0) }; QUARTERS]
     }
 
     #[inline(always)]
-    unsafe fn load(self, from: *const u32) -> Self::Words {
+    unsafe fn load_b(self, from: *const u32) -> Self::Groups {
         // SAFETY: the caller vouches for the words.
         unsafe { load(self.neon(), from) }
     }
 
     #[inline(always)]
-    unsafe fn splat(self, from: *const u32) -> Self::Words {
+    unsafe fn broadcast_a(self, from: *const u32) -> Self::Groups {
         // SAFETY: `self` proves NEON; the caller vouches for the word.
         [unsafe { vdupq_n_u32(*from ^ 0x8080_8080) }; QUARTERS]
     }
 
     #[inline(always)]
-    fn dot(self, mut sums: Self::Sums, x: Self::Words, w: Self::Words) -> Self::Sums {
+    fn dot(self, mut acc: Self::Acc, x: Self::Groups, w: Self::Groups) -> Self::Acc {
         for i in 0..QUARTERS {
             // SAFETY: `self` proves DotProd.
             unsafe {
                 asm!(
                     "sdot {sum:v}.4s, {x:v}.16b, {w:v}.16b",
-                    sum = inout(vreg) sums[i],
+                    sum = inout(vreg) acc[i],
                     x = in(vreg) x[i],
                     w = in(vreg) w[i],
                     options(pure, nomem, nostack, preserves_flags)
                 );
             }
         }
-        sums
+        acc
     }
 
     #[inline(always)]
-    unsafe fn store(self, to: *mut f32, sums: Self::Sums) {
+    unsafe fn store_f32(self, to: *mut f32, acc: Self::Acc) {
         // SAFETY: `self` proves NEON; the caller vouches for the elements.
-        unsafe { store(self.neon(), to, sums.map(|sums| vcvtq_f32_s32(sums))) }
+        unsafe { store(self.neon(), to, acc.map(|acc| vcvtq_f32_s32(acc))) }
     }
 }
 
@@ -301,9 +301,9 @@ unsafe fn load(_: Neon, from: *const u32) -> [uint32x4_t; QUARTERS] {
 /// # Safety
 /// They must be writable.
 #[inline(always)]
-unsafe fn store(simd: Neon, to: *mut f32, sums: [float32x4_t; QUARTERS]) {
-    for (i, sums) in sums.into_iter().enumerate() {
+unsafe fn store(simd: Neon, to: *mut f32, acc: [float32x4_t; QUARTERS]) {
+    for (i, acc) in acc.into_iter().enumerate() {
         // SAFETY: the caller vouches for the elements.
-        unsafe { simd.store(to.add(QUARTER * i), sums) };
+        unsafe { simd.store(to.add(QUARTER * i), acc) };
     }
 }

@@ -10,9 +10,9 @@
 //! Attention has them the other way around, with many tiles of rows and one panel: [`multiply_tiles`].
 
 use crate::arch::TILE;
-use crate::gemm::layout::{LANES, PANEL};
-use crate::gemm::microkernel::{Blocking, Finish, Operands};
-use crate::gemm::tile_kernel::{Place, Square, Steps, TileUnit};
+use crate::gemm::layout::{LANES, NR};
+use crate::gemm::microkernel::{Blocking, Epilogue, Operands};
+use crate::gemm::tile_kernel::{AccPair, PairSteps, Step2x2, TileKernel};
 
 /// Rows of the largest block.
 pub(crate) const ROWS: usize = 2 * TILE;
@@ -20,78 +20,78 @@ pub(crate) const ROWS: usize = 2 * TILE;
 /// as much of a block of rows, ten panels and the sums of 384 rows by them leave a quarter of a second-level cache of
 /// 2 MiB, which every machine with tiles has.
 pub(crate) const BLOCKING: Blocking = Blocking {
-    step: LANES,
-    rows: ROWS,
-    block_words: 256,
-    k_words: 640,
-    group_bytes: 800 << 10,
-    waiting_rows: 384,
-    place: ROWS * PANEL + LANES,
+    panel_width: LANES,
+    mr: ROWS,
+    kc_l1: 256,
+    kc: 640,
+    nc_bytes: 800 << 10,
+    mc: 384,
+    ld_acc: ROWS * NR + LANES,
 };
 /// See [`MicroKernel::multiply`](crate::gemm::microkernel::Unit::multiply).
 ///
 /// # Safety
 /// As there.
 #[inline(always)]
-pub(super) unsafe fn multiply<U: TileUnit>(
-    unit: U,
+pub(super) unsafe fn multiply<K: TileKernel>(
+    kernel: K,
     n: usize,
     n_panels: usize,
     operands: &Operands,
     to: *mut f32,
-    finish: &impl Finish<U>,
+    epilogue: &impl Epilogue<K>,
 ) {
     // SAFETY: the caller's.
     unsafe {
-        if operands.n_words == 0 {
+        if operands.k_groups == 0 {
             for panel in 0..n_panels {
-                to.add(panel * U::BLOCKING.place).write_bytes(0, n * PANEL);
+                to.add(panel * K::BLOCKING.ld_acc).write_bytes(0, n * NR);
             }
             for panel in 0..n_panels {
-                let outs = panel * PANEL..(panel + 1) * PANEL;
-                finish.outputs(unit, 0..n, outs, to.add(panel * U::BLOCKING.place));
+                let outs = panel * NR..(panel + 1) * NR;
+                epilogue.store_c(kernel, 0..n, outs, to.add(panel * K::BLOCKING.ld_acc));
             }
         } else if n > TILE {
-            rows::<U, true>(unit, n, n_panels, operands, to, finish);
+            row_block::<K, true>(kernel, n, n_panels, operands, to, epilogue);
         } else {
-            rows::<U, false>(unit, n, n_panels, operands, to, finish);
+            row_block::<K, false>(kernel, n, n_panels, operands, to, epilogue);
         }
     }
 }
 
-/// The same for up to 32 rows (`IS_SQUARE`) or 16, and some words.
+/// The same for up to 32 rows (`IS_2X2`) or 16, and some words.
 ///
 /// # Safety
 /// As there.
 #[inline(always)]
-unsafe fn rows<U: TileUnit, const IS_SQUARE: bool>(
-    unit: U,
+unsafe fn row_block<K: TileKernel, const IS_2X2: bool>(
+    kernel: K,
     n: usize,
     n_panels: usize,
     operands: &Operands,
     to: *mut f32,
-    finish: &impl Finish<U>,
+    epilogue: &impl Epilogue<K>,
 ) {
-    let (n_steps, rest) = (operands.n_words / TILE, operands.n_words % TILE);
+    let (n_steps, rest) = (operands.k_groups / TILE, operands.k_groups % TILE);
     let shape = (n, n_panels);
-    let mut sums = U::Sums::default();
+    let mut acc = K::Acc::default();
     // SAFETY: the caller's: the whole steps, and the rest of one, make up all of K.
     unsafe {
         if n_steps > 0 && rest == 0 {
-            steps::<U, _, IS_SQUARE>(unit, &mut sums, shape, n_steps, operands, to, finish);
+            k_steps::<K, _, IS_2X2>(kernel, &mut acc, shape, n_steps, operands, to, epilogue);
         } else if n_steps > 0 {
-            steps::<U, _, IS_SQUARE>(unit, &mut sums, shape, n_steps, operands, to, &());
+            k_steps::<K, _, IS_2X2>(kernel, &mut acc, shape, n_steps, operands, to, &());
         }
         if rest > 0 {
             let operands = Operands {
                 x: operands.x.wrapping_add(n_steps * TILE),
                 w: operands.w.wrapping_add(n_steps * TILE * LANES),
-                carry: operands.carry || n_steps > 0,
+                accumulate: operands.accumulate || n_steps > 0,
                 ..*operands
             };
-            unit.set_words(&mut sums, rest);
-            steps::<U, _, IS_SQUARE>(unit, &mut sums, shape, 1, &operands, to, finish);
-            unit.set_words(&mut sums, TILE);
+            kernel.set_k_groups(&mut acc, rest);
+            k_steps::<K, _, IS_2X2>(kernel, &mut acc, shape, 1, &operands, to, epilogue);
+            kernel.set_k_groups(&mut acc, TILE);
         }
     }
 }
@@ -102,21 +102,21 @@ unsafe fn rows<U: TileUnit, const IS_SQUARE: bool>(
 /// # Safety
 /// As there.
 #[inline(always)]
-unsafe fn steps<U: TileUnit, F: Finish<U>, const IS_SQUARE: bool>(
-    unit: U,
-    sums: &mut U::Sums,
+unsafe fn k_steps<K: TileKernel, F: Epilogue<K>, const IS_2X2: bool>(
+    kernel: K,
+    acc: &mut K::Acc,
     shape: (usize, usize),
     n_steps: usize,
     operands: &Operands,
     to: *mut f32,
-    finish: &F,
+    epilogue: &F,
 ) {
     // SAFETY: the caller's.
     unsafe {
-        if IS_SQUARE {
-            squares(unit, sums, shape, n_steps, operands, to, finish);
+        if IS_2X2 {
+            loop_2x2(kernel, acc, shape, n_steps, operands, to, epilogue);
         } else {
-            pairs(unit, sums, shape, n_steps, operands, to, finish);
+            loop_1x2(kernel, acc, shape, n_steps, operands, to, epilogue);
         }
     }
 }
@@ -126,49 +126,49 @@ unsafe fn steps<U: TileUnit, F: Finish<U>, const IS_SQUARE: bool>(
 /// # Safety
 /// As there.
 #[inline(always)]
-unsafe fn squares<U: TileUnit, F: Finish<U>>(
-    unit: U,
-    sums: &mut U::Sums,
+unsafe fn loop_2x2<K: TileKernel, F: Epilogue<K>>(
+    kernel: K,
+    acc: &mut K::Acc,
     (n, n_panels): (usize, usize),
     n_steps: usize,
     operands: &Operands,
     to: *mut f32,
-    finish: &F,
+    epilogue: &F,
 ) {
-    let stays = F::WAITS || operands.carry;
-    let of_place = if stays { U::BLOCKING.place } else { 0 };
-    let place = |panel: usize| to.cast::<i32>().wrapping_add(panel * of_place);
+    let keeps_acc = F::KEEPS_ACC || operands.accumulate;
+    let ld_acc = if keeps_acc { K::BLOCKING.ld_acc } else { 0 };
+    let acc_at = |panel: usize| to.cast::<i32>().wrapping_add(panel * ld_acc);
     let first_steps = n_steps.min(3);
     for panel in 0..n_panels {
         let w = operands.w.wrapping_add(panel * operands.w_stride);
-        let square = Square {
+        let step_2x2 = Step2x2 {
             x: operands.x,
             x_stride: operands.x_stride,
-            x_below: operands.x.wrapping_add(TILE * operands.x_stride),
+            x_lower: operands.x.wrapping_add(TILE * operands.x_stride),
             w,
-            w_beside: w.wrapping_add(operands.w_stride / 2),
+            w_right: w.wrapping_add(operands.w_stride / 2),
         };
-        let from = operands.carry.then_some(place(panel).cast_const());
-        let last = (panel > 0).then(|| place(panel - 1));
+        let from = operands.accumulate.then_some(acc_at(panel).cast_const());
+        let last = (panel > 0).then(|| acc_at(panel - 1));
         // SAFETY: the caller's; the square before is stored with the first step.
         unsafe {
-            unit.begin_square::<false>(sums, &square, from, last);
+            kernel.begin_2x2::<false>(acc, &step_2x2, from, last);
             for step in 1..first_steps {
-                unit.add_square::<false>(sums, &square.skip(step, TILE));
+                kernel.accumulate_2x2::<false>(acc, &step_2x2.skip(step, TILE));
             }
             if panel > 0 {
-                show(unit, n, panel - 1, place(panel - 1), finish);
+                run_epilogue(kernel, n, panel - 1, acc_at(panel - 1), epilogue);
             }
             for step in first_steps..n_steps {
-                unit.add_square::<false>(sums, &square.skip(step, TILE));
+                kernel.accumulate_2x2::<false>(acc, &step_2x2.skip(step, TILE));
             }
         }
     }
     if n_panels > 0 {
         // SAFETY: as above.
         unsafe {
-            unit.store_square(sums, place(n_panels - 1));
-            show(unit, n, n_panels - 1, place(n_panels - 1), finish);
+            kernel.store_2x2(acc, acc_at(n_panels - 1));
+            run_epilogue(kernel, n, n_panels - 1, acc_at(n_panels - 1), epilogue);
         }
     }
 }
@@ -179,21 +179,21 @@ unsafe fn squares<U: TileUnit, F: Finish<U>>(
 /// # Safety
 /// As there.
 #[inline(always)]
-unsafe fn pairs<U: TileUnit, F: Finish<U>>(
-    unit: U,
-    sums: &mut U::Sums,
+unsafe fn loop_1x2<K: TileKernel, F: Epilogue<K>>(
+    kernel: K,
+    acc: &mut K::Acc,
     (n, n_panels): (usize, usize),
     n_steps: usize,
     operands: &Operands,
     to: *mut f32,
-    finish: &F,
+    epilogue: &F,
 ) {
-    let stays = F::WAITS || operands.carry;
-    let of_place = if stays { U::BLOCKING.place } else { 0 };
+    let keeps_acc = F::KEEPS_ACC || operands.accumulate;
+    let ld_acc = if keeps_acc { K::BLOCKING.ld_acc } else { 0 };
     let mut last = None;
     for panel in 0..n_panels {
         let w = operands.w.wrapping_add(panel * operands.w_stride);
-        let steps = Steps {
+        let steps = PairSteps {
             x: operands.x,
             x_stride: operands.x_stride,
             x_step: TILE,
@@ -201,31 +201,31 @@ unsafe fn pairs<U: TileUnit, F: Finish<U>>(
             second: w.wrapping_add(operands.w_stride / 2),
             n: n_steps,
         };
-        let first = to.cast::<i32>().wrapping_add(panel * of_place);
-        let place = Place {
+        let first = to.cast::<i32>().wrapping_add(panel * ld_acc);
+        let pair_acc = AccPair {
             first,
             second: first.wrapping_add(LANES),
         };
-        let carry = operands.carry;
+        let accumulate = operands.accumulate;
         // SAFETY: the caller's.
         unsafe {
             if panel % 2 == 0 {
-                pair::<U, false, 0, 1>(unit, sums, &steps, carry, place, last);
+                pair::<K, false, 0, 1>(kernel, acc, &steps, accumulate, pair_acc, last);
             } else {
-                pair::<U, false, 1, 0>(unit, sums, &steps, carry, place, last);
+                pair::<K, false, 1, 0>(kernel, acc, &steps, accumulate, pair_acc, last);
             }
         }
         if let Some(last) = last {
             // SAFETY: stored just now.
-            unsafe { show(unit, n, panel - 1, last.first, finish) };
+            unsafe { run_epilogue(kernel, n, panel - 1, last.first, epilogue) };
         }
-        last = Some(place);
+        last = Some(pair_acc);
     }
     if let Some(last) = last {
         // SAFETY: as above.
         unsafe {
-            store_last(unit, sums, n_panels, last);
-            show(unit, n, n_panels - 1, last.first, finish);
+            store_last(kernel, acc, n_panels, last);
+            run_epilogue(kernel, n, n_panels - 1, last.first, epilogue);
         }
     }
 }
@@ -235,37 +235,37 @@ unsafe fn pairs<U: TileUnit, F: Finish<U>>(
 /// # Safety
 /// The place must be writable.
 #[inline(always)]
-pub(super) unsafe fn store_last<U: TileUnit>(
-    unit: U,
-    sums: &mut U::Sums,
+pub(super) unsafe fn store_last<K: TileKernel>(
+    kernel: K,
+    acc: &mut K::Acc,
     n_pairs: usize,
-    last: Place,
+    last: AccPair,
 ) {
     // SAFETY: the caller's.
     unsafe {
         if n_pairs % 2 == 1 {
-            unit.store::<0>(sums, last);
+            kernel.store_pair::<0>(acc, last);
         } else {
-            unit.store::<1>(sums, last);
+            kernel.store_pair::<1>(acc, last);
         }
     }
 }
 
-/// Shows `finish` the sums of `n` rows by a panel, at `sums`. Not a closure, as that may not be inlined.
+/// Shows `epilogue` the sums of `n` rows by a panel, at `acc`. Not a closure, as that may not be inlined.
 ///
 /// # Safety
 /// They must have been stored.
 #[inline(always)]
-unsafe fn show<U: TileUnit, F: Finish<U>>(
-    unit: U,
+unsafe fn run_epilogue<K: TileKernel, F: Epilogue<K>>(
+    kernel: K,
     n: usize,
     panel: usize,
-    sums: *mut i32,
-    finish: &F,
+    acc: *mut i32,
+    epilogue: &F,
 ) {
-    let outs = panel * PANEL..(panel + 1) * PANEL;
+    let outs = panel * NR..(panel + 1) * NR;
     // SAFETY: the caller's.
-    unsafe { finish.outputs(unit, 0..n, outs, sums.cast_const().cast()) };
+    unsafe { epilogue.store_c(kernel, 0..n, outs, acc.cast_const().cast()) };
 }
 
 /// The steps of one pair, and the store of the other on the way.
@@ -274,31 +274,37 @@ unsafe fn show<U: TileUnit, F: Finish<U>>(
 /// As there.
 #[inline(always)]
 pub(super) unsafe fn pair<
-    U: TileUnit,
-    const OF_ROWS: bool,
+    K: TileKernel,
+    const IS_2X1: bool,
     const OWN: usize,
     const OTHER: usize,
 >(
-    unit: U,
-    sums: &mut U::Sums,
-    steps: &Steps,
-    carry: bool,
-    place: Place,
-    last: Option<Place>,
+    kernel: K,
+    acc: &mut K::Acc,
+    steps: &PairSteps,
+    accumulate: bool,
+    pair_acc: AccPair,
+    last: Option<AccPair>,
 ) {
     // SAFETY: the caller's.
     unsafe {
-        unit.start::<OWN>(sums, carry.then_some(place));
-        unit.add::<OWN, OF_ROWS>(sums, &Steps { n: 1, ..*steps });
+        kernel.begin_pair::<OWN>(acc, accumulate.then_some(pair_acc));
+        kernel.accumulate_pair::<OWN, IS_2X1>(acc, &PairSteps { n: 1, ..*steps });
         match last {
             Some(last) if steps.n > 1 => {
-                unit.add_and_store::<OWN, OF_ROWS>(sums, &steps.skip::<OF_ROWS>(1), last);
+                kernel.accumulate_and_store_pair::<OWN, IS_2X1>(
+                    acc,
+                    &steps.skip::<IS_2X1>(1),
+                    last,
+                );
                 if steps.n > 2 {
-                    unit.add::<OWN, OF_ROWS>(sums, &steps.skip::<OF_ROWS>(2));
+                    kernel.accumulate_pair::<OWN, IS_2X1>(acc, &steps.skip::<IS_2X1>(2));
                 }
             }
-            Some(last) => unit.store::<OTHER>(sums, last),
-            None if steps.n > 1 => unit.add::<OWN, OF_ROWS>(sums, &steps.skip::<OF_ROWS>(1)),
+            Some(last) => kernel.store_pair::<OTHER>(acc, last),
+            None if steps.n > 1 => {
+                kernel.accumulate_pair::<OWN, IS_2X1>(acc, &steps.skip::<IS_2X1>(1))
+            }
             None => {}
         }
     }

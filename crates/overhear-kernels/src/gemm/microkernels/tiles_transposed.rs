@@ -2,8 +2,8 @@
 
 use super::tiles::{pair, store_last};
 use crate::arch::TILE;
-use crate::gemm::layout::{LANES, PANEL};
-use crate::gemm::tile_kernel::{Place, Square, Steps, TileUnit};
+use crate::gemm::layout::{LANES, NR};
+use crate::gemm::tile_kernel::{AccPair, PairSteps, Step2x2, TileKernel};
 
 /// Rows in tiles, and a panel that they are multiplied by.
 #[derive(Clone, Copy)]
@@ -18,17 +18,17 @@ pub(crate) struct TileOperands {
     pub(crate) w_half: usize,
     pub(crate) n_steps: usize,
     /// Whether sums start from what is there instead of zero.
-    pub(crate) carry: bool,
+    pub(crate) accumulate: bool,
 }
 
-/// Writes the sums, `[16 * n_tiles, 32]`, to `to`; if `OF_ROWS`, of the first half of the panel alone, and what is behind
+/// Writes the sums, `[16 * n_tiles, 32]`, to `to`; if `IS_2X1`, of the first half of the panel alone, and what is behind
 /// an odd number of tiles is written too.
 ///
 /// # Safety
 /// There must be steps, and the operands be readable and the sums writable.
 #[inline(always)]
-pub(crate) unsafe fn multiply_tiles<U: TileUnit, const OF_ROWS: bool>(
-    unit: U,
+pub(crate) unsafe fn multiply_tiles<K: TileKernel, const IS_2X1: bool>(
+    kernel: K,
     operands: &TileOperands,
     to: *mut f32,
 ) {
@@ -40,48 +40,48 @@ pub(crate) unsafe fn multiply_tiles<U: TileUnit, const OF_ROWS: bool>(
         w,
         w_half,
         n_steps,
-        carry,
+        accumulate,
     } = *operands;
-    let mut sums = U::Sums::default();
-    let place = |tile: usize| to.cast::<i32>().wrapping_add(tile * TILE * PANEL);
+    let mut acc = K::Acc::default();
+    let acc_at = |tile: usize| to.cast::<i32>().wrapping_add(tile * TILE * NR);
     // Squares of two tiles and both halves of the panel; what they leave, in pairs.
-    let in_squares = if OF_ROWS { 0 } else { n_tiles / 2 * 2 };
+    let n_2x2_tiles = if IS_2X1 { 0 } else { n_tiles / 2 * 2 };
     let mut last = None;
-    for tile in (0..in_squares).step_by(2) {
+    for tile in (0..n_2x2_tiles).step_by(2) {
         let x = x.wrapping_add(tile * x_tile);
-        let square = Square {
+        let step_2x2 = Step2x2 {
             x,
             x_stride: TILE,
-            x_below: x.wrapping_add(x_tile),
+            x_lower: x.wrapping_add(x_tile),
             w,
-            w_beside: w.wrapping_add(w_half),
+            w_right: w.wrapping_add(w_half),
         };
-        let from = carry.then_some(place(tile).cast_const());
+        let from = accumulate.then_some(acc_at(tile).cast_const());
         // SAFETY: the caller's.
         unsafe {
-            unit.begin_square::<true>(&mut sums, &square, from, last);
+            kernel.begin_2x2::<true>(&mut acc, &step_2x2, from, last);
             for step in 1..n_steps {
-                unit.add_square::<true>(&mut sums, &square.skip(step, x_step));
+                kernel.accumulate_2x2::<true>(&mut acc, &step_2x2.skip(step, x_step));
             }
         }
-        last = Some(place(tile));
+        last = Some(acc_at(tile));
     }
     if let Some(last) = last {
         // SAFETY: as above.
-        unsafe { unit.store_square(&mut sums, last) };
+        unsafe { kernel.store_2x2(&mut acc, last) };
     }
-    let of_pair = if OF_ROWS { 2 } else { 1 };
-    let n_pairs = (n_tiles - in_squares).div_ceil(of_pair);
+    let pair_tiles = if IS_2X1 { 2 } else { 1 };
+    let n_pairs = (n_tiles - n_2x2_tiles).div_ceil(pair_tiles);
     let mut last = None;
     for i in 0..n_pairs {
-        let tile = in_squares + i * of_pair;
+        let tile = n_2x2_tiles + i * pair_tiles;
         let x = x.wrapping_add(tile * x_tile);
-        let (second, beside) = match OF_ROWS {
+        let (second, to_second) = match IS_2X1 {
             false => (w.wrapping_add(w_half), LANES),
-            true if tile + 1 < n_tiles => (x.wrapping_add(x_tile), TILE * PANEL),
-            true => (x, TILE * PANEL),
+            true if tile + 1 < n_tiles => (x.wrapping_add(x_tile), TILE * NR),
+            true => (x, TILE * NR),
         };
-        let steps = Steps {
+        let steps = PairSteps {
             x,
             x_stride: TILE,
             x_step,
@@ -89,23 +89,23 @@ pub(crate) unsafe fn multiply_tiles<U: TileUnit, const OF_ROWS: bool>(
             second,
             n: n_steps,
         };
-        let first = place(tile);
-        let place = Place {
+        let first = acc_at(tile);
+        let pair_acc = AccPair {
             first,
-            second: first.wrapping_add(beside),
+            second: first.wrapping_add(to_second),
         };
         // SAFETY: the caller's.
         unsafe {
             if i % 2 == 0 {
-                pair::<U, OF_ROWS, 0, 1>(unit, &mut sums, &steps, carry, place, last);
+                pair::<K, IS_2X1, 0, 1>(kernel, &mut acc, &steps, accumulate, pair_acc, last);
             } else {
-                pair::<U, OF_ROWS, 1, 0>(unit, &mut sums, &steps, carry, place, last);
+                pair::<K, IS_2X1, 1, 0>(kernel, &mut acc, &steps, accumulate, pair_acc, last);
             }
         }
-        last = Some(place);
+        last = Some(pair_acc);
     }
     if let Some(last) = last {
         // SAFETY: as above.
-        unsafe { store_last(unit, &mut sums, n_pairs, last) };
+        unsafe { store_last(kernel, &mut acc, n_pairs, last) };
     }
 }

@@ -1,7 +1,9 @@
 //! The weights, in the checkpoint's dtype, in f16, or packed, as the compute type wants them, with what is always used
 //! together stored together.
 
-use overhear_kernels::{Dtype, Kept, Kernels, Matrix, PackedMatrix, Packing, Pool, StoredMatrix};
+use overhear_kernels::{
+    Dtype, Kernels, Matrix, PackedMatrix, Packing, Pool, Storage, StoredMatrix,
+};
 
 use super::packed::PackedLinear;
 use crate::Result;
@@ -129,11 +131,11 @@ impl Format {
 
 impl WeightFormat {
     /// What weights of `dtype` are stored as, or how they are packed.
-    fn keep(self, dtype: Dtype) -> std::result::Result<Kept, Packing> {
+    fn keep(self, dtype: Dtype) -> std::result::Result<Storage, Packing> {
         match self {
-            WeightFormat::Exact => Ok(Kept::Float(dtype)),
-            WeightFormat::F16 => Ok(Kept::Float(Dtype::F16)),
-            WeightFormat::Int8 => Ok(Kept::Int8),
+            WeightFormat::Exact => Ok(Storage::Float(dtype)),
+            WeightFormat::F16 => Ok(Storage::Float(Dtype::F16)),
+            WeightFormat::Int8 => Ok(Storage::Int8),
             WeightFormat::Packed(packing) => Err(packing),
         }
     }
