@@ -3,12 +3,10 @@
 use half::f16;
 
 use crate::attention::{AttentionShape, QuantizedKv};
+use crate::elementwise::LAYER_NORM_EPSILON;
 use crate::gemm::{Packing, PostOp, StoredMatrix};
 use crate::matrix::{Matrix, Rows};
 use crate::spectrogram::Spectrogram;
-
-/// What layer normalisation adds to the variance.
-pub(crate) const LAYER_NORM_EPSILON: f32 = 1e-5;
 
 /// See [`crate::Kernels::linear`]. Sums are f64, so that the oracle's own rounding can be neglected.
 ///

@@ -4,10 +4,11 @@ mod add;
 mod layer_norm;
 mod log_sum_exp;
 mod maxima;
+mod normalise;
 mod transpose;
 
-pub(crate) use layer_norm::normalise;
 pub use maxima::Maxima;
+pub(crate) use normalise::{LAYER_NORM_EPSILON, normalise};
 
 /// Elements of a task: a few microseconds' work.
 const TASK_ELEMENTS: usize = 16 << 10;

@@ -3,6 +3,7 @@
 pub(crate) mod aligned;
 pub(crate) mod epilogue;
 mod gemm_f32;
+mod gemm_f32_kernel;
 mod gemm_packed;
 pub(crate) mod layout;
 mod macrokernel;
