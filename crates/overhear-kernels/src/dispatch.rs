@@ -1,7 +1,7 @@
 //! Dispatch: which vectors and microkernels each instruction set runs.
 //!
-//! The one place that knows every implementation of the traits in `crate::simd` and `crate::gemm::microkernel`. Kernels
-//! call the methods of [`Arch`] here and are compiled once per implementation.
+//! This is the one place that knows every implementation of the traits in `crate::simd` and
+//! `crate::gemm::microkernel`. Kernels call these methods of [`Arch`] and are compiled once per implementation.
 
 use crate::arch::{Arch, Emulated};
 #[cfg(target_arch = "x86_64")]
@@ -19,10 +19,10 @@ use crate::gemm::microkernels::{EmulatedBf16, EmulatedInt8, registers, tiles};
 use crate::gemm::tile_kernel::{TileKernel, TileTask};
 use crate::simd::{Simd, Vectorized};
 
-const _: () = assert!(tiles::ROWS <= MAX_MR && registers::MAX_MR <= MAX_MR);
+const _: () = assert!(tiles::MR <= MAX_MR && registers::MR <= MAX_MR);
 
 impl Arch {
-    /// Elements of a vector.
+    /// Lanes of an f32 vector.
     pub(crate) fn lanes(self) -> usize {
         match self {
             Arch::Scalar => 1,
@@ -37,7 +37,7 @@ impl Arch {
         }
     }
 
-    /// Runs `vectorized` compiled for the set, or `scalar` where the set has no vectors.
+    /// Runs `vectorized` compiled for the set, or `scalar` if the set has no vectors.
     #[inline]
     pub(crate) fn run<T: Vectorized>(
         self,
@@ -59,7 +59,7 @@ impl Arch {
         }
     }
 
-    /// Runs `task` on bfloat16 dot products.
+    /// Runs `task` on the set's bf16 microkernel.
     #[inline]
     pub(crate) fn run_bf16<T: GemmTask>(self, task: T) {
         match self {
@@ -85,7 +85,7 @@ impl Arch {
         }
     }
 
-    /// Runs `task` on dot products of bytes.
+    /// Runs `task` on the set's int8 microkernel.
     #[inline]
     pub(crate) fn run_int8<T: GemmTask>(self, task: T) {
         match self {
@@ -114,7 +114,7 @@ impl Arch {
         }
     }
 
-    /// Runs `task` compiled for the set; for the scalar set, on plain Rust.
+    /// Runs `task` compiled for the set; on emulated vectors if the set has none.
     #[inline]
     pub(crate) fn run_any<T: Vectorized>(self, task: T) -> T::Output {
         match self {
@@ -132,7 +132,7 @@ impl Arch {
         }
     }
 
-    /// That of the set's units.
+    /// Blocking of the set's microkernels.
     pub(crate) fn blocking(self) -> Blocking {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -143,7 +143,7 @@ impl Arch {
         }
     }
 
-    /// Whether it has tiles.
+    /// Whether the set's microkernels are tile kernels.
     pub(crate) fn has_tiles(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -154,10 +154,10 @@ impl Arch {
         }
     }
 
-    /// Runs `task` on tiles of bfloat16.
+    /// Runs `task` on the set's bf16 tile kernel.
     ///
     /// # Panics
-    /// If the set has none.
+    /// If the set has no tiles.
     #[cfg_attr(
         not(target_arch = "x86_64"),
         allow(unused_variables, reason = "there only the tests have tiles")
@@ -173,8 +173,8 @@ impl Arch {
         }
     }
 
-    /// Whether bfloat16 dot products are instructions of the machine. NEON's multiply-adds are not: they take as many
-    /// instructions as f32's.
+    /// Whether the machine has instructions for bf16 dot products. NEON's widening multiply-adds do not count, as
+    /// they take as many instructions as f32.
     pub(crate) fn has_bf16(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -185,7 +185,7 @@ impl Arch {
         }
     }
 
-    /// Whether dot products of bytes are instructions of the machine; those of AVX2 on 16 bits count.
+    /// Whether the machine has instructions for int8 dot products. AVX2's 16-bit multiply-adds count.
     pub(crate) fn has_int8(self) -> bool {
         match self {
             #[cfg(target_arch = "aarch64")]

@@ -1,7 +1,7 @@
-//! The kernels of one instruction set: construction.
+//! Construction of [`Kernels`].
 //!
-//! Every kernel is a method of [`Kernels`], in an `impl Kernels` block beside its code: it checks shapes, splits the work
-//! into tasks and runs them compiled for the instruction set (`crate::dispatch`).
+//! Every kernel is a method of [`Kernels`], in an `impl Kernels` block beside its code: it checks shapes, partitions
+//! the work into tasks and runs them compiled for the instruction set (`crate::dispatch`).
 
 use crate::arch::{Arch, Isa, IsaError};
 
@@ -37,7 +37,7 @@ impl Kernels {
         Self::new(isa).ok_or(IsaError::Unavailable(isa))
     }
 
-    /// Four lanes in plain Rust.
+    /// Emulated vectors and register kernels, for tests.
     #[cfg(test)]
     pub(crate) fn emulated() -> Self {
         Self {
@@ -46,7 +46,7 @@ impl Kernels {
         }
     }
 
-    /// The same with the tiles of AMX in plain Rust.
+    /// Emulated vectors and AMX tiles, for tests.
     #[cfg(test)]
     pub(crate) fn emulated_amx() -> Self {
         Self {
@@ -55,19 +55,19 @@ impl Kernels {
         }
     }
 
-    /// Whether bfloat16 products are summed in the order of tiles.
+    /// Whether bf16 accumulators are summed in the order of tiles.
     #[cfg(test)]
     pub(crate) fn sums_in_tiles(&self) -> bool {
         self.arch.has_tiles()
     }
 
-    /// Whether the weights of attention are computed in numbers of 16 bits.
+    /// Whether softmax numerators are computed by `crate::math::exp2_i16`.
     #[cfg(test)]
     pub(crate) fn computes_exp2_in_16_bits(&self) -> bool {
         self.arch.lanes() == 16 && self.arch.has_bf16() && !self.arch.has_tiles()
     }
 
-    /// The instruction set in use.
+    /// Instruction set in use.
     #[must_use]
     pub fn isa(&self) -> Isa {
         self.isa

@@ -1,15 +1,23 @@
 //! CPU kernels of overhear.
 //!
-//! The crate knows nothing of Whisper: it has a few coarse, fused kernels over `f32` activations and weights
-//! in the checkpoint's dtype, a thread pool, and a choice of instruction set made once at start.
-//! All CPU `unsafe` of the project is in here. [`reference`] holds every kernel in its plainest form: it is the
-//! fallback and the oracle that each faster one is tested against.
+//! The crate knows nothing of Whisper: it has a few coarse, fused kernels over `f32` activations and weights in the
+//! checkpoint's dtype, a thread pool, and a choice of instruction set made once at start. All CPU `unsafe` of the
+//! project is in here. [`mod@reference`] has every kernel in its plainest form: the oracle that each faster one is
+//! tested against, and the kernels of the scalar set.
 //!
 //! Results never depend on the number of threads: work is split over outputs, never over a sum.
 //!
-//! The vector kernels are written once, in `linear`, `attention`, `rows` and `math`, over the small vocabulary of
-//! `simd`, which each instruction set implements; products in bfloat16 and bytes, in `product`, `flash` and
-//! `flash_tiles`, over the units of `dot`: dot products and tiles.
+//! From the bottom up:
+//!
+//! - `arch`: instruction sets, detection, proof tokens; [`probe`] measures the machine's limits.
+//! - `simd`: f32 vectors, one vocabulary for all instruction sets; `math`: exponentials, GELU, rounding,
+//!   quantisation.
+//! - `gemm`: packing, loop nests, microkernels, epilogue; f32 and packed bf16 and int8.
+//! - `attention`: in f32, bf16 and int8; the packed formats of keys and values.
+//! - `elementwise`, `spectrogram`: layer normalisation, reductions of logits; log spectrograms.
+//! - `dispatch`: what each instruction set runs. `kernels`: the type [`Kernels`], whose methods are beside their
+//!   code.
+//! - `parallel`: the thread pool.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![allow(

@@ -1,4 +1,5 @@
-//! Every kernel in its plainest form: the fallback, and the oracle for the others.
+//! Reference implementation of every kernel, in its plainest form: the oracle of the tests, and the kernels of the
+//! scalar set.
 
 use half::f16;
 
@@ -8,7 +9,7 @@ use crate::gemm::{Packing, PostOp, StoredMatrix};
 use crate::matrix::{Matrix, Rows};
 use crate::spectrogram::Spectrogram;
 
-/// See [`crate::Kernels::linear`]. Sums are f64, so that the oracle's own rounding can be neglected.
+/// Reference of [`crate::Kernels::linear`]. Sums are f64, so that the oracle's own rounding is negligible.
 ///
 /// # Panics
 /// If the shapes do not fit.
@@ -32,8 +33,8 @@ pub fn linear(y: &mut [f32], x: Rows<'_>, w: &StoredMatrix, bias: Option<&[f32]>
     }
 }
 
-/// See [`crate::Kernels::linear_packed`], from operands that are not packed yet. bfloat16: f32 sums along K, of each pair the
-/// second product first, one rounding each, as the instruction has it. Bytes: exact sums.
+/// Reference of [`crate::Kernels::linear_packed`], on operands that are not packed yet. bf16: f32 sums along K, of
+/// each pair the second product first, one rounding each, as `vdpbf16ps` does. int8: exact sums.
 ///
 /// # Panics
 /// If the shapes do not fit.
@@ -77,8 +78,8 @@ fn bf16_dot(x: &[f32], w: &[f32]) -> f32 {
     sum
 }
 
-/// A row's steps are 253 from its lowest number or zero to its highest, so that any whole number of them fits a byte
-/// relative to the middle; a weight's are 127 up to its largest magnitude.
+/// Dot product in int8. A row has 253 quantisation steps from its lowest number or zero to its highest, so that all
+/// of them fit a byte relative to any integer zero point; weights have 127 up to their largest magnitude.
 fn int8_dot(x: &[f32], w: &[f32]) -> f32 {
     let (lowest, highest) = x
         .iter()
@@ -96,7 +97,7 @@ fn int8_dot(x: &[f32], w: &[f32]) -> f32 {
     sum as f32 * (width / 253.0 * (w_max / 127.0))
 }
 
-/// The dot product of two rows.
+/// Dot product of two rows.
 fn dot(x: &[f32], w: impl Iterator<Item = f32>) -> f64 {
     x.iter()
         .zip(w)
@@ -104,7 +105,7 @@ fn dot(x: &[f32], w: impl Iterator<Item = f32>) -> f64 {
         .sum()
 }
 
-/// See [`crate::Kernels::layer_norm`].
+/// Reference of [`crate::Kernels::layer_norm`].
 ///
 /// # Panics
 /// If the shapes do not fit.
@@ -125,7 +126,7 @@ pub fn layer_norm(y: &mut [f32], x: &[f32], gamma: &[f32], beta: &[f32]) {
     }
 }
 
-/// See [`crate::Kernels::attention`].
+/// Reference of [`crate::Kernels::attention`].
 ///
 /// # Panics
 /// If the shapes do not fit.
@@ -174,7 +175,7 @@ pub fn attention(out: &mut [f32], q: Rows<'_>, k: Rows<'_>, v: Rows<'_>, shape: 
     }
 }
 
-/// See [`crate::Kernels::attention_f16`]: that of f32 once keys and values are rows of it.
+/// Reference of [`crate::Kernels::attention_f16`]: attention in f32 over the widened keys and values.
 ///
 /// # Panics
 /// If the shapes do not fit.
@@ -201,7 +202,7 @@ pub fn attention_f16(out: &mut [f32], q: Rows<'_>, k: &[f16], v: &[f16], shape: 
     attention(out, q, k, v, shape);
 }
 
-/// See [`crate::Kernels::attention_int8`]: that of f32 once keys and values are rows of what the bytes stand for.
+/// Reference of [`crate::Kernels::attention_int8`]: attention in f32 over the dequantised keys and values.
 ///
 /// # Panics
 /// If the shapes do not fit.
@@ -236,29 +237,30 @@ pub fn attention_int8(out: &mut [f32], q: Rows<'_>, kv: &QuantizedKv) {
     attention(out, q, k, v, &shape);
 }
 
-/// See [`crate::Kernels::convert_heads_f16`].
+/// Reference of [`crate::Kernels::convert_heads_f16`].
 ///
 /// # Panics
 /// If the shapes do not fit.
 pub fn convert_heads_f16(to: &mut [f16], from: Rows<'_>, n_row: usize, head_dim: usize) {
     for (i, to) in to.chunks_exact_mut(head_dim).enumerate() {
         let (head, row) = (i / n_row, i % n_row);
-        narrow(
+        convert_f16(
             to,
             &from.data[row * from.stride + head * head_dim..][..head_dim],
         );
     }
 }
 
-/// What [`crate::Kernels::convert_heads_f16`] and [`crate::Kernels::store_weights`] do to each number.
-pub fn narrow<E: Copy + Into<f32>>(to: &mut [f16], from: &[E]) {
+/// Rounding of elements by [`crate::Kernels::convert_heads_f16`] and [`crate::Kernels::store_weights`]: to nearest
+/// even, saturating.
+pub fn convert_f16<E: Copy + Into<f32>>(to: &mut [f16], from: &[E]) {
     let (least, largest) = (f16::MIN.to_f32(), f16::MAX.to_f32());
     for (to, &from) in to.iter_mut().zip(from) {
         *to = f16::from_f32(from.into().clamp(least, largest));
     }
 }
 
-/// See [`crate::Kernels::attention_probabilities`].
+/// Reference of [`crate::Kernels::attention_probabilities`].
 ///
 /// # Panics
 /// If the shapes do not fit.
@@ -285,7 +287,7 @@ pub fn attention_probabilities(
     }
 }
 
-/// See [`crate::Kernels::log_spectrogram`]: the transform by its definition, summed up in f64.
+/// Reference of [`crate::Kernels::log_spectrogram`]: the Fourier transform by its definition, in f64.
 pub fn log_spectrogram(plan: &Spectrogram, out: &mut [f32], samples: &[f32]) {
     let n = plan.window.len();
     let circle: Vec<(f64, f64)> = (0..n)
@@ -326,7 +328,7 @@ pub fn gelu(x: f32) -> f32 {
     (0.5 * f64::from(x) * (1.0 + erf(f64::from(x) * std::f64::consts::FRAC_1_SQRT_2))) as f32
 }
 
-/// The error function, to about 1e-15: Taylor series near 0, continued fraction for the complement beyond.
+/// Error function, accurate to about 1e-15: Taylor series near 0, continued fraction of the complement beyond.
 #[must_use]
 pub fn erf(x: f64) -> f64 {
     let magnitude = x.abs();
@@ -349,7 +351,7 @@ pub fn erf(x: f64) -> f64 {
     value.copysign(x)
 }
 
-/// See [`crate::Kernels::log_sum_exp`].
+/// Reference of [`crate::Kernels::log_sum_exp`].
 #[must_use]
 pub fn log_sum_exp(x: &[f32]) -> f32 {
     let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -360,14 +362,14 @@ pub fn log_sum_exp(x: &[f32]) -> f32 {
     max + sum.ln() as f32
 }
 
-/// See [`crate::Kernels::find_maxima`]: the largest of every `block` elements of `x`.
+/// Reference of [`crate::Kernels::find_maxima`]: the largest of every `block` elements of `x`.
 pub fn find_maxima(x: &[f32], of_blocks: &mut [f32], block: usize) {
     for (x, max) in x.chunks(block).zip(of_blocks) {
         *max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     }
 }
 
-/// See [`crate::Maxima::argmax`].
+/// Reference of [`crate::Maxima::argmax`].
 #[must_use]
 pub fn argmax(x: &[f32]) -> Option<usize> {
     let mut best = None;
@@ -379,13 +381,13 @@ pub fn argmax(x: &[f32]) -> Option<usize> {
     best.map(|(i, _)| i)
 }
 
-/// See [`crate::Maxima::top_k`].
+/// Reference of [`crate::Maxima::top_k`].
 pub fn top_k(x: &[f32], k: usize, largest: &mut Vec<(usize, f32)>) {
     largest.clear();
     insert_largest(0, x, k, largest);
 }
 
-/// Takes the elements of `x`, the first of which has the index `first`, into the `k` largest so far.
+/// Inserts the elements of `x`, whose first index is `first`, into the `k` largest so far.
 pub(crate) fn insert_largest(first: usize, x: &[f32], k: usize, largest: &mut Vec<(usize, f32)>) {
     for (i, &value) in x.iter().enumerate() {
         let is_full = largest.len() == k;

@@ -1,33 +1,33 @@
-//! Which instruction set the kernels use: found at run time, or forced by `OVERHEAR_ISA`.
+//! Names of instruction sets: found at run time, or forced by `OVERHEAR_ISA`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::token::Arch;
 
-/// The environment variable that forces an instruction set.
+/// Environment variable that forces an instruction set.
 pub const ISA_VARIABLE: &str = "OVERHEAR_ISA";
 
-/// An instruction set that kernels exist for, weakest first within an architecture.
+/// Instruction set that kernels exist for, weakest first within an architecture.
 ///
-/// A further set is a variant here, in [`Isa::ALL`] and [`Isa::name`]; a proof token in this folder; an implementation of
-/// `simd::Simd` for it and, for packed GEMM, of `gemm::microkernel::MicroKernel`; and an arm in `dispatch`. Nothing outside
-/// this crate changes.
+/// A further set is a variant here, in [`Isa::ALL`] and [`Isa::name`]; a proof token in this folder; an
+/// implementation of `simd::Simd` for it and, for packed GEMM, of `gemm::microkernel::MicroKernel`; and an arm in
+/// `dispatch`. Nothing outside this crate changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
-    /// Emulated loops, on every machine.
+    /// Scalar loops, on every machine.
     Scalar,
     /// 128-bit NEON, on every aarch64.
     Neon,
-    /// 256-bit AVX2 with FMA and F16C; AVX-VNNI where it is.
+    /// 256-bit AVX2 with FMA and F16C; AVX-VNNI if present.
     Avx2,
-    /// 512-bit AVX-512 F, BW, VL and DQ; BF16 and VNNI where they are.
+    /// 512-bit AVX-512 F, BW, VL and DQ; BF16 and VNNI if present.
     Avx512,
     /// AVX-512 with BF16 and VNNI, and the tiles of AMX with BF16 and INT8.
     Amx,
 }
 
-/// Why an instruction set cannot be used.
+/// Reason why an instruction set cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IsaError {
     /// Overhear has no set of this name.
@@ -37,10 +37,10 @@ pub enum IsaError {
 }
 
 impl Isa {
-    /// Every set that overhear has kernels for, weakest first, whatever this machine can run.
+    /// All sets that overhear has kernels for, weakest first, whatever this machine can run.
     pub const ALL: &'static [Isa] = &[Isa::Scalar, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Amx];
 
-    /// The name used by `OVERHEAR_ISA` and `overhear info`.
+    /// Name used by `OVERHEAR_ISA` and `overhear info`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -58,10 +58,10 @@ impl Isa {
         Arch::new(self).is_some()
     }
 
-    /// The strongest set of this machine.
+    /// Strongest set of this machine.
     ///
     /// # Panics
-    /// Never: the scalar set is always there.
+    /// Never: the scalar set is always available.
     #[must_use]
     pub fn detect() -> Self {
         let strongest = Isa::ALL
@@ -130,7 +130,7 @@ impl fmt::Display for IsaError {
     }
 }
 
-/// The names of the sets that pass, in order, with commas.
+/// Names of the sets that satisfy `passes`, in order, separated by commas.
 fn names(passes: fn(Isa) -> bool) -> String {
     let names: Vec<_> = Isa::ALL
         .iter()

@@ -1,7 +1,7 @@
-//! What this machine can do: peak arithmetic on registers, and how fast memory and caches are read.
+//! Limits of this machine: peak arithmetic on registers and tiles, bandwidth of memory and caches.
 //!
-//! The limits that kernels are measured against. Each figure is the median of 7 runs of at least 20 ms on all threads
-//! of the pool, so that it belongs beside the kernel that was measured in the same run, not in a table.
+//! Kernels are measured against these. Each figure is the median of 7 runs of at least 20 ms on all threads of the
+//! pool, to be reported beside a kernel that was measured in the same run.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,8 +37,8 @@ pub fn f32_fma(isa: Isa, pool: &Pool) -> Option<f64> {
     }
 }
 
-/// Operations per second of bf16 products on the registers of `isa`, a multiply-add being two: those of AMX's tiles
-/// (`tdpbf16ps`), or dot products of AVX-512 (`vdpbf16ps`); `None` where there are none.
+/// bf16 operations per second of dot products on the registers of `isa`, a multiply-add being two: AMX tiles
+/// (`tdpbf16ps`) or AVX-512 (`vdpbf16ps`); `None` if there are none.
 #[must_use]
 pub fn bf16_dot(isa: Isa, pool: &Pool) -> Option<f64> {
     #[cfg(target_arch = "x86_64")]
@@ -54,7 +54,8 @@ pub fn bf16_dot(isa: Isa, pool: &Pool) -> Option<f64> {
     None
 }
 
-/// Operations per second of int8 products, likewise (`tdpbusd`, `vpdpbusd`, `sdot`; for AVX2 without it, `vpmaddwd`).
+/// int8 operations per second of dot products, a multiply-add being two: `tdpbusd`, `vpdpbusd`, `sdot`; for AVX2
+/// without AVX-VNNI, `vpmaddwd`. `None` if there are none.
 #[must_use]
 pub fn int8_dot(isa: Isa, pool: &Pool) -> Option<f64> {
     #[cfg(target_arch = "x86_64")]
@@ -83,16 +84,16 @@ pub fn int8_dot(isa: Isa, pool: &Pool) -> Option<f64> {
     None
 }
 
-/// Operations per second of products of tiles.
+/// Operations per second of tile products.
 #[cfg(target_arch = "x86_64")]
 fn tiles(int8: bool, pool: &Pool) -> Option<f64> {
     let amx = Amx::new()?;
-    // A step of tiles is about as long as a hundred of vectors.
+    // A step of tile products takes several times as long as a step of vectors.
     let chains = |steps: usize| amx_chains(amx, int8, steps / 10);
     Some(rate(pool, &chains))
 }
 
-/// Runs `steps` steps of four independent chains of tile products; the operations done.
+/// Runs `steps` steps of four independent chains of tile products. Returns the number of operations.
 #[cfg(target_arch = "x86_64")]
 fn amx_chains(_: Amx, int8: bool, steps: usize) -> u64 {
     use std::arch::asm;
@@ -127,8 +128,8 @@ fn amx_chains(_: Amx, int8: bool, steps: usize) -> u64 {
     (2 * k_groups * if int8 { 4 } else { 2 }) as u64
 }
 
-/// Bytes per second of reading a buffer of `n_bytes` again and again, all threads sharing it evenly: what memory
-/// gives if no cache holds the buffer, else what that cache gives.
+/// Bytes per second of reading a buffer of `n_bytes` repeatedly, shared evenly by all threads: the bandwidth of
+/// memory, or of the cache that holds the buffer.
 #[must_use]
 pub fn read_bandwidth(pool: &Pool, n_bytes: usize) -> f64 {
     /// Bytes of a task: small enough that threads of unequal speed end together.
@@ -146,8 +147,8 @@ pub fn read_bandwidth(pool: &Pool, n_bytes: usize) -> f64 {
     (4 * buffer.len()) as f64 / seconds
 }
 
-/// Seconds that a job costs beyond its tasks: opening it to all threads, one right after the other, and waiting for
-/// the last. Every thread has a task that takes a fixed time; a thread that comes late makes the job longer.
+/// Seconds that a job costs beyond its tasks: opening it to all threads immediately after the last job, and waiting
+/// for the last thread. Every thread has one task of fixed duration; a thread that joins late prolongs the job.
 #[must_use]
 pub fn fork_join(pool: &Pool) -> f64 {
     const TASK: Duration = Duration::from_micros(10);
@@ -162,7 +163,7 @@ pub fn fork_join(pool: &Pool) -> f64 {
     (seconds - TASK.as_secs_f64()).max(0.0)
 }
 
-/// Operations per second of `chains`, which runs so many steps and returns the operations done.
+/// Operations per second of `chains`, which runs the given number of steps and returns the operations.
 fn rate(pool: &Pool, chains: &(dyn Fn(usize) -> u64 + Sync)) -> f64 {
     const STEPS: usize = 100_000;
     let n = pool.n_threads() * 4;
@@ -176,7 +177,7 @@ fn rate(pool: &Pool, chains: &(dyn Fn(usize) -> u64 + Sync)) -> f64 {
     operations.into_inner() as f64 / seconds
 }
 
-/// Seconds of one call, the median of the runs.
+/// Seconds of one call of `f`, the median of the runs.
 fn median(mut f: impl FnMut()) -> f64 {
     let mut run = |n: usize| {
         let start = Instant::now();
@@ -190,7 +191,7 @@ fn median(mut f: impl FnMut()) -> f64 {
     seconds[RUNS / 2]
 }
 
-/// The sum of a buffer, by the widest loads of the machine.
+/// Sum of a buffer, by the widest loads of the machine.
 fn plain_read(data: &[u32]) -> u64 {
     #[inline(always)]
     fn sum(data: &[u32]) -> u64 {
@@ -223,12 +224,12 @@ mod x86 {
     use std::arch::x86_64::*;
     use std::hint::black_box;
 
-    /// Independent chains with 32 registers: more than latency times units of any core.
+    /// Independent chains with 32 registers: more than latency times ports of any core.
     const CHAINS_512: usize = 24;
-    /// The same with 16 registers.
+    /// Independent chains with 16 registers.
     const CHAINS_256: usize = 12;
 
-    /// Runs `steps` steps of every chain; the operations done.
+    /// Runs `steps` steps of every chain. Returns the number of operations.
     #[target_feature(enable = "avx512f")]
     pub(super) fn fma_512(steps: usize) -> u64 {
         let (a, b) = (black_box(_mm512_set1_ps(0.999)), _mm512_set1_ps(0.001));
@@ -242,7 +243,7 @@ mod x86 {
         (steps * CHAINS_512 * 16 * 2) as u64
     }
 
-    /// Runs `steps` steps of every chain; the operations done.
+    /// Runs `steps` steps of every chain. Returns the number of operations.
     #[target_feature(enable = "avx2,fma")]
     pub(super) fn fma_256(steps: usize) -> u64 {
         let (a, b) = (black_box(_mm256_set1_ps(0.999)), _mm256_set1_ps(0.001));
@@ -256,7 +257,7 @@ mod x86 {
         (steps * CHAINS_256 * 8 * 2) as u64
     }
 
-    /// Runs `steps` steps of every chain; the operations done.
+    /// Runs `steps` steps of every chain. Returns the number of operations.
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub(super) fn bf16_dots(steps: usize) -> u64 {
         // SAFETY: both are 64 bytes of plain data.
@@ -272,7 +273,7 @@ mod x86 {
         (steps * CHAINS_512 * 32 * 2) as u64
     }
 
-    /// Runs `steps` steps of every chain; the operations done.
+    /// Runs `steps` steps of every chain. Returns the number of operations.
     #[target_feature(enable = "avx512f,avx512vnni")]
     pub(super) fn int8_dots(steps: usize) -> u64 {
         let one = black_box(_mm512_set1_epi8(1));
@@ -286,7 +287,7 @@ mod x86 {
         (steps * CHAINS_512 * 64 * 2) as u64
     }
 
-    /// Runs `steps` steps of every chain; the operations done.
+    /// Runs `steps` steps of every chain. Returns the number of operations.
     #[target_feature(enable = "avx2,avxvnni")]
     pub(super) fn int8_dots_256(steps: usize) -> u64 {
         let one = black_box(_mm256_set1_epi8(1));
@@ -300,14 +301,14 @@ mod x86 {
         (steps * CHAINS_256 * 32 * 2) as u64
     }
 
-    /// The same with bytes in 16 bits.
+    /// Runs `steps` steps of every chain, on bytes widened to 16 bits. Returns the number of operations.
     #[target_feature(enable = "avx2")]
     pub(super) fn int8_widened(steps: usize) -> u64 {
         let one = black_box(_mm256_set1_epi16(1));
         let mut acc = [one; CHAINS_256];
         for _ in 0..steps {
             for acc in &mut acc {
-                // Of what was summed, so that no product is taken out of the loop.
+                // The operand is the accumulator, so that no product is moved out of the loop.
                 *acc = _mm256_add_epi32(*acc, _mm256_madd_epi16(*acc, one));
             }
         }
@@ -322,10 +323,10 @@ mod arm {
     use std::arch::asm;
     use std::hint::black_box;
 
-    /// Independent chains: more than latency times units of any core.
+    /// Independent chains: more than latency times ports of any core.
     const CHAINS: usize = 24;
 
-    /// Runs `steps` steps of every chain; the operations done.
+    /// Runs `steps` steps of every chain. Returns the number of operations.
     #[target_feature(enable = "neon")]
     pub(super) fn fma_128(steps: usize) -> u64 {
         let (a, b) = (black_box(vdupq_n_f32(0.999)), vdupq_n_f32(0.001));
@@ -339,7 +340,7 @@ mod arm {
         (steps * CHAINS * 4 * 2) as u64
     }
 
-    /// Runs `steps` steps of every chain; the operations done.
+    /// Runs `steps` steps of every chain. Returns the number of operations.
     #[target_feature(enable = "neon,dotprod")]
     pub(super) fn int8_dots(steps: usize) -> u64 {
         let one = black_box(vdupq_n_s8(1));

@@ -15,7 +15,7 @@ use super::neon::Neon;
 /// The proof token of the instruction set in use. `crate::dispatch` says what each one runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Arch {
-    /// No vectors: the kernels of `crate::reference`; packed kernels run on [`Emulated`] vectors.
+    /// No vectors: the kernels of `crate::reference`; packed kernels run on `Emulated` vectors.
     Scalar,
     #[cfg(target_arch = "aarch64")]
     Neon(Neon),

@@ -1,11 +1,12 @@
-//! Attention in bfloat16 over packed keys and values, by dot products: encoder, and cross-attention of any number of
-//! queries. That by tiles is [`crate::attention_tiles`].
+//! Attention in bf16 over [`PackedKv`], for the encoder and for cross-attention of any number of queries.
 //!
-//! Both products of a head are packed ones like any other: keys are outputs of the first, the head's elements outputs
-//! of the second, so keys are packed in panels of 32 with words along the head, values in panels of 32 elements with
-//! words along the keys. A task takes a block of queries of one head, and computes their scores for all keys, the weights
-//! of all, relative to a power of two at the largest score, and the sums of values by them. Scores and sums are f32, the
-//! weights are rounded to bfloat16; a head's keys and values, and the weights (36 KiB), stay in the second-level cache.
+//! Blocked attention, not flash attention: a task materialises the scores of a block of queries of one head for *all*
+//! keys, then the softmax, then the product with the values. Both products are packed GEMMs with B in panels: for
+//! QK^T outputs are keys and K groups run along the head, for PV outputs are the head's elements and K groups run
+//! along the keys. Scores and accumulators are f32; softmax numerators, relative to a power of two at the largest
+//! score, are rounded to bf16. A head's keys and values and the numerators (36 KiB) stay in L2.
+//!
+//! This file has the entry and the register kernels' task. With tiles the task is [`super::bf16_amx`].
 
 use super::bf16_amx::attention_tiles;
 use super::kv::PackedKv;
@@ -22,11 +23,11 @@ use crate::parallel::{Disjoint, Pool, scratch};
 use crate::simd::Simd;
 
 impl Kernels {
-    /// `softmax(q * k^T / sqrt(head_dim)) * v` per head: both products in bfloat16, the softmax in f32.
+    /// `softmax(q * k^T / sqrt(head_dim)) * v` per head: both products in bf16, the softmax in f32.
     ///
-    /// `q`: `n_query` bfloat16 rows; `out`: bfloat16 rows of `n_head * head_dim`, as many from the given one on. A
-    /// query's result does not depend on the others or on the number of threads. Allocates nothing once threads are
-    /// warm.
+    /// `q`: `n_query` bf16 rows. `out`: bf16 rows of `n_head * head_dim`, of which `n_query` from the given index on
+    /// are written. A query's result does not depend on the others or on the number of threads. Allocates nothing
+    /// once the threads' scratch memory is large enough.
     ///
     /// # Panics
     /// If the shapes do not fit, or there is no key.
@@ -51,7 +52,7 @@ impl Kernels {
     }
 }
 
-/// See [`crate::Kernels::attention_bf16`]; shapes have been checked.
+/// Partitions the call into tasks and runs them; shapes have been checked.
 pub(crate) fn attention_bf16(
     arch: Arch,
     pool: &Pool,
@@ -65,7 +66,7 @@ pub(crate) fn attention_bf16(
     let out = Disjoint::new(&mut out[first_out * out_stride..]);
     let n_tasks = n_query.div_ceil(arch.blocking().mr);
     let rows = n_query.div_ceil(n_tasks.max(1));
-    // Heads outermost: threads at work share a head's keys and values.
+    // Heads outermost: concurrent threads share a head's keys and values.
     pool.run(kv.n_head() * n_tasks, &|task| {
         let first = task % n_tasks * rows;
         let queries = QueryBlock {
@@ -85,7 +86,7 @@ pub(crate) fn attention_bf16(
     });
 }
 
-/// A task by dot products.
+/// Runs one task on register kernels.
 fn attention_registers(arch: Arch, queries: QueryBlock<'_>) {
     let (head_dim, padded) = (queries.kv.head_dim(), queries.kv.padded());
     let ld_acc = arch.blocking().ld_acc;
@@ -103,14 +104,16 @@ fn attention_registers(arch: Arch, queries: QueryBlock<'_>) {
     });
 }
 
-/// A task and what it makes on its way.
+/// Task on register kernels, with its scratch memory.
 struct RegisterTask<'a> {
     queries: QueryBlock<'a>,
-    /// [`Blocking::ld_acc`](crate::dot::Blocking) for every panel: `[n, 32]`.
+    /// Scores, `[n, 32]` per panel of keys, panels [`Blocking::ld_acc`](crate::gemm::microkernel::Blocking) elements
+    /// apart.
     scores: &'a mut [f32],
-    /// `[n, padded]` bfloat16.
+    /// Softmax numerators, `[n, padded]` bf16.
     probabilities: &'a mut [f32],
-    /// [`Blocking::ld_acc`](crate::dot::Blocking) for every panel of elements: `[n, 32]`.
+    /// Accumulators of PV, `[n, 32]` per panel of elements, panels
+    /// [`Blocking::ld_acc`](crate::gemm::microkernel::Blocking) elements apart.
     acc: &'a mut [f32],
 }
 
@@ -120,7 +123,7 @@ impl GemmTask for RegisterTask<'_> {
         let (s, lanes) = (kernel.simd(), <K::Simd as Simd>::LANES);
         let QueryBlock { kv, n, .. } = self.queries;
         self.multiply_keys(kernel);
-        // Of the weights, in lanes.
+        // Sums of the numerators, in lanes.
         let mut prob_sums = [s.splat(0.0); MAX_MR];
         for (i, prob_sum) in prob_sums.iter_mut().enumerate().take(n) {
             *prob_sum = self.softmax(kernel, i);
@@ -141,7 +144,7 @@ impl GemmTask for RegisterTask<'_> {
 }
 
 impl RegisterTask<'_> {
-    /// Scores of all queries and keys, not yet scaled; of what pads the last panel, negative infinity.
+    /// QK^T: scores of all queries and keys, not yet scaled. Keys that pad the last panel get negative infinity.
     #[inline(always)]
     fn multiply_keys<K: MicroKernel>(&mut self, kernel: K) {
         let QueryBlock {
@@ -171,7 +174,7 @@ impl RegisterTask<'_> {
         }
     }
 
-    /// The weights of query `i`; their sum, in lanes.
+    /// Softmax numerators of query `i`. Returns their sum, in lanes.
     #[inline(always)]
     fn softmax<K: MicroKernel>(&mut self, kernel: K, i: usize) -> <K::Simd as Simd>::V {
         let s = kernel.simd();
@@ -189,7 +192,7 @@ impl RegisterTask<'_> {
         }
     }
 
-    /// The sums of values by their weights.
+    /// PV: the sums of values weighted by the numerators.
     #[inline(always)]
     fn multiply_values<K: MicroKernel>(&mut self, kernel: K) {
         let QueryBlock { kv, head, n, .. } = self.queries;
@@ -208,10 +211,10 @@ impl RegisterTask<'_> {
     }
 }
 
-/// The largest score of a row of `n_panels`, `ld_acc` apart, in the lanes.
+/// Largest score of a row of `n_panels`, `ld_acc` elements apart, in lanes.
 ///
 /// # Safety
-/// They must be readable.
+/// `n_panels * 32` scores must be readable.
 #[inline(always)]
 unsafe fn max_score<S: Simd>(s: S, scores: *const f32, n_panels: usize, ld_acc: usize) -> S::V {
     let mut max = [s.splat(f32::NEG_INFINITY); 2];

@@ -1,15 +1,16 @@
-//! Attention in bfloat16 over packed keys and values, by tiles: encoder, and cross-attention of any number of queries.
+//! Attention in bf16 on tiles, for the encoder and for cross-attention of any number of queries.
 //!
-//! Scores, weights and sums have a column per query: keys, and values with a row per element, are the tiles of rows;
-//! queries, and then their weights, are the panel. So the softmax goes down columns, of 16 queries a vector, without a
-//! reduction, and weights come out in the order in which the second product takes them. A task takes 32 queries of one
-//! head, or up to 16 with half of the panel. It computes the scores of 64 keys and at once their weights, which stay in
-//! the first-level cache; after 256 keys the sums of values by them, and, as a row of ones were values, of the weights.
+//! Everything is transposed: scores, numerators and accumulators have a column per query. Keys, and values with a row
+//! per element, are tiles of A; the queries, and then their numerators, are the panel of B. So the softmax runs down
+//! columns, 16 queries per vector, without a reduction across lanes, and its results are already in the order that
+//! the second product takes. A task is 32 queries of one head, or up to 16 with half of the panel. It alternates:
+//! scores of 64 keys, and at once their numerators, which stay in L1; after 256 keys, the product with the values,
+//! and with a tile of ones for the sums of numerators.
 //!
-//! Weights are relative to a power of two at a query's largest score among the first keys, which changes no bit of the
-//! result (the online softmax of Milakov and Gimelshein). They may be up to 2^65 times as large; should one be larger, the
-//! task does its work again relative to the largest of all. (Of a score 5e7 above those, which no trained network has, the
-//! weight does not fit 32 bits, and is lost.)
+//! Numerators are relative to a power of two at a query's largest score among the first keys. This changes no bit of
+//! the result (the online softmax of Milakov and Gimelshein). They may be up to 2^65 times as large; if one is
+//! larger, the task starts again relative to the largest of all scores. (A score more than 5e7 above those, which no
+//! trained network has, does not fit 32 bits and is lost.)
 
 use super::kv::bf16::TILE_GROUPS;
 use super::queries::QueryBlock;
@@ -22,21 +23,21 @@ use crate::gemm::tile_kernel::{TileKernel, TileTask};
 use crate::parallel::scratch;
 use crate::simd::Simd;
 
-/// Keys whose scores are made at a time; whole panels.
+/// Keys whose scores are computed at a time; whole panels.
 const SCORE_KEYS: usize = 64;
-/// Keys whose weights are multiplied at a time: a multiple of that. Fewer would carry sums through memory more often,
-/// more weights would not stay in the first-level cache.
+/// Keys whose numerators are multiplied at a time; a multiple of [`SCORE_KEYS`]. With fewer, accumulators would go
+/// through memory more often; with more, numerators would not stay in L1.
 const VALUE_KEYS: usize = 256;
-/// The exponent of the largest weight of the first keys: halfway between the smallest and 2.
+/// Exponent of the largest numerator of the first keys: halfway between the smallest and 2.
 const MAX_EXPONENT: f32 = 63.0;
 
-/// A tile of ones, bfloat16.
+/// Tile of bf16 ones.
 #[repr(C, align(64))]
 struct Ones([u32; TILE_GROUPS]);
 
 static ONES: Ones = Ones([0x3f80_3f80; TILE_GROUPS]);
 
-/// A task of up to 32 queries, see [`crate::Kernels::attention_bf16`].
+/// Runs one task of up to 32 queries.
 pub(crate) fn attention_tiles(arch: Arch, queries: QueryBlock<'_>) {
     let kv = queries.kv;
     let n_panel = NR * kv.key_steps() * TILE;
@@ -58,18 +59,19 @@ pub(crate) fn attention_tiles(arch: Arch, queries: QueryBlock<'_>) {
     });
 }
 
-/// A task and what it makes on its way.
+/// Task on tiles, with its scratch memory.
 struct TiledTask<'a> {
     queries: QueryBlock<'a>,
-    /// `[2, groups, 16]`: the queries, with words along the head.
+    /// Queries as a panel of B, `[2, k_groups, 16]`, K groups along the head.
     panel: &'a mut [u32],
-    /// `[64, 32]`: a row per key.
+    /// Scores, `[64, 32]`: a row per key.
     scores: &'a mut [f32],
-    /// `[2, 128, 16]`: a panel of queries, with pairs of keys as words.
+    /// Softmax numerators as a panel of B, `[2, 128, 16]`, K groups being pairs of keys.
     probabilities: &'a mut [u32],
-    /// `[head_dim, 32]`, whole panels, and `[32, 32]` of which each row of the first half is the sums of the weights.
+    /// Accumulators of PV, `[head_dim, 32]` in whole panels, and behind them `[32, 32]` of which each row of the
+    /// first half is the sums of numerators.
     acc: &'a mut [f32],
-    /// What is added to exponents, of every query; `None` before there are scores.
+    /// Offsets that are added to the exponents of each query; `None` before there are scores.
     offsets: Option<[f32; NR]>,
 }
 
@@ -85,7 +87,7 @@ impl TileTask for TiledTask<'_> {
 }
 
 impl TiledTask<'_> {
-    /// All of it; if `IS_HALF`, of up to 16 queries.
+    /// Runs the task; with `IS_HALF` for up to 16 queries.
     #[inline(always)]
     fn attend<K: TileKernel, const IS_HALF: bool>(mut self, kernel: K) {
         self.pack_queries::<K, IS_HALF>(kernel);
@@ -97,7 +99,7 @@ impl TiledTask<'_> {
         self.write_outputs(kernel);
     }
 
-    /// Writes the panel of queries. Columns without a query are unsaid.
+    /// Writes the panel of queries. Columns without a query are unspecified.
     #[inline(always)]
     fn pack_queries<K: TileKernel, const IS_HALF: bool>(&mut self, kernel: K) {
         let QueryBlock { q, head, first, .. } = self.queries;
@@ -128,7 +130,7 @@ impl TiledTask<'_> {
         }
     }
 
-    /// Makes the sums; which queries have a weight that is too large.
+    /// Runs over all keys. Returns a mask of the queries with a numerator that is too large.
     #[inline(always)]
     fn run_over_keys<K: TileKernel, const IS_HALF: bool>(&mut self, kernel: K) -> u32 {
         let padded = self.queries.kv.padded();
@@ -145,7 +147,7 @@ impl TiledTask<'_> {
         overflow & (u32::MAX >> (NR - self.queries.n))
     }
 
-    /// Scores of `n` keys, not yet scaled; negative infinity of those beyond the last.
+    /// QK^T: scores of `n` keys from `key` on, not yet scaled. Keys beyond the last get negative infinity.
     #[inline(always)]
     fn multiply_keys<K: TileKernel, const IS_HALF: bool>(
         &mut self,
@@ -174,7 +176,8 @@ impl TiledTask<'_> {
         }
     }
 
-    /// The weights of `n` keys from `key` on, the first of which goes to `first_key`; and fetches the next keys.
+    /// Softmax numerators of `n` keys from `key` on, written from position `first_key` of the panel on; prefetches
+    /// the next keys. Returns a mask of the queries with a numerator that is too large.
     #[inline(always)]
     fn softmax<K: TileKernel, const IS_HALF: bool>(
         &mut self,
@@ -185,7 +188,7 @@ impl TiledTask<'_> {
     ) -> u32 {
         let scale = self.queries.scale();
         let scores = &self.scores[..n * NR];
-        // Not by closures, as those are not compiled for the unit.
+        // No closures, which would not be compiled for the microkernel's instructions.
         let offsets = match self.offsets {
             Some(offsets) => offsets,
             None => {
@@ -217,7 +220,7 @@ impl TiledTask<'_> {
         overflow
     }
 
-    /// Adds the sums of `n` values from `key` on by their weights, and those of the weights.
+    /// PV: accumulates the products of `n` values from `key` on with their numerators, and the sums of numerators.
     #[inline(always)]
     fn multiply_values<K: TileKernel, const IS_HALF: bool>(
         &mut self,
@@ -257,7 +260,7 @@ impl TiledTask<'_> {
         }
     }
 
-    /// Offsets by the largest of all scores, of the queries in `overflow`.
+    /// Sets the offsets of the queries in `overflow` by the largest of all scores.
     #[cold]
     fn raise_offsets<K: TileKernel, const IS_HALF: bool>(&mut self, kernel: K, overflow: u32) {
         let padded = self.queries.kv.padded();
@@ -280,7 +283,7 @@ impl TiledTask<'_> {
         }
     }
 
-    /// Divides the sums by those of the weights.
+    /// Divides the accumulators by the sums of numerators, transposes and stores them.
     #[inline(always)]
     fn write_outputs<K: TileKernel>(&mut self, kernel: K) {
         let (s, lanes) = (kernel.simd(), <K::Simd as Simd>::LANES);
@@ -315,7 +318,7 @@ impl TiledTask<'_> {
     }
 }
 
-/// Words of a tile.
+/// K groups of a tile.
 #[repr(C, align(64))]
 struct Tile([u32; TILE_GROUPS]);
 
@@ -325,16 +328,16 @@ fn as_u16(is_half: bool) -> usize {
     if is_half { 1 } else { 2 }
 }
 
-/// What takes a query's largest exponent to [`MAX_EXPONENT`], by whole powers of two.
+/// Offset that takes a query's largest exponent to [`MAX_EXPONENT`], by whole powers of two.
 #[inline(always)]
 fn offset(largest: f32) -> f32 {
     MAX_EXPONENT - largest.ceil()
 }
 
-/// The largest of each column of rows of 32 scores.
+/// Largest score of each of 32 columns.
 ///
 /// # Safety
-/// They must be whole rows.
+/// `scores` must be whole rows of 32.
 #[inline(always)]
 unsafe fn max_scores<S: Simd>(s: S, scores: &[f32]) -> [f32; NR] {
     let mut all = [f32::NEG_INFINITY; NR];

@@ -1,28 +1,28 @@
-//! Dot products of rows that lie as they are, contiguous along what is summed: a query and keys.
+//! Dot products of rows as they lie, contiguous along the sum: a query by keys.
 //!
-//! A register block computes `ROWS` x 4 of them at once, each in its own vector of partial sums: lane `i` adds the elements
-//! `i`, `i + LANES`, .. with fused steps, and the lanes are halved until one is left ([`Simd::sum4`]). So a product is the
-//! same bits in any block.
+//! A register block computes `ROWS` x 4 dot products at once, each in its own vector of partial sums: lane `i` adds
+//! elements `i`, `i + LANES`, .. by fused multiply-adds, then lanes are halved until one is left ([`Simd::sum4`]). So
+//! a dot product has the same bits in any block.
 
 use std::hint::black_box;
 
 use crate::simd::{Element, Simd, Vectorized};
 
-/// What a register block multiplies.
+/// Operands of a register block.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands<E, const G: usize> {
-    /// Row 0 of `x`, from the chunk's first element.
+    /// Row 0 of `x`; rows are `x_stride` elements apart.
     pub(crate) x: *const f32,
     pub(crate) x_stride: usize,
-    /// The rows of `w`, from the chunk's first element.
+    /// Rows of `w`.
     pub(crate) w: [[*const E; 4]; G],
-    /// Elements of the chunk.
+    /// Elements of the dot product.
     pub(crate) len: usize,
-    /// From an element of `w` to the one to be fetched with it.
+    /// Prefetch distance in `w`, in elements.
     pub(crate) prefetch_distance: usize,
 }
 
-/// The rows of `w` of `4 * G` outputs.
+/// Pointers to the `4 * G` rows of `w`.
 #[inline(always)]
 pub(crate) fn groups<E, const G: usize>(row: impl Fn(usize) -> *const E) -> [[*const E; 4]; G] {
     let mut rows = [[std::ptr::null(); 4]; G];
@@ -34,8 +34,7 @@ pub(crate) fn groups<E, const G: usize>(row: impl Fn(usize) -> *const E) -> [[*c
     rows
 }
 
-/// The dot products of `M` rows of `x` with `4 * G` rows of `w`, over the chunk; with `PREFETCH`, what lies ahead in `w`
-/// is fetched meanwhile.
+/// Dot products of `M` rows of `x` with `4 * G` rows of `w`. With `PREFETCH`, `w` is prefetched.
 ///
 /// # Safety
 /// The operands must be readable for `M` rows.
@@ -53,7 +52,7 @@ pub(crate) unsafe fn block<
     s.vectorize(Block::<E, M, G, PREFETCH>(*operands))
 }
 
-/// A register block, a function of its own so that its loop has the registers to itself. Its operands are readable:
+/// Register block, a function of its own so that its loop has all registers. Invariant: the operands are readable;
 /// only [`block`] makes one.
 struct Block<E, const M: usize, const G: usize, const PREFETCH: bool>(Operands<E, G>);
 
@@ -64,8 +63,8 @@ impl<E: Element, const M: usize, const G: usize, const PREFETCH: bool> Vectorize
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> Self::Output {
-        // With few registers the compiler would work the addresses out again in every step, unless it cannot know
-        // how: AVX2 goes from 45 % to 85 % of its peak. With AVX-512 the same costs a sixth.
+        // With few registers the compiler would recompute the addresses in every step, unless it cannot know how:
+        // AVX2 goes from 45 % to 85 % of its peak. With AVX-512 the barrier costs a sixth.
         let operands = if S::LANES == 8 {
             black_box(self.0)
         } else {

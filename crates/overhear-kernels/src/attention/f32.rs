@@ -1,4 +1,12 @@
-//! Attention in f32.
+//! Attention in f32 with keys and values in f32 or f16: entry points and the choice between decode and prefill.
+//!
+//! Both are *flash attention*: keys and values are processed in blocks and no `n_query x n_key` matrix is stored.
+//! Each query keeps the largest score so far, the sum of exponentials and the weighted sum of values, rescaled when
+//! the largest score grows (the online softmax of Milakov and Gimelshein, <https://arxiv.org/abs/1805.02867>; the
+//! blocking of FlashAttention, <https://arxiv.org/abs/2205.14135>).
+//!
+//! - [`super::f32_decode`]: few queries, vector lanes along the head.
+//! - [`super::f32_prefill`]: many queries, vector lanes along the queries.
 
 use half::f16;
 
@@ -14,15 +22,16 @@ use crate::reference;
 use crate::simd::Element;
 
 impl Kernels {
-    /// The most queries of one attention call that do not depend on each other, to the bit.
+    /// Most queries of one [`Kernels::attention`] call that are independent of each other, to the bit: the decode
+    /// kernel's.
     pub const MAX_DECODE_QUERIES: usize = MAX_DECODE_QUERIES;
 
     /// `softmax(q * k^T / sqrt(head_dim)) * v` per head, never storing an `n_query x n_key` matrix.
     ///
-    /// `q`, `k`, `v`: rows of which head `h` is the `head_dim` elements from `h * head_dim`.
-    /// `out`: `[n_query, n_head * head_dim]`, contiguous. Up to [`Kernels::MAX_DECODE_QUERIES`] queries allocate nothing,
-    /// and each one's result is the same bits alone or among the others; more use memory that each thread keeps.
-    /// The result does not depend on the number of threads.
+    /// `q`, `k`, `v`: rows, in which head `h` is the `head_dim` elements from `h * head_dim` on. `out`: `[n_query,
+    /// n_head * head_dim]`, contiguous. Up to [`Kernels::MAX_DECODE_QUERIES`] queries allocate nothing, and each
+    /// one's result has the same bits alone or among the others; more queries use scratch memory that each thread
+    /// keeps. The result does not depend on the number of threads.
     ///
     /// # Panics
     /// If the shapes do not fit, there is no key, or a head has more than 256 elements.
@@ -54,10 +63,10 @@ impl Kernels {
         }
     }
 
-    /// [`Kernels::attention`] over keys and values in f16, widened as they are read: to the bit what it gives over the
-    /// same numbers in f32.
+    /// [`Kernels::attention`] over keys and values in f16, widened as they are read: the same bits as over the same
+    /// numbers in f32.
     ///
-    /// `k`, `v`: `[n_head, n_key, head_dim]`, so that a head is read as it lies.
+    /// `k`, `v`: `[n_head, n_key, head_dim]`, so that a head is contiguous.
     ///
     /// # Panics
     /// As [`Kernels::attention`].
@@ -92,7 +101,7 @@ impl Kernels {
     }
 }
 
-/// Runs the call on `arch`, which is not [`Arch::Scalar`]; shapes have been checked.
+/// Runs the call on vectors. `arch` is not [`Arch::Scalar`]; shapes have been checked.
 pub(crate) fn attention<E: Element>(
     arch: Arch,
     pool: &Pool,

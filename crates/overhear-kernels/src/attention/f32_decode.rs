@@ -1,4 +1,7 @@
-//! Attention in f32 of few queries.
+//! Decode kernel of attention in f32: few queries, vector lanes along the head.
+//!
+//! A task is one head of all queries. Every query does what it would do alone, so a row of text has the same bits
+//! whoever shares its pass over the keys.
 
 use super::dots::{self, block, groups};
 use super::heads::{Call, HeadRows};
@@ -8,14 +11,13 @@ use crate::arch::Arch;
 use crate::parallel::Pool;
 use crate::simd::{Element, Simd, Vectorized};
 
-/// Up to so many queries have their lanes along the head: a block of queries would leave most lanes idle.
+/// Most queries of the decode kernel. More are better served with lanes along the queries.
 pub(super) const MAX_DECODE_QUERIES: usize = 8;
-/// Keys of a block with few queries, whose scores are on the stack.
+/// Keys of a block, whose scores are on the stack.
 const BLOCK_KEYS: usize = 256;
-/// Keys, or values, that all of a few queries take before the next: 8 KiB of heads of 64 stay in the nearest cache.
+/// Keys, or values, that all queries take before the next ones: 8 KiB of heads of 64 elements stay in L1.
 const SHARED_KEYS: usize = 32;
-/// Bytes of heads of 64 that are to be on their way with few queries: what memory brings in the time that it takes to
-/// answer.
+/// Prefetch distance, as bytes of heads of 64 elements: what memory delivers during its latency.
 const PREFETCH_BYTES: usize = 6 << 10;
 
 /// Runs the call with one task per head.
@@ -28,7 +30,7 @@ pub(super) fn decode<E: Element>(arch: Arch, pool: &Pool, call: &Call<'_, E>) {
     });
 }
 
-/// One head of all queries, few, over all keys that they see.
+/// Task: one head of all queries, over all keys that they see.
 struct Decode<'a, E> {
     call: &'a Call<'a, E>,
     head: usize,
@@ -60,13 +62,13 @@ impl<E: Element> Vectorized for Decode<'_, E> {
         };
         (0..n_query).for_each(|query| out(query).fill(0.0));
         for first in (0..n_key).step_by(BLOCK_KEYS) {
-            // Keys of this block from `at` on that a query sees.
+            // Keys of this block, from `at` on, that a query sees.
             let n_seen = |query, at| {
                 let end = call.n_seen(query).min(first + BLOCK_KEYS);
                 end.saturating_sub(first + at).min(SHARED_KEYS)
             };
             for at in (0..BLOCK_KEYS).step_by(SHARED_KEYS) {
-                // Also what the last query sees and others do not: they leave it out below.
+                // Includes keys that only the last query sees; the other queries leave them out below.
                 let n = n_seen(n_query - 1, at);
                 if n > 0 {
                     let keys = Heads::new(call.k, first + at, n, head, head_dim);
@@ -106,10 +108,10 @@ impl<E: Element> Vectorized for Decode<'_, E> {
     }
 }
 
-/// One head of some rows of keys or values.
+/// One head of consecutive rows of keys or values.
 #[derive(Clone, Copy)]
 struct Heads<'a, E> {
-    /// From the head of the first row to the end of the head of the last.
+    /// From the head of the first row to the end of the head of the last row.
     data: &'a [E],
     stride: usize,
     n_rows: usize,
@@ -132,7 +134,7 @@ impl<'a, E> Heads<'a, E> {
         }
     }
 
-    /// Row `row`, or the last if there are fewer.
+    /// Pointer to row `row`, or to the last row if there are fewer.
     #[inline(always)]
     fn row(&self, row: usize) -> *const E {
         self.data
@@ -140,7 +142,7 @@ impl<'a, E> Heads<'a, E> {
             .wrapping_add(row.min(self.n_rows - 1) * self.stride)
     }
 
-    /// From an element to the one to be fetched with it.
+    /// Prefetch distance in elements.
     #[inline(always)]
     fn prefetch_distance(&self) -> usize {
         PREFETCH_BYTES / (64 * size_of::<E>()) * self.stride
@@ -148,8 +150,7 @@ impl<'a, E> Heads<'a, E> {
 }
 
 impl<E: Element> Call<'_, E> {
-    /// Scores of `keys` for all queries, few, from `at` on in each query's: as many queries at a time as a register
-    /// block has rows.
+    /// Scores of `keys` for all queries, stored from `at` on: as many queries at a time as a register block has rows.
     #[inline(always)]
     fn score_all<S: Simd>(
         &self,
@@ -161,7 +162,7 @@ impl<E: Element> Call<'_, E> {
     ) {
         for (i, scores) in scores.chunks_mut(S::ROWS).enumerate() {
             let q = self.head(&self.q, i * S::ROWS, head);
-            // Keys are fetched once.
+            // Keys are prefetched once.
             match (scores.len(), i) {
                 (1, 0) => self.score::<S, 1, 2, true>(s, scores, at, q, keys),
                 (1, _) => self.score::<S, 1, 2, false>(s, scores, at, q, keys),
@@ -212,8 +213,8 @@ impl<E: Element> Call<'_, E> {
     }
 }
 
-/// `out = out * rescale + sum of probabilities[i] * value i`, as many vectors of the head at a time as keep the arithmetic
-/// units busy. With `PREFETCH`, what lies ahead is fetched meanwhile.
+/// `out = out * rescale + sum of probabilities[i] * value i`, with as many vectors of the head at a time as keep the
+/// arithmetic units busy. With `PREFETCH`, values are prefetched.
 #[inline(always)]
 fn add_values<S: Simd, E: Element, const PREFETCH: bool>(
     s: S,
@@ -259,11 +260,11 @@ fn add_values<S: Simd, E: Element, const PREFETCH: bool>(
     }
 }
 
-/// `N` vectors of [`add_values`], from element `d` of the head; how many elements that is. Even and odd rows have
-/// sums of their own.
+/// `N` vectors of [`add_values`], from element `d` of the head on. Returns their number of elements. Even and odd
+/// rows have accumulators of their own.
 ///
 /// # Safety
-/// Values must have as many elements from `d`.
+/// Values must have `N * LANES` elements from `d` on.
 #[inline(always)]
 unsafe fn add_value_vectors<S: Simd, E: Element, const N: usize, const PREFETCH: bool>(
     s: S,
@@ -297,10 +298,10 @@ unsafe fn add_value_vectors<S: Simd, E: Element, const N: usize, const PREFETCH:
     N * S::LANES
 }
 
-/// The end of the head, shorter than a vector; as [`add_value_vectors`].
+/// End of the head in [`add_values`], shorter than a vector. Returns its number of elements.
 ///
 /// # Safety
-/// Values must have `out.len()` elements from `d`.
+/// Values must have `out.len()` elements from `d` on.
 #[inline(always)]
 unsafe fn add_value_tail<S: Simd, E: Element>(
     s: S,

@@ -1,12 +1,8 @@
-//! Attention on vectors, without an `n_query x n_key` matrix: keys stream past in blocks, and each query keeps the
-//! largest score so far, the sum of exponentials and the weighted sum of values, rescaled when the largest grows
-//! (the online softmax of Milakov and Gimelshein, the blocking of FlashAttention).
+//! Prefill kernel of attention in f32: many queries, vector lanes along the queries.
 //!
-//! Many queries: lanes are *queries*. A block of queries is transposed once; then scores, maxima, sums and the
-//! output are all vertical operations, an element of a key or a value is broadcast at a time, and no sum runs across
-//! lanes. A task has a few such blocks, which share copies of a block of keys and values. Few queries: lanes along the
-//! head, and every query does what it would do alone, so that a row of text gets the same bits whoever shares its pass
-//! over the keys.
+//! A block of queries is transposed once; then scores, maxima, sums and outputs are all vertical operations, one
+//! element of a key or a value is broadcast at a time, and no sum runs across lanes. A task has a few blocks of
+//! queries of one head, which share copies of a block of keys and values.
 
 use super::heads::Call;
 use super::shape::{AttentionShape, MAX_HEAD_DIM};
@@ -15,19 +11,19 @@ use crate::arch::Arch;
 use crate::parallel::{Pool, scratch};
 use crate::simd::{Element, MAX_LANES, Simd, Vectorized, widen};
 
-/// Vectors of queries of a block with 32 registers, which hold 8 x 3 sums, 3 queries and a broadcast. Of 16 registers, 4 x 2
-/// .. 6 x 2 do.
+/// Most vectors of queries in a block. 32 registers hold 8 x 3 accumulators, 3 vectors of queries and a broadcast; 16
+/// registers hold 4 x 2 to 6 x 2.
 const MAX_VECTORS: usize = 3;
-/// Keys of a block with many queries: 64 keys and values of 64 elements (32 KiB) and their scores (12 KiB with
-/// AVX-512) are reused from the caches nearest to the core.
+/// Keys of a block: 64 keys and values of 64 elements (32 KiB) and their scores (12 KiB with AVX-512) are reused from
+/// L1 and L2.
 const BLOCK_KEYS: usize = 64;
 /// Blocks of queries of a task, which share copies of keys and values.
 const TASK_BLOCKS: usize = 8;
-/// Elements from a copied key or value to the next: a cache line more than the longest, as rows that lie a large power of two
-/// apart would share a few sets of the cache.
+/// Stride of copied keys and values, in elements: the longest head and a cache line, as rows a large power of two
+/// apart would compete for a few sets of the cache.
 const ROW_STRIDE: usize = MAX_HEAD_DIM + 16;
 
-/// Runs the call with tasks of a few blocks of queries of one head.
+/// Partitions the call into tasks of a few blocks of queries of one head, and runs them.
 pub(super) fn prefill<E: Element>(arch: Arch, pool: &Pool, call: &Call<'_, E>) {
     let AttentionShape {
         n_head, n_query, ..
@@ -41,10 +37,10 @@ pub(super) fn prefill<E: Element>(arch: Arch, pool: &Pool, call: &Call<'_, E>) {
         shape.block.min(n_vectors * lanes)
     };
     let n_blocks = n_query.div_ceil(block);
-    // Blocks of even size; heads outermost, so that threads at work share a head's keys and values.
+    // Blocks of even size. Heads outermost, so that concurrent threads share a head's keys and values.
     let block = n_query.div_ceil(n_blocks);
     let n_blocks = n_query.div_ceil(block);
-    // A few tasks for each thread.
+    // A few tasks per thread.
     let of_task = (n_head * n_blocks / (4 * pool.n_threads())).clamp(1, TASK_BLOCKS);
     let n_tasks = n_blocks.div_ceil(of_task);
     pool.run(n_head * n_tasks, &|task| {
@@ -64,11 +60,11 @@ pub(super) fn prefill<E: Element>(arch: Arch, pool: &Pool, call: &Call<'_, E>) {
     });
 }
 
-/// One head of a few blocks of queries, over all keys.
+/// Task: one head of a few blocks of queries, over all keys.
 struct Prefill<'a, E> {
     call: &'a Call<'a, E>,
     head: usize,
-    /// The first query.
+    /// First query.
     first: usize,
     n_query: usize,
     /// Queries of a block.
@@ -77,8 +73,8 @@ struct Prefill<'a, E> {
 }
 
 impl<E> Prefill<'_, E> {
-    /// Elements of working memory: a block of keys, of values and of scores `[BLOCK_KEYS, queries]`; and for each block of
-    /// queries these and its output, `[head_dim, queries]`.
+    /// Elements of scratch memory: a block of keys, of values and of scores `[BLOCK_KEYS, queries]`; and for each
+    /// block of queries, the queries and the output, `[head_dim, queries]` each.
     fn scratch(head_dim: usize, lanes: usize) -> usize {
         let width = MAX_VECTORS * lanes;
         2 * BLOCK_KEYS * ROW_STRIDE + BLOCK_KEYS * width + TASK_BLOCKS * 2 * head_dim * width
@@ -99,7 +95,7 @@ impl<E: Element> Vectorized for Prefill<'_, E> {
 }
 
 impl<E: Element> Prefill<'_, E> {
-    /// The whole work with `N` vectors of queries.
+    /// Runs the task with `N` vectors of queries per block.
     #[inline(always)]
     fn stream<S: Simd, const N: usize>(self, s: S) {
         let Self {
@@ -117,13 +113,13 @@ impl<E: Element> Prefill<'_, E> {
         let (scores, scratch) = scratch.split_at_mut(BLOCK_KEYS * width);
         let n_blocks = n_query.div_ceil(block);
         let blocks = &mut scratch[..n_blocks * 2 * head_dim * width];
-        // The first query of each, and how many.
+        // First query and number of queries of each block.
         let queries_of = |i: usize| (first + i * block, block.min(n_query - i * block));
         for (i, state) in blocks.chunks_exact_mut(2 * head_dim * width).enumerate() {
             let (queries, output) = state.split_at_mut(head_dim * width);
             let (first, n_query) = queries_of(i);
             for lane in 0..width {
-                // Lanes beyond the last query repeat it, and are dropped in the end.
+                // Lanes beyond the last query repeat it; their results are dropped.
                 let row = |lane: usize| first + lane.min(n_query - 1);
                 prefetch_head(s, call.head(&call.q, row(lane + 16), head));
                 let q = call.head(&call.q, row(lane), head);
@@ -193,7 +189,7 @@ impl<E: Element> Prefill<'_, E> {
     }
 }
 
-/// Asks for a head.
+/// Prefetches a head.
 #[inline(always)]
 fn prefetch_head<S: Simd, E>(s: S, head: &[E]) {
     for line in head.chunks(64 / size_of::<E>()) {
@@ -201,8 +197,9 @@ fn prefetch_head<S: Simd, E>(s: S, head: &[E]) {
     }
 }
 
-/// `c = a * b`, or `c = c * rescale + a * b`, with lanes along the columns: `b` and `c` are rows of `N * LANES`, `rescale` is
-/// one. Of `a`, rows [`ROW_STRIDE`] apart are rows, or if not `BY_ROWS`, columns.
+/// `c = a * b`, or `c = c * rescale + a * b`, lanes along the columns: `b` and `c` have rows of `N * LANES`,
+/// `rescale` is one such row. `a` has memory rows [`ROW_STRIDE`] apart, which are its rows (`BY_ROWS`) or else its
+/// columns.
 #[inline(always)]
 fn multiply<S: Simd, const N: usize, const BY_ROWS: bool>(
     s: S,
@@ -245,7 +242,7 @@ fn multiply<S: Simd, const N: usize, const BY_ROWS: bool>(
     }
 }
 
-/// What [`Multiply`] takes.
+/// Operands of [`Multiply`].
 struct Operands {
     c: *mut f32,
     a: *const f32,
@@ -254,8 +251,8 @@ struct Operands {
     rescale: Option<*const f32>,
 }
 
-/// `M` rows of [`multiply`], a function of its own so that its loop has the registers to itself. Its operands are as they
-/// should be: only [`multiply`] makes one.
+/// `M` rows of [`multiply`], a function of its own so that its loop has all registers. Invariant: the operands are
+/// valid; only [`multiply`] makes one.
 struct Multiply<const N: usize, const M: usize, const BY_ROWS: bool>(Operands);
 
 impl<const N: usize, const M: usize, const BY_ROWS: bool> Vectorized for Multiply<N, M, BY_ROWS> {

@@ -1,4 +1,4 @@
-//! Operands of attention in f32.
+//! Operands of attention in f32: strided heads.
 
 use half::f16;
 
@@ -14,7 +14,7 @@ pub(crate) struct HeadRows<'a, E> {
     pub(crate) head_stride: usize,
 }
 
-/// The arguments of one call, checked.
+/// Arguments of one call, shapes checked.
 #[derive(Clone, Copy)]
 pub(super) struct Call<'a, E> {
     pub(super) q: HeadRows<'a, f32>,
@@ -26,7 +26,7 @@ pub(super) struct Call<'a, E> {
 }
 
 impl<'a> HeadRows<'a, f32> {
-    /// Rows whose heads lie one behind the other.
+    /// Rows in which heads are consecutive, `[row, head, element]`.
     pub(crate) fn side_by_side(rows: Rows<'a>, head_dim: usize) -> Self {
         Self {
             data: rows.data,
@@ -37,7 +37,7 @@ impl<'a> HeadRows<'a, f32> {
 }
 
 impl<'a> HeadRows<'a, f16> {
-    /// Heads that lie one behind the other, each `[n_key, head_dim]`.
+    /// Contiguous heads, `[head, key, element]`.
     pub(crate) fn head_by_head(data: &'a [f16], n_key: usize, head_dim: usize) -> Self {
         Self {
             data,
@@ -48,7 +48,7 @@ impl<'a> HeadRows<'a, f16> {
 }
 
 impl<E> Call<'_, E> {
-    /// Keys that query `query` sees.
+    /// Number of keys that query `query` sees.
     #[inline(always)]
     pub(super) fn n_seen(&self, query: usize) -> usize {
         let AttentionShape {

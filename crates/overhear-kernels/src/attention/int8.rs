@@ -1,9 +1,9 @@
-//! Attention to keys and values in bytes, [`crate::byte_keys_values`], which takes as long as reading them: half of what
-//! bfloat16 takes.
+//! Attention over [`QuantizedKv`]: keys and values in int8, half the memory traffic of bf16.
 //!
-//! Both products of a head are those of bytes like any other. So that nothing but keys and values is as coarse as a byte,
-//! what multiplies them has 16 bits: a query, and its weights, are two rows of bytes each, of the high and of the low ones,
-//! whose sums are put together. Sums are exact, and the same on every machine.
+//! Both products are int8 GEMMs. So that only keys and values have 8-bit accuracy, queries and softmax numerators
+//! have 16 bits: each is two rows of bytes, the high and the low ones, whose accumulators are combined. Products of a
+//! few rows are memory-bound, so the second row is free. Accumulators are exact, and results are the same on every
+//! machine.
 
 use super::kv::QuantizedKv;
 use super::kv::int8::GROUP_SIZE;
@@ -19,17 +19,18 @@ use crate::math::quantize::{ROUND_MAGIC, max_abs, scale_and_inverse};
 use crate::parallel::{Disjoint, Pool, scratch};
 use crate::simd::Simd;
 
-/// The largest magnitude of a query's elements, and the largest weight, as 16 bits: the high byte is 127. The error of an
-/// exponential is too small to make it more.
+/// Quantisation steps of 16-bit queries and numerators: their largest magnitude, whose high byte is 127. The error of
+/// the exponential is too small to exceed it.
 const STEPS: f32 = 127.0 * 256.0;
-/// Panels of keys whose sums are made before they become scores: they stay in the first-level cache.
+/// Panels of keys whose accumulators are computed before they become scores: they stay in L1.
 const PANELS: usize = 8;
 
 impl Kernels {
-    /// [`Kernels::attention`] of all queries to all keys, which are bytes; queries and weights have 16 bits.
+    /// [`Kernels::attention`] of all queries over all keys, with keys and values in int8, queries and softmax
+    /// numerators in 16 bits.
     ///
     /// `q`, `out`: `[n_query, n_head * head_dim]`. A query's result does not depend on the others or on the number of
-    /// threads. Allocates nothing once threads are warm.
+    /// threads. Allocates nothing once the threads' scratch memory is large enough.
     ///
     /// # Panics
     /// If the shapes do not fit, or there is no key.
@@ -46,7 +47,7 @@ impl Kernels {
     }
 }
 
-/// See [`crate::Kernels::attention_int8`]; shapes have been checked.
+/// Partitions the call into tasks and runs them; shapes have been checked.
 pub(crate) fn attend(arch: Arch, pool: &Pool, out: &mut [f32], q: &[f32], kv: &QuantizedKv) {
     assert!(kv.is_packed_for(arch), "packed for another set");
     let (n_head, head_dim) = (kv.n_head(), kv.head_dim());
@@ -56,7 +57,7 @@ pub(crate) fn attend(arch: Arch, pool: &Pool, out: &mut [f32], q: &[f32], kv: &Q
     let n_tasks = n_query.div_ceil(blocking.mr / 2);
     let of_task = n_query.div_ceil(n_tasks);
     let out = Disjoint::new(out);
-    // Heads outermost: threads at work share a head's keys and values.
+    // Heads outermost: concurrent threads share a head's keys and values.
     pool.run(n_head * n_tasks, &|task| {
         let first = task % n_tasks * of_task;
         let n = of_task.min(n_query.saturating_sub(first));
@@ -88,7 +89,7 @@ pub(crate) fn attend(arch: Arch, pool: &Pool, out: &mut [f32], q: &[f32], kv: &Q
     });
 }
 
-/// Some queries of one head.
+/// Task: some queries of one head, with its scratch memory.
 struct Block<'a> {
     kv: &'a QuantizedKv,
     q: &'a [f32],
@@ -96,20 +97,22 @@ struct Block<'a> {
     head: usize,
     first: usize,
     n: usize,
-    /// `[2 * n + SLACK_ROWS, groups of a head]`: of each query the high bytes, and the low ones.
+    /// Quantised queries, `[2 * n + SLACK_ROWS, k_groups of a head]`: of each query the high bytes, then the low
+    /// bytes.
     queries: &'a mut [u32],
-    /// `[2 * n + SLACK_ROWS, padded / 4]`: of each query's weights likewise.
+    /// Quantised softmax numerators, `[2 * n + SLACK_ROWS, padded / 4]`: of each query the high bytes, then the low
+    /// bytes.
     probabilities: &'a mut [u32],
-    /// `[n, padded]`.
+    /// Scores, `[n, padded]`.
     scores: &'a mut [f32],
-    /// [`Blocking::ld_acc`](crate::dot::Blocking) for each of some panels.
+    /// Accumulators, [`Blocking::ld_acc`](crate::gemm::microkernel::Blocking) elements per panel.
     acc: &'a mut [f32],
 }
 
 impl GemmTask for Block<'_> {
     #[inline(always)]
     fn run<K: MicroKernel>(mut self, kernel: K) {
-        // From scores to powers of two.
+        // Factors from scores to exponents of two.
         let mut scales = [0.0; MAX_MR];
         for (i, scale) in scales.iter_mut().enumerate().take(self.n) {
             *scale = self.split_query(i);
@@ -127,7 +130,8 @@ impl GemmTask for Block<'_> {
 }
 
 impl Block<'_> {
-    /// Writes query `i`, by the scales of the keys, in 16 bits; what takes its scores to powers of two.
+    /// Quantises query `i`, times the scales of the keys, to 16 bits. Returns the factor from its scores to exponents
+    /// of two.
     #[inline(always)]
     fn split_query(&mut self, i: usize) -> f32 {
         let kv = self.kv;
@@ -149,7 +153,7 @@ impl Block<'_> {
         step * std::f32::consts::LOG2_E / (head_dim as f32).sqrt()
     }
 
-    /// Scores of all queries and keys, not yet scaled; of what pads the keys, negative infinity.
+    /// QK^T: scores of all queries and keys, not yet scaled. Keys that are padding get negative infinity.
     #[inline(always)]
     fn multiply_keys<K: MicroKernel>(&mut self, kernel: K) {
         let kv = self.kv;
@@ -185,7 +189,7 @@ impl Block<'_> {
         }
     }
 
-    /// Writes the weights of query `i` in 16 bits; their sum.
+    /// Softmax numerators of query `i`, in 16 bits. Returns their sum.
     #[inline(always)]
     fn softmax<S: Simd>(&mut self, s: S, i: usize, scale: f32) -> u32 {
         let padded = self.kv.padded();
@@ -196,7 +200,8 @@ impl Block<'_> {
         }
         let (max, scale) = (s.splat(s.max_lane(max)), s.splat(scale));
         for scores in scores.chunks_exact_mut(S::LANES) {
-            // The difference first: no rounding makes a weight more than one, which 16 bits could not hold.
+            // The difference is computed first, so that no rounding makes a numerator more than one, which would not
+            // fit 16 bits.
             let probabilities = exp2(s, s.mul(s.sub(s.read(scores), max), scale));
             s.write(
                 scores,
@@ -216,7 +221,7 @@ impl Block<'_> {
         prob_sum
     }
 
-    /// The sums of values by the weights.
+    /// PV: the sums of values weighted by the numerators.
     #[inline(always)]
     fn multiply_values<K: MicroKernel>(&mut self, kernel: K) {
         let kv = self.kv;
@@ -234,7 +239,7 @@ impl Block<'_> {
         multiply(kernel, 2 * self.n, n_panels, operands, self.acc);
     }
 
-    /// Writes the output of query `i`, whose weights add up to `prob_sum`.
+    /// Writes the output of query `i`, whose numerators sum to `prob_sum`.
     #[inline(always)]
     fn write_output<K: MicroKernel>(&self, kernel: K, i: usize, prob_sum: u32) {
         let kv = self.kv;
@@ -255,8 +260,8 @@ impl Block<'_> {
     }
 }
 
-/// A vector of sums of a query's two rows, the high bytes' and a panel's row behind them the low ones', put together. They
-/// start from `compensation`.
+/// Combines the accumulators of a query's two rows: the high bytes' at the start of `acc`, the low bytes' one panel
+/// row further. `compensation` is what both start from.
 #[inline(always)]
 fn join<K: MicroKernel>(kernel: K, acc: &[f32], compensation: &[i32]) -> <K::Simd as Simd>::V {
     let s = kernel.simd();
@@ -271,7 +276,7 @@ fn join<K: MicroKernel>(kernel: K, acc: &[f32], compensation: &[i32]) -> <K::Sim
     s.fma(high, s.splat(256.0), low)
 }
 
-/// The high and the low byte of `x`, `256 * high + low`, both signed, and 128 above as rows of bytes are.
+/// Splits `x = 256 * high + low` into high and low byte, both signed, and stores them as u8 with offset 128.
 #[inline(always)]
 fn split(x: i16) -> (u8, u8) {
     let rest = x.wrapping_sub(i16::from(x as i8));

@@ -1,5 +1,5 @@
-//! The attention weights themselves, which [`crate::attention`] never stores: one head of many queries, for callers
-//! that want to see where the head looks.
+//! Attention probabilities, which the attention kernels never store: one head of many queries, for callers that need
+//! to know where the head attends.
 
 use super::dots::{Operands, block, groups};
 use super::shape::MAX_HEAD_DIM;
@@ -11,16 +11,16 @@ use crate::parallel::{Disjoint, Pool, scratch};
 use crate::reference;
 use crate::simd::{Simd, Vectorized};
 
-/// Queries of a task: they share a copy of the keys.
+/// Queries of a task, which share a copy of the keys.
 const BLOCK_QUERIES: usize = 16;
-/// Keys copied at a time: 16 KiB of heads of 64 stay in the nearest cache while the queries pass.
+/// Keys copied at a time: 16 KiB of heads of 64 elements stay in L1 while the queries pass by.
 const BLOCK_KEYS: usize = 64;
 
 impl Kernels {
-    /// `softmax(q * k^T / sqrt(head_dim))` of one head, stored: where each query looks.
+    /// `softmax(q * k^T / sqrt(head_dim))` of one head.
     ///
     /// `q`, `k`: rows whose first `head_dim` elements are the head. `out`: `[n_query, n_key]`, contiguous, whose
-    /// length says `n_query`. The result does not depend on the number of threads.
+    /// length determines `n_query`. The result does not depend on the number of threads.
     ///
     /// # Panics
     /// If the shapes do not fit, there is no key, or the head has more than 256 elements.
@@ -50,7 +50,7 @@ impl Kernels {
     }
 }
 
-/// Runs the call on `arch`, which is not [`Arch::Scalar`]; shapes have been checked.
+/// Runs the call on vectors. `arch` is not [`Arch::Scalar`]; shapes have been checked.
 pub(crate) fn attention_probabilities(
     arch: Arch,
     pool: &Pool,
@@ -85,7 +85,7 @@ pub(crate) fn attention_probabilities(
     });
 }
 
-/// Some queries over all keys.
+/// Task: some queries over all keys.
 struct Block<'a> {
     out: &'a mut [f32],
     q: Rows<'a>,
@@ -129,7 +129,7 @@ fn score<S: Simd>(s: S, scores: &mut [f32], q: &[f32], keys: &[f32], scale: f32)
     assert_eq!(keys.len(), scores.len() * q.len());
     let last = scores.len() - 1;
     for (i, scores) in scores.chunks_mut(8).enumerate() {
-        // The last key again, where there are no eight more.
+        // Fewer than eight keys are filled up with the last one.
         let w = groups::<f32, 2>(|j| keys[(8 * i + j).min(last) * q.len()..].as_ptr());
         let operands = Operands {
             x: q.as_ptr(),

@@ -1,9 +1,10 @@
-//! The products of attention on packed operands.
+//! Products of attention on packed operands: a block of rows by all panels.
 
 use crate::gemm::layout::NR;
 use crate::gemm::microkernel::{MAX_MR, MicroKernel, Operands};
 
-/// All panels of a product of `n` rows, [`Blocking::ld_acc`](crate::dot::Blocking) apart in `acc`.
+/// Multiplies `n` rows by `n_panels` panels; accumulators of panels are
+/// [`Blocking::ld_acc`](crate::gemm::microkernel::Blocking) elements apart in `acc`.
 #[inline(always)]
 pub(crate) fn multiply<K: MicroKernel>(
     kernel: K,
@@ -13,15 +14,15 @@ pub(crate) fn multiply<K: MicroKernel>(
     acc: &mut [f32],
 ) {
     assert!(n <= MAX_MR && acc.len() >= n_panels * K::BLOCKING.ld_acc);
-    // A unit of few registers takes some rows at a time, one without instructions each alone.
-    for row in (0..n).step_by(K::ROWS) {
-        let n = K::ROWS.min(n - row);
+    // A microkernel of few registers takes some rows at a time, an emulated one each row alone.
+    for row in (0..n).step_by(K::MR) {
+        let n = K::MR.min(n - row);
         let operands = Operands {
             x: operands.x.wrapping_add(row * operands.x_stride),
             ..operands
         };
         let to = acc[row * NR..].as_mut_ptr();
         // SAFETY: rows, panels and sums are as many as are multiplied.
-        unsafe { kernel.multiply(n, n_panels, n < K::ROWS, &operands, to, &()) };
+        unsafe { kernel.multiply(n, n_panels, n < K::MR, &operands, to, &()) };
     }
 }

@@ -1,16 +1,16 @@
-//! A task of attention in bfloat16.
+//! Task of attention in bf16: a block of queries of one head.
 
 use super::kv::PackedKv;
 use crate::gemm::pack_a::PackedRows;
 use crate::parallel::Disjoint;
 
-/// Some queries of one head: a task.
+/// Block of queries of one head.
 #[derive(Clone, Copy)]
 pub(crate) struct QueryBlock<'a> {
     pub(crate) kv: &'a PackedKv,
     pub(crate) q: PackedRows<'a>,
     pub(crate) out: Disjoint<'a, u16>,
-    /// Elements from row to row.
+    /// Row stride of `out`, in elements.
     pub(crate) out_stride: usize,
     pub(crate) head: usize,
     pub(crate) first: usize,
@@ -18,10 +18,10 @@ pub(crate) struct QueryBlock<'a> {
 }
 
 impl<'a> QueryBlock<'a> {
-    /// Where `n` elements of query `i`, of the head's from `element` on, go.
+    /// Output elements `element..element + n` of the head of query `i`.
     ///
     /// # Safety
-    /// No other part that is alive overlaps them, see [`Disjoint::take`].
+    /// No other live part may overlap them, see [`Disjoint::take`].
     #[inline(always)]
     pub(crate) unsafe fn output(&self, i: usize, element: usize, n: usize) -> &'a mut [u16] {
         let row = (self.first + i) * self.out_stride;
@@ -30,7 +30,7 @@ impl<'a> QueryBlock<'a> {
         unsafe { self.out.take(at, n) }
     }
 
-    /// Takes scores to powers of two.
+    /// Factor from scores to exponents of two.
     #[inline(always)]
     pub(crate) fn scale(&self) -> f32 {
         std::f32::consts::LOG2_E / (self.kv.head_dim() as f32).sqrt()

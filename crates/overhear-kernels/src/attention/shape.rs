@@ -1,28 +1,28 @@
-//! The shape of an attention call, and its check.
+//! Shape of an attention call, and its checks.
 
 use crate::matrix::{Rows, assert_rows};
 
-/// The longest head; whisper's have 64.
+/// Longest head, in elements; Whisper's have 64.
 pub(crate) const MAX_HEAD_DIM: usize = 256;
 
-/// The shape of one [`Kernels::attention`] call.
+/// Shape of one [`Kernels::attention`](crate::Kernels::attention) call.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionShape {
-    /// Heads.
+    /// Number of heads.
     pub n_head: usize,
     /// Elements of a head.
     pub head_dim: usize,
-    /// Query rows.
+    /// Number of query rows.
     pub n_query: usize,
-    /// Key and value rows.
+    /// Number of key and value rows.
     pub n_key: usize,
-    /// Query `i` sees keys `0..=n_key - n_query + i` only.
+    /// Causal mask: query `i` sees keys `0..=n_key - n_query + i` only.
     pub causal: bool,
-    /// Queries that share one pass over the keys; 0 chooses.
+    /// Queries that share one pass over the keys; 0 for the default.
     pub block: usize,
 }
 
-/// Checks what attention has in common whatever its keys and values are.
+/// Asserts the shapes of `out` and `q`, whatever the keys and values are.
 pub(crate) fn assert_attention(out: &[f32], q: Rows<'_>, shape: &AttentionShape) {
     let AttentionShape {
         n_head,

@@ -1,19 +1,20 @@
-//! The softmax of attention in f32, a block of keys at a time (online softmax).
+//! Online softmax of attention in f32: the scores of one block of keys at a time. [`Running`] is the decode kernel's
+//! (lanes along the keys), [`update_softmax`] the prefill kernel's (lanes along the queries).
 
 use crate::math::exp;
 use crate::simd::Simd;
 
-/// What a query keeps from one block of keys to the next.
+/// State of one query's softmax between blocks of keys.
 #[derive(Clone, Copy)]
 pub(super) struct Running {
     pub(super) max: f32,
     pub(super) sum: f32,
-    /// What the output so far is to be multiplied by.
+    /// Factor for the output accumulated so far.
     pub(super) rescale: f32,
 }
 
 impl Running {
-    /// Takes a block of scores in, replacing them by their weights.
+    /// Includes a block of scores, which are replaced by numerators `exp(score - max)`.
     #[inline(always)]
     pub(super) fn update<S: Simd>(self, s: S, scores: &mut [f32]) -> Self {
         if scores.is_empty() {
@@ -31,7 +32,7 @@ impl Running {
     }
 }
 
-/// Replaces each score by `exp(score - max)`; their sum.
+/// Replaces each score by `exp(score - max)`. Returns their sum.
 #[inline(always)]
 pub(super) fn exponentials<S: Simd>(s: S, scores: &mut [f32], max: f32) -> f32 {
     let mut sums = s.splat(0.0);
@@ -48,8 +49,8 @@ pub(super) fn exponentials<S: Simd>(s: S, scores: &mut [f32], max: f32) -> f32 {
     s.sum(sums) + tail
 }
 
-/// Takes a block of scores `[n_keys, queries]` into the running maxima and sums, replacing them by their weights; by
-/// what the output so far is to be multiplied.
+/// Includes a block of scores, `[n_keys, queries]`, in the running maxima and sums of `N` vectors of queries. Scores
+/// are replaced by numerators `exp(score - max)`. Returns the factors for the outputs accumulated so far.
 #[inline(always)]
 pub(super) fn update_softmax<S: Simd, const N: usize>(
     s: S,

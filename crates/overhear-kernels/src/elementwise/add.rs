@@ -8,14 +8,14 @@ impl Kernels {
     /// `y += x`, element by element.
     ///
     /// # Panics
-    /// If they differ in length.
+    /// If `x` and `y` differ in length.
     pub fn add(&self, pool: &Pool, y: &mut [f32], x: &[f32]) {
         assert_eq!(y.len(), x.len(), "x and y differ in length");
         add(pool, y, x);
     }
 }
 
-/// See [`crate::Kernels::add`]; shapes have been checked.
+/// Partitions the call into tasks and runs them; shapes have been checked.
 pub(crate) fn add(pool: &Pool, y: &mut [f32], x: &[f32]) {
     let y = Disjoint::new(y);
     pool.run(x.len().div_ceil(TASK_ELEMENTS), &|task| {

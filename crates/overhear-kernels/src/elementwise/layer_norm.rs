@@ -9,7 +9,7 @@ use crate::reference;
 use crate::simd::{Simd, Vectorized};
 
 impl Kernels {
-    /// Layer normalisation over rows of `gamma.len()` elements, epsilon 1e-5, the variance biased.
+    /// Layer normalisation of rows of `gamma.len()` elements, with epsilon 1e-5 and the biased variance.
     ///
     /// `x`, `y`: `[n, n_state]`.
     ///
@@ -33,7 +33,7 @@ impl Kernels {
     }
 }
 
-/// See [`crate::Kernels::layer_norm`]; shapes have been checked.
+/// Partitions the call into tasks and runs them; shapes have been checked.
 pub(crate) fn layer_norm(
     arch: Arch,
     pool: &Pool,

@@ -14,7 +14,7 @@ impl Kernels {
         self.arch.run(call, || reference::log_sum_exp(x))
     }
 
-    /// The same, to the bit, of a row whose maxima are known.
+    /// [`Kernels::log_sum_exp`], with the same bits, of a row whose maxima are known.
     #[must_use]
     pub fn log_sum_exp_below(&self, x: &[f32], maxima: &Maxima) -> f32 {
         let max = Some(maxima.largest());
@@ -23,10 +23,10 @@ impl Kernels {
     }
 }
 
-/// See [`crate::Kernels::log_sum_exp`].
+/// Kernel of [`Kernels::log_sum_exp`].
 struct LogSumExp<'a> {
     x: &'a [f32],
-    /// The largest element, if it is known.
+    /// Largest element, if it is known.
     max: Option<f32>,
 }
 
@@ -39,7 +39,7 @@ impl Vectorized for LogSumExp<'_> {
         if max == f32::NEG_INFINITY {
             return reference::log_sum_exp(self.x);
         }
-        // Lanes add up to 64 terms in f32, the blocks add up in f64: the vocabulary has 50,000.
+        // Lanes add up to 64 terms in f32, blocks are added in f64: a vocabulary has 50,000 elements.
         let mut sum = 0.0f64;
         for block in self.x.chunks(64 * S::LANES) {
             let mut sums = s.splat(0.0);

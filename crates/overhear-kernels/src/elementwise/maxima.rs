@@ -1,24 +1,24 @@
-//! Where the largest elements of a row are: one vector pass over it, after which only a few hundred maxima and the
-//! blocks behind the best of them are looked at.
+//! Maxima of a row by block, for argmax and top-k: one vector pass over the row, after which only a few hundred
+//! maxima and the best blocks are searched.
 
 use crate::arch::Arch;
 use crate::kernels::Kernels;
 use crate::reference;
 use crate::simd::{Simd, Vectorized};
 
-/// Elements of a block: short enough to be searched one by one, and the square root of a vocabulary.
+/// Elements of a block: short enough for a linear search, and about the square root of a vocabulary.
 const BLOCK: usize = 256;
 
-/// The largest element of every block of a row, NaN aside: see [`crate::Kernels::find_maxima`].
+/// Largest element of every block of a row, NaN excepted, see [`crate::Kernels::find_maxima`].
 ///
-/// Every method is given the row that the maxima were found in, unchanged since.
+/// Every method must be given the row in which the maxima were found, unchanged.
 #[derive(Clone, Debug, Default)]
 pub struct Maxima {
     of_blocks: Vec<f32>,
 }
 
 impl Maxima {
-    /// Room for those of a row of `len` elements, to be written.
+    /// Room for the maxima of a row of `len` elements, to be written.
     pub(crate) fn reset(&mut self, len: usize) -> &mut [f32] {
         self.of_blocks.clear();
         self.of_blocks.resize(len.div_ceil(BLOCK), 0.0);
@@ -34,10 +34,10 @@ impl Maxima {
             .fold(f32::NEG_INFINITY, f32::max)
     }
 
-    /// The same of the first `end` elements.
+    /// Largest of the first `end` elements; negative infinity if `end` is 0. NaN is never largest.
     ///
     /// # Panics
-    /// If there are not as many.
+    /// If there are fewer elements.
     #[must_use]
     pub fn largest_before(&self, x: &[f32], end: usize) -> f32 {
         let n_whole = end / BLOCK;
@@ -60,9 +60,10 @@ impl Maxima {
     }
 
     /// The `k` largest elements with their indices, in descending order, the first of equals first, into `largest`.
-    /// Fewer if the others are NaN or negative infinity. Allocates nothing where `largest` has room for `k`.
+    /// Fewer if the others are NaN or negative infinity. Allocates nothing if `largest` has capacity for `k`.
     pub fn top_k(&self, x: &[f32], k: usize, largest: &mut Vec<(usize, f32)>) {
-        // Blocks below the `k` best hold nothing that is not below `k` elements; what is forbidden is not looked at.
+        // Blocks below the `k` best maxima contain none of the `k` largest elements. Suppressed elements (negative
+        // infinity) are never considered.
         reference::top_k(&self.of_blocks, k, largest);
         let least = match largest.last() {
             Some(last) if largest.len() == k => last.1,
@@ -77,7 +78,7 @@ impl Maxima {
     }
 }
 
-/// Writes the largest element of every block of `x`.
+/// Kernel of [`Kernels::find_maxima`]: the largest element of every block of `x`.
 struct FindMaxima<'a> {
     x: &'a [f32],
     of_blocks: &'a mut [f32],
@@ -94,7 +95,7 @@ impl Vectorized for FindMaxima<'_> {
     }
 }
 
-/// The largest element that is not NaN, or negative infinity. In four vectors, as one would wait for itself.
+/// Largest element that is not NaN, or negative infinity. Four vectors hide the latency of the maximum.
 #[inline(always)]
 pub(super) fn largest<S: Simd>(s: S, x: &[f32]) -> f32 {
     let mut max = [s.splat(f32::NEG_INFINITY); 4];
@@ -123,7 +124,7 @@ pub(super) fn read_padded<S: Simd>(s: S, from: &[f32]) -> S::V {
 }
 
 impl Kernels {
-    /// Makes `maxima` those of `x`, from which its largest elements are found. Allocates only if it is too small.
+    /// Finds the maxima of `x`. Allocates only if `maxima` is too small.
     pub fn find_maxima(&self, x: &[f32], maxima: &mut Maxima) {
         let of_blocks = maxima.reset(x.len());
         match self.arch {

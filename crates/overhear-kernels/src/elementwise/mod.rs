@@ -10,5 +10,5 @@ mod transpose;
 pub use maxima::Maxima;
 pub(crate) use normalise::{LAYER_NORM_EPSILON, normalise};
 
-/// Elements of a task: a few microseconds' work.
+/// Elements of a task: a few microseconds of work.
 const TASK_ELEMENTS: usize = 16 << 10;

@@ -5,9 +5,9 @@ use crate::simd::Simd;
 /// Term that layer normalisation adds to the variance.
 pub(crate) const LAYER_NORM_EPSILON: f32 = 1e-5;
 
-/// One row of [`crate::Kernels::layer_norm`].
+/// Layer normalisation of one row, `y = (x - mean) / sqrt(variance + epsilon) * gamma + beta`.
 ///
-/// The variance is taken about the mean in a second pass, as the difference of two sums would cancel.
+/// The variance is computed about the mean in a second pass, because the difference of two sums would cancel.
 #[inline(always)]
 pub(crate) fn normalise<S: Simd>(s: S, y: &mut [f32], x: &[f32], gamma: &[f32], beta: &[f32]) {
     let n_state = gamma.len();
@@ -26,7 +26,7 @@ pub(crate) fn normalise<S: Simd>(s: S, y: &mut [f32], x: &[f32], gamma: &[f32], 
     }
 }
 
-/// The sum of `(x - mean)^P`, `P` 1 or 2, by lanes.
+/// Sum of `(x - mean)^P`, with `P` 1 or 2.
 #[inline(always)]
 fn sum_of_powers<S: Simd, const P: u32>(s: S, x: &[f32], mean: f32) -> f32 {
     let mut sums = s.splat(0.0);

@@ -21,7 +21,7 @@ impl Kernels {
     }
 }
 
-/// See [`crate::Kernels::transpose`]; shapes have been checked. A task writes some rows of `y`, of as many columns of `x`.
+/// Partitions the call into tasks, each of some rows of `y`, and runs them; shapes have been checked.
 pub(crate) fn transpose(pool: &Pool, y: &mut [f32], x: &[f32], n_cols: usize) {
     let n_rows = x.len() / n_cols;
     let columns = TASK_ELEMENTS.div_ceil(n_rows);

@@ -1,4 +1,7 @@
 //! The epilogue of packed GEMM: accumulators to outputs.
+//!
+//! For int8 operands an accumulator is dequantised: zero-point correction by the column sums of B, row scale times
+//! output scale. Then come bias, the post-op, and the store in f32 or bf16.
 
 use std::ops;
 
@@ -11,24 +14,24 @@ use crate::math::quantize::QuantParams;
 use crate::parallel::Disjoint;
 use crate::simd::Simd;
 
-/// Where a product goes.
+/// Destination of [`Kernels::linear_packed`](crate::Kernels::linear_packed).
 #[derive(Debug)]
 pub enum Output<'a> {
-    /// `[n, n_out]`, contiguous.
+    /// f32, `[n, n_out]`, contiguous.
     F32(&'a mut [f32]),
-    /// Rows from the given one on, as many as the operand has, rounded to bfloat16; not with [`PostOp::Add`].
+    /// bf16 rows, beginning with the row of the given index, as many as A has. Not with [`PostOp::Add`].
     Bf16(&'a mut PackedActivations, usize),
 }
 
-/// The output as tasks write it.
+/// Destination as the tasks write it.
 #[derive(Clone, Copy)]
 pub(super) enum Target<'a> {
     F32(Disjoint<'a, f32>),
-    /// And elements from row to row.
+    /// bf16 elements, and the row stride in elements.
     Bf16(Disjoint<'a, u16>, usize),
 }
 
-/// The arguments of one call, checked.
+/// Arguments of one call, shapes checked.
 #[derive(Clone, Copy)]
 pub(super) struct Call<'a> {
     pub(super) x: PackedRows<'a>,
@@ -38,15 +41,15 @@ pub(super) struct Call<'a> {
     pub(super) target: Target<'a>,
 }
 
-// The epilogues, as constants.
+// Post-ops as values of a const generic.
 const STORE: u8 = 0;
 const GELU: u8 = 1;
 const ADD: u8 = 2;
 
-/// Outputs of a block, to be written from its sums.
+/// Epilogue that stores C: dequantises, adds the bias, applies the post-op and writes the outputs of a block.
 pub(super) struct StoreC<'a> {
     pub(super) call: &'a Call<'a>,
-    /// Row and output that the block begins with.
+    /// First row and first output of the block.
     pub(super) first: (usize, usize),
 }
 
@@ -73,7 +76,8 @@ impl<K: MicroKernel> Epilogue<K> for StoreC<'_> {
 }
 
 impl StoreC<'_> {
-    /// Writes some outputs of some rows, by vectors of outputs: what belongs to those is read once.
+    /// Stores `outs` of `rows`, one vector of outputs after the other, so that the per-output operands are loaded
+    /// once.
     ///
     /// # Safety
     /// As [`Epilogue::store_c`].
@@ -114,7 +118,7 @@ impl StoreC<'_> {
                             y = y.wrapping_add(n_out);
                         }
                     }
-                    // Nothing is added to rounded outputs.
+                    // `PostOp::Add` does not exist for bf16 outputs.
                     Target::Bf16(y, stride) if n == lanes => {
                         let mut y =
                             y.range(first * stride + out, (rows.len() - 1) * stride + lanes);
@@ -145,7 +149,8 @@ impl StoreC<'_> {
         }
     }
 
-    /// The same of a panel whose rows are two vectors: what belongs to a row is read once, and they are rounded together.
+    /// Stores a whole panel where it is two vectors wide: the per-row operands are loaded once, and both vectors are
+    /// rounded together.
     ///
     /// # Safety
     /// As [`Epilogue::store_c`].
@@ -200,7 +205,7 @@ impl StoreC<'_> {
         }
     }
 
-    /// A vector of outputs, `n` of it, of some rows.
+    /// Per-output operands of `n` outputs from `out` on, at most one vector, for `n_rows` rows from `first` on.
     #[inline(always)]
     fn column<K: MicroKernel>(
         &self,
@@ -232,25 +237,26 @@ impl StoreC<'_> {
     }
 }
 
-/// A vector of outputs of some rows, to be made from their sums.
+/// Per-output operands of one vector of outputs, and its accumulators.
 struct Column<V> {
-    /// Of the first row; the next row's are [`NR`] elements on.
+    /// Accumulators of the first row; the next row's are [`NR`] elements further.
     acc: *const f32,
-    /// Of the rows; bytes only, as are the next three.
+    /// Quantisation parameters of the rows of A. int8 only, as are `scales`, `column_sums` and `compensation`.
     quant_params: *const QuantParams,
     scales: V,
-    /// The sums of the outputs' weights.
+    /// Sums of the outputs' weights, which correct for the rows' zero points.
     column_sums: V,
-    /// What the sums start from.
+    /// Compensation for u8 x s8 products, see [`Operands::compensation`](super::microkernel::Operands).
     compensation: *const i32,
     bias: V,
 }
 
 impl<V: Copy> Column<V> {
-    /// The outputs of row `i`.
+    /// One vector of outputs of row `i`, before `PostOp::Add`.
     ///
     /// # Safety
-    /// Its sums must have been written, and of bytes its range and the starts be readable.
+    /// The row's accumulators must have been written; for int8 its quantisation parameters and the compensation must
+    /// be readable.
     #[inline(always)]
     unsafe fn value<K: MicroKernel, const POST_OP: u8>(&self, kernel: K, i: usize) -> V
     where
@@ -272,7 +278,7 @@ impl<V: Copy> Column<V> {
     }
 }
 
-/// Writes up to a vector, rounded to bfloat16.
+/// Stores up to one vector, rounded to bf16.
 #[inline(always)]
 pub(crate) fn write_bf16<K: MicroKernel>(kernel: K, to: &mut [u16], v: <K::Simd as Simd>::V) {
     if to.len() == <K::Simd as Simd>::LANES {

@@ -1,13 +1,14 @@
-//! `post_op(x * w^T + bias)` in f32, from weights in the dtype they are stored in.
+//! GEMM in f32 with weights in their storage type: `y = post_op(x * w^T + bias)`.
 //!
-//! Lanes are outputs: a step of a register block multiplies an element of each of its rows by a few vectors of a panel, see
-//! [`crate::stored`]. The order of a sum is fixed by K alone: fused steps one after the other in each chunk of 256, and the
-//! chunks in order. Neither the number of rows, nor the place in a block, nor the threads, nor the set of vectors has a say,
-//! so a row's sums are the same bits alone or among 1500.
+//! B is prepacked in panels of 32 outputs ([`super::prepack_f32`]) and widened to f32 as it is multiplied. Vector
+//! lanes are outputs: a step of the register block multiplies a broadcast element of each row by a few vectors of a
+//! panel. The order of summation depends on K alone: fused multiply-adds in sequence within each block of [`KC`]
+//! elements, then the blocks in sequence. Number of rows, position in a block, threads and vector width do not
+//! matter, so a row has the same bits alone or among 1500.
 //!
-//! Rows are copied a chunk at a time, to where they lie a cache line more than a chunk apart: rows of a power of two would
-//! fight for the same places of the first-level cache. Few rows read the panels once, widening as they go: memory is the
-//! limit. Many rows work through tiles of the output, and widen a chunk of a panel once per tile.
+//! A is copied one K block at a time to rows [`LDA`] apart, because rows a power of two apart would compete for the
+//! same L1 sets. *Skinny* calls (few rows, memory-bound) read each panel once and widen it in registers. *Blocked*
+//! calls work through MC x NC tiles of the output and widen each K block of a panel once per tile.
 
 use bytemuck::AnyBitPattern;
 use half::{bf16, f16};
@@ -24,27 +25,27 @@ use crate::parallel::{Disjoint, Pool, scratch};
 use crate::reference;
 use crate::simd::{Element, Simd, Vectorized, widen};
 
-/// Up to so many rows read the panels as they are: two blocks of twelve, each of which widens them again.
+/// Most rows of a skinny call: two register blocks of twelve rows, each of which widens the panel again.
 const SKINNY_ROWS: usize = 24;
-/// Panels that few rows take at a time.
+/// Panels that a skinny call multiplies at a time.
 const SKINNY_PANELS: usize = 2;
-/// Bytes of panels that are worth a task of their own: a microsecond of memory traffic.
+/// Least bytes of B per skinny task: about a microsecond of memory traffic.
 const SKINNY_TASK_BYTES: usize = 32 << 10;
-/// Rows of a tile with many rows: enough that widening a panel is 2 % of using it; a chunk of them is 102 KiB, a part of any
-/// second-level cache.
+/// Most rows of a blocked task: widening a panel is then 2 % of multiplying it, and a K block of the rows is 102 KiB,
+/// part of any L2.
 const MC: usize = 96;
-/// Panels of a tile with many rows: enough that copying rows is a few percent of using them.
+/// Most panels of a blocked task: copying the rows is then a few percent of multiplying them.
 const NC_PANELS: usize = 12;
 
-/// The arguments of one call, checked.
+/// Arguments of one call, shapes checked.
 #[derive(Clone, Copy)]
 struct Call<'a, E> {
     x: Rows<'a>,
-    /// `[panels, n_in, 32]`
+    /// Packed B: `[panels, n_in, 32]`.
     w: &'a [E],
-    /// What sums are multiplied by, per output, if the weights have scales.
+    /// Scales of the outputs, `[n_out]`, if the weights are int8: accumulators are multiplied by them.
     scales: Option<&'a [f32]>,
-    /// What rows are multiplied by, per input, likewise.
+    /// Scales of the inputs, `[n_in]`, if the weights are int8: rows of A are multiplied by them.
     input_scales: Option<&'a [f32]>,
     bias: Option<&'a [f32]>,
     post_op: PostOp,
@@ -55,11 +56,11 @@ struct Call<'a, E> {
 }
 
 impl Kernels {
-    /// `y = post_op(x * w^T + bias)`.
+    /// `y = post_op(x * w^T + bias)` in f32.
     ///
-    /// `x`: `n` rows of `w.n_in()`; `w`: `[n_out, n_in]`; `bias`: `[n_out]`; `y`: `[n, n_out]`, contiguous,
-    /// whose length says `n`. A row's result does not depend on the other rows or on the number of threads.
-    /// One row allocates nothing; more use memory that each thread keeps.
+    /// `x`: `n` rows of `w.n_in()`; `w`: `[n_out, n_in]`; `bias`: `[n_out]`; `y`: `[n, n_out]`, contiguous, whose
+    /// length determines `n`. A row's result does not depend on the other rows or on the number of threads. One row
+    /// allocates nothing; more rows use scratch memory that each thread keeps.
     ///
     /// # Panics
     /// If the shapes do not fit.
@@ -87,7 +88,7 @@ impl Kernels {
     }
 }
 
-/// Runs the call on `arch`, which is not [`Arch::Scalar`]; shapes have been checked.
+/// Runs the call on vectors. `arch` is not [`Arch::Scalar`]; shapes have been checked.
 fn linear(
     arch: Arch,
     pool: &Pool,
@@ -136,7 +137,7 @@ impl<'a, E: Element + AnyBitPattern> Call<'a, E> {
         }
     }
 
-    /// Splits the output into tasks.
+    /// Partitions the output into tasks.
     fn run(&self, arch: Arch, pool: &Pool) {
         if self.n_rows == 0 {
             // Nothing to do.
@@ -153,7 +154,7 @@ impl<'a, E: Element + AnyBitPattern> Call<'a, E> {
         let even = n_panels.div_ceil(8 * pool.n_threads());
         let for_bytes = SKINNY_TASK_BYTES.div_ceil((self.n_in * NR * size_of::<E>()).max(1));
         let panels = even.max(for_bytes).next_multiple_of(SKINNY_PANELS);
-        // One row is read where it is, unless it is to be scaled.
+        // A single row is read in place, unless it has to be scaled.
         let n_copied = match self.n_rows {
             1 if self.input_scales.is_none() => 0,
             n_rows => n_rows * self.n_in.div_ceil(KC) * LDA,
@@ -191,14 +192,15 @@ impl<'a, E: Element + AnyBitPattern> Call<'a, E> {
         });
     }
 
-    /// The first element and the length of the chunks of K.
+    /// Start and length of each K block.
     #[inline(always)]
     fn chunks(&self) -> impl Iterator<Item = (usize, usize)> + use<E> {
         let n_in = self.n_in;
         (0..n_in).step_by(KC).map(move |k| (k, KC.min(n_in - k)))
     }
 
-    /// Copies `len` elements from `k` of rows from `first` on, as many as there is room for, scaled.
+    /// Copies elements `k..k + len` of consecutive rows from `first` on to rows of `to`, [`LDA`] apart, times the
+    /// input scales.
     #[inline(always)]
     fn copy_rows(&self, to: &mut [f32], first: usize, (k, len): (usize, usize)) {
         for (i, to) in to.chunks_exact_mut(LDA).enumerate() {
@@ -213,16 +215,17 @@ impl<'a, E: Element + AnyBitPattern> Call<'a, E> {
         }
     }
 
-    /// Where a panel has element `k`.
+    /// Packed B from element `k` of a panel on.
     #[inline(always)]
     fn weights(&self, panel: usize, k: usize) -> &'a [E] {
         &self.w[(panel * self.n_in + k) * NR..]
     }
 
-    /// Writes outputs of `row` from those of `panel` on, as many as there are in `acc`, but for those beyond the last.
+    /// Epilogue of one row: output scales, bias, post-op and store, for the outputs from `panel` on that `acc` holds.
+    /// Outputs beyond `n_out` are dropped.
     ///
     /// # Safety
-    /// No other task touches them.
+    /// No other task may access these outputs.
     #[inline(always)]
     unsafe fn epilogue<S: Simd>(&self, s: S, row: usize, panel: usize, acc: &[f32]) {
         let from = panel * NR;
@@ -248,12 +251,12 @@ impl<'a, E: Element + AnyBitPattern> Call<'a, E> {
     }
 }
 
-/// All rows, few, over some panels.
+/// Skinny task: all rows, at most [`SKINNY_ROWS`], by a range of panels.
 struct Skinny<'a, E> {
     call: &'a Call<'a, E>,
-    /// From the first to before the second.
+    /// First panel and end of the range.
     panels: (usize, usize),
-    /// Room for the rows, `[chunks of K, n_rows, LDA]`, unless there is one that is read where it is.
+    /// Copy of A, `[K blocks, n_rows, LDA]`; empty if a single row is read in place.
     copied: &'a mut [f32],
 }
 
@@ -300,13 +303,13 @@ impl<E: Element + AnyBitPattern> Vectorized for Skinny<'_, E> {
     }
 }
 
-/// Some rows, many, over some panels.
+/// Blocked task: a range of rows by a range of panels.
 struct Blocked<'a, E> {
     call: &'a Call<'a, E>,
-    /// From the first to before the second, as the panels.
+    /// First row and end of the range; `panels` likewise.
     rows: (usize, usize),
     panels: (usize, usize),
-    /// Room for the sums, a chunk of the rows and one of a panel.
+    /// Scratch: accumulators of the tile, one K block of the rows, one K block of a panel in f32.
     scratch: &'a mut [f32],
 }
 

@@ -1,44 +1,45 @@
-//! The register blocks of GEMM in f32.
+//! Register blocks of GEMM in f32.
 
 use super::layout::NR;
 use crate::simd::{Element, Simd, Vectorized};
 
-/// Elements of K whose products are summed before they are added to those of the chunk before. A panel's are 32 KiB of f32;
-/// shorter sums are also more exact than one in a row.
+/// K block: elements of K summed in registers before they are added to the accumulators in memory. 256 elements of a
+/// panel are 32 KiB of f32; shorter sums are also more accurate than one long one.
 pub(super) const KC: usize = 256;
-/// Elements from a copied row to the next.
+/// Leading dimension of copied rows of A, in elements: a K block and a cache line.
 pub(super) const LDA: usize = KC + 16;
-/// Bytes ahead that panels are fetched with few rows: what memory brings in the time that it takes to answer.
+/// Prefetch distance in B for skinny calls, in bytes: what memory delivers during its latency.
 const PREFETCH_BYTES: usize = 4 << 10;
 
-/// What a register block multiplies, and where its sums are.
+/// Operands of a register block.
 #[derive(Clone, Copy)]
 pub(super) struct Operands<E> {
-    /// A chunk of the first row; the others are [`LDA`] elements apart.
+    /// A: a K block of the first row; rows are [`LDA`] elements apart.
     pub(super) x: *const f32,
-    /// That chunk of the first panel.
+    /// B: the same K block of the first panel.
     pub(super) w: *const E,
-    /// From panel to panel.
+    /// Panel stride of B, in elements.
     pub(super) w_stride: usize,
     pub(super) n_panels: usize,
-    /// Elements of the chunk.
+    /// Elements of the K block.
     pub(super) len: usize,
-    /// Of the first row, those of a panel behind those of the one before.
+    /// Accumulators of the first row, panel after panel.
     pub(super) acc: *mut f32,
     pub(super) ld_acc: usize,
 }
 
-/// Adds the products of `n` rows and the panels to the sums; with `PREFETCH`, what lies ahead in the panels is fetched meanwhile.
+/// Adds the products of `n` rows and the panels to the accumulators. With `PREFETCH`, B is prefetched
+/// [`PREFETCH_BYTES`] ahead.
 ///
 /// # Safety
-/// The operands must be readable, and the sums writable, for as many rows and panels.
+/// The operands must be readable, and the accumulators writable, for `n` rows and all panels.
 #[inline(always)]
 pub(super) unsafe fn accumulate<S: Simd, E: Element, const PREFETCH: bool>(
     s: S,
     n: usize,
     operands: &Operands<E>,
 ) {
-    // Blocks of even size: a small one costs nearly as much as a full one.
+    // Blocks of even size: a small block costs nearly as much as a full one.
     let n_blocks = n.div_ceil(2 * S::ROWS).max(1);
     let block_rows = n.div_ceil(n_blocks).max(1);
     for row in (0..n).step_by(block_rows) {
@@ -68,10 +69,11 @@ pub(super) unsafe fn accumulate<S: Simd, E: Element, const PREFETCH: bool>(
     }
 }
 
-/// `M` rows: blocks of as many vectors of outputs as keep the sums in registers, of which there are four times `ROWS`.
+/// `M` rows by all panels, in register blocks of as many vectors as keep the accumulators in registers (4 * `ROWS`
+/// vectors).
 ///
 /// # Safety
-/// As [`add`].
+/// As [`accumulate`].
 #[inline(always)]
 unsafe fn row_block<S: Simd, E: Element, const M: usize, const PREFETCH: bool>(
     s: S,
@@ -101,8 +103,9 @@ unsafe fn row_block<S: Simd, E: Element, const M: usize, const PREFETCH: bool>(
     }
 }
 
-/// A register block of `M` rows and `N` vectors of outputs, of one panel or two; a function of its own so that its loop has the
-/// registers to itself. Its operands are as [`add`] wants them: only [`row_block`] makes one.
+/// Register block of `M` rows by `N` vectors of outputs, of one panel or two. Compiled as a function of its own, so
+/// that its loop has all registers. Invariant: the operands satisfy the contract of [`accumulate`]; only
+/// [`row_block`] makes one.
 struct RegisterBlock<E, const M: usize, const N: usize, const PREFETCH: bool>(Operands<E>);
 
 impl<E: Element, const M: usize, const N: usize, const PREFETCH: bool> Vectorized
@@ -132,7 +135,7 @@ impl<E: Element, const M: usize, const N: usize, const PREFETCH: bool> Vectorize
                     let lane = n % of_panel * S::LANES;
                     let w = panels[n / of_panel].wrapping_add(lane);
                     w_now[n] = E::load(s, w);
-                    // Once for a cache line.
+                    // Once per cache line.
                     if PREFETCH && (lane * size_of::<E>()).is_multiple_of(64) {
                         s.prefetch(w.wrapping_byte_add(PREFETCH_BYTES));
                     }

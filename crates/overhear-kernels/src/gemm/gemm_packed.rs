@@ -1,11 +1,10 @@
-//! `post_op(x * w^T + bias)` on packed operands.
+//! GEMM on packed bf16 or int8 operands: `y = post_op(x * w^T + bias)`. This file partitions the output into tasks;
+//! the loop nest of a task is [`super::macrokernel`].
 //!
-//! A block is a few rows of `x` by a panel of 32 outputs, or several. Its sums are added up in the order of K, so a row's
-//! result is the same bits alone or among 1500, on any number of threads. With few rows a task reads panels one after
-//! the other, ahead of need: memory is the limit. With many it keeps a group of panels in the second-level cache and
-//! walks over its rows; where K is so long that a group would be a panel or two, it takes K in parts, and the sums wait
-//! in the cache too. Tiles take K in smaller parts still, so that a block of rows stays in the first-level cache while the
-//! group passes by. The outputs of a block of rows are written a row at a time.
+//! *Skinny* calls (few rows, memory-bound) stream the panels of B in order, with prefetch. *Blocked* calls keep a
+//! group of panels (`nc_bytes`) in L2 while the rows pass by. If K is so long that a group would be a panel or two, K
+//! is cut into blocks of `kc` and the accumulators stay in scratch memory in between. The order of summation is the
+//! order of K, so a row has the same bits alone or among 1500, on any number of threads.
 
 use super::epilogue::{Call, Output, Target};
 use super::layout::{NR, Packing};
@@ -17,15 +16,15 @@ use crate::arch::Arch;
 use crate::kernels::Kernels;
 use crate::parallel::{Disjoint, Pool, scratch};
 
-/// Bytes of panels that are worth a task of their own with few rows.
+/// Least bytes of B per skinny task.
 const SKINNY_TASK_BYTES: usize = 64 << 10;
-/// Tasks of a thread with many rows, so that threads of unequal speed end together.
+/// Tasks per thread in a blocked call, so that threads of unequal speed end together.
 const BLOCKED_TASKS: usize = 3;
-/// Up to so many rows, reading the panels costs more than the arithmetic.
+/// Most rows of a skinny call: reading the panels costs more than the arithmetic.
 const SKINNY_ROWS: usize = 36;
 
 impl Kernels {
-    /// `y = post_op(x * w^T + bias)` on packed operands: the dot products in bfloat16 or in bytes, all else in f32.
+    /// `y = post_op(x * w^T + bias)` on packed operands: dot products in bf16 or int8, everything else in f32.
     ///
     /// `x`: at least `n_rows` rows of `w.n_in()`, packed as `w` is; `bias`: `[n_out]`; `y`: `[n_rows, n_out]`. A
     /// row's result does not depend on the other rows or on the number of threads. Allocates nothing.
@@ -62,7 +61,7 @@ impl Kernels {
         }
     }
 
-    /// Whether products in `packing` are instructions of the machine (and not emulated).
+    /// Whether the machine has instructions for products in `packing` (otherwise they are emulated).
     #[must_use]
     pub fn is_native(&self, packing: Packing) -> bool {
         match packing {
@@ -72,7 +71,7 @@ impl Kernels {
     }
 }
 
-/// See [`crate::Kernels::linear_packed`]; shapes have been checked.
+/// Partitions the call into tasks and runs them; shapes have been checked.
 pub(crate) fn product(
     arch: Arch,
     pool: &Pool,
@@ -106,7 +105,7 @@ pub(crate) fn product(
     let threads = pool.n_threads();
     let blocking = arch.blocking();
     let is_skinny = n_rows <= SKINNY_ROWS;
-    // K in parts of even size.
+    // K blocks of even size.
     let n_kc_blocks = w.k_groups().div_ceil(blocking.kc).max(1);
     let n_kc_blocks = if is_skinny { 1 } else { n_kc_blocks };
     let kc = w.k_groups().div_ceil(n_kc_blocks).next_multiple_of(K_STEP);
@@ -116,7 +115,7 @@ pub(crate) fn product(
         let panels = even.max(SKINNY_TASK_BYTES.div_ceil(panel_bytes));
         (n_rows.max(1), panels.next_multiple_of(SKINNY_PANELS))
     } else {
-        // Groups of even size, as many for each thread; parts of rows until there are a few tasks for each.
+        // Panel groups of even size, equally many for each thread; row blocks until there are a few tasks per thread.
         let most = (blocking.nc_bytes / panel_bytes).max(1);
         let n_panel_groups = n_panels.div_ceil(most).next_multiple_of(threads);
         let n_panel_groups = n_panel_groups.min(n_panels);
@@ -131,7 +130,8 @@ pub(crate) fn product(
         (rows.max(4 * blocking.mr), n_panels.div_ceil(n_panel_groups))
     };
     let n_parts = n_rows.div_ceil(rows);
-    // Room for the sums of a few panels, of all, or of all and all rows, which wait for more words of K.
+    // Accumulator scratch: `SKINNY_PANELS` panels if skinny; all panels of the group if K is not cut; panels times
+    // row blocks if K is cut, since partial sums must survive until the next K block.
     let n_acc_blocks = match (is_skinny, n_kc_blocks) {
         (true, _) => SKINNY_PANELS,
         (_, 1) => panels,

@@ -1,23 +1,27 @@
-//! The loop nest of packed GEMM.
+//! The macrokernel of packed GEMM: the loop nest of one task.
+//!
+//! K blocks of `kc` outermost; rows in blocks of at most `mr`; K again in blocks of `kc_l1`, so that a block of rows
+//! stays in L1 while the panels pass by; then the microkernel over all panels.
 
 use super::epilogue::{Call, StoreC};
 use super::layout::{NR, Packing};
 use super::microkernel::{GemmTask, MicroKernel, Operands};
 
-/// Panels that are multiplied at a time with few rows.
+/// Panels that a skinny task multiplies at a time.
 pub(super) const SKINNY_PANELS: usize = 4;
-/// Words that K is cut at multiples of: a step of tiles.
+/// Granularity of K blocks, in K groups: one step of tiles.
 pub(super) const K_STEP: usize = 16;
 
-/// Rows and panels from the first to before the second.
+/// One task: a range of rows by a range of panels, first and end each.
 pub(super) struct MacroKernel<'a> {
     pub(super) call: &'a Call<'a>,
     pub(super) rows: (usize, usize),
     pub(super) panels: (usize, usize),
-    /// Words of K that all rows take before further ones.
+    /// K groups of a K block, which all rows take before the next block.
     pub(super) kc: usize,
     pub(super) is_skinny: bool,
-    /// [`Blocking::ld_acc`](crate::dot::Blocking) for every panel of every block of rows that waits.
+    /// Accumulators: [`Blocking::ld_acc`](super::microkernel::Blocking) elements per panel and block of rows that is
+    /// kept.
     pub(super) acc: &'a mut [f32],
 }
 
@@ -26,8 +30,8 @@ impl GemmTask for MacroKernel<'_> {
     fn run<K: MicroKernel>(mut self, kernel: K) {
         let n_rows = self.rows.1 - self.rows.0;
         let k_groups = self.call.w.k_groups();
-        // Blocks of even size: one of a few rows costs nearly as much as a full one.
-        let n_blocks = n_rows.div_ceil(K::ROWS).max(1);
+        // Blocks of even size: a block of a few rows costs nearly as much as a full one.
+        let n_blocks = n_rows.div_ceil(K::MR).max(1);
         let block_rows = n_rows.div_ceil(n_blocks).max(1);
         let mut group = 0;
         loop {
@@ -35,8 +39,8 @@ impl GemmTask for MacroKernel<'_> {
             let mut row = self.rows.0;
             while row < self.rows.1 {
                 let n = block_rows.min(self.rows.1 - row);
-                // Sums wait for other words of K, in places for every block of rows; or only for the other panels; or with
-                // few rows for nothing.
+                // Index of the block's accumulators: one set per block of rows if K is cut, otherwise one that all
+                // blocks reuse.
                 let block = if len < k_groups {
                     (row - self.rows.0) / block_rows
                 } else {
@@ -62,8 +66,8 @@ impl GemmTask for MacroKernel<'_> {
 }
 
 impl MacroKernel<'_> {
-    /// Some words of K of some panels, for a block of rows, whose sums are from `acc_block` on; with the last words, their
-    /// outputs.
+    /// Multiplies K groups `group..group + k_groups` of a range of panels by a block of rows, into the accumulators
+    /// from `acc_block` on. The last K block runs the epilogue.
     #[inline(always)]
     fn multiply<K: MicroKernel>(
         &mut self,
@@ -84,7 +88,7 @@ impl MacroKernel<'_> {
             call: self.call,
             first: (row, panel * NR),
         };
-        // Parts of even size.
+        // K blocks of even size.
         let most = match self.is_skinny {
             true => usize::MAX,
             false => K::BLOCKING.kc_l1,

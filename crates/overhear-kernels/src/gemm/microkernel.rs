@@ -1,4 +1,10 @@
-//! Traits of the microkernels of packed GEMM: no implementation is imported here.
+//! Traits of the microkernels of packed GEMM. No implementation is imported here.
+//!
+//! There are two kinds: [`RegisterKernel`]s keep the accumulators in vector registers, 16 lanes of dot products of K
+//! groups (`vdpbf16ps`, `vpdpbusd`, `sdot`); tile kernels ([`TileKernel`](super::tile_kernel::TileKernel)) keep them
+//! in AMX tiles. AVX2 has register blocks of its own (`microkernels::avx2_block`). Each has an emulated twin in plain
+//! Rust. As with [`Simd`], a value is the proof that the machine has the instructions, and everything is inlined into
+//! [`MicroKernel::vectorize`].
 
 use std::ops::Range;
 
@@ -7,67 +13,68 @@ use crate::arch::TILE;
 use crate::math::{exp2, gelu_bf16, round_bf16};
 use crate::simd::Simd;
 
-/// The most rows of a block, of any unit.
+/// Largest `MR` of any microkernel.
 pub(crate) const MAX_MR: usize = 2 * TILE;
 
-/// A kernel call with its arguments, to be compiled for any unit.
+/// Task of a kernel call, compiled for every microkernel.
 pub(crate) trait GemmTask {
-    /// Runs the kernel; `#[inline(always)]` in every implementation.
+    /// Runs the task; `#[inline(always)]` in every implementation.
     fn run<K: MicroKernel>(self, kernel: K);
 }
 
-/// How products are cut into tasks, and how their operands and sums lie.
+/// Blocking of a GEMM, and layout of its operands and accumulators. K is counted in K groups.
 #[derive(Clone, Copy)]
 pub(crate) struct Blocking {
-    /// How panels lie, see [`crate::packed`].
+    /// Outputs that are interleaved in a panel of B: 32 or 16, see [`super::layout`].
     pub(crate) panel_width: usize,
-    /// The most rows of a block.
+    /// MR: most rows of a microkernel call.
     pub(crate) mr: usize,
-    /// The most words of K that a block of rows takes before other panels.
+    /// KC for L1: most K groups that a block of rows takes before the next panels.
     pub(crate) kc_l1: usize,
-    /// The most words of K that all rows of a task take before further ones.
+    /// KC: most K groups that all rows of a task take before the next K block.
     pub(crate) kc: usize,
-    /// Bytes of panels, of so many words, that a task keeps in the second-level cache.
+    /// NC, as bytes of a panel group of `kc` K groups that a task keeps in L2.
     pub(crate) nc_bytes: usize,
-    /// The most rows of a task whose sums must wait for further words of K.
+    /// MC: most rows of a task whose accumulators are kept from one K block to the next.
     pub(crate) mc: usize,
-    /// Elements from the sums of a panel to those of the next: as many as a block has, and a cache line more, so that the
-    /// same row of all panels is not in the same place of the first-level cache.
+    /// Leading dimension of accumulators: elements from one panel's accumulators to the next panel's. A block (`mr *
+    /// 32`) and a cache line, so that the same row of all panels does not map to the same L1 set.
     pub(crate) ld_acc: usize,
 }
 
-/// What a block multiplies, and where its sums go.
+/// Operands of a microkernel call.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands {
-    /// Row 0, from its first word.
+    /// Row 0 of A, from its first K group; rows are `x_stride` K groups apart.
     pub(crate) x: *const u32,
     pub(crate) x_stride: usize,
-    /// The first panel.
+    /// First panel of B.
     pub(crate) w: *const u32,
-    /// Words from panel to panel.
+    /// Panel stride of B, in K groups.
     pub(crate) w_stride: usize,
-    /// Words of K.
+    /// K groups to multiply.
     pub(crate) k_groups: usize,
-    /// What the sums of bytes start from; tiles leave it out.
+    /// Compensation of u8 x s8 products, `-128 * sum(w)` per output: initial value of int8 accumulators. Tile kernels
+    /// leave it to [`MicroKernel::acc_to_f32`].
     pub(crate) compensation: *const i32,
-    /// Whether they start from what is there instead; tiles only.
+    /// Whether to accumulate onto the existing contents (beta = 1) instead of starting from zero. Tile kernels only.
     pub(crate) accumulate: bool,
 }
 
-/// What becomes of sums while others are made.
+/// Epilogue, called with finished accumulators while the next block is computed.
 pub(crate) trait Epilogue<K: MicroKernel> {
-    /// Whether the sums are to stay where they go.
+    /// Whether the accumulators must stay where they were written.
     const KEEPS_ACC: bool;
 
-    /// The sums of some rows of the block and some outputs of one of its panels, counted from the first panel, are at
-    /// `acc`, [`NR`] from row to row.
+    /// Consumes the accumulators of `rows` of the block and of `outs`, outputs of one panel counted from the first
+    /// panel. They are at `acc`, rows [`NR`] elements apart.
     ///
     /// # Safety
-    /// They must be readable.
+    /// The accumulators must be readable.
     unsafe fn store_c(&self, kernel: K, rows: Range<usize>, outs: Range<usize>, acc: *const f32);
 }
 
-/// They wait.
+/// No epilogue: accumulators stay in scratch memory for the next K block.
 impl<K: MicroKernel> Epilogue<K> for () {
     const KEEPS_ACC: bool = true;
 
@@ -75,33 +82,35 @@ impl<K: MicroKernel> Epilogue<K> for () {
     unsafe fn store_c(&self, _: K, _: Range<usize>, _: Range<usize>, _: *const f32) {}
 }
 
-/// Blocks of products of packed rows and panels.
+/// Microkernel: multiplies a block of rows of packed A by panels of packed B.
 ///
 /// # Safety
-/// An implementor's value proves that the machine has its instructions.
+/// A value of the implementing type proves that the machine has its instructions.
 pub(crate) unsafe trait MicroKernel: Copy + Send + Sync + 'static {
-    /// f32 vectors to go with it.
+    /// Vectors of the f32 work beside the products.
     type Simd: Simd;
 
-    /// The most rows of a block.
-    const ROWS: usize;
-    /// Whether sums are whole numbers that scales turn into f32.
+    /// MR: most rows of a block.
+    const MR: usize;
+    /// Whether operands are int8: accumulators are `i32` and have to be dequantised.
     const IS_INT8: bool;
-    /// How its products are cut, and their operands and sums lie.
+    /// Blocking of GEMM with this microkernel.
     const BLOCKING: Blocking;
 
-    /// The f32 vectors.
+    /// Token of the f32 vectors.
     fn simd(self) -> Self::Simd;
 
-    /// Compiles `task` for this unit and runs it.
+    /// Compiles `task` for this microkernel's instructions and runs it.
     fn vectorize<T: GemmTask>(self, task: T);
 
-    /// Writes the sums of `n <= ROWS` rows and `n_panels` panels to `to`, those of a panel as `[n, 32]` and
-    /// [`Blocking::ld_acc`] from those of the next, reading ahead if `prefetch`, and shows them to `epilogue`. Unless that waits,
-    /// it may be shown them elsewhere in `to` instead.
+    /// Computes the accumulators of `n <= MR` rows and `n_panels` panels and calls `epilogue` with them.
+    ///
+    /// Accumulators go to `to`, `[n, 32]` per panel, panels [`Blocking::ld_acc`] elements apart, unless the epilogue
+    /// allows reusing one place ([`Epilogue::KEEPS_ACC`]). With `prefetch`, B is prefetched ahead of use.
     ///
     /// # Safety
-    /// The operands must be readable and the sums writable for as many rows and panels; rows of tiles in sixteens.
+    /// A and B must be readable and the accumulators writable for `n` rows and `n_panels` panels; tile kernels access
+    /// rows in multiples of 16.
     unsafe fn multiply<F: Epilogue<Self>>(
         self,
         n: usize,
@@ -112,10 +121,10 @@ pub(crate) unsafe trait MicroKernel: Copy + Send + Sync + 'static {
         epilogue: &F,
     );
 
-    /// Sums as a block writes them, in f32; those of bytes by tiles lack what they start from, at `compensation`.
+    /// Accumulators as f32. int8 tile kernels add the compensation here; other microkernels have started from it.
     ///
     /// # Safety
-    /// For bytes, a vector of `compensation` must be readable.
+    /// For int8, a vector of `compensation` must be readable.
     #[inline(always)]
     unsafe fn acc_to_f32(
         self,
@@ -125,10 +134,10 @@ pub(crate) unsafe trait MicroKernel: Copy + Send + Sync + 'static {
         acc
     }
 
-    /// Writes a vector, rounded to bfloat16, to `to`.
+    /// Stores a vector, rounded to bf16, to `to`.
     ///
     /// # Safety
-    /// As many halves must be writable.
+    /// `LANES` bf16 elements must be writable.
     #[inline(always)]
     unsafe fn store_bf16(self, to: *mut u16, v: <Self::Simd as Simd>::V) {
         let mut lanes = [0.0f32; LANES];
@@ -140,10 +149,10 @@ pub(crate) unsafe trait MicroKernel: Copy + Send + Sync + 'static {
         }
     }
 
-    /// Two vectors, one behind the other.
+    /// Stores two consecutive vectors, rounded to bf16, to `to`.
     ///
     /// # Safety
-    /// As there.
+    /// `2 * LANES` bf16 elements must be writable.
     #[inline(always)]
     unsafe fn store_bf16_pair(self, to: *mut u16, [v, next]: [<Self::Simd as Simd>::V; 2]) {
         // SAFETY: the caller's.
@@ -153,17 +162,20 @@ pub(crate) unsafe trait MicroKernel: Copy + Send + Sync + 'static {
         }
     }
 
-    /// GELU, to an absolute 6e-5.
+    /// GELU with an absolute error below 6e-5.
     #[inline(always)]
     fn gelu(self, x: <Self::Simd as Simd>::V) -> <Self::Simd as Simd>::V {
         gelu_bf16(self.simd(), x)
     }
 
-    /// Writes `2^(scale * score + offset)` of a row's scores of `n_panels` panels of keys, `ld_acc` apart, up to 2^31 and
-    /// rounded to bfloat16, to `to`, contiguous, and adds them to `acc`. What is below 2^-32 may become that.
+    /// Softmax numerators of one row: writes `2^(scale * score + offset)`, rounded to bf16, to `to`, contiguous, and
+    /// returns `acc` plus their sum.
+    ///
+    /// The scores are in `n_panels` panels of keys, `ld_acc` elements apart. Results up to 2^31 are supported; those
+    /// below 2^-32 may be raised to 2^-32.
     ///
     /// # Safety
-    /// As many scores must be readable and weights writable.
+    /// `n_panels * 32` scores must be readable and as many bf16 elements writable.
     #[inline(always)]
     unsafe fn exp2_panels(
         self,
@@ -191,38 +203,39 @@ pub(crate) unsafe trait MicroKernel: Copy + Send + Sync + 'static {
     }
 }
 
-/// Vectors of 16 words and their dot products. `ROWS` x 2 vectors of sums and 3 of operands must fit the registers.
+/// Microkernel whose accumulators are vector registers: 16 lanes of dot products of K groups. `2 * MR` vectors of
+/// accumulators and 3 of operands must fit the registers.
 pub(crate) trait RegisterKernel: MicroKernel {
-    /// 16 sums.
+    /// 16 accumulators.
     type Acc: Copy;
-    /// 16 words.
+    /// 16 K groups.
     type Groups: Copy;
 
-    /// Sums to begin with: 0 for bfloat16, the 16 numbers at `from` for bytes.
+    /// Initial accumulators: 0 for bf16, the 16 values of the compensation at `from` for int8.
     ///
     /// # Safety
-    /// For bytes, they must be readable.
+    /// For int8, 16 values must be readable.
     unsafe fn init_acc(self, from: *const i32) -> Self::Acc;
 
-    /// The 16 words at `from`.
+    /// Loads 16 K groups of B.
     ///
     /// # Safety
     /// They must be readable.
     unsafe fn load_b(self, from: *const u32) -> Self::Groups;
 
-    /// The word at `from`, in all lanes.
+    /// Broadcasts one K group of A to all lanes.
     ///
     /// # Safety
     /// It must be readable.
     unsafe fn broadcast_a(self, from: *const u32) -> Self::Groups;
 
-    /// `acc + x . w` in each lane. bfloat16: the products of the high halves, then of the low ones, are added with
-    /// one rounding each. Bytes: those of `x` are unsigned, those of `w` signed, the sum is exact.
+    /// `acc + x . w` in each lane. bf16: the products of the high halves, then those of the low halves are added, one
+    /// rounding each. int8: `x` is u8, `w` s8, the sum is exact.
     fn dot(self, acc: Self::Acc, x: Self::Groups, w: Self::Groups) -> Self::Acc;
 
-    /// Writes the sums as 16 f32 to `to`.
+    /// Stores the accumulators as 16 f32 to `to`.
     ///
     /// # Safety
-    /// They must be writable.
+    /// 16 elements must be writable.
     unsafe fn store_f32(self, to: *mut f32, acc: Self::Acc);
 }

@@ -1,6 +1,6 @@
-//! Activations as dot products of words take them: bfloat16, or bytes with a scale per row, row-major.
+//! Packed A: activations in bf16, or in int8 with a scale and a zero point per row, row-major.
 //!
-//! They are packed once for a product, with layer normalisation on the way, or come out of one as bfloat16.
+//! Activations are packed once per product, with layer normalisation on the way, or a product writes them as bf16.
 
 use super::aligned::{AlignedBuffer, as_bytes_mut, as_u16, as_u16_mut};
 use super::layout::{Packing, SLACK_ROWS};
@@ -13,48 +13,49 @@ use crate::matrix::{Rows, assert_rows};
 use crate::parallel::{Disjoint, Pool, scratch};
 use crate::simd::{Simd, Vectorized};
 
-/// Up to so many elements are packed by the caller alone: a microsecond, what waiting for another thread costs.
+/// Most elements that the calling thread packs alone: about a microsecond of work, which is what waiting for another
+/// thread costs.
 const SERIAL_ELEMENTS: usize = 8 << 10;
 /// Elements of a task.
 const TASK_ELEMENTS: usize = 16 << 10;
 
-/// Rows of activations, packed. A row takes whole words, the rest of the last one, and what lies between rows, being
-/// zero or unsaid.
+/// Packed activations, `[n_rows, n_cols]`. Rows are padded to whole K groups. The padding within the last group is
+/// zero; the stride padding between rows is unspecified.
 #[derive(Clone, Debug)]
 pub struct PackedActivations {
     packing: Packing,
     n_rows: usize,
     n_cols: usize,
     groups: AlignedBuffer,
-    /// Bytes only: per row.
+    /// Quantisation parameters of the rows; int8 only.
     quant_params: Vec<QuantParams>,
 }
 
-/// What is packed.
+/// Input of [`Kernels::pack_rows`].
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
     /// f32 rows.
     F32(Rows<'a>),
-    /// bfloat16 rows, all of them.
+    /// bf16 rows, all of them.
     Bf16(&'a PackedActivations),
 }
 
-/// Packed rows as a product reads them. Rows of bfloat16 may overlap, as a convolution's do.
+/// View of packed rows, as a product reads them. bf16 rows may overlap, as those of a convolution do.
 #[derive(Clone, Copy, Debug)]
 pub struct PackedRows<'a> {
     pub(crate) packing: Packing,
     pub(crate) n_cols: usize,
-    /// From the first row on, with what lies behind the last.
+    /// K groups from the first row on, including what lies behind the last row.
     pub(crate) groups: &'a [u32],
-    /// Words up to the end of the last row.
+    /// K groups up to the end of the last row.
     len: usize,
-    /// Words from row to row.
+    /// Row stride in K groups.
     pub(crate) stride: usize,
     pub(crate) quant_params: &'a [QuantParams],
 }
 
 impl PackedRows<'_> {
-    /// Whether there are `n_rows` of them, with the [`SLACK_ROWS`] behind that tiles read.
+    /// Whether there are `n_rows` rows, and readable memory for [`SLACK_ROWS`] more, which tiles load.
     pub(crate) fn has(&self, n_rows: usize) -> bool {
         let k_groups = self.n_cols.div_ceil(self.packing.group_size());
         n_rows == 0
@@ -78,7 +79,7 @@ impl PackedRows<'_> {
 }
 
 impl PackedActivations {
-    /// `[n_rows, n_cols]` of zeros; that is also the room there is before a larger shape allocates.
+    /// Zeros, `[n_rows, n_cols]`; larger shapes will allocate.
     #[must_use]
     pub fn new(packing: Packing, n_rows: usize, n_cols: usize) -> Self {
         let mut this = Self {
@@ -92,29 +93,29 @@ impl PackedActivations {
         this
     }
 
-    /// Makes it `[n_rows, n_cols]`; what the rows hold is then unsaid, zeros if it is new.
+    /// Sets the shape to `[n_rows, n_cols]`. The contents are then unspecified, zeros if the value is new.
     pub fn reset(&mut self, n_rows: usize, n_cols: usize) {
         (self.n_rows, self.n_cols) = (n_rows, n_cols);
-        // A convolution's rows are up to two of these apart.
+        // The row stride of a convolution is up to two rows.
         self.groups.grow((n_rows + 2 * SLACK_ROWS) * self.stride());
         if self.packing == Packing::Int8 && self.quant_params.len() < n_rows {
             self.quant_params.resize(n_rows, QuantParams::default());
         }
     }
 
-    /// How it is packed.
+    /// Element type.
     #[must_use]
     pub fn packing(&self) -> Packing {
         self.packing
     }
 
-    /// Words of a row.
+    /// K groups of a row.
     fn k_groups(&self) -> usize {
         self.n_cols.div_ceil(self.packing.group_size())
     }
 
-    /// Words from row to row. Long rows are kept from lying whole pages, halves or quarters of one apart: sixteen of
-    /// them at once would fight for the same places of the first-level cache.
+    /// Row stride in K groups. Long rows get a cache line of padding where they would lie multiples of a quarter page
+    /// apart: sixteen of them, loaded as a tile, would compete for the same L1 sets.
     fn stride(&self) -> usize {
         const PAGE: usize = 1024;
         const LINE: usize = 16;
@@ -137,10 +138,10 @@ impl PackedActivations {
         }
     }
 
-    /// Columns from `first` on of all rows, bfloat16.
+    /// Columns `first..first + n_cols` of all bf16 rows.
     ///
     /// # Panics
-    /// If they do not begin with a word.
+    /// If the first column does not begin a K group.
     #[must_use]
     pub fn columns(&self, first: usize, n_cols: usize) -> PackedRows<'_> {
         assert!(self.packing == Packing::Bf16 && first.is_multiple_of(2));
@@ -154,10 +155,10 @@ impl PackedActivations {
         }
     }
 
-    /// Rows of `n_taps` of these rows each, `step` rows apart: what a convolution multiplies. bfloat16.
+    /// Rows of `n_taps` consecutive bf16 rows each, `step` rows apart: the A of a convolution, without im2col.
     ///
     /// # Panics
-    /// If rows do not follow each other without a gap.
+    /// If there is padding between rows.
     #[must_use]
     pub fn taps(&self, n_taps: usize, step: usize) -> PackedRows<'_> {
         assert!(self.packing == Packing::Bf16 && 2 * self.stride() == self.n_cols);
@@ -169,10 +170,10 @@ impl PackedActivations {
         }
     }
 
-    /// The bfloat16 of all rows, to be written, and how far apart rows are.
+    /// All rows as writable bf16 elements, and the row stride in elements.
     ///
     /// # Panics
-    /// If rows do not fill words.
+    /// If rows are not whole K groups.
     pub(crate) fn bf16_mut(&mut self) -> (&mut [u16], usize) {
         assert!(self.packing == Packing::Bf16 && self.n_cols.is_multiple_of(2));
         let stride = 2 * self.stride();
@@ -180,10 +181,10 @@ impl PackedActivations {
         (&mut as_u16_mut(self.groups.as_mut_slice())[..len], stride)
     }
 
-    /// Writes all rows, bfloat16, as f32 to `to`, `[n_rows, n_cols]`.
+    /// Writes all bf16 rows as f32 to `to`, `[n_rows, n_cols]`.
     ///
     /// # Panics
-    /// If they are bytes, or `to` has another size.
+    /// If the rows are int8, or `to` has another size.
     pub fn copy_widened(&self, to: &mut [f32]) {
         assert!(self.packing == Packing::Bf16 && to.len() == self.n_rows * self.n_cols);
         let rows = as_u16(self.groups.as_slice()).chunks_exact(2 * self.stride().max(1));
@@ -208,7 +209,7 @@ impl PackedActivations {
         self.n_cols
     }
 
-    /// Makes it `[n_rows, n_cols]` of `from`, normalised by `norm` (gamma, beta) if there is one.
+    /// Packs `[n_rows, n_cols]` of `from`, after layer normalisation by `norm` (gamma, beta) if given.
     pub(crate) fn pack(
         &mut self,
         arch: Arch,
@@ -256,7 +257,7 @@ impl PackedActivations {
     }
 }
 
-/// Some rows to be packed.
+/// Task that packs a range of rows.
 struct PackRows<'a> {
     packing: Packing,
     from: Source<'a>,
@@ -266,7 +267,7 @@ struct PackRows<'a> {
     norm: Option<(&'a [f32], &'a [f32])>,
     groups: &'a mut [u32],
     quant_params: &'a mut [QuantParams],
-    /// Room for two rows.
+    /// Scratch for two rows in f32.
     row: &'a mut [f32],
 }
 
@@ -304,7 +305,7 @@ impl Vectorized for PackRows<'_> {
                     let (params, inverse) = QuantParams::of_row(x);
                     self.quant_params[i] = params;
                     let to = as_bytes_mut(groups);
-                    // Unsigned, 128 above.
+                    // Offset of the u8 representation, 128, less the zero point.
                     let above = 128 - params.zero_point as i32;
                     to.iter_mut().zip(x).for_each(|(to, x)| {
                         *to = quantize(*x, inverse).wrapping_add(above as u8);
@@ -316,7 +317,7 @@ impl Vectorized for PackRows<'_> {
     }
 }
 
-/// Checks that these are `n_rows` bfloat16 rows of `n_cols`.
+/// Asserts that `rows` are at least `n_rows` bf16 rows of `n_cols`.
 pub(crate) fn assert_bf16(rows: PackedRows<'_>, n_rows: usize, n_cols: usize) {
     assert_eq!(rows.packing, Packing::Bf16, "rows that are not bfloat16");
     assert_eq!(rows.n_cols, n_cols, "rows that are not {n_cols} long");
@@ -324,8 +325,8 @@ pub(crate) fn assert_bf16(rows: PackedRows<'_>, n_rows: usize, n_cols: usize) {
 }
 
 impl Kernels {
-    /// Makes `to` the first `n_rows` rows of `from`, `[n_rows, n_cols]`, as [`Kernels::linear_packed`] takes them; with
-    /// `norm` (gamma and beta, `[n_cols]` each), their layer normalisation. Allocates only if `to` is too small.
+    /// Packs the first `n_rows` rows of `from`, `[n_rows, n_cols]`, for [`Kernels::linear_packed`]; with `norm`
+    /// (gamma and beta, `[n_cols]` each), their layer normalisation. Allocates only if `to` is too small.
     ///
     /// # Panics
     /// If the shapes do not fit.

@@ -1,13 +1,12 @@
-//! Weights in the layout that dot products of words want.
+//! Packed B: weights in bf16 or int8, in micro-panels of K groups ([`super::layout`]).
 //!
-//! A *word* is a group along K: two bfloat16, or four bytes. A *panel* is 32 outputs. For register blocks it lies as
-//! `[groups of K, 32]`, so that a block takes two vectors per step, one behind the other in memory, whatever the number of
-//! rows; for tiles as `[2, groups of K, 16]`, so that a tile is a kilobyte in one piece. In both, `[32 / step, words of K,
-//! step]`, where the *step* is 32 or 16. Outputs beyond the last are zeros.
+//! int8 weights are s8, `round(weight / scale)`, with one scale per output: its largest magnitude / 127. Two
+//! corrections come with each output:
 //!
-//! Bytes are signed, `weight / scale` rounded, one scale per output: its largest magnitude / 127. Activations come as
-//! `q + 128`, unsigned; the sum is put right by starting from `-128 * (sum of the output's weights)`. And `q` is relative to
-//! the middle of the row's range, see [`crate::activations::Range`], which the sum of the weights puts right too.
+//! - *compensation*, `-128 * sum(w)`: A is stored as u8, `q + 128`, because `vpdpbusd` and `tdpbusd` multiply u8 by
+//!   s8. Accumulators start from it;
+//! - *column sum*, `sum(w)`: `q` is relative to the row's zero point
+//!   ([`QuantParams`](crate::math::quantize::QuantParams)), which the epilogue corrects for.
 
 use half::bf16;
 
@@ -22,28 +21,28 @@ use crate::matrix::{Dtype, Matrix, copy_rows};
 use crate::parallel::{Disjoint, Pool};
 use crate::simd::{Element, Simd, Vectorized, widen};
 
-/// Words of K that are widened at a time.
+/// K groups of an output that are converted at a time.
 const BLOCK_GROUPS: usize = 64;
 
-/// A weight matrix `[n_out, n_in]`, packed.
+/// Packed weight matrix `[n_out, n_in]`.
 #[derive(Clone, Debug)]
 pub struct PackedMatrix {
     packing: Packing,
-    /// Of the panels.
+    /// Panel width, see [`super::layout`].
     panel_width: usize,
     n_out: usize,
     n_in: usize,
     groups: AlignedBuffer,
-    /// Bytes only: per output of all panels.
+    /// Scales, one per output of all panels; int8 only.
     scales: Vec<f32>,
-    /// Bytes only: what sums start from, per output of all panels.
+    /// Compensation, `-128 * sum(w)` per output of all panels; int8 only.
     compensation: Vec<i32>,
-    /// Bytes only: the sum of the output's, likewise; exact.
+    /// Column sums, `sum(w)` per output of all panels, exact; int8 only.
     column_sums: Vec<f32>,
 }
 
 impl PackedMatrix {
-    /// See [`crate::Kernels::pack_weights_from`].
+    /// Reads and packs a matrix, see [`crate::Kernels::pack_weights_from`].
     pub(crate) fn read<E: Send>(
         arch: Arch,
         pool: &Pool,
@@ -112,7 +111,7 @@ impl PackedMatrix {
         Ok(packed)
     }
 
-    /// How it is packed.
+    /// Element type.
     #[must_use]
     pub fn packing(&self) -> Packing {
         self.packing
@@ -136,17 +135,17 @@ impl PackedMatrix {
         4 * self.groups.as_slice().len() + 12 * self.scales.len()
     }
 
-    /// Of the panels.
+    /// Panel width, see [`super::layout`].
     pub(crate) fn panel_width(&self) -> usize {
         self.panel_width
     }
 
-    /// Words of K.
+    /// K groups of an output.
     pub(crate) fn k_groups(&self) -> usize {
         self.n_in.div_ceil(self.packing.group_size())
     }
 
-    /// Words of a panel.
+    /// K groups of a panel.
     pub(crate) fn panel_groups(&self) -> usize {
         NR * self.k_groups()
     }
@@ -167,7 +166,7 @@ impl PackedMatrix {
         &self.column_sums
     }
 
-    /// Writes the weights of output `out`, as they are multiplied, to `to` (`[n_in]`): the embedding lookup.
+    /// Writes the weights of output `out`, dequantised, to `to` (`[n_in]`): the embedding lookup.
     ///
     /// # Panics
     /// If `out` is out of range or `to` is not `n_in` long.
@@ -186,7 +185,7 @@ impl PackedMatrix {
     }
 }
 
-/// Where one panel is packed.
+/// Destination of one panel, and scratch memory.
 struct Panel<'a> {
     packing: Packing,
     panel_width: usize,
@@ -194,14 +193,14 @@ struct Panel<'a> {
     groups: &'a mut [u32],
     scales: &'a mut [f32],
     compensation: &'a mut [i32],
-    /// Room for a block of K of one output.
+    /// Scratch: a block of K of one output, in f32.
     widened: &'a mut [f32],
-    /// Room for a block of K of all outputs: `[32, BLOCK_GROUPS]`.
+    /// Scratch: a block of K of all outputs, converted: `[32, BLOCK_GROUPS]`.
     converted: &'a mut [u32],
 }
 
 impl<'a> Panel<'a> {
-    /// Packs `outs`, `[up to 32, n_in]`.
+    /// Packs outputs `[up to 32, n_in]`.
     fn pack<E: Element>(self, arch: Arch, outs: &'a [E]) {
         arch.run_any(PackPanel { panel: self, outs });
     }
@@ -241,7 +240,7 @@ impl<E: Element> Vectorized for PackPanel<'_, E> {
                     widen(s, row, &outs[out * n_in + k..][..row.len()]);
                     largest = largest.max(max_abs(row));
                 }
-                // Without NaN.
+                // `max` drops NaN.
                 (scales[out], inverse[out]) = scale_and_inverse(largest.max(0.0), 127.0);
             }
         }
@@ -292,7 +291,7 @@ impl<E: Element> Vectorized for PackPanel<'_, E> {
 }
 
 impl Kernels {
-    /// `w` as [`Kernels::linear_packed`] takes it, rounded or quantised, see [`Kernels::pack_weights_from`].
+    /// Packs `w` for [`Kernels::linear_packed`], rounded to bf16 or quantised, see [`Kernels::pack_weights_from`].
     #[must_use]
     pub fn pack_weights(&self, pool: &Pool, w: &Matrix, packing: Packing) -> PackedMatrix {
         let shape = (w.n_rows(), w.n_cols());
@@ -301,10 +300,14 @@ impl Kernels {
         packed
     }
 
-    /// The same as [`Kernels::linear_packed`] takes it, rounded or quantised.
+    /// Packs a matrix `[n_out, n_in]` of `dtype` for [`Kernels::linear_packed`], rounded to bf16 or quantised, while
+    /// it is read.
+    ///
+    /// `read(first_row, buf)` must fill `buf` with consecutive rows starting at `first_row`. It is called from
+    /// several threads, 32 rows at a time.
     ///
     /// # Errors
-    /// What `read` answers; of several errors, any.
+    /// The error of `read`; if several calls fail, any of theirs.
     pub fn pack_weights_from<E: Send>(
         &self,
         pool: &Pool,

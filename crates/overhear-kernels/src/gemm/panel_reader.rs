@@ -1,4 +1,7 @@
-//! Panels: 32 outputs of a weight matrix, which are read, put in place and multiplied together.
+//! Parallel reading of a weight matrix, one panel of 32 outputs at a time.
+//!
+//! Whichever thread takes a panel reads its rows and packs them while they are in its cache, so the matrix is never
+//! in memory twice.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,26 +13,26 @@ use super::layout::NR;
 use crate::matrix::Dtype;
 use crate::parallel::{Pool, scratch};
 
-/// The outputs of a panel, `[up to 32, n_in]`.
+/// Rows of a panel as read, `[up to 32, n_in]`.
 pub(crate) enum Outs<'a> {
     F32(&'a [f32]),
     F16(&'a [f16]),
     Bf16(&'a [bf16]),
 }
 
-/// A panel to be written.
+/// Panel to be packed.
 pub(crate) struct PanelTask<'a> {
     pub(crate) panel: usize,
     pub(crate) outs: Outs<'a>,
-    /// Working memory.
+    /// Scratch memory.
     pub(crate) spare: &'a mut [f32],
 }
 
-/// Calls `write` for every panel of a matrix `[n_out, n_in]`, in parallel, with what `read` has brought and `n_spare`
-/// elements of working memory.
+/// Calls `write` for every panel of a matrix `[n_out, n_in]`, in parallel, with the rows that `read` has filled in
+/// and `n_spare` elements of scratch memory.
 ///
 /// # Errors
-/// What `read` answers; of several errors, any.
+/// The error of `read`; if several calls fail, any of theirs.
 pub(crate) fn read_panels<E: Send>(
     pool: &Pool,
     (n_out, n_in): (usize, usize),

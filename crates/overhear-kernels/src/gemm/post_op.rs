@@ -1,12 +1,13 @@
-//! What a GEMM does with its result before it stores it: oneDNN's post-ops.
+//! Post-op of a GEMM, in oneDNN's sense: what is done with the result before it is stored.
 
-/// What [`Kernels::linear`] does with `x * w^T + bias`.
+/// Post-op of [`Kernels::linear`](crate::Kernels::linear) and
+/// [`Kernels::linear_packed`](crate::Kernels::linear_packed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PostOp {
-    /// `y = ..`
+    /// `y = x * w^T + bias`.
     Store,
-    /// `y = gelu(..)`, the exact erf form.
+    /// `y = gelu(x * w^T + bias)`, the exact erf form.
     Gelu,
-    /// `y += ..`: the residual connection.
+    /// `y += x * w^T + bias`: the residual connection (beta = 1).
     Add,
 }

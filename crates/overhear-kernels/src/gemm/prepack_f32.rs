@@ -1,12 +1,14 @@
-//! Weights in the dtype they are stored in, exact, in f16 or in bytes, in the layout that products in f32 want.
+//! Packed B for products in f32: weights in their storage type (f32, f16, bf16 or int8), widened as they are
+//! multiplied.
 //!
-//! A *panel* is 32 outputs and lies as `[n_in, 32]`, so that a step of K is a few vectors one behind the other in memory.
-//! Outputs beyond the last are zeros.
+//! A panel is 32 outputs, `[n_in, 32]`, so that a step of K loads a few consecutive vectors. Outputs beyond the last
+//! are zeros.
 //!
-//! Bytes are `weight / input_scale / scale` rounded to nearest even. There is a scale for each output, its largest magnitude /
-//! 127, and before it one for each input, a power of two: published embeddings have a few inputs whose weights are up to 30
-//! times as large as the others' in all outputs, and would leave these no more than a few steps. Products multiply rows by the
-//! columns' scales, exactly, the bytes as they are, widened, and the sums by the outputs' scales: activations stay f32.
+//! int8 is weight-only quantisation: `round(weight / input_scale / scale)`, to nearest even, activations staying f32.
+//! Each output has a scale, its largest magnitude / 127. Before that each input has a scale, a power of two:
+//! published embeddings have a few inputs whose weights are up to 30 times as large as the others' in all outputs,
+//! and would leave the others only a few quantisation steps. A product multiplies A by the input scales (exactly) and
+//! accumulators by the output scales.
 
 use bytemuck::{AnyBitPattern, cast_slice, cast_slice_mut};
 use half::{bf16, f16};
@@ -22,18 +24,19 @@ use crate::matrix::{Dtype, Matrix, copy_rows};
 use crate::parallel::{Disjoint, Pool};
 use crate::simd::{Element, Simd, Vectorized, widen};
 
-/// Elements of K that are turned at a time: with 32 outputs, a part of any first-level cache.
+/// Elements of K that are interleaved at a time: with 32 outputs, part of any L1.
 const BLOCK: usize = 64;
 
-/// Panels, spread over the matrix, that the scales of columns are found from: any will do, these need no second pass.
+/// Panels, spread evenly over the matrix, from which the input scales are estimated: enough, and no second pass over
+/// the file.
 const SAMPLED_PANELS: usize = 16;
 
-/// What a [`StoredMatrix`] keeps its elements as.
+/// Storage type of a [`StoredMatrix`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
-    /// In this dtype: the matrix's own, exact, or f16, to which they are rounded.
+    /// Floating point: the matrix's own dtype, exact, or f16, to which elements are rounded.
     Float(Dtype),
-    /// As signed bytes with scales per output and per input.
+    /// s8 with scales per output and per input.
     Int8,
 }
 
@@ -47,21 +50,21 @@ impl Storage {
     }
 }
 
-/// A weight matrix `[n_out, n_in]`: one row per output, as PyTorch has it, in panels.
+/// Packed weight matrix `[n_out, n_in]` (one row per output, as in PyTorch) in its storage type.
 #[derive(Clone, Debug)]
 pub struct StoredMatrix {
     storage: Storage,
     n_out: usize,
     n_in: usize,
     groups: AlignedBuffer,
-    /// Bytes only: per output of all panels.
+    /// Output scales, one per output of all panels; int8 only.
     scales: Vec<f32>,
-    /// Bytes only: per input.
+    /// Input scales, `[n_in]`; int8 only.
     input_scales: Vec<f32>,
 }
 
 impl StoredMatrix {
-    /// See [`crate::Kernels::store_weights_from`].
+    /// Reads and packs a matrix, see [`crate::Kernels::store_weights_from`].
     pub(crate) fn read<E: Send>(
         arch: Arch,
         pool: &Pool,
@@ -82,14 +85,14 @@ impl StoredMatrix {
             Storage::Float(_) => Vec::new(),
         };
         let inverse_scales: Vec<f32> = input_scales.iter().map(|scale| scale.recip()).collect();
-        // 32 of any size are whole words.
+        // 32 elements of any size are whole `u32`.
         let panel_groups = NR * n_in * storage.size() / 4;
         let mut groups = AlignedBuffer::new(n_panels * panel_groups);
         let of_panel = if storage == Storage::Int8 { NR } else { 0 };
         let mut scales = vec![0.0; n_panels * of_panel];
         let panels = Disjoint::new(groups.as_mut_slice());
         let split_scales = Disjoint::new(&mut scales);
-        // The outputs narrowed, and one of them widened.
+        // Scratch: the outputs converted, and one of them in f32.
         let n_spare = if is_exact { 0 } else { panel_groups + n_in };
         read_panels(pool, (n_out, n_in), dtype, n_spare, read, |task| {
             // SAFETY: the tasks' panels are disjoint.
@@ -132,7 +135,7 @@ impl StoredMatrix {
         })
     }
 
-    /// What the elements are kept as.
+    /// Storage type.
     #[must_use]
     pub fn storage(&self) -> Storage {
         self.storage
@@ -156,13 +159,13 @@ impl StoredMatrix {
         4 * (self.groups.as_slice().len() + self.scales.len() + self.input_scales.len())
     }
 
-    /// The panels' elements, of which `E` must be the type.
+    /// Elements of all panels. `E` must be the storage type.
     pub(crate) fn elements<E: AnyBitPattern>(&self) -> &[E] {
         debug_assert_eq!(size_of::<E>(), self.storage.size());
         cast_slice(self.groups.as_slice())
     }
 
-    /// What sums of bytes, `[n_out]`, and rows, `[n_in]`, are multiplied by.
+    /// Output scales, `[n_out]`, and input scales, `[n_in]`; int8 only.
     pub(crate) fn scales(&self) -> Option<(&[f32], &[f32])> {
         (self.storage == Storage::Int8)
             .then(|| (&self.scales[..self.n_out], &self.input_scales[..]))
@@ -196,9 +199,11 @@ impl StoredMatrix {
     }
 }
 
-/// The scale of each input of a matrix `[n_out, n_in]`: the power of two nearest to the 3/4th power of the ratio of its
-/// weights' root mean square to that of all. (In full the large inputs would be left too few steps: on published embeddings
-/// 3/4 gives half the error of groups of 64 inputs with a scale each. Other layers it neither helps nor harms.)
+/// Input scales of a matrix `[n_out, n_in]`: the power of two nearest to the 3/4th power of the ratio of an input's
+/// root mean square weight to that of the matrix.
+///
+/// (With the full ratio the large inputs would have too few steps. On published embeddings 3/4 has half the error of
+/// groups of 64 inputs with a scale each; on other layers it makes no difference.)
 fn input_scales<E>(
     (n_out, n_in): (usize, usize),
     dtype: Dtype,
@@ -220,14 +225,14 @@ fn input_scales<E>(
     let mean = squares.iter().sum::<f64>() / n_in as f64;
     let scale = |square: &f64| {
         let power = 0.375 * (square / mean).log2();
-        // Without NaN and infinities, of inputs or matrices of zeros too.
+        // Inputs or matrices of zeros give NaN or infinities.
         let power = if power.is_finite() { power } else { 0.0 };
         power.round().clamp(-16.0, 16.0).exp2() as f32
     };
     Ok(squares.iter().map(scale).collect())
 }
 
-/// Adds the squares of rows.
+/// Adds the squares of each row's elements to `sums`.
 fn add_squares<T: Copy + Into<f32>>(sums: &mut [f64], rows: &[T]) {
     for row in rows.chunks_exact(sums.len().max(1)) {
         for (sum, &x) in sums.iter_mut().zip(row) {
@@ -237,7 +242,7 @@ fn add_squares<T: Copy + Into<f32>>(sums: &mut [f64], rows: &[T]) {
     }
 }
 
-/// Turns outputs `[up to 32, n_in]` into a panel.
+/// Interleaves outputs `[up to 32, n_in]` to a panel `[n_in, 32]`.
 fn interleave<T: Copy>(panel: &mut [T], outs: &[T], n_in: usize) {
     for first in (0..n_in).step_by(BLOCK) {
         let end = n_in.min(first + BLOCK);
@@ -250,15 +255,15 @@ fn interleave<T: Copy>(panel: &mut [T], outs: &[T], n_in: usize) {
     }
 }
 
-/// Where a panel goes that is narrowed to halves or bytes before it is turned.
+/// Destination of a panel that is converted to f16 or int8 before it is interleaved, and scratch memory.
 struct Converted<'a> {
     storage: Storage,
     panel: &'a mut [u32],
-    /// Bytes only: of the panel's outputs.
+    /// Output scales of the panel; int8 only.
     scales: &'a mut [f32],
-    /// Bytes only: of the columns' scales.
+    /// Reciprocals of the input scales; int8 only.
     inverse_scales: &'a [f32],
-    /// Room for the outputs, narrowed, and for one of them.
+    /// Scratch: the outputs converted, and one of them in f32.
     spare: &'a mut [f32],
     n_in: usize,
 }
@@ -292,7 +297,7 @@ impl<E: Element> Vectorized for ConvertPanel<'_, E> {
                 wide.iter_mut()
                     .zip(inverse_scales)
                     .for_each(|(x, i)| *x *= i);
-                // Without NaN.
+                // `max` drops NaN.
                 let largest = max_abs(wide).max(0.0);
                 let inverse;
                 (*scale, inverse) = scale_and_inverse(largest, 127.0);
@@ -310,7 +315,7 @@ impl<E: Element> Vectorized for ConvertPanel<'_, E> {
 }
 
 impl Kernels {
-    /// `w` as [`Kernels::linear`] takes it, see [`Kernels::store_weights_from`].
+    /// Packs `w` for [`Kernels::linear`], see [`Kernels::store_weights_from`].
     #[must_use]
     pub fn store_weights(&self, pool: &Pool, w: &Matrix, storage: Storage) -> StoredMatrix {
         let shape = (w.n_rows(), w.n_cols());
@@ -319,16 +324,18 @@ impl Kernels {
         stored
     }
 
-    /// A matrix `[n_out, n_in]` of `dtype` as [`Kernels::linear`] takes it, kept as it is, rounded to f16 as by
-    /// [`Kernels::convert_heads_f16`], or in bytes. `read` writes its rows from the one that it is told on, as many as the bytes hold. It is
-    /// asked for 32 at a time, in parallel, which are put in place while they are in the cache: the matrix is never in
-    /// memory twice.
+    /// Packs a matrix `[n_out, n_in]` of `dtype` for [`Kernels::linear`] while it is read: as it is, rounded to f16
+    /// as by [`Kernels::convert_heads_f16`], or quantised to int8.
+    ///
+    /// `read(first_row, buf)` must fill `buf` with consecutive rows starting at `first_row`. It is called from
+    /// several threads, 32 rows at a time, and for int8 once more before to estimate the input scales. Each panel is
+    /// packed while it is in the cache: the matrix is never in memory twice.
     ///
     /// # Errors
-    /// What `read` answers; of several errors, any.
+    /// The error of `read`; if several calls fail, any of theirs.
     ///
     /// # Panics
-    /// If `storage` is a float other than `dtype` and f16.
+    /// If `storage` is a float type other than `dtype` and f16.
     pub fn store_weights_from<E: Send>(
         &self,
         pool: &Pool,

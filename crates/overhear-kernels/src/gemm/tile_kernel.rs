@@ -1,25 +1,29 @@
-//! Traits of the tile microkernels: no implementation is imported here.
+//! Traits of the tile microkernels. No implementation is imported here.
+//!
+//! A tile is 16 rows of 16 32-bit elements. There are four accumulator tiles: a *2x2 block* of 32 rows by both halves
+//! of a panel, or two *pairs*, 0 and 1, each 1x2 (16 rows by a panel) or 2x1 (32 rows by half a panel). Accumulators
+//! in memory have rows [`NR`](super::layout::NR) elements apart.
 
 use super::layout::LANES;
 use super::microkernel::MicroKernel;
 use crate::arch::TILE;
 
-/// Steps of K that a pair of tiles of sums takes.
+/// Operands of a pair of accumulator tiles over consecutive steps of K, 16 K groups each.
 #[derive(Clone, Copy)]
 pub(crate) struct PairSteps {
-    /// Row 0, words from row to row, and from a step's to the next's, of which it takes 16.
+    /// A: row 0; `x_stride` K groups from row to row, `x_step` from step to step.
     pub(crate) x: *const u32,
     pub(crate) x_stride: usize,
     pub(crate) x_step: usize,
-    /// Half a panel; a step takes 16 x 16 words.
+    /// B: half a panel; a step takes 16 x 16 K groups.
     pub(crate) w: *const u32,
-    /// Of the pair's second tile: its row 0, if they are two of rows, or its half of the panel.
+    /// Operand of the second tile: row 0 of its A (2x1), or its half of the panel (1x2).
     pub(crate) second: *const u32,
     pub(crate) n: usize,
 }
 
 impl PairSteps {
-    /// All but the first `n` steps.
+    /// The steps from step `n` on.
     #[inline(always)]
     pub(crate) fn skip<const IS_2X1: bool>(&self, n: usize) -> Self {
         let of_second = if IS_2X1 { self.x_step } else { TILE * LANES };
@@ -33,20 +37,20 @@ impl PairSteps {
     }
 }
 
-/// A step of a square of tiles of sums.
+/// Operands of one step of a 2x2 block.
 #[derive(Clone, Copy)]
 pub(crate) struct Step2x2 {
-    /// Row 0, words from row to row, and row 16.
+    /// A: row 0; rows are `x_stride` K groups apart, and `x_lower` is row 16.
     pub(crate) x: *const u32,
     pub(crate) x_stride: usize,
     pub(crate) x_lower: *const u32,
-    /// The first half of a panel, 16 x 16 words, and its second half.
+    /// B: the first half of the panel, 16 x 16 K groups; `w_right` is the second half.
     pub(crate) w: *const u32,
     pub(crate) w_right: *const u32,
 }
 
 impl Step2x2 {
-    /// The step that comes `n` later, of which rows take `x_step` words each.
+    /// The step `n` steps later, where A advances by `x_step` K groups per step.
     #[inline(always)]
     pub(crate) fn skip(&self, n: usize, x_step: usize) -> Self {
         Self {
@@ -59,39 +63,39 @@ impl Step2x2 {
     }
 }
 
-/// Where a pair of tiles of sums goes, [`NR`] elements from row to row.
+/// Destination of a pair of accumulator tiles, rows [`NR`](super::layout::NR) elements apart.
 #[derive(Clone, Copy)]
 pub(crate) struct AccPair {
     pub(crate) first: *mut i32,
     pub(crate) second: *mut i32,
 }
 
-/// A kernel call with its arguments, to be compiled for tiles of bfloat16.
+/// Task of a kernel call, compiled for every bf16 tile kernel.
 pub(crate) trait TileTask {
-    /// Runs the kernel; `#[inline(always)]` in every implementation.
+    /// Runs the task; `#[inline(always)]` in every implementation.
     fn run<K: TileKernel>(self, kernel: K);
 }
 
-/// A unit that multiplies tiles, with four tiles of sums: a square, `[32, 32]` with [`NR`] elements from row to row; or
-/// two pairs, 0 and 1.
+/// Microkernel whose accumulators are tiles: a 2x2 block or two pairs.
 pub(crate) trait TileKernel: MicroKernel {
-    /// The sums, where they are not registers.
+    /// The accumulators, where they are not registers.
     type Acc: Default;
 
-    /// Compiles `task` for this unit and runs it.
+    /// Compiles `task` for this microkernel's instructions and runs it.
     fn vectorize_tiles<T: TileTask>(self, task: T);
 
-    /// Steps take `groups <= 16` words of K from now on; the sums are lost.
+    /// Configures the tiles for steps of `k_groups <= 16` K groups. The accumulators are lost.
     ///
     /// # Safety
     /// Only within [`MicroKernel::vectorize`].
     unsafe fn set_k_groups(self, acc: &mut Self::Acc, k_groups: usize);
 
-    /// Begins a square with what is at `from`, or zeros, and takes its first step; on the way writes the square before to
-    /// `last`, a tile before each product. Rows (`STREAM_A`) or the panel are not used again soon.
+    /// Starts a 2x2 block from the contents of `from`, or from zeros, and multiplies its first step. Meanwhile stores
+    /// the previous block to `last`, one tile before each product. `STREAM_A` says which operand is not reused soon:
+    /// A, or else B.
     ///
     /// # Safety
-    /// `from` must be readable, `last` writable, rows and panel readable; and as [`Self::set_k_groups`].
+    /// `from` must be readable, `last` writable, A and B readable; and as [`Self::set_k_groups`].
     unsafe fn begin_2x2<const STREAM_A: bool>(
         self,
         acc: &mut Self::Acc,
@@ -100,36 +104,37 @@ pub(crate) trait TileKernel: MicroKernel {
         last: Option<*mut i32>,
     );
 
-    /// Takes a step more of a square.
+    /// Multiplies one more step of a 2x2 block.
     ///
     /// # Safety
-    /// Rows and panel must be readable; and as [`Self::set_k_groups`].
+    /// A and B must be readable; and as [`Self::set_k_groups`].
     unsafe fn accumulate_2x2<const STREAM_A: bool>(self, acc: &mut Self::Acc, step: &Step2x2);
 
-    /// Writes a square.
+    /// Stores a 2x2 block.
     ///
     /// # Safety
     /// `to` must be writable; and as [`Self::set_k_groups`].
     unsafe fn store_2x2(self, acc: &mut Self::Acc, to: *mut i32);
 
-    /// Begins a pair with what is at `from`, or zeros.
+    /// Starts a pair from the contents of `from`, or from zeros.
     ///
     /// # Safety
-    /// It must be readable; and as [`Self::set_k_groups`].
+    /// `from` must be readable; and as [`Self::set_k_groups`].
     unsafe fn begin_pair<const PAIR: usize>(self, acc: &mut Self::Acc, from: Option<AccPair>);
 
-    /// Takes `steps.n > 0` steps: two tiles of rows, if `IS_2X1`, by half a panel, or one by both halves.
+    /// Multiplies `steps.n > 0` steps of a pair: two tiles of A by half a panel if `IS_2X1`, else one tile of A by
+    /// both halves.
     ///
     /// # Safety
-    /// Their rows and panels must be readable; and as [`Self::set_k_groups`].
+    /// A and B must be readable; and as [`Self::set_k_groups`].
     unsafe fn accumulate_pair<const PAIR: usize, const IS_2X1: bool>(
         self,
         acc: &mut Self::Acc,
         steps: &PairSteps,
     );
 
-    /// Takes one step, and writes the other pair on the way: a tile before each of the step's products, so that neither
-    /// waits for its sums.
+    /// Multiplies one step of a pair and stores the other pair meanwhile: one tile before each product, so that no
+    /// instruction waits for accumulators.
     ///
     /// # Safety
     /// As [`Self::accumulate_pair`] and [`Self::store_pair`].
@@ -140,25 +145,27 @@ pub(crate) trait TileKernel: MicroKernel {
         to: AccPair,
     );
 
-    /// Writes a pair.
+    /// Stores a pair.
     ///
     /// # Safety
-    /// The place must be writable; and as [`Self::set_k_groups`].
+    /// `to` must be writable; and as [`Self::set_k_groups`].
     unsafe fn store_pair<const PAIR: usize>(self, acc: &mut Self::Acc, to: AccPair);
 
-    /// Writes the transpose of 16 rows of 16 words, `from_stride` words apart, to `to`, `to_stride` apart.
+    /// Transposes 16 x 16 32-bit elements: rows `from_stride` elements apart to rows `to_stride` elements apart.
     ///
     /// # Safety
-    /// They must be readable and writable.
+    /// `from` must be readable and `to` writable.
     unsafe fn transpose(self, from: *const u32, from_stride: usize, to: *mut u32, to_stride: usize);
 
-    /// The weights of `n_pairs` pairs of keys, for 16 queries: `2^(scale * score + offset - 127)`, by
-    /// [`exp2_lut`](super::tile_weight). A key's scores are a row of [`NR`], a pair's weights 16 words, its first key
-    /// in their low halves. With each pair two lines of what is `prefetch_from` are fetched. Bit `i` says whether a weight of query
-    /// `i` is 2 or more; from 2 on they are not right.
+    /// Softmax numerators of 16 queries and `n_pairs` pairs of keys, in bf16: `2^(scale * score + offset - 127)`, by
+    /// [`exp2_lut`](crate::math::exp2_lut).
+    ///
+    /// A key's scores are a row of [`NR`](super::layout::NR) f32; a pair of keys becomes 16 K groups, the first key
+    /// in their low halves. For each pair two cache lines from `prefetch_from` on are prefetched. Returns a mask of
+    /// the queries that have a result of 2 or more; such results are wrong.
     ///
     /// # Safety
-    /// Scores must be readable, weights writable, and 16 of the offsets readable.
+    /// Scores must be readable, numerators writable, and 16 of the offsets readable.
     unsafe fn exp2_pairs(
         self,
         scores: *const f32,

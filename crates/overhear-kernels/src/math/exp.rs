@@ -31,12 +31,12 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     ] {
         p = s.fma(p, r, s.splat(c));
     }
-    // Lanes that were clamped from below are nothing but an underflow.
+    // Lanes clamped from below underflow to 0.
     s.zero_if_below(s.scale_by_power(p, n), x, s.splat(LOWEST))
 }
 
-/// `2^x`, relative error below 1e-4, for `x` up to 0: the weights of a softmax that are rounded to 8 bits. What is
-/// below 2^-126 is clamped there.
+/// `2^x`, relative error below 1e-4, for `x` up to 0: softmax numerators that are rounded to 8 bits. Results below
+/// 2^-126 are clamped there.
 #[inline(always)]
 pub(crate) fn exp2<S: Simd>(s: S, x: S::V) -> S::V {
     let x = s.max(x, s.splat(-126.0));

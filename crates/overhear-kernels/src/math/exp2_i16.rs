@@ -1,25 +1,25 @@
-//! `2^x` as a bfloat16, in numbers of 16 bits: the weight of a key in a softmax.
+//! `2^x` as bf16 in 16-bit integer arithmetic: softmax numerators on AVX-512 BF16.
 //!
-//! `x + 1/2` in steps of 2^-10 is whole part and fraction. As the bits of a bfloat16 are an exponent and a fraction too,
-//! they would be a weight if `2^f` were `1 + f`; it is up to 0.086 less, `4 f (1 - f)` times a depth that is about a line
-//! in `f`. With `g = f - 1/2`, which is what the sixteen bits of `64 x` say of `2 g`, that is `(1 - 4 g^2) (a + b g)`.
-//! (The trick is Schraudolph's, "A fast, compact approximation of the exponential function", 1999.) The error is up to
-//! 0.46 %, of which 0.39 % are the rounding to bfloat16.
+//! `x + 1/2` in fixed point, steps of 2^-10, is an integer and a fraction `f`. The bits of a bf16 are an exponent and
+//! a fraction too, so the fixed point would be the result if `2^f` were `1 + f` (Schraudolph, "A fast, compact
+//! approximation of the exponential function", 1999). The difference is at most 0.086 and close to `4 f (1 - f)`
+//! times a depth linear in `f`. With `g = f - 1/2` (the 16 bits of `64 x` are `2 g`) that is `(1 - 4 g^2) (a + b g)`.
+//! The relative error is at most 0.46 %, of which 0.39 % is the rounding to bf16.
 
-/// Of the fixed point.
+/// One in fixed point.
 pub(crate) const ONE: f32 = 1024.0;
 /// `a` and `2 b`, in steps of 2^-10.
 pub(crate) const DEPTH: i16 = -88;
 pub(crate) const SLOPE: i16 = -10;
-/// What rounds away the last 3 bits, in a multiplication that keeps the upper half.
+/// Multiplier that rounds away the last 3 bits, as `vpmulhrsw` keeps the upper half of the product.
 pub(crate) const TO_BF16: i16 = 1 << 12;
-/// The exponent's, less the half that was added.
+/// Exponent bias of bf16, less the half that was added to `x`.
 pub(crate) const BIAS: i16 = (127 << 7) - (1 << 6);
 
-/// The twin of the vectors' steps.
+/// Emulated twin of the vector code.
 #[cfg(test)]
 pub(crate) fn exp2_bf16(x: f32) -> u16 {
-    /// The upper half of twice a product, rounded, as `vpmulhrsw`.
+    /// `vpmulhrsw`: upper half of twice a product, rounded.
     fn multiply(a: i16, b: i16) -> i16 {
         ((((i32::from(a) * i32::from(b)) >> 14) + 1) >> 1) as i16
     }

@@ -1,24 +1,24 @@
-//! `2^x` as a bfloat16, from a number of 16 bits: the weight of a key in a softmax by tiles.
+//! `2^x` as bf16 from a 16-bit fixed point and a table: softmax numerators on AMX.
 //!
-//! `x + 127` in steps of 2^-7 is an exponent and a fraction as a bfloat16 has them, and would be the weight's bits if `2^f`
-//! were `1 + f` (after Schraudolph's "A fast, compact approximation of the exponential function", 1999). In steps of 2^-8,
-//! half of the sum with a number of a table is those bits: as half a step takes `2^f` on by less than one of its own, the
-//! rounded halves of one number suffice for both. The error is up to 0.53 %: 0.14 of the rounding of `x`, 0.39 of that to
-//! bfloat16. Numbers below 2^-126 become zeros in tiles.
+//! `x + 127` in fixed point, steps of 2^-7, has exponent and fraction where a bf16 has them, and would be the result
+//! if `2^f` were `1 + f` (Schraudolph, "A fast, compact approximation of the exponential function", 1999). In steps
+//! of 2^-8, the average with a table entry is the result: half a step changes `2^f` by less than one step of bf16, so
+//! one entry serves two neighbouring fractions. The relative error is at most 0.53 %: 0.14 % from rounding `x`, 0.39
+//! % from rounding to bf16. Tile products treat results below 2^-126 as zero.
 
-/// Of the fixed point.
+/// One in fixed point.
 pub(crate) const ONE: f32 = 256.0;
-/// What the fixed point is less, so that the table has no negative numbers.
+/// Bias subtracted from the fixed-point exponent so that all table entries are non-negative.
 pub(crate) const BIAS: f32 = 24.0;
-/// The bits that weights of 2 and more have: the upper half of exponents, and what is beyond all of them.
+/// Bits that only results of 2 and more have: the upper half of the exponents, and saturation.
 pub(crate) const OVERFLOW: u16 = 0xc000;
 
-/// A table that vectors load.
+/// Table that vectors load.
 #[repr(C, align(64))]
 pub(crate) struct Table(pub(crate) [u8; 128]);
 
-/// What is averaged with the fixed point, by its fraction but for the last bit: [`BIAS`], one for the rounding, and twice
-/// what `2^f` is more than `1 + f`, which is negative.
+/// Entry that is averaged with the fixed point, by the upper 7 bits of its fraction: [`BIAS`], plus one for the
+/// rounding of `vpavgw`, plus twice `2^f - 1 - f`, which is negative.
 #[rustfmt::skip]
 pub(crate) static TABLE: Table = Table([
     17, 16, 15, 15, 15, 14, 13, 13, 13, 12, 12, 11, 11, 11, 10, 10, 9, 9, 9, 8, 8, 7, 7, 7, 7, 6, 6, 6, 5, 5, 5, 5,
@@ -27,13 +27,13 @@ pub(crate) static TABLE: Table = Table([
     11, 12, 12, 12, 13, 14, 14, 15, 16, 16, 17, 17, 18, 18, 19, 20, 21, 22, 22, 23, 23, 23, 22, 21, 21, 21, 20, 19, 19, 18, 17, 17,
 ]);
 
-/// `2^(scale * score + offset - 127)`, the twin of the vectors' steps. Below 2^-126 it is as good as zero; from 2 on it is not
-/// right, but has one of the bits of [`OVERFLOW`].
+/// `2^(scale * score + offset - 127)`, the emulated twin of the vector code. Results below 2^-126 are as good as
+/// zero; from 2 on they are wrong, but have one of the bits of [`OVERFLOW`].
 #[cfg(test)]
 pub(crate) fn exp2_bf16(score: f32, scale: f32, offset: f32) -> u16 {
     let x = score.mul_add(scale * ONE, offset.mul_add(ONE, -BIAS));
     let x = x.round_ties_even();
-    // What does not fit, and NaN, is the least whole number.
+    // Conversion of NaN and of values out of range gives the least integer, as `vcvtps2dq` does.
     let x = if x.abs() < 2f32.powi(31) {
         x as i32
     } else {
@@ -77,7 +77,7 @@ mod tests {
         for x in [1.0, 2.0, 127.0, 128.0, 300.0, 513.0, 1e6, 8e6] {
             assert_ne!(exp2_bf16(x, 1.0, 127.0) & OVERFLOW, 0, "2^{x}");
         }
-        // Less than the smallest normal number.
+        // Below the smallest normal number.
         assert!(exp2_bf16(f32::NEG_INFINITY, 1.0, 127.0) < 1 << 7);
     }
 }

@@ -9,7 +9,7 @@ use crate::simd::Simd;
 /// `erfc(z) = t q(t) exp(-z^2)`, `t = 1 / (1 + z / 2)`: the form of Abramowitz and Stegun 7.1.26 with more terms.
 #[inline(always)]
 pub(crate) fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
-    /// Where the tail has long been 0, and no infinity can meet that 0.
+    /// Where the tail is 0, so that no infinity is multiplied by it.
     const TAIL_END: f32 = 20.0;
     let zero = s.splat(0.0);
     let magnitude = s.max(x, s.sub(zero, x));
@@ -39,9 +39,11 @@ pub(crate) fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
     s.sub(s.max(x, zero), tail)
 }
 
-/// GELU to an absolute 6e-5, in half the steps: for products whose operands are rounded to 8 bits anyway.
+/// GELU with an absolute error below 6e-5, in half the instructions: for products whose operands are rounded to 8
+/// bits.
 ///
-/// As `x (1/2 + x p(x^2))`, the polynomial fitted for `|x| <= 4.5`, where it meets 0 and `x`, and stays there beyond.
+/// Computed as `x (1/2 + x p(x^2))`. The polynomial is fitted for `|x| <= 4.5`, where the result meets 0 and `x`, and
+/// is clamped beyond.
 #[inline(always)]
 pub(crate) fn gelu_bf16<S: Simd>(s: S, x: S::V) -> S::V {
     const END: f32 = 4.5;

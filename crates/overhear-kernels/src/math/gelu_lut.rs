@@ -1,19 +1,19 @@
-//! GELU from a table, beside tiles: they leave vectors one of two units for multiplying and adding, and the other for
-//! choosing from a table. Half the steps of [`gelu_bf16`](crate::math::gelu_short), and four times as exact.
+//! GELU from a table, for AMX: tile instructions leave vectors one of two ports for multiply-adds, and the other for
+//! table look-ups. Half the instructions of [`gelu_bf16`](crate::math::gelu_bf16), and a quarter of its error.
 //!
-//! As `max(x, 0) - z (1 - phi(z))`, `z = |x|`, with a parabola for what is multiplied by `z` around every seventh
-//! (minimax fits of our own of the product; the last one meets zero, where it stays).
+//! Computed as `max(x, 0) - z (1 - phi(z))`, `z = |x|`. The factor of `z` is a parabola per segment of 1/7 (minimax
+//! fits of the product; the last one reaches zero, where it stays).
 
-/// Parabolas a unit.
+/// Segments per unit of `|x|`.
 pub(crate) const SEGMENTS_PER_UNIT: f32 = 7.0;
-/// Where the last one ends.
+/// End of the last segment.
 pub(crate) const END: f32 = 31.49 / SEGMENTS_PER_UNIT;
 
-/// Coefficients that vectors load.
+/// Coefficients that vectors load, one per segment.
 #[repr(C, align(64))]
 pub(crate) struct Table(pub(crate) [f32; 32]);
 
-/// Of `z^2`, `z` and 1.
+/// Coefficients of `z^2`, `z` and 1.
 #[rustfmt::skip]
 pub(crate) static COEFFICIENTS: [Table; 3] = [
 Table([
@@ -39,7 +39,7 @@ Table([
 ]),
 ];
 
-/// GELU to an absolute 2e-5, the twin of the vectors' steps. NaN stays NaN.
+/// GELU with an absolute error below 2e-5, the emulated twin of the vector code. NaN stays NaN.
 #[cfg(test)]
 pub(crate) fn gelu(x: f32) -> f32 {
     use super::quantize::ROUND_MAGIC;

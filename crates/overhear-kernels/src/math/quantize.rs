@@ -1,7 +1,8 @@
-//! Quantisation to 8 bits: scales, zero points, rounding.
+//! Dynamic quantisation to 8 bits: scales, zero points, rounding.
 
-/// What a row's bytes stand for: `scale * (q + zero_point)`. The centre is a whole number, so that zero is exact; rows that are
-/// mostly on one side of zero, as GELU leaves them, are so up to twice as exact.
+/// Quantisation parameters of a row of activations, dynamic and asymmetric: `x = scale * (q + zero_point)` (the zero
+/// point is added, unlike oneDNN's). The zero point is an integer, so that zero is exact. Rows mostly on one side of
+/// zero, as GELU leaves them, get up to twice the accuracy of a symmetric scale.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct QuantParams {
     pub(crate) scale: f32,
@@ -9,13 +10,14 @@ pub(crate) struct QuantParams {
 }
 
 impl QuantParams {
-    /// Bytes of a row, less one for the rounding of the centre.
+    /// Quantisation steps of a row: those of a byte, less one for the rounding of the zero point.
     const STEPS: f32 = 253.0;
 
-    /// That of the numbers of `x` and zero, and the inverse of its scale. Not finite if a number is not.
+    /// Parameters for the range of `x` and zero, and the reciprocal of the scale. Not finite if an element is not.
     #[inline(always)]
     pub(crate) fn of_row(x: &[f32]) -> (Self, f32) {
-        // On bits, turned so that their order as whole numbers is that of the numbers, so that the loop becomes vectors.
+        // Comparisons are on the bits, transformed so that their integer order is the order of the numbers, so that
+        // the loop is vectorised.
         let ordered = |bits: i32| bits ^ (bits >> 31 & i32::MAX);
         let number = |key: i32| f32::from_bits(ordered(key) as u32);
         let (lowest, highest) = x.iter().fold((0, 0), |(lowest, highest), x| {
@@ -32,16 +34,16 @@ impl QuantParams {
     }
 }
 
-/// The largest magnitude; on bits, whose order is that of magnitudes, so that the loop becomes vectors.
+/// Largest magnitude. Compares bits, whose order is that of magnitudes, so that the loop is vectorised.
 #[inline(always)]
 pub(crate) fn max_abs(x: &[f32]) -> f32 {
     f32::from_bits(x.iter().fold(0, |max, x| max.max(x.abs().to_bits())))
 }
 
-/// The step by which `steps` of them are `width`, and its inverse; zeros if that would be infinite. NaN stays NaN.
+/// Scale `width / steps` and its reciprocal; zeros if the reciprocal would be infinite. NaN stays NaN.
 #[inline(always)]
 pub(crate) fn scale_and_inverse(width: f32, steps: f32) -> (f32, f32) {
-    // Below the smallest normal number the inverse would be infinite.
+    // Below the smallest normal number the reciprocal would be infinite.
     if width <= steps * f32::MIN_POSITIVE {
         (0.0, 0.0)
     } else {
@@ -49,10 +51,11 @@ pub(crate) fn scale_and_inverse(width: f32, steps: f32) -> (f32, f32) {
     }
 }
 
-/// 1.5 * 2^23: the last bits of a sum with it are the whole number's.
+/// 1.5 * 2^23: adding it rounds to an integer, which the low bits of the sum hold.
 pub(crate) const ROUND_MAGIC: f32 = 12_582_912.0;
 
-/// `x * inverse`, which is within 2^22, to the nearest whole number, ties to even: the last 8 of its bits.
+/// Rounds `x * inverse`, whose magnitude must be below 2^22, to the nearest integer, ties to even. Returns its low 8
+/// bits.
 #[inline(always)]
 pub(crate) fn quantize(x: f32, inverse: f32) -> u8 {
     (x * inverse + ROUND_MAGIC).to_bits() as u8

@@ -1,8 +1,8 @@
-//! One output buffer, written by several tasks at once.
+//! Output buffer that several tasks write at once.
 
 use std::marker::PhantomData;
 
-/// A slice of which each task takes parts that no other task takes.
+/// Slice of which each task takes parts that no other task takes.
 pub(crate) struct Disjoint<'a, T = f32> {
     start: *mut T,
     len: usize,
@@ -31,7 +31,7 @@ impl<'a, T> Disjoint<'a, T> {
         }
     }
 
-    /// Where elements `from..from + len` are.
+    /// Pointer to elements `from..from + len`.
     ///
     /// # Panics
     /// If they are out of range.
@@ -41,7 +41,7 @@ impl<'a, T> Disjoint<'a, T> {
         self.start.wrapping_add(from)
     }
 
-    /// Elements in all.
+    /// Number of elements.
     pub(crate) fn len(self) -> usize {
         self.len
     }
@@ -49,7 +49,7 @@ impl<'a, T> Disjoint<'a, T> {
     /// Elements `from..from + len`.
     ///
     /// # Safety
-    /// No other part that is alive overlaps them.
+    /// No other live part may overlap them.
     ///
     /// # Panics
     /// If they are out of range.

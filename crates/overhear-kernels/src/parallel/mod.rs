@@ -1,4 +1,4 @@
-//! Threads and their memory.
+//! Threads: the pool, output buffers that tasks write together, scratch memory per thread.
 
 mod disjoint;
 mod pool;

@@ -1,9 +1,9 @@
-//! The threads that kernels share.
+//! Thread pool that the kernels share.
 //!
 //! A step of the decoder is some hundred kernels of a few tens of microseconds, so starting one must cost far less
 //! than waking a thread: workers that have just worked spin for [`SPIN`] and only then sleep. The caller works too
-//! and waits for nobody who has not joined: a worker that wakes late, or that the system does not run, costs
-//! nothing.
+//! and does not wait for workers that have not joined: a worker that wakes late, or that the system does not
+//! schedule, costs nothing.
 //!
 //! One atomic word holds the protocol: the number of the job, whether it is open to join, and how many workers are
 //! inside. A worker joins by a compare-and-swap that fails once the job is closed, and the caller returns only when
@@ -21,17 +21,17 @@ use std::time::{Duration, Instant};
 
 use super::disjoint::Disjoint;
 
-/// How long a thread spins before it sleeps: several times the gap between two kernels of a step, and about what
-/// falling asleep and being woken costs.
+/// Time for which a thread spins before it sleeps: several times the gap between two kernels of a step, and about the
+/// cost of falling asleep and being woken.
 const SPIN: Duration = Duration::from_micros(50);
 
-/// In the state: the job is open to join.
+/// Bit of the state: the job is open to join.
 const OPEN: u64 = 1 << 31;
-/// In the state: the caller sleeps until the last worker leaves.
+/// Bit of the state: the caller sleeps until the last worker leaves.
 const WAITING: u64 = 1 << 30;
-/// In the state: workers inside.
+/// Bits of the state: number of workers inside.
 const INSIDE: u64 = WAITING - 1;
-/// In the state: one job further. The job's number is the upper half; it may wrap.
+/// Increment of the state: the next job. The job's number is the upper half; it may wrap.
 const NEXT_JOB: u64 = 1 << 32;
 
 thread_local! {
@@ -52,13 +52,13 @@ pub struct Pool {
 struct Shared {
     /// Job number, [`OPEN`], [`WAITING`] and the count of workers inside.
     state: AtomicU64,
-    /// The job. Written while no worker is inside and the job is closed, read inside.
+    /// Current job. Written while no worker is inside and the job is closed, read inside.
     job: UnsafeCell<Option<Job>>,
-    /// The next task that nobody has claimed.
+    /// Next task that nobody has claimed.
     next_task: AtomicUsize,
-    /// The first panic of the job.
+    /// First panic of the job.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
-    /// Workers asleep; changed under `bed`.
+    /// Number of sleeping workers; changed under `bed`.
     n_asleep: AtomicUsize,
     bed: Mutex<()>,
     wake: Condvar,
@@ -71,7 +71,7 @@ struct Shared {
 #[derive(Clone, Copy)]
 struct Job {
     n_tasks: usize,
-    /// The caller's closure; its lifetime is erased and kept by the protocol.
+    /// Closure of the caller; its lifetime is erased and guaranteed by the protocol.
     task: *const (dyn Fn(usize) + Sync),
 }
 
@@ -83,7 +83,7 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Pool {
-    /// A pool of `n_threads` threads, the caller's among them; fewer if the system refuses to start more.
+    /// A pool of `n_threads` threads, including the caller's; fewer if the system refuses to start more.
     ///
     /// # Panics
     /// If `n_threads` is 0.
@@ -115,16 +115,16 @@ impl Pool {
         }
     }
 
-    /// How many threads are worth using: the physical cores that this process may use, no more than the processors
-    /// that its affinity and its control group grant. Two threads of one core share its arithmetic units, which the
-    /// kernels keep busy.
+    /// Default number of threads: the physical cores that this process may use, at most the processors that its
+    /// affinity and its control group grant. Two threads of one core share its arithmetic units, which the kernels
+    /// keep busy.
     #[must_use]
     pub fn default_threads() -> usize {
         let granted = std::thread::available_parallelism().map_or(1, usize::from);
         physical_cores().map_or(granted, |cores| cores.clamp(1, granted))
     }
 
-    /// Threads that take part, the caller's among them.
+    /// Number of threads, including the caller's.
     #[must_use]
     pub fn n_threads(&self) -> usize {
         self.workers.len() + 1
@@ -226,7 +226,7 @@ impl Shared {
         }
     }
 
-    /// The life of a worker.
+    /// Main loop of a worker.
     fn work(&self) {
         let mut seen = 0;
         while let Some(state) = self.next_job(seen) {
@@ -243,7 +243,8 @@ impl Shared {
         }
     }
 
-    /// Waits for a job other than number `seen`, spinning, then asleep; its state, or `None` at the pool's end.
+    /// Waits for a job other than number `seen`, spinning, then asleep. Returns its state, or `None` when the pool is
+    /// dropped.
     fn next_job(&self, seen: u64) -> Option<u64> {
         let is_new = || self.state.load(Ordering::Acquire) / NEXT_JOB != seen;
         if !spin_until(|| is_new() || self.stop.load(Ordering::Relaxed)) {
@@ -309,7 +310,7 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// Spins until `done`, for [`SPIN`] at most; whether it was done.
+/// Spins until `done`, for [`SPIN`] at most. Returns whether it was done.
 fn spin_until(done: impl Fn() -> bool) -> bool {
     let start = Instant::now();
     loop {

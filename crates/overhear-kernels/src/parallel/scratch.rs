@@ -1,8 +1,8 @@
-//! Working memory of a thread, kept between calls so that kernels do not allocate once they are warm.
+//! Scratch memory per thread, kept between calls so that kernels do not allocate once it is large enough.
 
 use std::cell::RefCell;
 
-/// Elements of a cache line, to which working memory is aligned.
+/// Elements of a cache line, to which scratch memory is aligned.
 const LINE: usize = 16;
 
 #[derive(Clone, Copy)]
@@ -17,7 +17,7 @@ thread_local! {
     static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls `f` with `len` elements, whose content is whatever the last call left, starting at a cache line.
+/// Calls `f` with `len` elements that start at a cache line. Their contents are unspecified.
 ///
 /// # Panics
 /// If called from within `f`.

@@ -13,7 +13,7 @@ fn vectorize<T: Vectorized>(simd: Avx2, task: T) -> T::Output {
     task.run(simd)
 }
 
-/// A mask of the first `n <= 8` lanes is the 8 elements from `8 - n`.
+/// Masks: that of the first `n <= 8` lanes is the 8 elements from `8 - n` on.
 static MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
 // In what follows the proof is `self`: it exists only where `Avx2::new` found every feature that is named there.

@@ -13,7 +13,7 @@ fn vectorize<T: Vectorized>(simd: Avx512, task: T) -> T::Output {
     task.run(simd)
 }
 
-/// The lowest `n <= 16` bits.
+/// Mask of the lowest `n <= 16` lanes.
 #[inline(always)]
 fn first(n: usize) -> __mmask16 {
     debug_assert!(n <= 16);

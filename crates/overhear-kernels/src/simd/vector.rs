@@ -1,56 +1,57 @@
-//! The vector vocabulary: the trait that every instruction set implements.
+//! The vector vocabulary: traits that every instruction set implements. No implementation is imported here.
 
-/// The widest vector there is, in elements.
+/// Lanes of the widest vector.
 pub(crate) const MAX_LANES: usize = 16;
 
-/// A kernel call with its arguments, to be compiled for any set.
+/// Task of a kernel call, compiled for every instruction set.
 pub(crate) trait Vectorized {
-    /// What the kernel returns.
+    /// Result of the kernel.
     type Output;
 
-    /// Runs the kernel; `#[inline(always)]` in every implementation.
+    /// Runs the task; `#[inline(always)]` in every implementation.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
 /// Vectors of `LANES` f32.
 ///
 /// # Safety
-/// An implementor's value proves that the machine has its instructions.
+/// A value of the implementing type proves that the machine has its instructions.
 pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
-    /// A vector register.
+    /// Vector register.
     type V: Copy;
 
-    /// Elements of a vector.
+    /// Lanes of a vector.
     const LANES: usize;
 
-    /// Rows of the register block: `ROWS` x 4 vectors of sums and `ROWS` + 1 operands must fit the registers.
+    /// Rows of a register block of f32 kernels: `4 * ROWS` vectors of accumulators and `ROWS + 1` operands must fit
+    /// the registers.
     const ROWS: usize;
 
-    /// Compiles `task` for this set and runs it.
+    /// Compiles `task` for this instruction set and runs it.
     fn vectorize<T: Vectorized>(self, task: T) -> T::Output;
 
-    /// All lanes `x`.
+    /// `x` in all lanes.
     fn splat(self, x: f32) -> Self::V;
 
-    /// The `LANES` elements at `from`.
+    /// Loads `LANES` elements.
     ///
     /// # Safety
     /// They must be readable.
     unsafe fn load(self, from: *const f32) -> Self::V;
 
-    /// The first `n <= LANES` elements at `from`; the other lanes are 0.
+    /// Loads the first `n <= LANES` elements at `from`; the other lanes are 0.
     ///
     /// # Safety
     /// The `n` elements must be readable.
     unsafe fn load_first(self, from: *const f32, n: usize) -> Self::V;
 
-    /// Writes all lanes to `to`.
+    /// Stores all lanes.
     ///
     /// # Safety
     /// `LANES` elements must be writable.
     unsafe fn store(self, to: *mut f32, v: Self::V);
 
-    /// Writes the first `n <= LANES` lanes to `to`.
+    /// Stores the first `n <= LANES` lanes.
     ///
     /// # Safety
     /// `n` elements must be writable.
@@ -80,7 +81,7 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
     /// `LANES` halves must be writable.
     unsafe fn store_f16(self, to: *mut half::f16, v: Self::V);
 
-    /// Asks for the cache line at `at`, which need not be readable.
+    /// Prefetches the cache line at `at`, which need not be readable.
     fn prefetch<T>(self, at: *const T);
 
     /// `a + b`
@@ -99,21 +100,21 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a`, but 0 in the lanes where `x < limit`.
     fn zero_if_below(self, a: Self::V, x: Self::V, limit: Self::V) -> Self::V;
-    /// To the nearest whole number, ties to even.
+    /// Rounds to the nearest integer, ties to even.
     fn round(self, a: Self::V) -> Self::V;
-    /// `a * 2^n` for whole `n` in `-126..=127`.
+    /// `a * 2^n` for integer `n` in `-126..=127`.
     fn scale_by_power(self, a: Self::V, n: Self::V) -> Self::V;
 
-    /// The sums of four vectors, halving each (`i` with `i + LANES / 2`) until one lane is left.
+    /// Horizontal sums of four vectors, halving each (`i` with `i + LANES / 2`) until one lane is left.
     fn sum4(self, v: [Self::V; 4]) -> [f32; 4];
 
-    /// The sum of the lanes, in the order of [`Simd::sum4`].
+    /// Horizontal sum, in the order of [`Simd::sum4`].
     #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {
         self.sum4([v; 4])[0]
     }
 
-    /// The largest lane; NaN is skipped unless it is in the first.
+    /// Largest lane; NaN is skipped unless it is in the first.
     #[inline(always)]
     fn max_lane(self, v: Self::V) -> f32 {
         let mut lanes = [0.0f32; 16];
@@ -125,7 +126,7 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
             .fold(lanes[0], |max, &x| if x > max { x } else { max })
     }
 
-    /// Up to `LANES` elements from the start of `from`; lanes beyond its end are 0.
+    /// Loads up to `LANES` elements from the start of `from`; lanes beyond its end are 0.
     #[inline(always)]
     fn read(self, from: &[f32]) -> Self::V {
         if from.len() >= Self::LANES {
@@ -137,7 +138,7 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
-    /// Writes up to `LANES` lanes to the start of `to`; what does not fit is dropped.
+    /// Stores up to `LANES` lanes to the start of `to`; lanes beyond its end are dropped.
     #[inline(always)]
     fn write(self, to: &mut [f32], v: Self::V) {
         if to.len() >= Self::LANES {
@@ -149,7 +150,7 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
-    /// Writes up to `LANES` lanes to the start of `to`, rounded to halves; what does not fit is dropped.
+    /// Stores up to `LANES` lanes, rounded to f16, to the start of `to`; lanes beyond its end are dropped.
     #[inline(always)]
     fn write_f16(self, to: &mut [half::f16], v: Self::V) {
         if to.len() >= Self::LANES {

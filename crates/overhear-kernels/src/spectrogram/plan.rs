@@ -1,16 +1,16 @@
-//! The plan of a log spectrogram: window, passes of the FFT, filters.
+//! Plan of a log spectrogram: window, passes of the FFT, filterbank.
 
 use std::f64::consts::TAU;
 
-/// Window, transform, filters and logarithm of a frame.
+/// Plan of a log spectrogram: window, FFT, filterbank and floor of the logarithm.
 #[derive(Debug)]
 pub struct Spectrogram {
-    /// `[n_fft]`.
+    /// Window, `[n_fft]`.
     pub(crate) window: Vec<f32>,
     /// Samples from one frame to the next.
     pub(crate) hop: usize,
     pub(crate) filters: Vec<Filter>,
-    /// Energies below it count as it; and its logarithm.
+    /// Floor of the filter energies; `floor_log` is its decimal logarithm.
     pub(crate) floor: f32,
     pub(crate) floor_log: f32,
     pub(super) passes: Vec<Pass>,
@@ -18,16 +18,16 @@ pub struct Spectrogram {
     pub(super) unfold: Vec<[f32; 2]>,
 }
 
-/// The run of bins that a filter sums up.
+/// Filter of the filterbank: weights of a range of bins.
 #[derive(Clone, Debug)]
 pub struct Filter {
     /// The first bin.
     pub first_bin: usize,
-    /// Weights of the bins from there on.
+    /// Weights of the bins from `first_bin` on.
     pub weights: Vec<f32>,
 }
 
-/// One pass of the transform.
+/// One pass of the FFT.
 #[derive(Debug)]
 pub(super) struct Pass {
     pub(super) radix: usize,
@@ -67,13 +67,13 @@ impl Spectrogram {
         }
     }
 
-    /// Filters, and values of a frame.
+    /// Number of filters, and of values per frame.
     #[must_use]
     pub fn n_filters(&self) -> usize {
         self.filters.len()
     }
 
-    /// Rows that a frame's transform takes at most.
+    /// Largest number of rows that the transform of a frame takes.
     pub(crate) fn n_rows(&self) -> usize {
         self.window.len().max(self.n_bins()).max(self.filters.len())
     }
@@ -83,7 +83,7 @@ impl Spectrogram {
     }
 }
 
-/// The passes of a complex transform of `n`.
+/// Passes of a complex FFT of length `n`.
 fn passes(mut n: usize) -> Vec<Pass> {
     let (mut passes, mut stride) = (Vec::new(), 1);
     while n > 1 {
@@ -104,7 +104,7 @@ fn passes(mut n: usize) -> Vec<Pass> {
     passes
 }
 
-/// Cosine and sine of `k / n` of a circle.
+/// Cosine and sine of `2 pi k / n`.
 pub(super) fn unit(k: usize, n: usize) -> [f32; 2] {
     let angle = TAU * k as f64 / n as f64;
     [angle.cos() as f32, angle.sin() as f32]

@@ -1,4 +1,4 @@
-//! The transform of a log spectrogram.
+//! Kernel of the log spectrogram: FFT, powers, filterbank, logarithm.
 
 use super::plan::{Pass, Spectrogram};
 use crate::arch::Arch;
@@ -8,14 +8,14 @@ use crate::reference;
 use crate::simd::{Simd, Vectorized};
 
 impl Kernels {
-    /// `log10(max(filter energy, floor))` of frames of `samples`, the first at its start, each `plan`'s hop after the
-    /// last.
+    /// `log10(max(filter energy, floor))` of the frames of `samples`, the first at its start, each `plan.hop` samples
+    /// after the previous one.
     ///
-    /// `out`: `[n_frames, n_filters]`, contiguous, whose length says `n_frames`. A frame's result does not depend on
-    /// the others.
+    /// `out`: `[n_frames, n_filters]`, contiguous, whose length determines `n_frames`. A frame's result does not
+    /// depend on the others.
     ///
     /// # Panics
-    /// If `out` is not whole frames, or the samples end before the last one does.
+    /// If `out` is not whole frames, or the samples end before the last frame does.
     pub fn log_spectrogram(&self, plan: &Spectrogram, out: &mut [f32], samples: &[f32]) {
         let n_frames = out.len() / plan.n_filters();
         assert_eq!(
@@ -48,14 +48,14 @@ impl Kernels {
     }
 }
 
-/// See [`crate::Kernels::log_spectrogram`]; shapes have been checked.
+/// Task: all frames of a call, shapes checked.
 struct LogSpectrogram<'a> {
     plan: &'a Spectrogram,
-    /// `[n_frames, n_filters]`.
+    /// Output, `[n_frames, n_filters]`.
     out: &'a mut [f32],
     samples: &'a [f32],
-    /// Rows of one vector, twice `n_rows` of the plan: the transform's input and output, then powers and energies in
-    /// their place.
+    /// Scratch: rows of one vector, twice `n_rows` of the plan. Input and output of the FFT, then powers and energies
+    /// in their place.
     scratch: &'a mut [f32],
 }
 
@@ -89,7 +89,7 @@ impl Vectorized for LogSpectrogram<'_> {
     }
 }
 
-/// Windowed frames, sample `i` of all of them in row `i`; zeros in the lanes beyond `n_frames`.
+/// Loads windowed frames: row `i` is sample `i` of all frames. Lanes beyond `n_frames` are zero.
 #[inline(always)]
 fn load_frames<S: Simd>(plan: &Spectrogram, rows: &mut [f32], samples: &[f32], n_frames: usize) {
     if n_frames < S::LANES {
@@ -103,7 +103,7 @@ fn load_frames<S: Simd>(plan: &Spectrogram, rows: &mut [f32], samples: &[f32], n
     }
 }
 
-/// A complex number in every lane.
+/// A complex number per lane.
 type Complex<V> = (V, V);
 
 #[inline(always)]
@@ -153,7 +153,7 @@ fn blend<S: Simd>(
     )
 }
 
-/// The transform of `R` numbers. A trait, as a function handed over might not be inlined, and would then be slow.
+/// FFT of `R` numbers. A trait, because a function passed as an argument might not be inlined.
 trait Butterfly<const R: usize> {
     fn apply<S: Simd>(s: S, inputs: [Complex<S::V>; R]) -> [Complex<S::V>; R];
 }
@@ -181,7 +181,7 @@ impl Butterfly<4> for Radix4 {
 impl Butterfly<5> for Radix5 {
     #[inline(always)]
     fn apply<S: Simd>(s: S, [a, b, c, d, e]: [Complex<S::V>; 5]) -> [Complex<S::V>; 5] {
-        // Cosines and sines of one and two fifths of a circle.
+        // Cosines and sines of 2 pi / 5 and 4 pi / 5.
         const COS: [f32; 2] = [0.309_017, -0.809_017];
         const SIN: [f32; 2] = [0.951_056_5, 0.587_785_25];
         let (outer, inner) = (add(s, b, e), add(s, c, d));
@@ -238,13 +238,13 @@ impl Pass {
     }
 }
 
-/// The powers of the real transform's bins, a row each, from the complex one's.
+/// Powers of the real FFT's bins, one row each, from the complex FFT.
 #[inline(always)]
 fn powers<S: Simd>(s: S, plan: &Spectrogram, z: &[f32], powers: &mut [f32]) {
     let n = plan.window.len() / 2;
     for (k, &[cos, sin]) in plan.unfold.iter().enumerate() {
         let (a, b) = (get(s, z, k), get(s, z, (n - k) % n));
-        // Twice the transforms of the even samples, and of the odd ones turned by -i.
+        // Twice the FFTs of the even samples, and of the odd samples times -i.
         let even = (s.add(a.0, b.0), s.sub(a.1, b.1));
         let odd = (s.sub(a.0, b.0), s.add(a.1, b.1));
         let (cos, sin) = (s.splat(cos), s.splat(sin));
@@ -261,7 +261,7 @@ fn powers<S: Simd>(s: S, plan: &Spectrogram, z: &[f32], powers: &mut [f32]) {
     }
 }
 
-/// The filters' sums, a row each.
+/// Filter energies, one row each.
 #[inline(always)]
 fn energies<S: Simd>(s: S, plan: &Spectrogram, powers: &[f32], energies: &mut [f32]) {
     for (filter, out) in plan.filters.iter().zip(energies.chunks_exact_mut(S::LANES)) {
@@ -274,10 +274,10 @@ fn energies<S: Simd>(s: S, plan: &Spectrogram, powers: &[f32], energies: &mut [f
     }
 }
 
-/// `log10(max(x, floor))`, to two units in the last place of numbers around 10; exactly that of the floor there.
+/// `log10(max(x, floor))`, within two units in the last place of numbers around 10; exact at the floor.
 ///
-/// By the series of the area hyperbolic tangent, on a mantissa between half and twice the square root of 2. Written so
-/// that the compiler makes vectors of it.
+/// Series of the area hyperbolic tangent, for a mantissa between half and twice the square root of 2. Written so that
+/// the compiler vectorises it.
 #[inline(always)]
 fn log10(x: f32, plan: &Spectrogram) -> f32 {
     const HALF_SQRT_2_BITS: i32 = 0x3f35_04f3;

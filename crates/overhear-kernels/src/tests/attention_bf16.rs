@@ -1,4 +1,4 @@
-//! Attention over packed keys and values against the oracle.
+//! Attention in bf16 against the oracle.
 
 use super::{Random, all_sets};
 use crate::{
@@ -6,11 +6,11 @@ use crate::{
     reference,
 };
 
-/// Operands are the same bfloat16 on both sides; weights are rounded to 8 bits, by at most 2^-9 each and at random, of
-/// values of order 1, and so is the result.
+/// Tolerance. Operands are the same bf16 on both sides; numerators are rounded to 8 bits, by at most 2^-9 each and at
+/// random, and values of order 1 are averaged.
 const TOLERANCE: f32 = 0.01;
 
-/// Rows packed as bfloat16, and the same as f32.
+/// Rows packed as bf16, and the same as f32.
 fn bf16_rows(
     kernels: Kernels,
     pool: &Pool,
@@ -41,7 +41,7 @@ fn check(n_head: usize, head_dim: usize, n_query: usize, n_key: usize) {
     check_scores(n_head, head_dim, n_query, n_key, |_| 3.0);
 }
 
-/// The same; keys are multiplied by what `size` says of each.
+/// Compares one shape on every set with the oracle; key `i` is multiplied by `size(i)`.
 fn check_scores(
     n_head: usize,
     head_dim: usize,
@@ -141,7 +141,7 @@ fn flash_attention_matches_scalar_at_whispers_shape() {
 #[test]
 fn scores_far_above_those_of_the_first_keys_leave_nothing_of_theirs() {
     for n_query in [1, 20] {
-        // A little above, by powers of two up to 2^100, and so far that nothing is left of what was before.
+        // A little above, by powers of two up to 2^100, and so far above that nothing is left of the first keys.
         for step in [1.0, 8.0, 60.0, 500.0] {
             check_scores(2, 64, n_query, 200, |key| 1.0 + step * (key / 64) as f32);
         }

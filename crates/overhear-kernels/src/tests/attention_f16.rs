@@ -1,12 +1,12 @@
-//! IEEE halves: numbers rounded to them, and attention over keys and values that are kept so.
+//! f16: conversion, and attention over keys and values in f16.
 
 use half::{bf16, f16};
 
 use super::{ATTENTION_ERROR, AWKWARD, Random, sets};
 use crate::{AttentionShape, Dtype, Kernels, Matrix, MatrixData, Pool, Rows, Storage, reference};
 
-/// One shape of attention over halves on every set: close to the oracle, and the bits of attention over the same
-/// numbers in f32, on any threads.
+/// Compares one shape of attention over f16 on every set: close to the oracle, and the same bits as attention over
+/// the same numbers in f32, on any threads.
 fn check_attention(n_head: usize, head_dim: usize, n_query: usize, n_key: usize, causal: bool) {
     let mut random = Random((n_query * 137 + n_key) as u64);
     let width = n_head * head_dim;
@@ -90,7 +90,8 @@ fn attention_over_halves_is_that_over_the_same_numbers_widened() {
     }
 }
 
-/// What every set makes of rows of `n_head * head_dim`, `spare` apart, against the oracle; NaN need only be NaN.
+/// Compares the conversion of rows of `n_head * head_dim`, `spare` elements apart, on every set with the oracle; NaN
+/// need only be NaN.
 fn check_narrow(from: &[f32], n_head: usize, head_dim: usize, spare: usize) {
     let stride = n_head * head_dim + spare;
     let n_row = from.len() / stride;
@@ -142,7 +143,7 @@ fn narrowing_puts_heads_one_behind_the_other() {
 #[test]
 fn narrowing_rounds_every_half_and_its_neighbours_as_the_oracle_does() {
     let step = if cfg!(miri) { 4001 } else { 1 };
-    // A half, halfway to the next (a tie), and a bit below and above that.
+    // A half, the tie to the next one, and the numbers a bit below and above the tie.
     let about = |bits: u16| {
         let wide = f16::from_bits(bits).to_f32().to_bits();
         let tie = wide + (1 << 12);

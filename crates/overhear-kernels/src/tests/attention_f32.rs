@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::{ATTENTION_ERROR, Random, sets};
 use crate::{AttentionShape, Kernels, Pool, Rows, reference};
 
-/// One shape of `attention` on every set, against the oracle, with strides beyond the width; sets agree over blocks.
+/// Compares one shape of `attention` on every set with the oracle, with strides beyond the width; results differ
+/// little between block sizes.
 fn check_attention(
     n_head: usize,
     head_dim: usize,
@@ -203,7 +204,7 @@ fn rows(data: &[f32], stride: usize) -> Rows<'_> {
     Rows { data, stride }
 }
 
-/// Weights of one head among `n_head`, on every set, against the oracle: weights of at most 1 behind scores whose
+/// Compares the probabilities of one head on every set with the oracle: probabilities of at most 1, of scores whose
 /// error is `ATTENTION_ERROR`.
 fn check_attention_weights(head_dim: usize, n_query: usize, n_key: usize, spare: usize) {
     let mut random = Random((head_dim * 31 + n_query * 7 + n_key) as u64);

@@ -1,14 +1,15 @@
-//! Attention to keys and values in bytes.
+//! Attention over int8 keys and values against the oracle.
 
 use super::{Random, all_sets};
 use crate::{Isa, Kernels, PackedActivations, Packing, Pool, QuantizedKv, Rows, Source, reference};
 
-/// Against the oracle over the same bytes, of values of order 1: 2^-15 of a score of up to 20, and 1e-4 of a weight.
+/// Tolerance against the oracle over the same bytes, of values of order 1: 2^-15 of a score of up to 20, and 1e-4 of
+/// a probability.
 const TOLERANCE: f32 = 1e-3;
-/// And for each key half a step of its weight, if all err to one side.
+/// Further tolerance per key: half a step of its numerator, if all err to one side.
 const OF_EACH_KEY: f32 = 0.5 / 32512.0;
 
-/// Keys and values, `[n_key, width]` each, as they come out of a product.
+/// Quantises keys and values, `[n_key, width]` each, as they come out of a product.
 fn pack(
     kernels: Kernels,
     pool: &Pool,
@@ -34,7 +35,7 @@ fn pack_into(kernels: Kernels, pool: &Pool, to: &mut QuantizedKv, [k, v]: [&[f32
     kernels.quantize_kv(pool, to, k.rows(), v.rows());
 }
 
-/// One shape on every set: close to the oracle, and the same bits on all.
+/// Compares one shape on every set: close to the oracle, and the same bits on all.
 fn check(n_head: usize, head_dim: usize, n_query: usize, n_key: usize) {
     let mut random = Random((n_query * 131 + n_key) as u64);
     let width = n_head * head_dim;
@@ -121,7 +122,7 @@ fn bytes_are_within_half_a_step_of_their_elements_range() {
             x.iter_mut()
                 .enumerate()
                 .for_each(|(i, x)| *x = *x * (1 + i) as f32 + 3.0 * i as f32);
-            // One that is the same in all rows is exact.
+            // An element that is the same in all rows is exact.
             x[1] = -7.5;
         }
         let both = both.map(|x| {
@@ -129,7 +130,7 @@ fn bytes_are_within_half_a_step_of_their_elements_range() {
             rounded.collect::<Vec<_>>()
         });
         for kernels in all_sets() {
-            // What it held before is forgotten.
+            // Previous contents must be forgotten.
             let ones = vec![1.0; n_key * width];
             let mut packed = pack(kernels, &pool, [&ones, &ones], shape);
             pack_into(kernels, &pool, &mut packed, [&both[0], &both[1]]);

@@ -3,7 +3,7 @@
 use super::{AWKWARD, LOG_ERROR, NORM_ERROR, Random, sets};
 use crate::{Isa, Kernels, Maxima, Pool, reference};
 
-/// `layer_norm` on every set against the oracle, about a mean that would swamp a one-pass variance.
+/// Compares `layer_norm` on every set with the oracle, about a mean that would swamp a one-pass variance.
 fn check_layer_norm(n: usize, n_state: usize, mean: f32) {
     let mut random = Random(n_state as u64);
     let x: Vec<f32> = random.vec(n * n_state).iter().map(|x| x + mean).collect();
@@ -17,7 +17,7 @@ fn check_layer_norm(n: usize, n_state: usize, mean: f32) {
             y
         };
         let y = run(1);
-        // An offset costs the bits that it takes: its half epsilon is an error of `x` itself.
+        // An offset costs the bits that it takes: half an epsilon of it is an error of `x` itself.
         let bound = NORM_ERROR * (1.0 + mean.abs());
         for (i, (y, want)) in y.iter().zip(&want).enumerate() {
             assert!(
@@ -160,7 +160,7 @@ fn top_k_is_the_head_of_a_stable_sort_and_never_nan() {
     let mut random = Random(7);
     for len in [0, 1, 5, 255, 256, 257, 700] {
         let mut x = random.vec(len);
-        // Equals in one block and across blocks, and what is never chosen.
+        // Equals in one block and across blocks, and elements that are never chosen.
         for i in 0..len {
             match i % 11 {
                 0 => x[i] = -inf,

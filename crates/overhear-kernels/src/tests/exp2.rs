@@ -1,4 +1,4 @@
-//! 2^x of the softmax in bfloat16, on every set.
+//! 2^x of the softmax in bf16, on every set.
 
 use super::sets;
 use crate::gemm::microkernel::{GemmTask, MicroKernel};
@@ -27,7 +27,7 @@ fn widened(bits: u16) -> f32 {
 
 #[test]
 fn weights_of_all_sets_are_those_of_the_twin_or_as_near() {
-    // Twice the argument less two: the scores that give arguments down to 2^-32 and beyond.
+    // Arguments down to 2^-32 and beyond: scores are twice the argument less two.
     let arguments: Vec<f32> = (0..4096).map(|i| 1.0 - i as f32 * 0.0087).collect();
     let scores: Vec<f32> = arguments.iter().map(|x| 2.0 * (x - 2.0)).collect();
     for kernels in sets() {

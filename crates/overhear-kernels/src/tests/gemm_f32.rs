@@ -8,7 +8,7 @@ use crate::{
     Dtype, Kernels, Matrix, MatrixData, Pool, PostOp, Rows, Storage, StoredMatrix, reference,
 };
 
-/// One shape of `linear` on every set, against the oracle.
+/// Compares one shape of `linear` on every set with the oracle.
 fn check_linear(
     n: usize,
     n_out: usize,
@@ -52,7 +52,7 @@ fn linear_matches_scalar_on_awkward_sizes() {
     for (i, &n_in) in AWKWARD.iter().enumerate() {
         for (j, &n_out) in [0, 1, 3, 4, 5, 31, 33, 100].iter().enumerate() {
             for (l, &n) in [0, 1, 2, 5, 6, 7, 24, 25, 31].iter().enumerate() {
-                // Each dtype and epilogue meets each size, but not each pair of sizes.
+                // Each storage type and post-op meets each size, but not each pair of sizes.
                 let (storage, post_op) = (STORAGES[(i + j + l) % 4], POST_OPS[(i + l) % 3]);
                 check_linear(
                     n,
@@ -124,7 +124,7 @@ fn stored_weights_are_those_of_the_matrix() {
     }
 }
 
-/// The sums of a row do not depend on the instruction set either: there is one order of them.
+/// The sums of a row do not depend on the instruction set either: their order is the same.
 #[test]
 fn linear_is_the_same_bits_on_every_set() {
     let (n_out, n_in) = if cfg!(miri) { (33, 9) } else { (103, 1283) };
@@ -153,7 +153,7 @@ fn linear_is_the_same_bits_on_every_set() {
     }
 }
 
-/// `linear` on every set with `threads` threads; all bits of the output.
+/// All bits of `linear` with `threads` threads.
 fn linear_bits(
     kernels: Kernels,
     threads: usize,
@@ -167,7 +167,7 @@ fn linear_bits(
     y.iter().map(|y| y.to_bits()).collect()
 }
 
-/// Rows alone, in groups and all together, with one thread and with several, give the same bits.
+/// Rows alone, in groups and all together, with one thread and with several, must have the same bits.
 fn check_independence(n: usize, n_out: usize, n_in: usize, (dtype, storage): (Dtype, Storage)) {
     let mut random = Random(n_in as u64);
     let x = random.vec(n * n_in);

@@ -1,4 +1,4 @@
-//! Weights in bytes, multiplied by activations in f32.
+//! Weight-only int8: weights in int8 times activations in f32.
 
 use half::{bf16, f16};
 
@@ -8,7 +8,8 @@ use crate::{
     Storage,
 };
 
-/// A matrix with inputs whose weights are large in all outputs, one whose weights are zero, and outputs of several sizes.
+/// A matrix with inputs whose weights are large in all outputs, an input whose weights are zero, and outputs of
+/// several sizes.
 fn uneven(random: &mut Random, n_out: usize, n_in: usize, dtype: Dtype) -> Matrix {
     let mut data = random.vec(n_out * n_in);
     for (i, x) in data.iter_mut().enumerate() {
@@ -28,7 +29,7 @@ fn uneven(random: &mut Random, n_out: usize, n_in: usize, dtype: Dtype) -> Matri
     Matrix::new(n_out, n_in, data)
 }
 
-/// Weights one by one, by the format's own words: each rounded to its column's and output's scale.
+/// Each weight must be rounded by its input's and its output's scale.
 #[test]
 fn bytes_are_the_rounded_weights_of_any_dtype() {
     let pool = Pool::new(2);
@@ -62,7 +63,7 @@ fn bytes_are_the_rounded_weights_of_any_dtype() {
     }
 }
 
-/// The bits are those of a product with the bytes as f32, whose sums are scaled before the bias.
+/// The bits must be those of a product with the bytes as f32, whose sums are scaled before the bias.
 #[test]
 fn a_product_of_bytes_is_that_of_whole_numbers_scaled() {
     let (n_out, n_in) = if cfg!(miri) { (33, 9) } else { (103, 1283) };
@@ -153,7 +154,7 @@ fn every_byte_is_widened_exactly() {
     }
 }
 
-/// What the scales of columns are for: weights beside an input of large ones keep their steps.
+/// Purpose of the input scales: weights beside an input of large ones keep their steps.
 #[test]
 fn large_inputs_do_not_take_the_steps_of_the_others() {
     let (n_out, n_in) = (64, 128);
@@ -170,7 +171,7 @@ fn large_inputs_do_not_take_the_steps_of_the_others() {
             squares += row[k].powi(2);
         }
     }
-    // Without: steps of 50 / 127 of a weight's own largest, 0.2 of the root mean square.
+    // Without input scales: steps of 50 / 127 of a weight's own largest, 0.2 of the root mean square.
     assert!(
         (errors / squares).sqrt() < 0.03,
         "{}",
@@ -182,7 +183,7 @@ fn large_inputs_do_not_take_the_steps_of_the_others() {
 fn weights_that_cannot_be_read_are_an_error() {
     let (n_out, n_in) = (1100, 10);
     for kernels in all_sets() {
-        // Read for the scales of inputs, or for themselves alone.
+        // Rows read for the input scales, or only to be packed.
         for bad in [0, 32, 1088] {
             let read = |first: usize, to: &mut [u8]| {
                 assert_eq!(to.len(), 32.min(n_out - first) * n_in * 2);

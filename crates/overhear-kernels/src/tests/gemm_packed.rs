@@ -1,4 +1,4 @@
-//! Packed weights and rows, and their products, against the scalar oracle.
+//! Packed GEMM in bf16 and int8 against the oracle.
 
 use super::{AWKWARD, DTYPES, POST_OPS, Random, SUM_ERROR, all_sets};
 use crate::{
@@ -8,17 +8,17 @@ use crate::{
 
 pub(super) const PACKINGS: [Packing; 2] = [Packing::Bf16, Packing::Int8];
 
-/// What a product may differ by from the oracle, which sums in the same order: the last step's roundings.
+/// Tolerance against the oracle, which sums in the same order: the last step's roundings.
 const TOLERANCE: f32 = 1e-6;
-/// And with GELU, whose short form is good to 6e-5.
+/// Tolerance with GELU, whose approximation is good to 6e-5.
 const GELU_TOLERANCE: f32 = 7e-5;
 
-/// Whether its sums are those of tiles, in another order than the oracle's.
+/// Whether accumulators are summed in the order of tiles, which is not the oracle's.
 fn has_tiles(kernels: Kernels, packing: Packing) -> bool {
     packing == Packing::Bf16 && kernels.sums_in_tiles()
 }
 
-/// `product` as the network calls it: rows and weights packed, f32 out.
+/// `linear_packed` as the network calls it: rows and weights packed, f32 out.
 fn product(
     kernels: Kernels,
     pool: &Pool,
@@ -35,7 +35,7 @@ fn product(
     kernels.linear_packed(pool, Output::F32(y), rows.rows(), n, &packed, bias, post_op);
 }
 
-/// One shape on every set, against the oracle.
+/// Compares one shape on every set with the oracle.
 fn check_product(
     n: usize,
     n_out: usize,
@@ -63,7 +63,7 @@ fn check_product(
         TOLERANCE
     };
     let pool = Pool::new(2);
-    // What tiles may differ by: their sums are in another order, of terms as large as these.
+    // Scale of the tolerance for tiles, whose sums are in another order.
     let magnitudes = magnitudes(x, &w, n);
     for kernels in all_sets() {
         let mut y = before.clone();
@@ -113,7 +113,7 @@ fn dot_products_of_neon_give_the_bits_of_their_twin() {
     check_bits(Isa::Neon, Kernels::emulated(), &post_ops);
 }
 
-/// Products of `isa` against those of its twin, bit for bit.
+/// Compares products of `isa` with those of its emulated twin, bit for bit.
 fn check_bits(isa: Isa, twin: Kernels, post_ops: &[PostOp]) {
     let Some(kernels) = Kernels::new(isa) else {
         eprintln!("left out: this machine lacks {isa}");
@@ -159,7 +159,7 @@ fn products_match_scalar_on_awkward_sizes() {
     for (i, &n_in) in AWKWARD.iter().enumerate() {
         for (j, &n_out) in [0, 1, 5, 31, 33, 64, 100, 129].iter().enumerate() {
             for (l, &n) in [0, 1, 2, 3, 4, 6, 7, 12, 13, 25].iter().enumerate() {
-                // Each dtype, packing and epilogue meets each size, but not each pair of sizes.
+                // Each dtype, packing and post-op meets each size, but not each pair of sizes.
                 let (dtype, post_op) = (DTYPES[(i + j + l) % 3], POST_OPS[(i + l) % 3]);
                 let packing = PACKINGS[(i + j) % 2];
                 check_product(n, n_out, n_in, dtype, packing, post_op, l % 2 == 0);
@@ -245,7 +245,7 @@ fn a_product_over_no_inputs_is_the_bias_whatever_was_computed_before() {
     let (n, n_out) = (37, 70);
     let mut random = Random(29);
     let bias = random.vec(n_out);
-    // One thread, so that it meets its own scratch again.
+    // One thread, so that it uses its own scratch memory again.
     let pool = Pool::new(1);
     for kernels in all_sets() {
         for packing in PACKINGS {
@@ -332,7 +332,7 @@ fn a_product_into_bf16_is_the_f32_one_rounded_and_goes_on_as_rows() {
             let packed = kernels.pack_weights(&pool, &w, packing);
             let mut rows = PackedActivations::new(packing, 0, 0);
             kernels.pack_rows(&pool, &mut rows, Source::F32(x), (n, n_in), None);
-            // Two rows further down, as a convolution's padding wants it.
+            // Two rows further down, as the padding of a convolution requires.
             let mut y = PackedActivations::new(Packing::Bf16, n + 4, n_out);
             kernels.linear_packed(
                 &pool,
@@ -356,7 +356,7 @@ fn a_product_into_bf16_is_the_f32_one_rounded_and_goes_on_as_rows() {
                 .map(|&y| half::bf16::from_f32(y).to_f32())
                 .collect();
             assert_eq!(found[2 * n_out..(n + 2) * n_out], rounded);
-            // And packed again, as bytes, as from f32.
+            // Packed again as int8, the rows are those packed from f32.
             let mut again = PackedActivations::new(Packing::Int8, 0, 0);
             kernels.pack_rows(&pool, &mut again, Source::Bf16(&y), (n + 4, n_out), None);
             let mut direct = PackedActivations::new(Packing::Int8, 0, 0);
@@ -455,7 +455,7 @@ fn a_row_of_zeros_stays_zero_and_the_largest_weight_is_exact() {
 
 #[test]
 fn a_row_of_bytes_has_all_its_steps_between_its_own_lowest_and_highest() {
-    /// Half a step, and the rounding of what turns steps back.
+    /// Half a step, and the rounding of the dequantisation.
     const HALF: f32 = 0.5 + 1e-3;
     let (pool, n) = (Pool::new(1), 64);
     let one = |i: usize| {
@@ -463,7 +463,7 @@ fn a_row_of_bytes_has_all_its_steps_between_its_own_lowest_and_highest() {
     };
     let identity = Matrix::new(n, n, crate::MatrixData::F32((0..n * n).map(one).collect()));
     let mut random = Random(5);
-    // As GELU leaves rows, the same below zero, about zero, and away from it.
+    // Rows as GELU leaves them, the same below zero, about zero, and away from it.
     for (lowest, highest) in [(-0.17, 6.0), (-6.0, 0.17), (-3.0, 3.0), (5.0, 6.0)] {
         let middle = 0.5 * (lowest + highest);
         let mut x = random.vec(n);

@@ -4,7 +4,7 @@ use crate::arch::{Arch, Emulated};
 use crate::simd::{Simd, Vectorized};
 use crate::{math, reference};
 
-/// Applies a function of vectors to each element.
+/// Task: applies a function of vectors to each element.
 struct Map<'a, F>(&'a mut [f32], F);
 trait Function {
     fn of<S: Simd>(&self, s: S, x: S::V) -> S::V;

@@ -1,4 +1,4 @@
-//! Every kernel of every set against the scalar one, and the promises that no oracle can check: a row's result does
+//! Every kernel of every set against the reference, and the promises that no oracle can check: a row's result does
 //! not depend on its neighbours, nor any result on the threads.
 
 mod attention_bf16;
@@ -17,7 +17,7 @@ use half::{bf16, f16};
 
 use crate::{AttentionShape, Dtype, Isa, Kernels, Matrix, MatrixData, Pool, PostOp, Rows, Storage};
 
-/// Sizes about every set's lanes (4, 8, 16), the register block and the chunk of K.
+/// Sizes about every set's lanes (4, 8, 16), the register block and the K block.
 const AWKWARD: &[usize] = if cfg!(miri) {
     &[0, 1, 3, 4, 5, 17]
 } else {
@@ -26,19 +26,20 @@ const AWKWARD: &[usize] = if cfg!(miri) {
     ]
 };
 
-/// What a kernel may differ from an oracle that sums in f64, per unit of `sum |x w|`: 256 steps in a row, each within half an
-/// epsilon (6e-8), then up to 20 chunks: 1.7e-5 at worst. Roundings have random signs, so the real error is about the root of
-/// it; 1e-6 leaves a factor of 3 and catches any wrong term.
+/// Tolerance of a kernel against an oracle that sums in f64, per unit of `sum |x w|`: 256 steps in a row, each within
+/// half an epsilon (6e-8), then up to 20 K blocks: 1.7e-5 at worst. Roundings have random signs, so the real error is
+/// about the root of it; 1e-6 leaves a factor of 3 and catches any wrong term.
 const SUM_ERROR: f32 = 1e-6;
-/// Layer normalisation divides two such sums: values are of order 1, times gamma.
+/// Tolerance of layer normalisation, which divides two such sums: values are of order 1, times gamma.
 const NORM_ERROR: f32 = 3e-6;
-/// Attention is a mean of values of order 1, whose weights carry the error of a score (`SUM_ERROR` times scores of
-/// order 10) and of the exponential (2e-7).
+/// Tolerance of attention, a mean of values of order 1 whose probabilities carry the error of a score (`SUM_ERROR`
+/// times scores of order 10) and of the exponential (2e-7).
 const ATTENTION_ERROR: f32 = 1e-5;
-/// The log of a sum of at most 1e5 terms: half an ulp of a result of order 10, and the exponential's 2e-7.
+/// Tolerance of the log of a sum of at most 1e5 terms: half an ulp of a result of order 10, and the exponential's
+/// 2e-7.
 const LOG_ERROR: f32 = 2e-6;
 
-/// The sets of this machine other than the oracle, and the plain stand-ins.
+/// The sets of this machine other than the scalar one, and the emulated ones.
 pub(crate) fn sets() -> Vec<Kernels> {
     let found = Isa::ALL
         .iter()
@@ -49,13 +50,13 @@ pub(crate) fn sets() -> Vec<Kernels> {
         .collect()
 }
 
-/// Those, and the scalar set: what is written over units has no code of its own for it.
+/// All sets of [`sets`] and the scalar set: packed kernels run on it too, emulated.
 fn all_sets() -> Vec<Kernels> {
     let scalar = Kernels::new(Isa::Scalar);
     sets().into_iter().chain(scalar).collect()
 }
 
-/// Pseudo-random numbers about normal, of order 1.
+/// Pseudo-random numbers of about normal distribution, of order 1.
 struct Random(u64);
 
 impl Random {
@@ -84,7 +85,7 @@ impl Random {
 }
 
 const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
-/// What matrices are, and what they are kept as.
+/// Dtypes of matrices and what they are stored as.
 const STORAGES: [(Dtype, Storage); 4] = [
     (Dtype::F32, Storage::Float(Dtype::F32)),
     (Dtype::F16, Storage::Float(Dtype::F16)),
@@ -98,7 +99,7 @@ fn the_run_says_which_sets_it_covered_and_has_those_it_must() {
     let (covered, missing): (Vec<Isa>, Vec<Isa>) =
         Isa::ALL.iter().partition(|isa| isa.is_available());
     let required = std::env::var("OVERHEAR_REQUIRE_ISA").unwrap_or_default();
-    // Straight to the descriptor, as the harness hides what passing tests print.
+    // Written straight to the descriptor, because the harness hides what passing tests print.
     use std::io::Write;
     let line = format!(
         "kernel sets covered: {covered:?}; this machine lacks: {missing:?}; required: [{required}]\n"

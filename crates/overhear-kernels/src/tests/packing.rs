@@ -1,4 +1,4 @@
-//! Packed weights and rows of activations.
+//! Packing of weights and of rows of activations.
 
 use super::gemm_packed::PACKINGS;
 use super::{Random, all_sets};
@@ -66,12 +66,12 @@ fn packed_weights_are_read_back_as_they_are_multiplied() {
     }
 }
 
-/// Weights one by one, by the format's own words: each rounded to bfloat16, or to its output's scale.
+/// Each weight must be rounded to bf16, or by its output's scale.
 #[test]
 fn packed_weights_are_the_rounded_ones_from_any_dtype() {
     let pool = Pool::new(2);
     let mut random = Random(17);
-    // Parts of panels and of blocks of K, of a word too.
+    // Parts of panels, of blocks of K and of K groups.
     for (n_out, n_in) in [(1, 1), (32, 128), (33, 257), (70, 90), (96, 515)] {
         for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
             let w = random.matrix(n_out, n_in, dtype);

@@ -1,9 +1,10 @@
-//! Keys and values of attention, packed as its products take them.
+//! Keys and values in bf16, packed for [`attention_bf16`](crate::Kernels::attention_bf16).
 //!
-//! For dot products they are outputs, in panels as in [`crate::packed`]: keys with words along the head, values with words
-//! along the keys. For tiles they are rows, see [`crate::flash_tiles`], and lie tile by tile, 16 rows of 16 words: keys
-//! with words along the head, 16 keys in a tile; values with pairs of keys as words, 16 of the head's elements in a tile,
-//! and behind a tile that of the next keys.
+//! For register kernels both are B, in panels of 32 outputs (`crate::gemm::layout`): of the keys, outputs are keys
+//! and K groups run along the head; of the values, outputs are the head's elements and K groups are pairs of keys.
+//! For tile kernels both are A (`super::super::bf16_amx`), stored tile by tile, 16 rows of 16 K groups: a tile of
+//! keys is 16 keys with K groups along the head; a tile of values is 16 of the head's elements with K groups of pairs
+//! of keys, followed by the tile of the next keys.
 
 use crate::arch::{Arch, TILE};
 use crate::gemm::aligned::{AlignedBuffer, as_u16};
@@ -14,24 +15,24 @@ use crate::kernels::Kernels;
 use crate::parallel::{Disjoint, Pool};
 use crate::simd::{Simd, Vectorized};
 
-/// Words of a tile.
+/// K groups of a tile.
 pub(crate) const TILE_GROUPS: usize = TILE * TILE;
 
-/// Keys and values of all heads, packed.
+/// Packed keys and values of all heads.
 #[derive(Clone, Debug, Default)]
 pub struct PackedKv {
     n_head: usize,
     head_dim: usize,
     n_key: usize,
-    /// `None` before anything is packed.
+    /// Layout; `None` before anything is packed.
     layout: Option<Layout>,
-    /// Per head.
+    /// Keys, head by head.
     keys: AlignedBuffer,
-    /// Per head.
+    /// Values, head by head.
     values: AlignedBuffer,
 }
 
-/// How they lie.
+/// Layout of packed keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layout {
     Panels,
@@ -73,7 +74,7 @@ impl PackedKv {
         4 * self.n_head * (self.padded() * self.head_dim / 2 + self.values_groups())
     }
 
-    /// Writes the keys of `head`, widened, to `to`: `[n_key, head_dim]`.
+    /// Writes the keys of `head`, as f32, to `to`: `[n_key, head_dim]`.
     ///
     /// # Panics
     /// If there is no such head, or `to` is not that long.
@@ -107,17 +108,17 @@ impl PackedKv {
         self.n_key
     }
 
-    /// Keys that there is room for: whole panels.
+    /// Number of keys with padding to whole panels.
     pub(crate) fn padded(&self) -> usize {
         self.n_key.next_multiple_of(NR)
     }
 
-    /// The keys of a head.
+    /// Packed keys of a head.
     pub(crate) fn keys(&self, head: usize) -> &[u32] {
         &self.keys.as_slice()[head * self.keys_groups()..][..self.keys_groups()]
     }
 
-    /// The values of a head.
+    /// Packed values of a head.
     pub(crate) fn values(&self, head: usize) -> &[u32] {
         &self.values.as_slice()[head * self.values_groups()..][..self.values_groups()]
     }
@@ -132,22 +133,22 @@ impl PackedKv {
         self.padded() / NR
     }
 
-    /// Words of a head's keys: as tiles take them, which is never less.
+    /// K groups of a head's keys in the tile layout, the larger one.
     fn keys_groups(&self) -> usize {
         self.padded() * self.key_steps() * TILE
     }
 
-    /// Words of a head's values.
+    /// K groups of a head's values.
     fn values_groups(&self) -> usize {
         self.head_dim.next_multiple_of(NR) * self.padded() / 2
     }
 
-    /// Whether they are packed for `arch`.
+    /// Whether the contents are packed for `arch`.
     pub(crate) fn is_packed_for(&self, arch: Arch) -> bool {
         self.layout == Some(Layout::of(arch))
     }
 
-    /// See [`crate::Kernels::pack_kv`]; shapes have been checked.
+    /// Packs keys and values; shapes have been checked.
     pub(crate) fn pack(&mut self, arch: Arch, pool: &Pool, k: PackedRows<'_>, v: PackedRows<'_>) {
         let layout = Layout::of(arch);
         self.layout = Some(layout);
@@ -155,7 +156,7 @@ impl PackedKv {
         let (of_keys, of_values) = (self.keys_groups(), self.values_groups());
         let keys = Disjoint::new(self.keys.as_mut_slice());
         let values = Disjoint::new(self.values.as_mut_slice());
-        // Keys outermost: rows are read as they lie.
+        // Keys outermost: rows are read in memory order.
         pool.run(n_key.div_ceil(NR), &|panel| {
             let first = panel * NR;
             let task = PackKeys {
@@ -178,7 +179,7 @@ impl PackedKv {
     }
 }
 
-/// A panel of keys and their values, of all heads, to be packed.
+/// Task: packs a panel of keys and their values, of all heads.
 struct PackKeys<'a> {
     k: PackedRows<'a>,
     v: PackedRows<'a>,
@@ -186,10 +187,10 @@ struct PackKeys<'a> {
     values: Disjoint<'a, u32>,
     n_head: usize,
     head_dim: usize,
-    /// Keys from the first on.
+    /// First key; `n` is the number of keys.
     first: usize,
     n: usize,
-    /// Words from head to head.
+    /// K groups from head to head, of keys and of values.
     of_keys: usize,
     of_values: usize,
 }
@@ -276,14 +277,15 @@ impl PackKeys<'_> {
         }
     }
 
-    /// A key, counted from the first, of a head.
+    /// Head `head` of the task's key `key`.
     #[inline(always)]
     fn key(&self, head: usize, key: usize) -> &[u32] {
         let k_groups = self.head_dim / 2;
         &self.k.groups[(self.first + key) * self.k.stride + head * k_groups..][..k_groups]
     }
 
-    /// The values of a pair of keys, of as many elements from `element` on as there are and `to` has room for.
+    /// K groups of a pair of keys' values, of as many elements from `element` on as the head has and `to` has room
+    /// for.
     #[inline(always)]
     fn pair_of_values(&self, head: usize, element: usize, pair: usize, to: &mut [u32]) {
         let n = to.len().min(self.head_dim - element);
@@ -300,8 +302,8 @@ impl PackKeys<'_> {
 }
 
 impl Kernels {
-    /// Packs keys and values, bfloat16 rows of which head `h` is the `head_dim` elements from `h * head_dim`, for
-    /// [`Kernels::attention_bf16`]. Allocates nothing.
+    /// Packs keys and values for [`Kernels::attention_bf16`]. `k`, `v`: bf16 rows, in which head `h` is the
+    /// `head_dim` elements from `h * head_dim` on. Allocates nothing.
     ///
     /// # Panics
     /// If the shapes do not fit.

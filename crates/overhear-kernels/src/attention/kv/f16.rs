@@ -1,4 +1,4 @@
-//! Numbers rounded to IEEE halves: keys and values that are kept so, and weights of wider checkpoints.
+//! Keys and values in f16, head by head, for [`attention_f16`](crate::Kernels::attention_f16).
 
 use half::f16;
 
@@ -10,15 +10,14 @@ use crate::parallel::{Disjoint, Pool};
 use crate::reference;
 use crate::simd::{Simd, Vectorized};
 
-/// Elements of a task: a few microseconds' work.
+/// Elements of a task: a few microseconds of work.
 const TASK_ELEMENTS: usize = 16 << 10;
 
 impl Kernels {
-    /// Rounds the first `n_row` rows of `from` to f16, to nearest even, head by head, as [`Kernels::attention_f16`]
-    /// takes them. What is beyond the range of f16 becomes the largest of its sign: an infinite operand would make sums
-    /// infinite, or no number at all.
+    /// Rounds the first `n_row` rows of `from` to f16, to nearest even, head by head, for [`Kernels::attention_f16`].
+    /// Values beyond the range of f16 saturate: an infinite operand would make sums infinite or NaN.
     ///
-    /// `to`: `[n_head, n_row, head_dim]`, whose length says `n_head`. Allocates nothing.
+    /// `to`: `[n_head, n_row, head_dim]`, whose length determines `n_head`. Allocates nothing.
     ///
     /// # Panics
     /// If the shapes do not fit.
@@ -43,7 +42,7 @@ impl Kernels {
     }
 }
 
-/// Runs the call on `arch`, which is not [`Arch::Scalar`]; shapes have been checked.
+/// Runs the call on vectors. `arch` is not [`Arch::Scalar`]; shapes have been checked.
 pub(crate) fn convert_heads_f16(
     arch: Arch,
     pool: &Pool,
@@ -67,9 +66,9 @@ pub(crate) fn convert_heads_f16(
     });
 }
 
-/// Some rows of [`convert_heads_f16`].
+/// Task: converts a range of rows.
 struct NarrowHeads<'a> {
-    /// `[n_head, n_row, head_dim]`.
+    /// Destination, `[n_head, n_row, head_dim]`.
     to: Disjoint<'a, f16>,
     from: Rows<'a>,
     rows: std::ops::Range<usize>,

@@ -1,11 +1,13 @@
-//! Keys and values in bytes, packed as products of bytes take them: both as outputs, in panels as in [`crate::packed`],
-//! keys with words along the head, values with words along the keys. What multiplies them is [`crate::byte_attention`].
+//! Keys and values in int8, quantised and packed for [`attention_int8`](crate::Kernels::attention_int8).
 //!
-//! Every element of a head has a range of its own over all rows: byte `b` stands for `scale * b + offset`. Keys have
-//! elements that are large in every row (KIVI, <https://arxiv.org/abs/2402.02750>), on which a range per row would spend
-//! its steps. And ranges per element cost nothing where the bytes are read: the scales of the keys go into the queries,
-//! their centres add the same to all scores of a query, which the softmax drops, and the ranges of the values go into the
-//! output, as weights add up to one.
+//! Both are B, in panels of 32 outputs (`crate::gemm::layout`): of the keys, outputs are keys and K groups run along
+//! the head; of the values, outputs are the head's elements and K groups run along the keys.
+//!
+//! Quantisation is per channel: every element of a head has a scale and an offset over all rows, `x = scale * byte +
+//! offset`. Keys have elements that are large in every row (KIVI, <https://arxiv.org/abs/2402.02750>), which would
+//! use up the steps of a range per row. Scales and offsets per element cost nothing while bytes are read: the scales
+//! of the keys are multiplied into the queries; their offsets add the same to all scores of a query, which the
+//! softmax cancels; scales and offsets of the values are applied to the output, as probabilities sum to one.
 
 use half::bf16;
 use half::slice::HalfBitsSliceExt;
@@ -20,39 +22,39 @@ use crate::math::quantize::{quantize, scale_and_inverse};
 use crate::parallel::{Disjoint, Pool};
 use crate::simd::{Element, Simd, Vectorized};
 
-/// Steps of a range: as many on either side of its centre.
+/// Quantisation steps between the lowest and the highest value of an element.
 const STEPS: f32 = 254.0;
-/// Vectors of a head at a time whose ranges are found.
+/// Vectors of a head whose scales are computed at a time.
 const VECTORS: usize = 4;
-/// Bytes of a word.
+/// Bytes of a K group.
 pub(crate) const GROUP_SIZE: usize = Packing::Int8.group_size();
-/// Keys are padded to whole steps of tiles.
+/// Granularity of keys: whole steps of tiles.
 const PADDING: usize = TILE * GROUP_SIZE;
-/// Words of the longest head.
+/// K groups of the longest head.
 const MAX_HEAD_GROUPS: usize = MAX_HEAD_DIM / GROUP_SIZE;
 
-/// Keys and values of all heads, in bytes.
+/// Quantised keys and values of all heads.
 #[derive(Clone, Debug)]
 pub struct QuantizedKv {
     n_head: usize,
     head_dim: usize,
     n_key: usize,
-    /// Of the panels; 0 before anything is packed.
+    /// Panel width, see `crate::gemm::layout`; 0 before anything is packed.
     panel_width: usize,
     keys: QuantizedOperand,
     values: QuantizedOperand,
 }
 
-/// The keys, or the values.
+/// Quantised keys, or values.
 #[derive(Clone, Debug)]
 struct QuantizedOperand {
-    /// Per head.
+    /// Panels, head by head.
     groups: AlignedBuffer,
-    /// What sums start from, as [`crate::packed`] has it: per output of all panels of each head.
+    /// Compensation, `-128 * sum` per output of all panels of each head (`crate::gemm::pack_b`).
     compensation: Vec<i32>,
-    /// `[n_head, head_dim]`.
+    /// Scales, `[n_head, head_dim]`.
     scales: Vec<f32>,
-    /// `[n_head, head_dim]`.
+    /// Offsets, `[n_head, head_dim]`.
     offsets: Vec<f32>,
 }
 
@@ -60,7 +62,7 @@ impl QuantizedKv {
     /// Room for `n_key` keys and values of `n_head` heads of `head_dim` elements.
     ///
     /// # Panics
-    /// If `head_dim` is odd or more than 256, or there are more than 65536 keys: sums have 32 bits.
+    /// If `head_dim` is odd or more than 256, or there are more than 65536 keys, whose sums would not fit 32 bits.
     #[must_use]
     pub fn new(n_head: usize, head_dim: usize, n_key: usize) -> Self {
         assert!(
@@ -96,7 +98,7 @@ impl QuantizedKv {
         4 * self.n_head * (self.keys_groups() + self.values_groups() + compensation)
     }
 
-    /// Writes the keys of `head`, as the bytes stand for them, to `to`: `[n_key, head_dim]`.
+    /// Writes the keys of `head`, dequantised, to `to`: `[n_key, head_dim]`.
     ///
     /// # Panics
     /// If there is no such head, or `to` is not that long.
@@ -110,10 +112,10 @@ impl QuantizedKv {
         }
     }
 
-    /// The same for the values.
+    /// Writes the values of `head`, dequantised, to `to`: `[n_key, head_dim]`.
     ///
     /// # Panics
-    /// As there.
+    /// If there is no such head, or `to` is not that long.
     pub fn copy_values(&self, head: usize, to: &mut [f32]) {
         assert_eq!(to.len(), self.n_key * self.head_dim);
         let (k_groups, values) = (self.padded() / GROUP_SIZE, self.values(head));
@@ -124,14 +126,14 @@ impl QuantizedKv {
         }
     }
 
-    /// Byte `k` of output `out` of a head's panels, whose outputs have `k_groups`.
+    /// Byte `k` of output `out` in a head's panels of `k_groups`.
     fn byte(&self, panels: &[u32], k_groups: usize, out: usize, k: usize) -> i8 {
         let group = group_offset(self.panel_width, k_groups, k / GROUP_SIZE, out % NR);
         let at = out / NR * NR * k_groups + group;
         as_bytes(panels)[at * GROUP_SIZE + k % GROUP_SIZE] as i8
     }
 
-    /// Heads.
+    /// Number of heads.
     #[must_use]
     pub fn n_head(&self) -> usize {
         self.n_head
@@ -143,53 +145,53 @@ impl QuantizedKv {
         self.head_dim
     }
 
-    /// Keys.
+    /// Number of keys.
     #[must_use]
     pub fn n_key(&self) -> usize {
         self.n_key
     }
 
-    /// Keys that there is room for; those beyond the last are zeros.
+    /// Number of keys with padding to [`PADDING`]; keys beyond the last are zeros.
     pub(crate) fn padded(&self) -> usize {
         self.n_key.next_multiple_of(PADDING)
     }
 
-    /// Elements of a head that there is room for, whole panels.
+    /// Elements of a head with padding to whole panels.
     fn padded_dim(&self) -> usize {
         self.head_dim.next_multiple_of(NR)
     }
 
-    /// Words along a head.
+    /// K groups along a head.
     pub(crate) fn head_groups(&self) -> usize {
         self.head_dim.div_ceil(GROUP_SIZE)
     }
 
-    /// The keys of a head.
+    /// Packed keys of a head.
     pub(crate) fn keys(&self, head: usize) -> &[u32] {
         &self.keys.groups.as_slice()[head * self.keys_groups()..][..self.keys_groups()]
     }
 
-    /// The values of a head.
+    /// Packed values of a head.
     pub(crate) fn values(&self, head: usize) -> &[u32] {
         &self.values.groups.as_slice()[head * self.values_groups()..][..self.values_groups()]
     }
 
-    /// What sums over a head's elements start from, for each key.
+    /// Compensation of QK^T for a head, one per key.
     pub(crate) fn key_compensation(&self, head: usize) -> &[i32] {
         &self.keys.compensation[head * self.padded()..][..self.padded()]
     }
 
-    /// What sums over a head's keys start from, for each element of all panels.
+    /// Compensation of PV for a head, one per element of all panels.
     pub(crate) fn value_compensation(&self, head: usize) -> &[i32] {
         &self.values.compensation[head * self.padded_dim()..][..self.padded_dim()]
     }
 
-    /// Of a head's keys.
+    /// Scales of a head's keys.
     pub(crate) fn key_scales(&self, head: usize) -> &[f32] {
         &self.keys.scales[head * self.head_dim..][..self.head_dim]
     }
 
-    /// Of a head's values: scales and centres.
+    /// Scales and offsets of a head's values.
     pub(crate) fn value_scales_and_offsets(&self, head: usize) -> (&[f32], &[f32]) {
         let elements = head * self.head_dim..(head + 1) * self.head_dim;
         let QuantizedOperand {
@@ -198,22 +200,22 @@ impl QuantizedKv {
         (&scales[elements.clone()], &offsets[elements])
     }
 
-    /// Whether they are packed for `arch`.
+    /// Whether the contents are packed for `arch`.
     pub(crate) fn is_packed_for(&self, arch: Arch) -> bool {
         self.panel_width == arch.blocking().panel_width
     }
 
-    /// Words of a head's keys.
+    /// K groups of a head's keys.
     fn keys_groups(&self) -> usize {
         self.padded() * self.head_groups()
     }
 
-    /// Words of a head's values.
+    /// K groups of a head's values.
     fn values_groups(&self) -> usize {
         self.padded_dim() * self.padded() / GROUP_SIZE
     }
 
-    /// See [`crate::Kernels::quantize_kv`]; shapes have been checked.
+    /// Quantises and packs keys and values; shapes have been checked.
     pub(crate) fn pack(&mut self, arch: Arch, pool: &Pool, k: PackedRows<'_>, v: PackedRows<'_>) {
         let (n_head, head_dim, n_key, padded) =
             (self.n_head, self.head_dim, self.n_key, self.padded());
@@ -222,7 +224,7 @@ impl QuantizedKv {
         self.panel_width = arch.blocking().panel_width;
         let panel_width = self.panel_width;
         let (keys, values) = (self.keys.split(), self.values.split());
-        // Two tasks a head.
+        // Two tasks per head.
         pool.run(2 * n_head, &|task| {
             let (head, is_values) = (task / 2, task % 2 == 1);
             let ((groups, compensation, scales, offsets), from, (k_groups, n_outs)) =
@@ -256,7 +258,7 @@ impl QuantizedKv {
 }
 
 impl QuantizedOperand {
-    /// Words, starts, scales and centres, to be dealt out to tasks.
+    /// Panels, compensation, scales and offsets, to be divided among tasks.
     fn split(
         &mut self,
     ) -> (
@@ -273,17 +275,17 @@ impl QuantizedOperand {
         )
     }
 
-    /// What `byte` stands for as element `at` of the heads.
+    /// Value of `byte` as element `at` of all heads.
     fn dequantize(&self, at: usize, byte: i8) -> f32 {
         self.scales[at] * f32::from(byte) + self.offsets[at]
     }
 }
 
-/// One head of the keys or the values, to be packed.
+/// Task: quantises and packs one head of the keys or the values.
 struct PackHead<'a> {
     is_values: bool,
     from: PackedRows<'a>,
-    /// The head's first element in a row.
+    /// First element of the head in a row.
     first: usize,
     panel_width: usize,
     n_key: usize,
@@ -309,14 +311,14 @@ impl Vectorized for PackHead<'_> {
 }
 
 impl PackHead<'_> {
-    /// The head of a row.
+    /// Head of row `row`.
     #[inline(always)]
     fn row(&self, row: usize) -> &[bf16] {
         let row: &[bf16] = as_u16(&self.from.groups[row * self.from.stride..]).reinterpret_cast();
         &row[self.first..][..self.scales.len()]
     }
 
-    /// The range of every element; what to multiply it by for a byte.
+    /// Computes scale and offset of every element. Returns the reciprocals of the scales.
     #[inline(always)]
     fn find_scales<S: Simd>(&mut self, s: S) -> [f32; MAX_HEAD_DIM] {
         let head_dim = self.scales.len();
@@ -340,14 +342,14 @@ impl PackHead<'_> {
         for i in 0..head_dim {
             let (lowest, highest) = (self.offsets[i], self.scales[i]);
             self.offsets[i] = 0.5 * lowest + 0.5 * highest;
-            // Without NaN, which the difference of two infinities is.
+            // `max` drops NaN, which the difference of two infinities is.
             let width = (highest - lowest).max(0.0);
             (self.scales[i], inverses[i]) = scale_and_inverse(width, STEPS);
         }
         inverses
     }
 
-    /// The bytes of a row, those of rows beyond the last being zeros.
+    /// Quantises a row; rows beyond the last are zeros.
     #[inline(always)]
     fn quantize_row(&self, row: usize, inverses: &[f32; MAX_HEAD_DIM], to: &mut [u8]) {
         if row >= self.n_key {
@@ -360,7 +362,7 @@ impl PackHead<'_> {
         }
     }
 
-    /// Keys are outputs, words of them elements that follow each other.
+    /// Packs keys: outputs are keys, K groups consecutive elements.
     #[inline(always)]
     fn pack_keys(&mut self, inverses: &[f32; MAX_HEAD_DIM]) {
         let (head_dim, panel_width) = (self.scales.len(), self.panel_width);
@@ -384,13 +386,13 @@ impl PackHead<'_> {
         }
     }
 
-    /// Elements are outputs, words of them keys that follow each other.
+    /// Packs values: outputs are elements, K groups consecutive keys.
     #[inline(always)]
     fn pack_values(&mut self, inverses: &[f32; MAX_HEAD_DIM]) {
         let (head_dim, panel_width) = (self.scales.len(), self.panel_width);
         let k_groups = self.padded / GROUP_SIZE;
         self.compensation.fill(0);
-        // Elements beyond the last stay zeros.
+        // Elements beyond the last stay zero.
         let mut rows = [[0; MAX_HEAD_DIM]; GROUP_SIZE]; // four keys
         for group in 0..k_groups {
             for (i, row) in rows.iter_mut().enumerate() {
@@ -417,8 +419,9 @@ impl PackHead<'_> {
 const _: () = assert!(PADDING.is_multiple_of(NR) && NR.is_multiple_of(LANES));
 
 impl Kernels {
-    /// Rounds keys and values, bfloat16 rows of which head `h` is the `head_dim` elements from `h * head_dim`, to bytes
-    /// for [`Kernels::attention_int8`]. Every element of a head has a range of its own over all rows. Allocates nothing.
+    /// Quantises keys and values to int8 for [`Kernels::attention_int8`], with a scale and an offset per element of a
+    /// head. `k`, `v`: bf16 rows, in which head `h` is the `head_dim` elements from `h * head_dim` on. Allocates
+    /// nothing.
     ///
     /// # Panics
     /// If the shapes do not fit.

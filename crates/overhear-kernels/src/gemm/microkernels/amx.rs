@@ -1,9 +1,9 @@
-//! AMX: `tdpbf16ps` and `tdpbusd`.
+//! AMX microkernels: `tdpbf16ps` for bf16, `tdpbusd` for u8 x s8.
 //!
-//! Its intrinsics are not stable, so they are `asm!`. What shape the tiles have is set at the start of a task and released
-//! at its end; within it, all are 16 rows of 64 bytes but at the end of a K that is no multiple of 16 words. Sums stay in
-//! their tiles from one `asm!` to the next, as the shape does: no instruction of a compiler's touches tiles unless a
-//! function is compiled for `amx-tile`, which none is here.
+//! The loops are in [`super::tiles`], the assembly in [`super::amx_asm`], the vector work beside the tiles in
+//! [`super::amx_vector`]. A task loads the tile configuration at its start and releases it at its end. All tiles are
+//! 16 rows of 64 bytes, except for the last step of a K that is no multiple of 16 K groups
+//! ([`TileKernel::set_k_groups`]).
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -39,7 +39,7 @@ fn vectorize_tiles<K: TileKernel, T: TileTask>(kernel: K, task: T) {
     unsafe { release_tiles() };
 }
 
-/// bfloat16 by tiles, or bytes (`INT8`).
+/// AMX tile kernel for bf16, or for int8 (`INT8`).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AmxTiles<const INT8: bool>(pub(crate) Amx);
 
@@ -47,7 +47,7 @@ pub(crate) struct AmxTiles<const INT8: bool>(pub(crate) Amx);
 unsafe impl<const INT8: bool> MicroKernel for AmxTiles<INT8> {
     type Simd = Avx512;
 
-    const ROWS: usize = tiles::ROWS;
+    const MR: usize = tiles::MR;
     const IS_INT8: bool = INT8;
     const BLOCKING: Blocking = tiles::BLOCKING;
 

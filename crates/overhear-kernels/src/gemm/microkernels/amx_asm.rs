@@ -1,8 +1,10 @@
-//! The assembly of AMX microkernels, as macros over the names of the tile registers.
+//! Assembly of the AMX microkernel, as macros over the names of tile registers.
 //!
-//! tmm0 to tmm3 are accumulators, tmm4 and tmm5 tiles of A, tmm6 and tmm7 tiles of B.
+//! tmm0 to tmm3 are accumulators, tmm4 and tmm5 tiles of A, tmm6 and tmm7 tiles of B. A 2x2 block has tmm0 and tmm1
+//! in the left half of the panel (rows 0 and 16), tmm2 and tmm3 in the right half; pair 0 is tmm0 and tmm1, pair 1 is
+//! tmm2 and tmm3.
 
-/// `$body` with the names of the tiles of sums of `$pair`.
+/// Expands `$body` with the accumulator tiles of pair `$pair`.
 macro_rules! with_pair {
     ($pair:ident, $body:ident $(, $argument:expr)*) => {
         if $pair == 0 {
@@ -51,7 +53,8 @@ macro_rules! store {
     };
 }
 
-/// `$steps.n` steps of `$line`s, of which each takes the second tile's operand further by `$of_second`.
+/// Loop of `$steps.n` steps of the instructions `$line`; each step advances the second tile's operand by `$of_second`
+/// bytes.
 macro_rules! walk {
     ($steps:expr, $of_second:literal, $($line:expr),+) => {
         asm!(
@@ -76,7 +79,7 @@ macro_rules! walk {
     };
 }
 
-/// Steps by the dot product of tiles `$dot`: two tiles of rows by one of outputs, or one by two.
+/// Loop over steps of a pair with the tile product `$dot`: two tiles of A by one of B (2x1), or one by two (1x2).
 macro_rules! add {
     ($first:literal, $second:literal, $dot:literal, $steps:expr) => {
         if IS_2X1 {
@@ -103,7 +106,7 @@ macro_rules! add {
     };
 }
 
-/// The same of one step, with a store of each of the other tiles on the way.
+/// One step of a pair, given as `$line`s that also store the other pair's tiles.
 macro_rules! step_and_store {
     ($steps:expr, $to:expr, $($line:expr),+) => {
         asm!(
@@ -153,8 +156,9 @@ macro_rules! add_and_store {
     };
 }
 
-/// A step of a square by the dot product of tiles `$dot`, with what comes before each of its products. Operands are loaded
-/// by `tileloadd` or, if they pass by once, `tileloaddt1`, which leaves the first-level cache to the others.
+/// One step of a 2x2 block with the tile product `$dot`, and an instruction before each of its four products.
+/// Operands are loaded by `tileloadd` or, if they are not reused soon, by `tileloaddt1`, which does not evict others
+/// from L1.
 macro_rules! step_2x2 {
     (
         $dot:literal, $of_x:literal, $of_w:literal, $step:expr,
@@ -188,7 +192,8 @@ macro_rules! step_2x2 {
     };
 }
 
-/// The first step of a square, see [`TileKernel::begin_2x2`]. A row of sums takes 128 bytes, 16 rows 2048.
+/// First step of a 2x2 block, see [`TileKernel::begin_2x2`](crate::gemm::tile_kernel::TileKernel::begin_2x2). A row
+/// of accumulators is 128 bytes, 16 rows are 2048.
 macro_rules! begin_2x2 {
     ($dot:literal, $of_x:literal, $of_w:literal, $step:expr, $from:expr, $last:expr) => {
         match ($from, $last) {

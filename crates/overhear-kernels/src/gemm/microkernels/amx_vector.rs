@@ -1,4 +1,7 @@
-//! f32 and integer work on AVX-512 vectors beside AMX tiles: GELU and 2^x by table, the transpose of a tile.
+//! AVX-512 work beside AMX tiles: GELU and 2^x by table, transposition of a tile.
+//!
+//! Tile instructions leave vectors one of two ports for multiply-adds. Table look-ups (`vpermt2ps`, `vpermt2b`) use
+//! the other one.
 
 use std::arch::x86_64::*;
 
@@ -7,13 +10,13 @@ use crate::gemm::layout::{LANES, NR};
 use crate::math::quantize::ROUND_MAGIC;
 use crate::math::{exp2_lut, gelu_lut};
 
-/// See [`gelu_lut`], its twin.
+/// GELU by table; [`gelu_lut`] is the emulated twin.
 #[inline(always)]
 pub(super) fn gelu(_: Amx, x: __m512) -> __m512 {
     use gelu_lut::{COEFFICIENTS, END, SEGMENTS_PER_UNIT};
     // SAFETY: the token proves avx512f; the tables are whole vectors.
     unsafe {
-        // Of a NaN and a number the second.
+        // `vminps` returns the second operand if the first is NaN.
         let z = _mm512_min_ps(_mm512_abs_ps(x), _mm512_set1_ps(END));
         let at = _mm512_fmadd_ps(
             z,
@@ -21,7 +24,7 @@ pub(super) fn gelu(_: Amx, x: __m512) -> __m512 {
             _mm512_set1_ps(ROUND_MAGIC),
         );
         let at = _mm512_castps_si512(at);
-        // Not by a closure, as that may not be inlined.
+        // A loop and not a closure, which might not be inlined.
         let mut p = _mm512_setzero_ps();
         for table in &COEFFICIENTS {
             let (table, others) = (table.0.as_ptr(), table.0.as_ptr().add(LANES));
@@ -33,7 +36,7 @@ pub(super) fn gelu(_: Amx, x: __m512) -> __m512 {
     }
 }
 
-/// See [`TileKernel::transpose`](crate::gemm::tile_kernel::TileKernel::transpose).
+/// Transposes 16 x 16 elements, see [`TileKernel::transpose`](crate::gemm::tile_kernel::TileKernel::transpose).
 ///
 /// # Safety
 /// 16 rows of 16 elements must be readable and as many writable.
@@ -51,13 +54,13 @@ pub(super) unsafe fn transpose(
         for (i, row) in rows.iter_mut().enumerate() {
             *row = _mm512_loadu_si512(from.add(i * from_stride).cast());
         }
-        // Four words of a quarter of a vector go together: of two rows..
+        // Unpacking works within 128-bit quarters: elements of two rows ..
         let mut of_two = rows;
         for i in (0..TILE).step_by(2) {
             of_two[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
             of_two[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
         }
-        // .. of four: quarter `q` of vector `4 i + c` is column `4 q + c` of rows `4 i` to `4 i + 3`.
+        // .. of four rows: quarter `q` of vector `4 i + c` is column `4 q + c` of rows `4 i` to `4 i + 3`.
         let mut of_four = of_two;
         for i in (0..TILE).step_by(4) {
             of_four[i] = _mm512_unpacklo_epi64(of_two[i], of_two[i + 2]);
@@ -84,10 +87,11 @@ pub(super) unsafe fn transpose(
     }
 }
 
-/// See [`TileKernel::exp2_pairs`](crate::gemm::tile_kernel::TileKernel::exp2_pairs) and [`exp2_lut`], its twin.
+/// Softmax numerators by table, see [`TileKernel::exp2_pairs`](crate::gemm::tile_kernel::TileKernel::exp2_pairs);
+/// [`exp2_lut`] is the emulated twin.
 ///
 /// # Safety
-/// Scores must be readable, probabilities writable, and 16 of the offsets readable.
+/// Scores must be readable, numerators writable, and 16 of the offsets readable.
 #[inline(always)]
 pub(super) unsafe fn exp2_pairs(
     _: Amx,
@@ -115,7 +119,7 @@ pub(super) unsafe fn exp2_pairs(
             _mm512_loadu_si512(table.cast()),
             _mm512_loadu_si512(table.add(64).cast()),
         );
-        // Packing goes by quarters: four queries of one key, the same of the other.
+        // `vpackusdw` works within 128-bit quarters: four queries of one key, the same queries of the other key.
         let interleaved = _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
         let interleaved = _mm512_broadcast_i32x4(interleaved);
         let mut all = _mm512_setzero_si512();
@@ -126,7 +130,7 @@ pub(super) unsafe fn exp2_pairs(
             _mm_prefetch::<_MM_HINT_T0>(prefetch_from.wrapping_add(LANES).cast());
             let packed = _mm512_packus_epi32(fixed(scores), fixed(scores.add(NR)));
             let x = _mm512_shuffle_epi8(packed, interleaved);
-            // The low bytes' last 7 bits choose; nothing is added to high bytes.
+            // The upper 7 bits of each low byte index the table; high bytes get zero.
             let fraction = _mm512_srli_epi16::<1>(x);
             let entry =
                 _mm512_maskz_permutex2var_epi8(0x5555_5555_5555_5555, table, fraction, others);

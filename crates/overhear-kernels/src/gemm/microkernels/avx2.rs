@@ -1,19 +1,19 @@
-//! AVX2: words widened in registers, or AVX-VNNI (`vpdpbusd` on 256 bits).
+//! AVX2 microkernels: K groups unpacked in registers, or AVX-VNNI (`vpdpbusd` on 256 bits).
 
 use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::avx2_block::{Avx2Kernel, multiply};
-use super::registers::{self, MAX_MR};
+use super::registers::{self, MR};
 use crate::arch::{Avx2, Avx2Vnni};
 use crate::gemm::microkernel::{Blocking, Epilogue, GemmTask, MicroKernel, Operands};
 use crate::simd::Simd;
 
-/// bfloat16, widened to f32. A product of two is exact there, so adding it is one rounding, as in the instruction.
+/// bf16 by f32 multiply-adds. A product of two bf16 is exact in f32, so adding it is one rounding, as in `vdpbf16ps`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx2Bf16(pub(crate) Avx2);
 
-/// Bytes, widened to 16 bits.
+/// int8 by 16-bit multiply-adds (`vpmaddwd`).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx2Int8(pub(crate) Avx2);
 
@@ -43,12 +43,12 @@ fn vectorize_vnni<T: GemmTask>(kernel: Avx2Vnni, task: T) {
     task.run(kernel)
 }
 
-/// What is the same in every [`MicroKernel`] here.
+/// Common part of the [`MicroKernel`] implementations in this file.
 macro_rules! avx2_kernel {
     ($vectorize:ident) => {
         type Simd = Avx2;
 
-        const ROWS: usize = MAX_MR;
+        const MR: usize = MR;
         const BLOCKING: Blocking = registers::BLOCKING;
 
         #[inline(always)]
@@ -110,7 +110,7 @@ unsafe impl MicroKernel for Avx2Vnni {
     avx2_kernel!(vectorize_vnni);
 }
 
-/// The nearest bfloat16, to the bits of [`crate::math::round_bf16`].
+/// Rounds to the nearest bf16, with the bits of [`crate::math::round_bf16`].
 ///
 /// # Safety
 /// The machine must have AVX2.
@@ -180,7 +180,7 @@ impl Avx2Kernel for Avx2Bf16 {
     }
 }
 
-/// What is the same in both [`Avx2Kernel`] of bytes: sums of 32 bits.
+/// Common part of both int8 [`Avx2Kernel`]s: 32-bit integer accumulators.
 macro_rules! int8_acc {
     () => {
         type Acc = __m256i;
@@ -267,7 +267,7 @@ impl Avx2Kernel for Avx2Vnni {
     }
 }
 
-/// `acc + products`. The assembly is empty, but the compiler does not know it: it would add a word's parts in another
+/// `acc + products`, with an empty `asm!` as a barrier: the compiler would otherwise add a K group's parts in another
 /// order, for which there are too few registers.
 #[target_feature(enable = "avx2")]
 #[inline]
@@ -286,7 +286,7 @@ mod tests {
     use crate::gemm::microkernels::{EmulatedBf16, EmulatedInt8};
     use crate::math::round_bf16 as plain_round;
 
-    /// `n` rows by `n_panels` panels.
+    /// Task: `n` rows by `n_panels` panels.
     struct Multiply<'a> {
         n: usize,
         n_panels: usize,
@@ -301,7 +301,7 @@ mod tests {
     impl GemmTask for Multiply<'_> {
         #[inline(always)]
         fn run<K: MicroKernel>(self, kernel: K) {
-            for row in (0..self.n).step_by(K::ROWS) {
+            for row in (0..self.n).step_by(K::MR) {
                 let operands = Operands {
                     x: self.x[row * self.k_groups..].as_ptr(),
                     x_stride: self.k_groups,
@@ -311,7 +311,7 @@ mod tests {
                     compensation: self.compensation.as_ptr(),
                     accumulate: false,
                 };
-                let n = K::ROWS.min(self.n - row);
+                let n = K::MR.min(self.n - row);
                 let to = self.to[row * NR..].as_mut_ptr();
                 // SAFETY: rows, panels, starts and sums are as many as are multiplied.
                 unsafe { kernel.multiply(n, self.n_panels, self.prefetch, &operands, to, &()) };
@@ -319,15 +319,15 @@ mod tests {
         }
     }
 
-    /// Compares all sizes of blocks, the words made by `group`.
+    /// Compares all block sizes, over K groups made by `group`.
     fn check<K: MicroKernel, T: MicroKernel>(kernel: K, twin: T, mut group: impl FnMut() -> u32) {
         for k_groups in [0, 1, 7, 64, 65, 200, 300] {
-            for n in 1..=MAX_MR {
+            for n in 1..=MR {
                 for (n_panels, prefetch) in [(1, true), (1, false), (3, true), (4, false)] {
                     let mut groups = |n: usize| (0..n).map(|_| group()).collect::<Vec<u32>>();
                     let (mut x, mut w) = (groups(n * k_groups), groups(n_panels * NR * k_groups));
                     if K::IS_INT8 && k_groups > 0 {
-                        // Where two products at once would saturate.
+                        // Values on which `vpmaddubsw` would saturate.
                         x[..k_groups].fill(0xffff_ffff);
                         w[..NR].fill(0x7f7f_7f7f);
                     }
@@ -371,7 +371,7 @@ mod tests {
             seed = seed.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
             seed ^ seed >> 15
         };
-        // From -1 to 1.
+        // bf16 from -1 to 1.
         let half = |bits: u32| u32::from(plain_round(bits as i32 as f32 / i32::MAX as f32));
         check(Avx2Bf16(simd), EmulatedBf16(Emulated), || {
             half(bits()) | half(bits()) << 16
@@ -383,7 +383,7 @@ mod tests {
         }
     }
 
-    /// Rounds elements of whole vectors.
+    /// Task: rounds elements of whole vectors.
     struct Round<'a>(&'a [f32], &'a mut [u16]);
 
     impl GemmTask for Round<'_> {

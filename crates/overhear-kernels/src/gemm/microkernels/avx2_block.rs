@@ -1,15 +1,16 @@
-//! Register blocks of AVX2, whose registers are half as many as AVX-512's and half as long.
+//! Register blocks of AVX2, which has half as many registers as AVX-512, half as wide.
 //!
-//! A word is multiplied in *parts*: the high halves of bfloat16, then the low ones, as f32; even bytes, then odd ones, as
-//! 16 bits, as products of whole bytes would saturate; or whole, where the machine has the instruction. A block is up to
-//! 6 rows by half a panel. Weights are widened as they are loaded; rows once for all panels, a chunk of K at a time, which
-//! stays in the first-level cache with as much of a panel. Between chunks the sums wait where they go.
+//! A K group is multiplied in *parts*: the high, then the low halves of bf16, as f32; the even, then the odd bytes of
+//! int8, as 16 bits, because products of whole bytes (`vpmaddubsw`) would saturate; or whole with AVX-VNNI. A block
+//! is at most 6 rows by half a panel. B is unpacked as it is loaded; A is unpacked once for all panels, a chunk of K
+//! at a time, which stays in L1 together with the same chunk of a panel. Between chunks the accumulators are in
+//! memory.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::registers::MAX_MR;
+use super::registers::MR;
 use crate::arch::Avx2;
 use crate::gemm::layout::{LANES, NR};
 use crate::gemm::microkernel::{MicroKernel, Operands};
@@ -17,67 +18,69 @@ use crate::simd::Simd;
 
 /// Lanes of a vector.
 const WIDTH: usize = Avx2::LANES;
-/// Rows whose sums of half a panel are in registers: 12 vectors, and two of weights, one of a row, one to spare.
+/// Rows of a register block by half a panel: 12 vectors of accumulators, two of B, one of A, one to spare.
 const BLOCK_ROWS: usize = 6;
-/// Words of K that are multiplied at a time: of a panel 16 KiB, of twelve rows in two parts 12.
+/// K groups of a chunk: 16 KiB of a panel, and 12 KiB of twelve unpacked rows in two parts.
 const CHUNK: usize = 128;
-/// The same with few rows. The halves of a panel are read one after the other, and memory should not wait for the second.
+/// K groups of a chunk in skinny calls. The halves of a panel are read one after the other, and memory should not
+/// wait for the second.
 const SKINNY_CHUNK: usize = 64;
-/// Words from one part of a row to the next: a cache line more, so that they do not fight for the same places of the
-/// first-level cache.
+/// Stride between the parts of a row, in K groups: a chunk and a cache line, so that they do not compete for the same
+/// L1 sets.
 const PART_STRIDE: usize = CHUNK + LANES;
-/// Words ahead that a panel is fetched with few rows: what memory brings in the time that it takes to answer.
+/// Prefetch distance in B for skinny calls, in K groups: what memory delivers during its latency.
 const PREFETCH_GROUPS: usize = 1024;
 
-/// Words in parts. A part of a word of a row, in all lanes, is multiplied by that of 8 words of a panel.
+/// Register kernel of AVX2: a part of a K group of A, broadcast, times the same part of 8 K groups of B.
 pub(super) trait Avx2Kernel: MicroKernel<Simd = Avx2> {
-    /// 8 sums.
+    /// 8 accumulators.
     type Acc: Copy;
 
-    /// Parts of a word. If there is one, a row's is the word itself.
+    /// Parts of a K group. If there is one, A is not unpacked.
     const PARTS: usize;
 
-    /// Sums to begin with: 0 for bfloat16, the 8 numbers at `from` for bytes.
+    /// Initial accumulators: 0 for bf16, the 8 values of the compensation at `from` for int8.
     ///
     /// # Safety
-    /// For bytes, they must be readable.
+    /// For int8, 8 values must be readable.
     unsafe fn init_acc(self, from: *const i32) -> Self::Acc;
 
-    /// Sums as [`Self::store_acc`] has written them.
+    /// Loads accumulators that [`Self::store_acc`] has stored.
     ///
     /// # Safety
-    /// They must be readable.
+    /// 8 elements must be readable.
     unsafe fn load_acc(self, from: *const f32) -> Self::Acc;
 
-    /// A part of 8 words of a row.
+    /// Part `part` of 8 K groups of A.
     fn unpack_a(self, part: usize, groups: __m256i) -> __m256i;
 
-    /// A part of 8 words of a panel.
+    /// Part `part` of 8 K groups of B.
     fn unpack_b(self, part: usize, groups: __m256i) -> __m256i;
 
-    /// `acc + x . w` in each lane, as [`RegisterKernel::dot`](crate::gemm::microkernel::Dot::dot) if parts are added in their order.
+    /// `acc + x . w` in each lane; over all parts in order the same as
+    /// [`RegisterKernel::dot`](crate::gemm::microkernel::RegisterKernel::dot).
     fn multiply_add(self, acc: Self::Acc, x: __m256i, w: __m256i) -> Self::Acc;
 
-    /// Writes the sums as they are, to be added to.
+    /// Stores the accumulators as they are, to be continued.
     ///
     /// # Safety
     /// 8 elements must be writable.
     unsafe fn store_acc(self, to: *mut f32, acc: Self::Acc);
 
-    /// Writes the sums as 8 f32.
+    /// Stores the accumulators as 8 f32.
     ///
     /// # Safety
-    /// They must be writable.
+    /// 8 elements must be writable.
     unsafe fn store_f32(self, to: *mut f32, acc: Self::Acc);
 }
 
-/// Rows of a chunk, in parts.
-type UnpackedA = [MaybeUninit<u32>; MAX_MR * 2 * PART_STRIDE];
+/// Unpacked rows of a chunk.
+type UnpackedA = [MaybeUninit<u32>; MR * 2 * PART_STRIDE];
 
-/// See [`MicroKernel::multiply`].
+/// Computes the accumulators of [`MicroKernel::multiply`]; the caller runs the epilogue.
 ///
 /// # Safety
-/// As there.
+/// As [`MicroKernel::multiply`].
 #[inline(always)]
 pub(super) unsafe fn multiply<K: Avx2Kernel>(
     kernel: K,
@@ -87,11 +90,11 @@ pub(super) unsafe fn multiply<K: Avx2Kernel>(
     operands: &Operands,
     to: *mut f32,
 ) {
-    let mut unpacked: UnpackedA = [const { MaybeUninit::uninit() }; MAX_MR * 2 * PART_STRIDE];
+    let mut unpacked: UnpackedA = [const { MaybeUninit::uninit() }; MR * 2 * PART_STRIDE];
     let k_groups = operands.k_groups;
-    // One row takes two panels, as memory answers faster in two places.
+    // A single row takes two panels, as memory delivers more from two streams.
     let block_panels = if n == 1 { 2 } else { 1 };
-    // With few rows, memory is read panel by panel; else a chunk of rows is widened for all.
+    // Skinny calls read B panel by panel; others unpack a chunk of A once for all panels.
     let (group_panels, most) = match prefetch {
         true => (block_panels, SKINNY_CHUNK),
         false => (n_panels.max(1), CHUNK),
@@ -142,25 +145,25 @@ pub(super) unsafe fn multiply<K: Avx2Kernel>(
     }
 }
 
-/// Some words of K of some rows and panels.
+/// A chunk of K of some rows and panels.
 #[derive(Clone, Copy)]
 struct Chunk {
-    /// Row 0, its first part.
+    /// A: row 0, its first part.
     x: *const u32,
     x_stride: usize,
-    /// Words from part to part.
+    /// Stride between the parts of a row, in K groups.
     part_stride: usize,
     w: *const u32,
-    /// Words from panel to panel.
+    /// Panel stride of B, in K groups.
     w_stride: usize,
     k_groups: usize,
     compensation: *const i32,
-    /// Whether sums begin with `compensation`, or with what is there.
+    /// Whether accumulators start from `compensation` (first chunk) or continue from memory.
     is_first: bool,
     is_last: bool,
 }
 
-/// Replaces the rows of a chunk by their parts.
+/// Replaces the rows of a chunk by their unpacked parts.
 ///
 /// # Safety
 /// `n` rows must be readable.
@@ -191,10 +194,10 @@ unsafe fn unpack_rows<K: Avx2Kernel>(kernel: K, n: usize, chunk: &mut Chunk, to:
     (chunk.x, chunk.x_stride, chunk.part_stride) = (to, K::PARTS * PART_STRIDE, PART_STRIDE);
 }
 
-/// The products of `n` rows and a panel, or of one row and up to two.
+/// Multiplies `n` rows by one panel, or one row by up to two.
 ///
 /// # Safety
-/// The chunk must be readable and the sums writable for so many rows and panels.
+/// The chunk must be readable and the accumulators writable for as many rows and panels.
 #[inline(always)]
 unsafe fn blocks<K: Avx2Kernel>(
     kernel: K,
@@ -228,7 +231,7 @@ unsafe fn blocks<K: Avx2Kernel>(
     }
 }
 
-/// The products of `M` rows and a panel, half by half.
+/// Multiplies `M` rows by a panel, one half after the other.
 ///
 /// # Safety
 /// As [`blocks`].
@@ -244,7 +247,7 @@ unsafe fn half_panels<K: Avx2Kernel, const M: usize, const PREFETCH: bool>(
     }
 }
 
-/// The register block: `M` rows by `V` vectors of outputs, from output `out` of the first panel on.
+/// Register block: `M` rows by `V` vectors of outputs, from output `out` of the first panel on.
 ///
 /// # Safety
 /// As [`blocks`].
@@ -266,7 +269,7 @@ unsafe fn micro_kernel<K: Avx2Kernel, const M: usize, const V: usize, const PREF
         is_first,
         is_last,
     } = *chunk;
-    // Where an output is, if panels are so far apart.
+    // Offset of an output if panels are `stride` apart.
     let offset = |out: usize, stride: usize| out / NR * stride + out % NR;
     // SAFETY: the machine has AVX2, which `p` proves. `M` rows of `k_groups` in parts, the panels and as many starts and
     // sums are the caller's.
@@ -291,8 +294,8 @@ unsafe fn micro_kernel<K: Avx2Kernel, const M: usize, const V: usize, const PREF
                 }
             }
             for part in 0..K::PARTS {
-                // Nothing, but the compiler does not know it: what has been loaded is loaded again, where it would be kept
-                // in registers that sums need.
+                // An empty `asm!` as a barrier: loaded values are loaded again for the next part, instead of being
+                // kept in registers that the accumulators need.
                 asm!("/* {} */", inout(reg) at, options(pure, nomem, nostack, preserves_flags));
                 let mut panel = [_mm256_setzero_si256(); V];
                 for i in 0..V {

@@ -1,9 +1,9 @@
-//! AVX-512 BF16: `vdpbf16ps`.
+//! AVX-512 BF16 microkernel: `vdpbf16ps`.
 
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
-use super::registers::{MAX_MR, register_blocks};
+use super::registers::{MR, register_blocks};
 use crate::arch::{Avx512, Avx512Bf16};
 use crate::gemm::layout::{LANES, NR};
 use crate::gemm::microkernel::{GemmTask, MicroKernel, RegisterKernel};
@@ -21,7 +21,7 @@ fn vectorize_bf16<T: GemmTask>(dot: Avx512Bf16, task: T) {
 unsafe impl MicroKernel for Avx512Bf16 {
     type Simd = Avx512;
 
-    const ROWS: usize = MAX_MR;
+    const MR: usize = MR;
     const IS_INT8: bool = false;
 
     register_blocks!();
@@ -55,8 +55,8 @@ unsafe impl MicroKernel for Avx512Bf16 {
         }
     }
 
-    /// In numbers of 16 bits, see [`exp2_i16`](crate::math::exp2_i16), its twin: half the steps that f32 takes, twice as many keys
-    /// in each. The sum is that of the rounded weights.
+    /// Softmax numerators in 16-bit arithmetic; [`exp2_i16`] is the emulated twin. Half the
+    /// instructions of f32, on twice as many keys each. The returned sum is that of the rounded numerators.
     #[inline(always)]
     unsafe fn exp2_panels(
         self,
@@ -74,7 +74,7 @@ unsafe impl MicroKernel for Avx512Bf16 {
             let fixed = |at: *const f32| {
                 _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_loadu_ps(at), scale, offset))
             };
-            // Packing goes by quarters: the first of both, the second of both..
+            // `vpackssdw` works within 128-bit quarters: this permutation restores the order of keys.
             let order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
             for panel in 0..n_panels {
                 let scores = scores.add(panel * ld_acc);

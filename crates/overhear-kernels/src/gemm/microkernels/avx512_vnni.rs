@@ -1,8 +1,8 @@
-//! AVX-512 VNNI: `vpdpbusd`.
+//! AVX-512 VNNI microkernel: `vpdpbusd`, u8 x s8.
 
 use std::arch::x86_64::*;
 
-use super::registers::{MAX_MR, register_blocks};
+use super::registers::{MR, register_blocks};
 use crate::arch::{Avx512, Avx512Vnni};
 use crate::gemm::microkernel::{GemmTask, MicroKernel, RegisterKernel};
 
@@ -16,7 +16,7 @@ fn vectorize_int8<T: GemmTask>(dot: Avx512Vnni, task: T) {
 unsafe impl MicroKernel for Avx512Vnni {
     type Simd = Avx512;
 
-    const ROWS: usize = MAX_MR;
+    const MR: usize = MR;
     const IS_INT8: bool = true;
 
     register_blocks!();

@@ -1,21 +1,21 @@
-//! The dot products in plain Rust: the twin of the instructions, and what machines without them run, compiled for
-//! the vectors that they have.
+//! Emulated register kernels, in plain Rust: the twins of the instructions, and the fallback of machines without
+//! them, compiled for the vectors that they have.
 
 use super::registers::register_blocks;
 use crate::gemm::layout::LANES;
 use crate::gemm::microkernel::{GemmTask, MicroKernel, RegisterKernel};
 use crate::simd::{Simd, Vectorized};
 
-/// bfloat16 beside the vectors of `S`. A product of two bfloat16 is exact in f32, so adding it is one rounding, as in
-/// the instruction. That flushes numbers below 1e-38 to 0; here they stay.
+/// bf16 dot products beside the vectors of `S`. A product of two bf16 is exact in f32, so adding it is one rounding,
+/// as in `vdpbf16ps`. The instruction flushes subnormal numbers (below 1e-38) to 0; the emulation keeps them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EmulatedBf16<S>(pub(crate) S);
 
-/// Bytes beside the vectors of `S`.
+/// int8 dot products beside the vectors of `S`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EmulatedInt8<S>(pub(crate) S);
 
-/// A task with its unit, for [`Simd::vectorize`].
+/// Task with its microkernel, to be compiled by [`Simd::vectorize`].
 pub(super) struct With<K, T>(pub(super) K, pub(super) T);
 
 impl<K: MicroKernel, T: GemmTask> Vectorized for With<K, T> {
@@ -31,7 +31,7 @@ impl<K: MicroKernel, T: GemmTask> Vectorized for With<K, T> {
 unsafe impl<S: Simd> MicroKernel for EmulatedBf16<S> {
     type Simd = S;
 
-    const ROWS: usize = 1;
+    const MR: usize = 1;
     const IS_INT8: bool = false;
 
     register_blocks!();
@@ -90,7 +90,7 @@ impl<S: Simd> RegisterKernel for EmulatedBf16<S> {
 unsafe impl<S: Simd> MicroKernel for EmulatedInt8<S> {
     type Simd = S;
 
-    const ROWS: usize = 1;
+    const MR: usize = 1;
     const IS_INT8: bool = true;
 
     register_blocks!();

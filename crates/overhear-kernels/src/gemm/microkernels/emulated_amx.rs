@@ -1,4 +1,5 @@
-//! The tiles of AMX in plain Rust: the twin that packing, blocks, tails and attention are tested on where there are none.
+//! Emulated AMX, in plain Rust: the twin on which packing, blocking, tails and attention are tested where there are
+//! no tiles.
 
 use super::emulated::With;
 use super::tiles;
@@ -9,7 +10,7 @@ use crate::gemm::tile_kernel::{AccPair, PairSteps, Step2x2, TileKernel, TileTask
 use crate::math::{exp2_lut, gelu_lut};
 use crate::simd::Simd;
 
-/// bfloat16 by tiles, or bytes (`INT8`).
+/// Emulated tile kernel for bf16, or for int8 (`INT8`).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EmulatedAmx<const INT8: bool>;
 
@@ -17,7 +18,7 @@ pub(crate) struct EmulatedAmx<const INT8: bool>;
 unsafe impl<const INT8: bool> MicroKernel for EmulatedAmx<INT8> {
     type Simd = Emulated;
 
-    const ROWS: usize = tiles::ROWS;
+    const MR: usize = tiles::MR;
     const IS_INT8: bool = INT8;
     const BLOCKING: Blocking = tiles::BLOCKING;
 
@@ -55,7 +56,7 @@ unsafe impl<const INT8: bool> MicroKernel for EmulatedAmx<INT8> {
     }
 }
 
-/// What the registers hold: two pairs of tiles of sums, and the words of a step.
+/// Contents of the tile registers: two pairs of accumulators, and the configured K groups of a step.
 pub(crate) struct Registers {
     acc: [[[[i32; TILE]; TILE]; 2]; 2],
     groups: usize,
@@ -70,7 +71,7 @@ impl Default for Registers {
     }
 }
 
-/// Where a square's tiles lie: of either half of a panel, rows from 0 and from 16 on.
+/// The pairs of a 2x2 block: of either half of the panel, rows from 0 and from 16 on.
 fn halves(block: *mut i32) -> [AccPair; 2] {
     [0, LANES].map(|half| AccPair {
         first: block.wrapping_add(half),
@@ -262,7 +263,7 @@ impl<const INT8: bool> TileKernel for EmulatedAmx<INT8> {
     }
 }
 
-/// The products of four bytes, unsigned by signed.
+/// Dot product of a K group of four bytes, u8 by s8.
 fn dot_bytes((x, w): (u32, u32)) -> i32 {
     let products = x.to_le_bytes().into_iter().zip(w.to_le_bytes());
     products
@@ -270,7 +271,8 @@ fn dot_bytes((x, w): (u32, u32)) -> i32 {
         .sum()
 }
 
-/// The low halves' products are added up, and the high halves', fused and from zero; then those two, then `sum`.
+/// Order of `tdpbf16ps`: the products of the low halves are accumulated, and those of the high halves, fused and from
+/// zero; then both sums are added, then `sum`.
 fn dot_halves(sum: f32, groups: impl Iterator<Item = (u32, u32)>) -> f32 {
     let (mut low, mut high) = (0.0f32, 0.0f32);
     for (x, w) in groups {

@@ -1,4 +1,12 @@
 //! Implementations of the microkernels, one file per instruction set.
+//!
+//! | file | instructions | loops |
+//! |---|---|---|
+//! | `avx512_bf16`, `avx512_vnni` | `vdpbf16ps`, `vpdpbusd` | `registers` |
+//! | `avx2` | `vfmadd`, `vpmaddwd`, AVX-VNNI | `avx2_block` |
+//! | `neon` | `bfmlalt`/`bfmlalb`, `sdot` | `registers` |
+//! | `amx` | `tdpbf16ps`, `tdpbusd` | `tiles`, for attention `tiles_transposed` |
+//! | `emulated`, `emulated_amx` | plain Rust | `registers`, `tiles` |
 
 #[cfg(target_arch = "x86_64")]
 mod amx;

@@ -1,8 +1,8 @@
-//! NEON: bfloat16 by multiply-adds that widen them (BF16's `bfmlalt`, `bfmlalb`) or after widening, bytes by DotProd's
-//! `sdot`. Sixteen words are four registers.
+//! NEON microkernels: bf16 by widening multiply-adds (BF16's `bfmlalt`, `bfmlalb`) or by multiply-adds after
+//! widening, int8 by DotProd's `sdot`. 16 K groups are four registers.
 //!
-//! `bfdot`, of twice the products, is left alone: it rounds to odd, twice a word, and flushes small numbers, so that its
-//! sums are not those of any other set. The intrinsics are not stable yet, hence `asm!`.
+//! `bfdot`, of twice the throughput, is not used: it rounds to odd, twice per K group, and flushes subnormal numbers,
+//! so its results differ from every other set's. The intrinsics are not stable yet, hence `asm!`.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -15,12 +15,12 @@ use crate::gemm::layout::LANES;
 use crate::gemm::microkernel::{GemmTask, MicroKernel, RegisterKernel};
 use crate::simd::Simd;
 
-/// Registers of 16 words.
+/// Registers of 16 K groups.
 const QUARTERS: usize = 4;
-/// Words of a register.
+/// K groups of a register.
 const QUARTER: usize = LANES / QUARTERS;
 
-/// bfloat16 on every machine with NEON, widened as they are loaded.
+/// bf16 on every machine with NEON, widened to f32 as it is loaded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NeonWide(pub(crate) Neon);
 
@@ -28,8 +28,8 @@ pub(crate) struct NeonWide(pub(crate) Neon);
 unsafe impl MicroKernel for NeonWide {
     type Simd = Neon;
 
-    /// Sums of a row take 8 registers, a panel 16 when it is widened.
-    const ROWS: usize = 2;
+    /// Accumulators of a row take 8 registers, a widened panel 16.
+    const MR: usize = 2;
     const IS_INT8: bool = false;
 
     register_blocks!();
@@ -47,7 +47,7 @@ unsafe impl MicroKernel for NeonWide {
 
 impl RegisterKernel for NeonWide {
     type Acc = [float32x4_t; QUARTERS];
-    /// The high halves, and the low ones.
+    /// The high halves, and the low halves, as f32.
     type Groups = [[float32x4_t; QUARTERS]; 2];
 
     #[inline(always)]
@@ -104,8 +104,8 @@ fn vectorize_bf16<T: GemmTask>(dot: NeonBf16, task: T) {
 unsafe impl MicroKernel for NeonBf16 {
     type Simd = Neon;
 
-    /// Sums of a row take 8 registers, a panel up to 8.
-    const ROWS: usize = 3;
+    /// Accumulators of a row take 8 registers, a panel up to 8.
+    const MR: usize = 3;
     const IS_INT8: bool = false;
 
     register_blocks!();
@@ -177,7 +177,7 @@ impl RegisterKernel for NeonBf16 {
 }
 
 impl NeonBf16 {
-    /// `sum` and the products of high halves, rounded once.
+    /// `sum` plus the products of the high halves, rounded once.
     #[inline(always)]
     fn add_high(self, mut sum: float32x4_t, x: uint32x4_t, w: uint32x4_t) -> float32x4_t {
         // SAFETY: `self` proves BF16.
@@ -193,7 +193,7 @@ impl NeonBf16 {
         sum
     }
 
-    /// `sum` and the products of low halves, rounded once.
+    /// `sum` plus the products of the low halves, rounded once.
     #[inline(always)]
     fn add_low(self, mut sum: float32x4_t, x: uint32x4_t, w: uint32x4_t) -> float32x4_t {
         // SAFETY: `self` proves BF16.
@@ -220,8 +220,8 @@ fn vectorize_int8<T: GemmTask>(dot: NeonDotProd, task: T) {
 unsafe impl MicroKernel for NeonDotProd {
     type Simd = Neon;
 
-    /// As with bfloat16 there could be 3, but then the compiler moves more than it multiplies.
-    const ROWS: usize = 2;
+    /// Registers would suffice for 3, as with bf16, but then the compiler spills more than it gains.
+    const MR: usize = 2;
     const IS_INT8: bool = true;
 
     register_blocks!();
@@ -238,8 +238,8 @@ unsafe impl MicroKernel for NeonDotProd {
     }
 }
 
-/// `sdot` takes signed bytes alone, so the 128 that is in those of `x` is taken off again, and with it what sums start
-/// from, which is there to make up for it.
+/// `sdot` multiplies s8 by s8, so the offset of 128 is removed from A when it is broadcast, and the compensation for
+/// it is not used.
 impl RegisterKernel for NeonDotProd {
     type Acc = [int32x4_t; QUARTERS];
     type Groups = [uint32x4_t; QUARTERS];
@@ -286,7 +286,7 @@ impl RegisterKernel for NeonDotProd {
     }
 }
 
-/// The 16 words at `from`.
+/// Loads 16 K groups.
 ///
 /// # Safety
 /// They must be readable.
@@ -296,10 +296,10 @@ unsafe fn load(_: Neon, from: *const u32) -> [uint32x4_t; QUARTERS] {
     from_fn(|i| unsafe { vld1q_u32(from.add(QUARTER * i)) })
 }
 
-/// Writes 16 sums to `to`.
+/// Stores 16 accumulators to `to`.
 ///
 /// # Safety
-/// They must be writable.
+/// 16 elements must be writable.
 #[inline(always)]
 unsafe fn store(simd: Neon, to: *mut f32, acc: [float32x4_t; QUARTERS]) {
     for (i, acc) in acc.into_iter().enumerate() {

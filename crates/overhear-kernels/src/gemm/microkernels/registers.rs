@@ -1,26 +1,26 @@
-//! Register blocks: products of a few rows and panels whose sums stay in vector registers through all of K.
+//! Register blocks: products of a few rows and panels whose accumulators stay in vector registers through all of K.
 
 use crate::gemm::layout::{LANES, NR};
 use crate::gemm::microkernel::{Blocking, Epilogue, MicroKernel, Operands, RegisterKernel};
 use crate::simd::Simd;
 
-/// The most rows of a block.
-pub(crate) const MAX_MR: usize = 12;
-/// See [`Blocking`]: with a tile of rows and the output, panels take less than any second-level cache has.
+/// MR of register kernels: most rows of a block.
+pub(crate) const MR: usize = 12;
+/// Blocking of register kernels. K is not cut. A panel group, a block of rows and their outputs fit any L2.
 pub(crate) const BLOCKING: Blocking = Blocking {
     panel_width: NR,
-    mr: MAX_MR,
+    mr: MR,
     kc_l1: usize::MAX,
     kc: usize::MAX,
     nc_bytes: 384 << 10,
     mc: usize::MAX,
-    ld_acc: MAX_MR * NR + LANES,
+    ld_acc: MR * NR + LANES,
 };
 
-/// Words ahead that a panel is fetched with few rows: what memory brings in the time that it takes to answer.
+/// Prefetch distance in B for skinny calls, in K groups: what memory delivers during its latency.
 const PREFETCH_GROUPS: usize = 1024;
 
-/// What is the same in every [`MicroKernel`] whose blocks are these.
+/// Common part of the [`MicroKernel`] implementations with these register blocks.
 macro_rules! register_blocks {
     () => {
         const BLOCKING: $crate::gemm::microkernel::Blocking =
@@ -47,20 +47,20 @@ macro_rules! register_blocks {
 }
 pub(super) use register_blocks;
 
-/// Panels that a block of `n` rows takes: as many as keep its sums in registers.
+/// Panels of a block of `n` rows: as many as keep its accumulators in registers.
 #[inline(always)]
 fn panels_per_block<K: RegisterKernel>(n: usize) -> usize {
-    match K::ROWS / n {
+    match K::MR / n {
         0..=1 => 1,
         2..=3 => 2,
         _ => 4,
     }
 }
 
-/// See [`MicroKernel::multiply`].
+/// Implementation of [`MicroKernel::multiply`].
 ///
 /// # Safety
-/// As there.
+/// As [`MicroKernel::multiply`].
 #[inline(always)]
 pub(super) unsafe fn multiply<K: RegisterKernel>(
     kernel: K,
@@ -74,7 +74,7 @@ pub(super) unsafe fn multiply<K: RegisterKernel>(
     let mut panel = 0;
     while panel < n_panels {
         let block_panels = match panels_per_block::<K>(n).min(n_panels - panel) {
-            // A block of three panels is two blocks.
+            // Three panels are two blocks.
             3 => 2,
             block_panels => block_panels,
         };
@@ -100,10 +100,10 @@ pub(super) unsafe fn multiply<K: RegisterKernel>(
     unsafe { run_epilogue(kernel, n, n_panels, to, epilogue) };
 }
 
-/// Shows `epilogue` the sums of a block row by row, so that outputs are written as they lie.
+/// Calls the epilogue row by row, so that outputs are written in memory order.
 ///
 /// # Safety
-/// They must have been written.
+/// The accumulators must have been written.
 #[inline(always)]
 pub(super) unsafe fn run_epilogue<K: MicroKernel, F: Epilogue<K>>(
     kernel: K,
@@ -125,10 +125,10 @@ pub(super) unsafe fn run_epilogue<K: MicroKernel, F: Epilogue<K>>(
     }
 }
 
-/// Writes the sums of `n <= K::ROWS` rows and `n_panels <= panels_per_block(n)` panels, not 3, to `to`.
+/// Computes the accumulators of `n <= MR` rows and `n_panels <= panels_per_block(n)` panels, not 3.
 ///
 /// # Safety
-/// The operands must be readable and the sums writable for as many rows and panels.
+/// The operands must be readable and the accumulators writable for as many rows and panels.
 #[inline(always)]
 unsafe fn block<K: RegisterKernel>(
     kernel: K,
@@ -145,33 +145,33 @@ unsafe fn block<K: RegisterKernel>(
             (1, 4) => micro_kernel::<K, 1, 4, false>(kernel, operands, to),
             (1, 2) => micro_kernel::<K, 1, 2, true>(kernel, operands, to),
             (1, _) => micro_kernel::<K, 1, 1, true>(kernel, operands, to),
-            (2, 4) if K::ROWS >= 2 => micro_kernel::<K, 2, 4, true>(kernel, operands, to),
-            (2, 2) if K::ROWS >= 2 => micro_kernel::<K, 2, 2, true>(kernel, operands, to),
-            (2, _) if K::ROWS >= 2 => micro_kernel::<K, 2, 1, true>(kernel, operands, to),
-            (3, 4) if K::ROWS >= 3 => micro_kernel::<K, 3, 4, true>(kernel, operands, to),
-            (3, 2) if K::ROWS >= 3 => micro_kernel::<K, 3, 2, true>(kernel, operands, to),
-            (3, _) if K::ROWS >= 3 => micro_kernel::<K, 3, 1, true>(kernel, operands, to),
-            (4, 2) if K::ROWS >= 4 => micro_kernel::<K, 4, 2, true>(kernel, operands, to),
-            (4, _) if K::ROWS >= 4 => micro_kernel::<K, 4, 1, true>(kernel, operands, to),
-            (5, 2) if K::ROWS >= 5 => micro_kernel::<K, 5, 2, true>(kernel, operands, to),
-            (5, _) if K::ROWS >= 5 => micro_kernel::<K, 5, 1, true>(kernel, operands, to),
-            (6, 2) if K::ROWS >= 6 => micro_kernel::<K, 6, 2, true>(kernel, operands, to),
-            (6, _) if K::ROWS >= 6 => micro_kernel::<K, 6, 1, true>(kernel, operands, to),
-            (7, _) if K::ROWS >= 7 => micro_kernel::<K, 7, 1, true>(kernel, operands, to),
-            (8, _) if K::ROWS >= 8 => micro_kernel::<K, 8, 1, true>(kernel, operands, to),
-            (9, _) if K::ROWS >= 9 => micro_kernel::<K, 9, 1, true>(kernel, operands, to),
-            (10, _) if K::ROWS >= 10 => micro_kernel::<K, 10, 1, true>(kernel, operands, to),
-            (11, _) if K::ROWS >= 11 => micro_kernel::<K, 11, 1, true>(kernel, operands, to),
-            (12, _) if K::ROWS >= 12 && prefetch => {
+            (2, 4) if K::MR >= 2 => micro_kernel::<K, 2, 4, true>(kernel, operands, to),
+            (2, 2) if K::MR >= 2 => micro_kernel::<K, 2, 2, true>(kernel, operands, to),
+            (2, _) if K::MR >= 2 => micro_kernel::<K, 2, 1, true>(kernel, operands, to),
+            (3, 4) if K::MR >= 3 => micro_kernel::<K, 3, 4, true>(kernel, operands, to),
+            (3, 2) if K::MR >= 3 => micro_kernel::<K, 3, 2, true>(kernel, operands, to),
+            (3, _) if K::MR >= 3 => micro_kernel::<K, 3, 1, true>(kernel, operands, to),
+            (4, 2) if K::MR >= 4 => micro_kernel::<K, 4, 2, true>(kernel, operands, to),
+            (4, _) if K::MR >= 4 => micro_kernel::<K, 4, 1, true>(kernel, operands, to),
+            (5, 2) if K::MR >= 5 => micro_kernel::<K, 5, 2, true>(kernel, operands, to),
+            (5, _) if K::MR >= 5 => micro_kernel::<K, 5, 1, true>(kernel, operands, to),
+            (6, 2) if K::MR >= 6 => micro_kernel::<K, 6, 2, true>(kernel, operands, to),
+            (6, _) if K::MR >= 6 => micro_kernel::<K, 6, 1, true>(kernel, operands, to),
+            (7, _) if K::MR >= 7 => micro_kernel::<K, 7, 1, true>(kernel, operands, to),
+            (8, _) if K::MR >= 8 => micro_kernel::<K, 8, 1, true>(kernel, operands, to),
+            (9, _) if K::MR >= 9 => micro_kernel::<K, 9, 1, true>(kernel, operands, to),
+            (10, _) if K::MR >= 10 => micro_kernel::<K, 10, 1, true>(kernel, operands, to),
+            (11, _) if K::MR >= 11 => micro_kernel::<K, 11, 1, true>(kernel, operands, to),
+            (12, _) if K::MR >= 12 && prefetch => {
                 micro_kernel::<K, 12, 1, true>(kernel, operands, to)
             }
-            (12, _) if K::ROWS >= 12 => micro_kernel::<K, 12, 1, false>(kernel, operands, to),
+            (12, _) if K::MR >= 12 => micro_kernel::<K, 12, 1, false>(kernel, operands, to),
             _ => unreachable!("a register block of {n} rows and {n_panels} panels"),
         }
     }
 }
 
-/// The register block, a function of its own so that its loop has the registers to itself.
+/// Register block of `M` rows and `G` panels, a function of its own so that its loop has all registers.
 ///
 /// # Safety
 /// As [`block`], for `M` rows and `G` panels.

@@ -1,37 +1,38 @@
-//! Products by tiles: 16 rows by 16 outputs by 16 words of K at a time, as AMX has them.
+//! GEMM on tiles: loops over a [`TileKernel`], which multiplies 16 rows by 16 outputs by 16 K groups at a time.
 //!
-//! Packed rows and half panels are tiles as they lie: 16 words of 16 rows, and 16 words of K of 16 outputs. Sums are
-//! made four tiles at a time, a square of 32 rows by both halves of a panel: each tile of an operand is loaded once for
-//! two products. A store right behind a tile's last step would wait for it, and all tiles behind with it, so a square is
-//! stored within the next one's first step, a tile just before its first product, when three more have been made. Up to
-//! 16 rows have pairs of tiles instead, and two such pairs in turns. Rows are read in sixteens, those beyond the last for
-//! nothing, so a buffer of rows ends with [`SLACK_ROWS`] more than it has.
+//! Packed A and half panels of B are tiles as they lie in memory: 16 K groups of 16 rows, and 16 K groups of 16
+//! outputs. Blocks of more than 16 rows use 2x2 accumulator tiles (32 rows by both halves of a panel), so each
+//! operand tile is loaded once for two products. Storing an accumulator right after its last product would stall on
+//! it, and everything behind it, so a 2x2 block is stored during the first step of the next block, each tile just
+//! before its first product, when three more products have been issued. Blocks of up to 16 rows use two 1x2 pairs
+//! alternately. A is read in multiples of 16 rows, therefore packed A ends with
+//! [`SLACK_ROWS`](crate::gemm::layout::SLACK_ROWS) extra rows.
 //!
-//! Attention has them the other way around, with many tiles of rows and one panel: [`multiply_tiles`].
+//! Attention multiplies many tiles of A by one panel: [`super::tiles_transposed`].
 
 use crate::arch::TILE;
 use crate::gemm::layout::{LANES, NR};
 use crate::gemm::microkernel::{Blocking, Epilogue, Operands};
 use crate::gemm::tile_kernel::{AccPair, PairSteps, Step2x2, TileKernel};
 
-/// Rows of the largest block.
-pub(crate) const ROWS: usize = 2 * TILE;
-/// See [`Blocking`]: 32 KiB of a block of rows stay in the first-level cache while panels are loaded past it. 80 KiB of a panel and
-/// as much of a block of rows, ten panels and the sums of 384 rows by them leave a quarter of a second-level cache of
-/// 2 MiB, which every machine with tiles has.
+/// MR of tile kernels: most rows of a block.
+pub(crate) const MR: usize = 2 * TILE;
+/// Blocking of tile kernels. 32 KiB of a block of rows (`kc_l1`) stay in L1 while panels are loaded past it. 80 KiB
+/// of a panel (`kc`), as much of a block of rows, ten panels (`nc_bytes`) and the accumulators of 384 rows (`mc`) by
+/// ten panels leave a quarter of an L2 of 2 MiB, which every machine with AMX has.
 pub(crate) const BLOCKING: Blocking = Blocking {
     panel_width: LANES,
-    mr: ROWS,
+    mr: MR,
     kc_l1: 256,
     kc: 640,
     nc_bytes: 800 << 10,
     mc: 384,
-    ld_acc: ROWS * NR + LANES,
+    ld_acc: MR * NR + LANES,
 };
-/// See [`MicroKernel::multiply`](crate::gemm::microkernel::Unit::multiply).
+/// Implementation of [`MicroKernel::multiply`](crate::gemm::microkernel::MicroKernel::multiply).
 ///
 /// # Safety
-/// As there.
+/// As [`MicroKernel::multiply`](crate::gemm::microkernel::MicroKernel::multiply).
 #[inline(always)]
 pub(super) unsafe fn multiply<K: TileKernel>(
     kernel: K,
@@ -59,10 +60,10 @@ pub(super) unsafe fn multiply<K: TileKernel>(
     }
 }
 
-/// The same for up to 32 rows (`IS_2X2`) or 16, and some words.
+/// Multiplies up to 32 rows (`IS_2X2`) or 16: first the whole steps of K, then the rest of one.
 ///
 /// # Safety
-/// As there.
+/// As [`multiply`], for some K groups.
 #[inline(always)]
 unsafe fn row_block<K: TileKernel, const IS_2X2: bool>(
     kernel: K,
@@ -96,11 +97,11 @@ unsafe fn row_block<K: TileKernel, const IS_2X2: bool>(
     }
 }
 
-/// The same for `n_steps > 0` steps. Sums that need not wait are all made in one place, which stays in the first-level
-/// cache, and finished while the next are made.
+/// Multiplies `n_steps > 0` steps of K. Accumulators that need not be kept all go to one place, which stays in L1,
+/// and pass through the epilogue while the next block is computed.
 ///
 /// # Safety
-/// As there.
+/// As [`multiply`].
 #[inline(always)]
 unsafe fn k_steps<K: TileKernel, F: Epilogue<K>, const IS_2X2: bool>(
     kernel: K,
@@ -121,10 +122,10 @@ unsafe fn k_steps<K: TileKernel, F: Epilogue<K>, const IS_2X2: bool>(
     }
 }
 
-/// Squares, a panel each. One is finished when the next has taken a few steps, which the tiles are at work on meanwhile.
+/// 2x2 blocks, one per panel. The epilogue of a block runs when the next one has issued a few steps.
 ///
 /// # Safety
-/// As there.
+/// As [`multiply`].
 #[inline(always)]
 unsafe fn loop_2x2<K: TileKernel, F: Epilogue<K>>(
     kernel: K,
@@ -173,11 +174,11 @@ unsafe fn loop_2x2<K: TileKernel, F: Epilogue<K>>(
     }
 }
 
-/// Pairs, of up to 16 rows and a panel each, in turns. One is finished a pair later: the tiles are at work on a pair for
-/// longer than it takes to issue its steps.
+/// 1x2 pairs of up to 16 rows by a panel, alternately. The epilogue of a pair runs one pair later: tiles work on a
+/// pair for longer than it takes to issue its steps.
 ///
 /// # Safety
-/// As there.
+/// As [`multiply`].
 #[inline(always)]
 unsafe fn loop_1x2<K: TileKernel, F: Epilogue<K>>(
     kernel: K,
@@ -230,7 +231,7 @@ unsafe fn loop_1x2<K: TileKernel, F: Epilogue<K>>(
     }
 }
 
-/// Stores the last of `n_pairs` pairs, in turns.
+/// Stores the last of `n_pairs` alternating pairs.
 ///
 /// # Safety
 /// The place must be writable.
@@ -251,10 +252,11 @@ pub(super) unsafe fn store_last<K: TileKernel>(
     }
 }
 
-/// Shows `epilogue` the sums of `n` rows by a panel, at `acc`. Not a closure, as that may not be inlined.
+/// Calls the epilogue with the accumulators of `n` rows by a panel, at `acc`. A function and not a closure, which
+/// might not be inlined.
 ///
 /// # Safety
-/// They must have been stored.
+/// The accumulators must have been stored.
 #[inline(always)]
 unsafe fn run_epilogue<K: TileKernel, F: Epilogue<K>>(
     kernel: K,
@@ -268,10 +270,10 @@ unsafe fn run_epilogue<K: TileKernel, F: Epilogue<K>>(
     unsafe { epilogue.store_c(kernel, 0..n, outs, acc.cast_const().cast()) };
 }
 
-/// The steps of one pair, and the store of the other on the way.
+/// Multiplies the steps of pair `OWN` and stores pair `OTHER` meanwhile.
 ///
 /// # Safety
-/// As there.
+/// As [`multiply`].
 #[inline(always)]
 pub(super) unsafe fn pair<
     K: TileKernel,

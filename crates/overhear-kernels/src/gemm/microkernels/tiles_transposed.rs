@@ -1,31 +1,31 @@
-//! Products by tiles the other way around: many tiles of rows and one panel, for attention.
+//! Tile products the other way around, for attention: many tiles of A by one panel of B.
 
 use super::tiles::{pair, store_last};
 use crate::arch::TILE;
 use crate::gemm::layout::{LANES, NR};
 use crate::gemm::tile_kernel::{AccPair, PairSteps, Step2x2, TileKernel};
 
-/// Rows in tiles, and a panel that they are multiplied by.
+/// Tiles of A, and a panel of B.
 #[derive(Clone, Copy)]
 pub(crate) struct TileOperands {
-    /// The first tile of rows, words from one to the next, and in each from the tile of a step to that of the next.
+    /// A: the first tile; `x_tile` K groups from tile to tile, `x_step` from step to step.
     pub(crate) x: *const u32,
     pub(crate) x_tile: usize,
     pub(crate) x_step: usize,
     pub(crate) n_tiles: usize,
-    /// The panel, and words to its second half.
+    /// B: the panel; `w_half` K groups to its second half.
     pub(crate) w: *const u32,
     pub(crate) w_half: usize,
     pub(crate) n_steps: usize,
-    /// Whether sums start from what is there instead of zero.
+    /// Whether to accumulate onto the existing contents (beta = 1) instead of starting from zero.
     pub(crate) accumulate: bool,
 }
 
-/// Writes the sums, `[16 * n_tiles, 32]`, to `to`; if `IS_2X1`, of the first half of the panel alone, and what is behind
-/// an odd number of tiles is written too.
+/// Computes the accumulators `[16 * n_tiles, 32]`. If `IS_2X1`, only those of the first half of the panel; then the
+/// place behind an odd number of tiles is written too.
 ///
 /// # Safety
-/// There must be steps, and the operands be readable and the sums writable.
+/// `n_steps` must not be 0, the operands must be readable and the accumulators writable.
 #[inline(always)]
 pub(crate) unsafe fn multiply_tiles<K: TileKernel, const IS_2X1: bool>(
     kernel: K,
@@ -44,7 +44,7 @@ pub(crate) unsafe fn multiply_tiles<K: TileKernel, const IS_2X1: bool>(
     } = *operands;
     let mut acc = K::Acc::default();
     let acc_at = |tile: usize| to.cast::<i32>().wrapping_add(tile * TILE * NR);
-    // Squares of two tiles and both halves of the panel; what they leave, in pairs.
+    // 2x2 blocks first; remaining tiles in pairs.
     let n_2x2_tiles = if IS_2X1 { 0 } else { n_tiles / 2 * 2 };
     let mut last = None;
     for tile in (0..n_2x2_tiles).step_by(2) {
