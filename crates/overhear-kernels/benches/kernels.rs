@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use half::f16;
 use overhear_kernels::{
-    Activations, AttentionShape, ByteKeysValues, Dtype, Epilogue, Isa, Kept, Kernels, KeysValues,
-    Matrix, MatrixData, Output, Packing, Pool, Rows, Source, StoredMatrix, probe,
+    AttentionShape, Dtype, Isa, Kernels, Matrix, MatrixData, Output, PackedActivations, PackedKv,
+    Packing, Pool, PostOp, QuantizedKv, Rows, Source, Storage, StoredMatrix, probe,
 };
 
 const MODELS: &[(&str, usize, usize, usize)] = &[
@@ -99,11 +99,11 @@ impl Bench<'_> {
         let peak = std::cell::LazyCell::new(|| {
             probe::f32_fma(self.kernels.isa(), &self.pool).unwrap_or(f64::NAN)
         });
-        for (what, n_out, n_in, epilogue) in [
-            ("qkv", 3 * n_state, n_state, Epilogue::Store),
-            ("attn out", n_state, n_state, Epilogue::Add),
-            ("mlp in", 4 * n_state, n_state, Epilogue::Gelu),
-            ("mlp out", n_state, 4 * n_state, Epilogue::Add),
+        for (what, n_out, n_in, post_op) in [
+            ("qkv", 3 * n_state, n_state, PostOp::Store),
+            ("attn out", n_state, n_state, PostOp::Add),
+            ("mlp in", 4 * n_state, n_state, PostOp::Gelu),
+            ("mlp out", n_state, 4 * n_state, PostOp::Add),
         ] {
             self.report(
                 format!("{model} encoder {what} {N_AUDIO}x{n_out}x{n_in}"),
@@ -118,7 +118,7 @@ impl Bench<'_> {
                     };
                     let seconds = median(|_| {
                         self.kernels
-                            .linear(&self.pool, &mut y, x, &w[0], Some(&bias), epilogue)
+                            .linear(&self.pool, &mut y, x, &w[0], Some(&bias), post_op)
                     });
                     Figure::arithmetic(seconds, 2 * N_AUDIO * n_out * n_in, *peak)
                 },
@@ -187,7 +187,7 @@ impl Bench<'_> {
                                 x,
                                 w,
                                 Some(&bias),
-                                Epilogue::Store,
+                                PostOp::Store,
                             );
                         });
                         let buffers: Vec<_> = (0..w.len()).map(|_| ramp(bytes / 4)).collect();
@@ -203,7 +203,7 @@ impl Bench<'_> {
         let w = weights(n_out, n_in);
         vec![
             self.kernels
-                .store_weights(&self.pool, &w, Kept::Float(Dtype::F16));
+                .store_weights(&self.pool, &w, Storage::Float(Dtype::F16));
             n
         ]
     }
@@ -217,12 +217,12 @@ impl Bench<'_> {
     ) {
         let (kernels, pool) = (&self.kernels, &self.pool);
         let name = format!("{packing:?}").to_lowercase();
-        for (what, n_out, n_in, epilogue) in [
-            ("qkv", 3 * n_state, n_state, Epilogue::Store),
-            ("attn out", n_state, n_state, Epilogue::Add),
-            ("mlp in", 4 * n_state, n_state, Epilogue::Gelu),
-            ("mlp out", n_state, 4 * n_state, Epilogue::Add),
-            ("logits", n_vocab, n_state, Epilogue::Store),
+        for (what, n_out, n_in, post_op) in [
+            ("qkv", 3 * n_state, n_state, PostOp::Store),
+            ("attn out", n_state, n_state, PostOp::Add),
+            ("mlp in", 4 * n_state, n_state, PostOp::Gelu),
+            ("mlp out", n_state, 4 * n_state, PostOp::Add),
+            ("logits", n_vocab, n_state, PostOp::Store),
         ] {
             let is_encoders = what != "logits";
             for n in [N_AUDIO, 1, 5, 32] {
@@ -240,23 +240,23 @@ impl Bench<'_> {
                     };
                     let w = vec![w; copies];
                     let (x, bias) = (ramp(n * n_in), vec![0.1; n_out]);
-                    let mut rows = Activations::new(packing, n, n_in);
+                    let mut rows = PackedActivations::new(packing, n, n_in);
                     let source = Source::F32(Rows {
                         data: &x,
                         stride: n_in,
                     });
                     kernels.pack_rows(pool, &mut rows, source, (n, n_in), None);
                     let mut y = vec![0.0; n * n_out];
-                    let mut rounded = Activations::new(Packing::Bf16, n, n_out);
+                    let mut rounded = PackedActivations::new(Packing::Bf16, n, n_out);
                     let seconds = median(|i| {
-                        let y = match epilogue {
+                        let y = match post_op {
                             // As the network has it: the encoder's queries, keys and values are rounded.
-                            Epilogue::Gelu => Output::Bf16(&mut rounded, 0),
-                            Epilogue::Store if n == N_AUDIO => Output::Bf16(&mut rounded, 0),
+                            PostOp::Gelu => Output::Bf16(&mut rounded, 0),
+                            PostOp::Store if n == N_AUDIO => Output::Bf16(&mut rounded, 0),
                             _ => Output::F32(&mut y),
                         };
                         let w = &w[i % copies];
-                        kernels.product(pool, y, rows.rows(), n, w, Some(&bias), epilogue);
+                        kernels.linear_packed(pool, y, rows.rows(), n, w, Some(&bias), post_op);
                     });
                     if n == N_AUDIO {
                         Figure::arithmetic(seconds, 2 * n * n_out * n_in, peak)
@@ -279,22 +279,22 @@ impl Bench<'_> {
             let line = format!("{model} int8 attention {n}x{N_AUDIO}x{n_head}");
             self.report(line, |_| {
                 let x = ramp(N_AUDIO * 2 * n_state);
-                let mut rows = Activations::new(Packing::Bf16, N_AUDIO, 2 * n_state);
+                let mut rows = PackedActivations::new(Packing::Bf16, N_AUDIO, 2 * n_state);
                 let source = Source::F32(Rows {
                     data: &x,
                     stride: 2 * n_state,
                 });
                 kernels.pack_rows(pool, &mut rows, source, (N_AUDIO, 2 * n_state), None);
                 let part = |i: usize| rows.columns(i * n_state, n_state);
-                let mut keys_values = ByteKeysValues::new(n_head, n_state / n_head, N_AUDIO);
-                kernels.pack_byte_keys_values(pool, &mut keys_values, part(0), part(1));
-                let bytes = keys_values.n_bytes();
+                let mut kv = QuantizedKv::new(n_head, n_state / n_head, N_AUDIO);
+                kernels.quantize_kv(pool, &mut kv, part(0), part(1));
+                let bytes = kv.n_bytes();
                 let copies = MEMORY / bytes;
-                let keys_values = vec![keys_values; copies];
+                let kv = vec![kv; copies];
                 let mut out = vec![0.0; n * n_state];
                 let seconds = median(|i| {
-                    let keys_values = &keys_values[i % copies];
-                    kernels.attention_int8(pool, &mut out, &x[..n * n_state], keys_values);
+                    let kv = &kv[i % copies];
+                    kernels.attention_int8(pool, &mut out, &x[..n * n_state], kv);
                 });
                 let buffers: Vec<_> = (0..copies).map(|_| ramp(bytes / 4)).collect();
                 Figure::memory(seconds, bytes, self.read_rate(&buffers, bytes))
@@ -308,22 +308,22 @@ impl Bench<'_> {
             let line = format!("{model} bf16 attention {n}x{N_AUDIO}x{n_head}");
             self.report(line, |_| {
                 let x = ramp(N_AUDIO * 3 * n_state);
-                let mut qkv = Activations::new(Packing::Bf16, N_AUDIO, 3 * n_state);
+                let mut qkv = PackedActivations::new(Packing::Bf16, N_AUDIO, 3 * n_state);
                 let source = Source::F32(Rows {
                     data: &x,
                     stride: 3 * n_state,
                 });
                 kernels.pack_rows(pool, &mut qkv, source, (N_AUDIO, 3 * n_state), None);
                 let part = |i: usize| qkv.columns(i * n_state, n_state);
-                let mut keys_values = KeysValues::new(n_head, n_state / n_head, N_AUDIO);
-                kernels.pack_keys_values(pool, &mut keys_values, part(1), part(2));
-                let bytes = keys_values.n_bytes();
+                let mut kv = PackedKv::new(n_head, n_state / n_head, N_AUDIO);
+                kernels.pack_kv(pool, &mut kv, part(1), part(2));
+                let bytes = kv.n_bytes();
                 let copies = if n == N_AUDIO { 1 } else { MEMORY / bytes };
-                let keys_values = vec![keys_values; copies];
-                let mut out = Activations::new(Packing::Bf16, n, n_state);
+                let kv = vec![kv; copies];
+                let mut out = PackedActivations::new(Packing::Bf16, n, n_state);
                 let seconds = median(|i| {
-                    let keys_values = &keys_values[i % copies];
-                    kernels.flash_attention(pool, (&mut out, 0), (part(0), n), keys_values);
+                    let kv = &kv[i % copies];
+                    kernels.attention_bf16(pool, (&mut out, 0), (part(0), n), kv);
                 });
                 if n == N_AUDIO {
                     Figure::arithmetic(seconds, 4 * N_AUDIO * N_AUDIO * n_state, peak)

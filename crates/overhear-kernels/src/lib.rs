@@ -1,15 +1,23 @@
 //! CPU kernels of overhear.
 //!
-//! The crate knows nothing of Whisper: it has a few coarse, fused kernels over `f32` activations and weights
-//! in the checkpoint's dtype, a thread pool, and a choice of instruction set made once at start.
-//! All CPU `unsafe` of the project is in here. [`scalar`] holds every kernel in its plainest form: it is the
-//! fallback and the oracle that each faster one is tested against.
+//! The crate knows nothing of Whisper: it has a few coarse, fused kernels over `f32` activations and weights in the
+//! checkpoint's dtype, a thread pool, and a choice of instruction set made once at start. All CPU `unsafe` of the
+//! project is in here. [`mod@reference`] has every kernel in its plainest form: the oracle that each faster one is
+//! tested against, and the kernels of the scalar set.
 //!
 //! Results never depend on the number of threads: work is split over outputs, never over a sum.
 //!
-//! The vector kernels are written once, in `linear`, `attention`, `rows` and `math`, over the small vocabulary of
-//! `simd`, which each instruction set implements; products in bfloat16 and bytes, in `product`, `flash` and
-//! `flash_tiles`, over the units of `dot`: dot products and tiles.
+//! From the bottom up:
+//!
+//! - `arch`: instruction sets, detection, proof tokens; [`probe`] measures the machine's limits.
+//! - `simd`: f32 vectors, one vocabulary for all instruction sets; `math`: exponentials, GELU, rounding,
+//!   quantisation.
+//! - `gemm`: packing, loop nests, microkernels, epilogue; f32 and packed bf16 and int8.
+//! - `attention`: in f32, bf16 and int8; the packed formats of keys and values.
+//! - `elementwise`, `spectrogram`: layer normalisation, reductions of logits; log spectrograms.
+//! - `dispatch`: what each instruction set runs. `kernels`: the type [`Kernels`], whose methods are beside their
+//!   code.
+//! - `parallel`: the thread pool.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![allow(
@@ -19,50 +27,31 @@
 )]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod activations;
+mod arch;
 mod attention;
-mod byte_attention;
-mod byte_keys_values;
-mod dot;
-mod flash;
-mod flash_tiles;
-mod isa;
+mod dispatch;
+mod elementwise;
+mod gemm;
 mod kernels;
-mod keys_values;
-mod linear;
 mod math;
 mod matrix;
-mod maxima;
-mod narrow;
-mod packed;
-mod panels;
-mod pool;
-pub mod probe;
+mod parallel;
 mod process;
-mod product;
-mod row_dots;
-mod rows;
-pub mod scalar;
-mod scratch;
+pub mod reference;
 mod simd;
-mod spectrum;
-mod split;
-mod stored;
+mod spectrogram;
 #[cfg(test)]
 mod tests;
-mod weights;
-mod words;
 
-pub use activations::{Activations, PackedRows, Source};
-pub use byte_keys_values::ByteKeysValues;
-pub use isa::{ISA_VARIABLE, Isa, IsaError};
-pub use kernels::{AttentionShape, Epilogue, Kernels, Rows};
-pub use keys_values::KeysValues;
-pub use matrix::{Dtype, Matrix, MatrixData};
-pub use maxima::Maxima;
-pub use packed::{PackedMatrix, Packing};
-pub use pool::Pool;
+pub use arch::{ISA_VARIABLE, Isa, IsaError, probe};
+pub use attention::{AttentionShape, PackedKv, QuantizedKv};
+pub use elementwise::Maxima;
+pub use gemm::{
+    Output, PackedActivations, PackedMatrix, PackedRows, Packing, PostOp, Source, Storage,
+    StoredMatrix,
+};
+pub use kernels::Kernels;
+pub use matrix::{Dtype, Matrix, MatrixData, Rows};
+pub use parallel::Pool;
 pub use process::{ExitWithoutMemory, stdout_was_closed};
-pub use product::Output;
-pub use spectrum::{Filter, Spectrogram};
-pub use stored::{Kept, StoredMatrix};
+pub use spectrogram::{Filter, Spectrogram};

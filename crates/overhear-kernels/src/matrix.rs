@@ -1,14 +1,17 @@
-//! Weights as they stand in the checkpoint: row-major, in their own dtype.
+//! Matrices as callers have them: weights of the checkpoint, row-major in their own dtype; strided rows of
+//! activations.
+
+use std::convert::Infallible;
 
 use bytemuck::cast_slice;
 use half::{bf16, f16};
 
-/// The element type of a stored matrix.
+/// Element type of a checkpoint's matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
-    /// IEEE single.
+    /// IEEE single precision.
     F32,
-    /// IEEE half.
+    /// IEEE half precision.
     F16,
     /// bfloat16.
     Bf16,
@@ -24,7 +27,7 @@ impl Dtype {
         }
     }
 
-    /// The name in messages: `f32`, `f16`, `bf16`.
+    /// Name in messages: `f32`, `f16`, `bf16`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -35,18 +38,18 @@ impl Dtype {
     }
 }
 
-/// The elements of a [`Matrix`], row-major.
+/// Elements of a [`Matrix`], row-major.
 #[derive(Clone, Debug)]
 pub enum MatrixData {
-    /// IEEE single.
+    /// IEEE single precision.
     F32(Vec<f32>),
-    /// IEEE half.
+    /// IEEE half precision.
     F16(Vec<f16>),
     /// bfloat16.
     Bf16(Vec<bf16>),
 }
 
-/// A weight matrix `[n_rows, n_cols]`: one row per output, one column per input, as PyTorch stores it.
+/// Weight matrix `[n_rows, n_cols]`: one row per output, one column per input, as PyTorch stores it.
 #[derive(Clone, Debug)]
 pub struct Matrix {
     n_rows: usize,
@@ -96,7 +99,7 @@ impl Matrix {
         &self.data
     }
 
-    /// The elements' bytes.
+    /// Bytes of the elements.
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.data {
             MatrixData::F32(data) => cast_slice(data),
@@ -105,7 +108,7 @@ impl Matrix {
         }
     }
 
-    /// The element type.
+    /// Element type.
     #[must_use]
     pub fn dtype(&self) -> Dtype {
         match &self.data {
@@ -134,4 +137,40 @@ impl Matrix {
                 .for_each(|(o, w)| *o = w.to_f32()),
         }
     }
+}
+
+/// Rows of activations inside a larger buffer: row `i` starts at `i * stride`.
+///
+/// Rows may overlap (`stride` below the row length): that makes a convolution one matrix product over a time-major
+/// buffer, without im2col.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// Buffer, from the first element of row 0 on.
+    pub data: &'a [f32],
+    /// Row stride in elements.
+    pub stride: usize,
+}
+
+/// Writes the bytes of consecutive rows of `w` from row `first` on, as many as fit `to`.
+pub(crate) fn copy_rows(w: &Matrix, first: usize, to: &mut [u8]) -> Result<(), Infallible> {
+    let bytes = &w.bytes()[first * w.n_cols() * w.dtype().size()..];
+    to.copy_from_slice(&bytes[..to.len()]);
+    Ok(())
+}
+
+/// Asserts that `n_rows` rows of `len` elements lie within the buffer.
+pub(crate) fn assert_rows(name: &str, rows: Rows<'_>, n_rows: usize, len: usize) {
+    let end = if n_rows == 0 {
+        Some(0)
+    } else {
+        (n_rows - 1)
+            .checked_mul(rows.stride)
+            .and_then(|at| at.checked_add(len))
+    };
+    assert!(
+        end.is_some_and(|end| end <= rows.data.len()),
+        "{name}: {n_rows} rows of {len}, {} apart, in {} elements",
+        rows.stride,
+        rows.data.len()
+    );
 }

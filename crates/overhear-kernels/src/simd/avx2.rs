@@ -4,21 +4,8 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{Simd, Vectorized};
-
-/// Proof that the machine has AVX2, FMA and F16C.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx2(());
-
-impl Avx2 {
-    /// The token, if the machine and its operating system have the instructions.
-    pub(crate) fn new() -> Option<Self> {
-        let has = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c");
-        has.then_some(Self(()))
-    }
-}
+use super::vector::{Simd, Vectorized};
+use crate::arch::Avx2;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline(never)]
@@ -26,7 +13,7 @@ fn vectorize<T: Vectorized>(simd: Avx2, task: T) -> T::Output {
     task.run(simd)
 }
 
-/// A mask of the first `n <= 8` lanes is the 8 elements from `8 - n`.
+/// Masks: that of the first `n <= 8` lanes is the 8 elements from `8 - n` on.
 static MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
 // In what follows the proof is `self`: it exists only where `Avx2::new` found every feature that is named there.

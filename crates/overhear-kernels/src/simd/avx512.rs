@@ -4,25 +4,8 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{Simd, Vectorized};
-
-/// Proof that the machine has AVX-512 F, BW, VL and DQ.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx512(());
-
-impl Avx512 {
-    /// The token, if the machine and its operating system have the instructions.
-    pub(crate) fn new() -> Option<Self> {
-        let has = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c");
-        has.then_some(Self(()))
-    }
-}
+use super::vector::{Simd, Vectorized};
+use crate::arch::Avx512;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
 #[inline(never)]
@@ -30,7 +13,7 @@ fn vectorize<T: Vectorized>(simd: Avx512, task: T) -> T::Output {
     task.run(simd)
 }
 
-/// The lowest `n <= 16` bits.
+/// Mask of the lowest `n <= 16` lanes.
 #[inline(always)]
 fn first(n: usize) -> __mmask16 {
     debug_assert!(n <= 16);

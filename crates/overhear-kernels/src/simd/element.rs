@@ -1,15 +1,15 @@
-//! Stored element types, widened to f32 as they are read.
+//! Storage element types, widened to f32 as they are loaded.
 
 use half::{bf16, f16};
 
-use super::{MAX_LANES, Simd};
+use super::vector::{MAX_LANES, Simd};
 
-/// An element type of weights, or of keys and values. The widening is exact, so a sum does not depend on where it happens.
+/// Element type of weights, or of keys and values. Widening is exact, so a sum does not depend on where it happens.
 pub(crate) trait Element: Copy + Send + Sync + 'static {
-    /// Zero, to pad with.
+    /// Zero, for padding.
     const ZERO: Self;
 
-    /// `from` itself, if it needs no widening.
+    /// `from` itself if the type is f32, which needs no widening.
     fn as_f32(from: &[Self]) -> Option<&[f32]>;
 
     /// Widens the `LANES` elements at `from`.
@@ -111,7 +111,7 @@ impl Element for i8 {
     }
 }
 
-/// `from` as f32.
+/// Widens `from` to f32.
 #[inline(always)]
 pub(crate) fn widen<S: Simd, E: Element>(s: S, to: &mut [f32], from: &[E]) {
     assert_eq!(to.len(), from.len());

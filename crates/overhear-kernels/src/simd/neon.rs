@@ -5,18 +5,8 @@ use std::arch::asm;
 
 use half::{bf16, f16};
 
-use super::{Simd, Vectorized};
-
-/// Proof that the machine is an aarch64 with NEON.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Neon(());
-
-impl Neon {
-    /// The token, if the machine has the instructions.
-    pub(crate) fn new() -> Option<Self> {
-        std::arch::is_aarch64_feature_detected!("neon").then_some(Self(()))
-    }
-}
+use super::vector::{Simd, Vectorized};
+use crate::arch::Neon;
 
 #[target_feature(enable = "neon")]
 #[inline(never)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use overhear_kernels::{Maxima, scalar};
+use overhear_kernels::{Maxima, reference};
 use proptest::prelude::*;
 
 use super::DecodingOptions;
@@ -204,10 +204,10 @@ proptest! {
         filters.apply(model.kernels(), &mut logits, &mut maxima, &tokens);
         prop_assert!(logits.iter().any(|logit| logit.is_finite()), "{tokens:?}");
         // The maxima are of what is left, of which many are equal.
-        prop_assert_eq!(maxima.argmax(&logits), scalar::argmax(&logits));
+        prop_assert_eq!(maxima.argmax(&logits), reference::argmax(&logits));
         let (mut found, mut expected) = (Vec::new(), Vec::new());
         maxima.top_k(&logits, 6, &mut found);
-        scalar::top_k(&logits, 6, &mut expected);
+        reference::top_k(&logits, 6, &mut expected);
         prop_assert_eq!(found, expected);
     }
 }

@@ -4,7 +4,7 @@
 //! The window's cross-attention keys are those that decoding used: nothing is encoded again. One head's weights are
 //! held at a time, however many heads there are.
 
-use overhear_kernels::{Epilogue, Rows};
+use overhear_kernels::{PostOp, Rows};
 
 use super::cache::{CrossCache, SelfCache};
 use super::decoder::{DecoderScratch, Step};
@@ -61,7 +61,7 @@ impl AlignmentScratch {
                     x,
                     Some(&cross.norm),
                     query,
-                    Epilogue::Store,
+                    PostOp::Store,
                     (h, packed),
                 );
             }
@@ -92,7 +92,7 @@ impl AlignmentScratch {
             stride: n_state,
         };
         let k = cross_cache.head_keys(layer, request.slot, (head, head_dim), &mut self.keys);
-        step.compute.kernels.attention_weights(
+        step.compute.kernels.attention_probabilities(
             step.compute.pool,
             &mut self.weights,
             q,
@@ -124,7 +124,7 @@ impl AlignmentScratch {
                 x,
                 Some(&step.decoder.ln),
                 (step.decoder.projection(), None),
-                Epilogue::Store,
+                PostOp::Store,
                 (&mut h[..x.len()], packed),
             );
             let probability = |(logits, &token): (&[f32], &TokenId)| {

@@ -3,7 +3,7 @@
 use bytemuck::zeroed_vec;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use overhear_kernels::{ByteKeysValues, Epilogue, KeysValues, Rows};
+use overhear_kernels::{PackedKv, PostOp, QuantizedKv, Rows};
 
 use super::format::CrossFormat;
 use super::layers::Compute;
@@ -47,9 +47,9 @@ enum Layers {
     /// `[n_slots, 2, n_text_head, n_audio_ctx, head_dim]`, the keys before the values.
     F16(Vec<Vec<f16>>),
     /// Per slot, in bfloat16.
-    Packed(Vec<Vec<KeysValues>>),
+    Packed(Vec<Vec<PackedKv>>),
     /// Per slot.
-    Bytes(Vec<Vec<ByteKeysValues>>),
+    Bytes(Vec<Vec<QuantizedKv>>),
 }
 
 /// The keys and values of one slot.
@@ -59,8 +59,8 @@ pub(super) enum Slot<'a> {
     F32(&'a [f32]),
     /// The keys and the values, `[n_text_head, n_audio_ctx, head_dim]` each.
     F16(&'a [f16], &'a [f16]),
-    Packed(&'a KeysValues),
-    Bytes(&'a ByteKeysValues),
+    Packed(&'a PackedKv),
+    Bytes(&'a QuantizedKv),
 }
 
 impl<'a> Slot<'a> {
@@ -68,7 +68,7 @@ impl<'a> Slot<'a> {
     ///
     /// # Panics
     /// If they are not packed: all slots are of one kind.
-    pub(super) fn packed(self) -> &'a KeysValues {
+    pub(super) fn packed(self) -> &'a PackedKv {
         match self {
             Slot::Packed(keys_values) => keys_values,
             _ => unreachable!("all slots are of one kind"),
@@ -176,11 +176,11 @@ impl CrossCache {
             CrossFormat::F32 => Layers::F32((0..n_layer).map(|_| vec![0.0; size]).collect()),
             CrossFormat::F16 => Layers::F16((0..n_layer).map(|_| zeroed_vec(size)).collect()),
             CrossFormat::Bf16 => {
-                let slot = KeysValues::new(dims.n_text_head, head_dim, n_ctx);
+                let slot = PackedKv::new(dims.n_text_head, head_dim, n_ctx);
                 Layers::Packed(vec![vec![slot; n_slots]; n_layer])
             }
             CrossFormat::Int8 => {
-                let slot = ByteKeysValues::new(dims.n_text_head, head_dim, n_ctx);
+                let slot = QuantizedKv::new(dims.n_text_head, head_dim, n_ctx);
                 Layers::Bytes(vec![vec![slot; n_slots]; n_layer])
             }
         };
@@ -269,35 +269,33 @@ impl CrossCache {
         match &mut self.layers {
             Layers::F32(kept) => {
                 for (layer, kept) in layers.zip(kept) {
-                    c.linear(&mut kept[range.clone()], x, layer, Epilogue::Store);
+                    c.linear(&mut kept[range.clone()], x, layer, PostOp::Store);
                 }
             }
             Layers::F16(kept) => {
                 let (wide, half) = (&mut wide[..range.len()], range.len() / 2);
                 for (layer, kept) in layers.zip(kept) {
-                    c.linear(wide, x, layer, Epilogue::Store);
+                    c.linear(wide, x, layer, PostOp::Store);
                     for (i, kept) in kept[range.clone()].chunks_exact_mut(half).enumerate() {
                         let from = Rows {
                             data: &wide[i * self.n_state..],
                             stride: 2 * self.n_state,
                         };
                         c.kernels
-                            .narrow_heads(c.pool, kept, from, self.n_ctx, self.head_dim);
+                            .convert_heads_f16(c.pool, kept, from, self.n_ctx, self.head_dim);
                     }
                 }
             }
             Layers::Packed(kept) => {
                 let layers = layers.map(Linear::packed);
                 packed.keys_values(c, audio_features, layers, |layer, k, v| {
-                    c.kernels
-                        .pack_keys_values(c.pool, &mut kept[layer][slot], k, v);
+                    c.kernels.pack_kv(c.pool, &mut kept[layer][slot], k, v);
                 });
             }
             Layers::Bytes(kept) => {
                 let layers = layers.map(Linear::packed);
                 packed.keys_values(c, audio_features, layers, |layer, k, v| {
-                    c.kernels
-                        .pack_byte_keys_values(c.pool, &mut kept[layer][slot], k, v);
+                    c.kernels.quantize_kv(c.pool, &mut kept[layer][slot], k, v);
                 });
             }
         }

@@ -1,6 +1,6 @@
 //! The text decoder: `whisper/model.py::TextDecoder`, one call for any number of tokens of any rows.
 
-use overhear_kernels::{AttentionShape, Epilogue, Kernels, Packing, Rows};
+use overhear_kernels::{AttentionShape, Kernels, Packing, PostOp, Rows};
 
 use super::cache::{CrossCache, SelfCache, Slot};
 use super::layers::Compute;
@@ -117,7 +117,7 @@ impl Step<'_> {
             x,
             Some(&attn.norm),
             attn.query_key_value.parts(),
-            Epilogue::Store,
+            PostOp::Store,
             (h, packed),
         );
         let mut first = 0; // the line of x that holds the row's first token
@@ -143,7 +143,7 @@ impl Step<'_> {
             first += n;
         }
         let out = attn.out.parts();
-        c.norm_linear(x, h, None, out, Epilogue::Add, (&mut [], packed));
+        c.norm_linear(x, h, None, out, PostOp::Add, (&mut [], packed));
     }
 
     pub(super) fn cross_attention(
@@ -165,18 +165,18 @@ impl Step<'_> {
                 return packed.cross_attention(c, x, &attn.norm, query, out, groups);
             }
             let (query, out) = (attn.query.parts(), attn.out.parts());
-            c.norm_linear(q, x, Some(&attn.norm), query, Epilogue::Store, (h, packed));
+            c.norm_linear(q, x, Some(&attn.norm), query, PostOp::Store, (h, packed));
             packed.attention(c, h, q, n_state, groups);
-            return c.norm_linear(x, h, None, out, Epilogue::Add, (&mut [], packed));
+            return c.norm_linear(x, h, None, out, PostOp::Add, (&mut [], packed));
         }
         let query = attn.query.parts();
-        c.norm_linear(q, x, Some(&attn.norm), query, Epilogue::Store, (h, packed));
+        c.norm_linear(q, x, Some(&attn.norm), query, PostOp::Store, (h, packed));
         let is_bytes = matches!(cache.slot(layer, 0), Slot::Bytes(_));
         let together = if is_bytes { same_slot } else { shares_keys };
         // In f32 and f16 only few queries do not depend on each other.
         let most = match is_bytes {
             true => usize::MAX,
-            false => Kernels::FEW_QUERIES,
+            false => Kernels::MAX_DECODE_QUERIES,
         };
         let mut first = 0;
         let groups = self.batch.rows.chunk_by(together);
@@ -197,7 +197,7 @@ impl Step<'_> {
             first += n;
         }
         let out = attn.out.parts();
-        c.norm_linear(x, h, None, out, Epilogue::Add, (&mut [], packed));
+        c.norm_linear(x, h, None, out, PostOp::Add, (&mut [], packed));
     }
 
     /// `out`: `[n_query, n_state]`; of `keys_values` the first `n_key` are seen.
@@ -258,7 +258,7 @@ impl Step<'_> {
             &gathered[..n * n_state],
             Some(&self.decoder.ln),
             projection,
-            Epilogue::Store,
+            PostOp::Store,
             (h, packed),
         );
         logits

@@ -4,7 +4,7 @@
 //! consecutive frames around it. The frame of zeros at either end is the padding.
 
 use overhear_kernels::{
-    Activations, AttentionShape, Epilogue, KeysValues, Output, Packing, Rows, Source,
+    AttentionShape, Output, PackedActivations, PackedKv, Packing, PostOp, Rows, Source,
 };
 
 use super::layers::Compute;
@@ -28,9 +28,9 @@ pub(super) struct EncoderScratch {
     wide: Vec<f32>,
     packed: PackedScratch,
     /// If the weights are packed, the spectrogram and the first convolution's output as bfloat16.
-    packed_stem: [Activations; 2],
+    packed_stem: [PackedActivations; 2],
     /// If the weights are packed, the keys and values of the layer at work.
-    keys_values: KeysValues,
+    keys_values: PackedKv,
 }
 
 impl EncoderScratch {
@@ -38,7 +38,7 @@ impl EncoderScratch {
         let (n_ctx, n_state) = (dims.n_audio_ctx, dims.n_audio_state);
         let stored = |n| vec![0.0; if packing.is_none() { n } else { 0 }];
         let n_frames = if packing.is_some() { 2 * n_ctx + 2 } else { 0 };
-        let stem = |n_cols| Activations::new(Packing::Bf16, n_frames, n_cols);
+        let stem = |n_cols| PackedActivations::new(Packing::Bf16, n_frames, n_cols);
         Self {
             mel: vec![0.0; (2 * n_ctx + 2) * dims.n_mels],
             conv: stored((2 * n_ctx + 2) * n_state),
@@ -48,8 +48,8 @@ impl EncoderScratch {
             packed: PackedScratch::new(packing, n_ctx, n_state),
             packed_stem: [stem(dims.n_mels), stem(n_state)],
             keys_values: match packing {
-                Some(_) => KeysValues::new(dims.n_audio_head, n_state / dims.n_audio_head, n_ctx),
-                None => KeysValues::default(),
+                Some(_) => PackedKv::new(dims.n_audio_head, n_state / dims.n_audio_head, n_ctx),
+                None => PackedKv::default(),
             },
         }
     }
@@ -106,13 +106,13 @@ impl EncoderScratch {
                 stride: n_mels,
             },
             &encoder.conv1,
-            Epilogue::Gelu,
+            PostOp::Gelu,
         );
         let pairs = Rows {
             data: &self.conv,
             stride: 2 * n_state,
         };
-        c.linear(&mut self.x, pairs, &encoder.conv2, Epilogue::Gelu);
+        c.linear(&mut self.x, pairs, &encoder.conv2, PostOp::Gelu);
     }
 
     /// The same in bfloat16.
@@ -126,14 +126,14 @@ impl EncoderScratch {
         let shape = mel.shape();
         c.kernels.pack_rows(c.pool, mel, source, shape, None);
         let (weight, bias) = encoder.conv1.packed();
-        let (frames, gelu) = (Output::Bf16(conv, 1), Epilogue::Gelu);
+        let (frames, gelu) = (Output::Bf16(conv, 1), PostOp::Gelu);
         let rows = mel.taps(3, 1);
         c.kernels
-            .product(c.pool, frames, rows, 2 * n_ctx, weight, Some(bias), gelu);
+            .linear_packed(c.pool, frames, rows, 2 * n_ctx, weight, Some(bias), gelu);
         let (weight, bias) = encoder.conv2.packed();
         let (x, rows) = (Output::F32(&mut self.x), conv.taps(3, 2));
         c.kernels
-            .product(c.pool, x, rows, n_ctx, weight, Some(bias), gelu);
+            .linear_packed(c.pool, x, rows, n_ctx, weight, Some(bias), gelu);
     }
 
     fn self_attention(&mut self, c: Compute<'_>, dims: &ModelDimensions, attn: &SelfAttention) {
@@ -163,7 +163,7 @@ impl EncoderScratch {
                 stride: n_state,
             },
             &attn.query_key_value,
-            Epilogue::Store,
+            PostOp::Store,
         );
         let part = |i: usize| Rows {
             data: &qkv[i * n_state..],
@@ -178,7 +178,7 @@ impl EncoderScratch {
                 stride: n_state,
             },
             &attn.out,
-            Epilogue::Add,
+            PostOp::Add,
         );
     }
 }

@@ -1,6 +1,6 @@
 //! What a compute type means on the CPU: how weights and the keys and values of cross-attention are kept.
 
-use overhear_kernels::{Dtype, Isa, Kept, Kernels, Packing};
+use overhear_kernels::{Dtype, Isa, Kernels, Packing, Storage};
 
 use crate::{ComputeType, Error, ModelDimensions, Result};
 
@@ -82,11 +82,11 @@ impl Format {
 
 impl WeightFormat {
     /// What weights of `dtype` are stored as, or how they are packed.
-    pub(super) fn keep(self, dtype: Dtype) -> std::result::Result<Kept, Packing> {
+    pub(super) fn keep(self, dtype: Dtype) -> std::result::Result<Storage, Packing> {
         match self {
-            WeightFormat::Exact => Ok(Kept::Float(dtype)),
-            WeightFormat::F16 => Ok(Kept::Float(Dtype::F16)),
-            WeightFormat::Int8 => Ok(Kept::Int8),
+            WeightFormat::Exact => Ok(Storage::Float(dtype)),
+            WeightFormat::F16 => Ok(Storage::Float(Dtype::F16)),
+            WeightFormat::Int8 => Ok(Storage::Int8),
             WeightFormat::Packed(packing) => Err(packing),
         }
     }

@@ -1,6 +1,6 @@
 //! What encoder and decoder have in common.
 
-use overhear_kernels::{Epilogue, Kernels, Pool, Rows, StoredMatrix};
+use overhear_kernels::{Kernels, Pool, PostOp, Rows, StoredMatrix};
 
 use super::packed::PackedScratch;
 use super::weights::{LayerNorm, Linear, Mlp, Weight};
@@ -20,7 +20,7 @@ impl Compute<'_> {
         x: Rows<'_>,
         weight: &StoredMatrix,
         bias: Option<&[f32]>,
-        epilogue: Epilogue,
+        epilogue: PostOp,
     ) {
         self.kernels.linear(self.pool, y, x, weight, bias, epilogue);
     }
@@ -29,7 +29,7 @@ impl Compute<'_> {
     ///
     /// # Panics
     /// If the weight is packed.
-    pub(super) fn linear(&self, y: &mut [f32], x: Rows<'_>, layer: &Linear, epilogue: Epilogue) {
+    pub(super) fn linear(&self, y: &mut [f32], x: Rows<'_>, layer: &Linear, epilogue: PostOp) {
         match &layer.weight {
             Weight::Stored(weight) => self.stored_linear(y, x, weight, Some(&layer.bias), epilogue),
             Weight::Packed(_) => unreachable!("a network is packed as a whole"),
@@ -44,7 +44,7 @@ impl Compute<'_> {
         x: &[f32],
         norm: Option<&LayerNorm>,
         (weight, bias): (&Weight, Option<&[f32]>),
-        epilogue: Epilogue,
+        epilogue: PostOp,
         (h, packed): (&mut [f32], &mut PackedScratch),
     ) {
         match weight {
@@ -92,7 +92,7 @@ impl Compute<'_> {
                 stride: n_state,
             },
             &mlp.up,
-            Epilogue::Gelu,
+            PostOp::Gelu,
         );
         self.linear(
             x,
@@ -101,7 +101,7 @@ impl Compute<'_> {
                 stride: 4 * n_state,
             },
             &mlp.down,
-            Epilogue::Add,
+            PostOp::Add,
         );
     }
 }

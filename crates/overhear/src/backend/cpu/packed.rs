@@ -4,7 +4,7 @@
 //! are bfloat16; with int8, what goes into a linear layer is quantised per row just before it.
 
 use overhear_kernels::{
-    Activations, Epilogue, KeysValues, Output, PackedMatrix, PackedRows, Packing, Rows, Source,
+    Output, PackedActivations, PackedKv, PackedMatrix, PackedRows, Packing, PostOp, Rows, Source,
 };
 
 use super::layers::Compute;
@@ -13,11 +13,11 @@ use super::weights::{LayerNorm, Mlp};
 /// What a block writes to on its way.
 pub(super) struct PackedScratch {
     /// `[n, up to 4 * n_state]`: the input of the next linear layer, packed as the weights are.
-    rows: Activations,
+    rows: PackedActivations,
     /// `[n, up to 4 * n_state]`, bfloat16: query, key and value, or the perceptron's middle.
-    wide: Activations,
+    wide: PackedActivations,
     /// `[n, n_state]`, bfloat16: what attention found.
-    attended: Activations,
+    attended: PackedActivations,
 }
 
 /// A packed layer: weight and bias.
@@ -27,11 +27,11 @@ impl PackedScratch {
     /// Room for `n` rows of a network whose states are `n_state` wide; none without `packing`.
     pub(super) fn new(packing: Option<Packing>, n: usize, n_state: usize) -> Self {
         let n = if packing.is_some() { n } else { 0 };
-        let wide = |packing| Activations::new(packing, n, 4 * n_state);
+        let wide = |packing| PackedActivations::new(packing, n, 4 * n_state);
         Self {
             rows: wide(packing.unwrap_or(Packing::Bf16)),
             wide: wide(Packing::Bf16),
-            attended: Activations::new(Packing::Bf16, n, n_state),
+            attended: PackedActivations::new(Packing::Bf16, n, n_state),
         }
     }
 
@@ -43,12 +43,12 @@ impl PackedScratch {
         x: &[f32],
         norm: Option<&LayerNorm>,
         (weight, bias): (&PackedMatrix, Option<&[f32]>),
-        epilogue: Epilogue,
+        epilogue: PostOp,
     ) {
         let n = pack(c, &mut self.rows, x, weight.n_in(), norm);
         let rows = self.rows.rows();
         c.kernels
-            .product(c.pool, Output::F32(y), rows, n, weight, bias, epilogue);
+            .linear_packed(c.pool, Output::F32(y), rows, n, weight, bias, epilogue);
     }
 
     /// `wide = layer(norm(x))`, bfloat16; how many rows.
@@ -58,19 +58,19 @@ impl PackedScratch {
         x: &[f32],
         norm: Option<&LayerNorm>,
         (weight, bias): PackedLinear<'_>,
-        epilogue: Epilogue,
+        epilogue: PostOp,
     ) -> usize {
         let n = pack(c, &mut self.rows, x, weight.n_in(), norm);
         self.wide.reset(n, weight.n_out());
         let (rows, wide) = (self.rows.rows(), Output::Bf16(&mut self.wide, 0));
         c.kernels
-            .product(c.pool, wide, rows, n, weight, Some(bias), epilogue);
+            .linear_packed(c.pool, wide, rows, n, weight, Some(bias), epilogue);
         n
     }
 
     /// `x += down(gelu(up(norm(x))))`.
     pub(super) fn mlp(&mut self, c: Compute<'_>, mlp: &Mlp, x: &mut [f32]) {
-        let n = self.linear_to_wide(c, x, Some(&mlp.norm), mlp.up.packed(), Epilogue::Gelu);
+        let n = self.linear_to_wide(c, x, Some(&mlp.norm), mlp.up.packed(), PostOp::Gelu);
         let rows = repack(c, &mut self.rows, &self.wide);
         add(c, x, rows, n, mlp.down.packed());
     }
@@ -83,17 +83,16 @@ impl PackedScratch {
         norm: &LayerNorm,
         query_key_value: PackedLinear<'_>,
         out: PackedLinear<'_>,
-        keys_values: &mut KeysValues,
+        keys_values: &mut PackedKv,
     ) {
         let n_state = out.0.n_in();
-        let n = self.linear_to_wide(c, x, Some(norm), query_key_value, Epilogue::Store);
+        let n = self.linear_to_wide(c, x, Some(norm), query_key_value, PostOp::Store);
         let part = |i: usize| self.wide.columns(i * n_state, n_state);
-        c.kernels
-            .pack_keys_values(c.pool, keys_values, part(1), part(2));
+        c.kernels.pack_kv(c.pool, keys_values, part(1), part(2));
         self.attended.reset(n, n_state);
         let attended = (&mut self.attended, 0);
         c.kernels
-            .flash_attention(c.pool, attended, (part(0), n), keys_values);
+            .attention_bf16(c.pool, attended, (part(0), n), keys_values);
         let rows = repack(c, &mut self.rows, &self.attended);
         add(c, x, rows, n, out);
     }
@@ -106,9 +105,9 @@ impl PackedScratch {
         norm: &LayerNorm,
         query: PackedLinear<'_>,
         out: PackedLinear<'_>,
-        groups: impl Iterator<Item = (usize, &'a KeysValues)>,
+        groups: impl Iterator<Item = (usize, &'a PackedKv)>,
     ) {
-        let n = self.linear_to_wide(c, x, Some(norm), query, Epilogue::Store);
+        let n = self.linear_to_wide(c, x, Some(norm), query, PostOp::Store);
         self.attend(c, groups);
         let rows = repack(c, &mut self.rows, &self.attended);
         add(c, x, rows, n, out);
@@ -121,7 +120,7 @@ impl PackedScratch {
         out: &mut [f32],
         q: &[f32],
         n_state: usize,
-        groups: impl Iterator<Item = (usize, &'a KeysValues)>,
+        groups: impl Iterator<Item = (usize, &'a PackedKv)>,
     ) {
         pack(c, &mut self.wide, q, n_state, None);
         self.attend(c, groups);
@@ -129,11 +128,7 @@ impl PackedScratch {
     }
 
     /// `attended = attention(wide)`, likewise.
-    fn attend<'a>(
-        &mut self,
-        c: Compute<'_>,
-        groups: impl Iterator<Item = (usize, &'a KeysValues)>,
-    ) {
+    fn attend<'a>(&mut self, c: Compute<'_>, groups: impl Iterator<Item = (usize, &'a PackedKv)>) {
         let (n, n_state) = self.wide.shape();
         self.attended.reset(n, n_state);
         let mut first = 0;
@@ -141,7 +136,7 @@ impl PackedScratch {
             let q = self.wide.rows().skip(first);
             let attended = (&mut self.attended, first);
             c.kernels
-                .flash_attention(c.pool, attended, (q, n), keys_values);
+                .attention_bf16(c.pool, attended, (q, n), keys_values);
             first += n;
         }
     }
@@ -162,7 +157,7 @@ impl PackedScratch {
             self.wide.reset(n, weight.n_out());
             let (rows, wide) = (self.rows.rows(), Output::Bf16(&mut self.wide, 0));
             c.kernels
-                .product(c.pool, wide, rows, n, weight, Some(bias), Epilogue::Store);
+                .linear_packed(c.pool, wide, rows, n, weight, Some(bias), PostOp::Store);
             let n_state = weight.n_out() / 2;
             let part = |i: usize| self.wide.columns(i * n_state, n_state);
             keep(layer, part(0), part(1));
@@ -173,7 +168,7 @@ impl PackedScratch {
 /// Packs all of `x`, `[n, n_in]`, normalised if there is a norm; `n`.
 fn pack(
     c: Compute<'_>,
-    to: &mut Activations,
+    to: &mut PackedActivations,
     x: &[f32],
     n_in: usize,
     norm: Option<&LayerNorm>,
@@ -189,7 +184,11 @@ fn pack(
 }
 
 /// `from`, bfloat16, as the packing of `rows` wants it; in `rows` if that is another.
-fn repack<'a>(c: Compute<'_>, rows: &'a mut Activations, from: &'a Activations) -> PackedRows<'a> {
+fn repack<'a>(
+    c: Compute<'_>,
+    rows: &'a mut PackedActivations,
+    from: &'a PackedActivations,
+) -> PackedRows<'a> {
     if rows.packing() == Packing::Bf16 {
         return from.rows();
     }
@@ -208,5 +207,5 @@ fn add(
 ) {
     let bias = Some(bias);
     c.kernels
-        .product(c.pool, Output::F32(x), rows, n, weight, bias, Epilogue::Add);
+        .linear_packed(c.pool, Output::F32(x), rows, n, weight, bias, PostOp::Add);
 }

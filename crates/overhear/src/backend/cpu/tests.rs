@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use half::{bf16, f16};
-use overhear_kernels::{Dtype, Kept, Kernels, Pool};
+use overhear_kernels::{Dtype, Kernels, Pool, Storage};
 
 use super::weights::Weight;
 use super::{CpuBackend, Format};
@@ -499,7 +499,7 @@ fn f16_is_the_same_bits_whichever_dtype_the_checkpoint_stores_the_same_numbers_i
         let Weight::Stored(embedding) = &backend.shared.weights.decoder.token_embedding else {
             unreachable!("f16 is stored");
         };
-        assert_eq!(embedding.kept(), Kept::Float(Dtype::F16), "{dtype}");
+        assert_eq!(embedding.storage(), Storage::Float(Dtype::F16), "{dtype}");
         decode(&mut *state(&backend, 1, 1), &[(0, 0, &TOKENS)])
     });
     assert_eq!(expected, from_bf16);

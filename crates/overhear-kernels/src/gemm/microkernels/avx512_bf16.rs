@@ -1,0 +1,140 @@
+//! AVX-512 BF16 microkernel: `vdpbf16ps`.
+
+use std::arch::x86_64::*;
+use std::mem::transmute;
+
+use super::registers::{MR, register_blocks};
+use crate::arch::{Avx512, Avx512Bf16};
+use crate::gemm::layout::{LANES, NR};
+use crate::gemm::microkernel::{GemmTask, MicroKernel, RegisterKernel};
+use crate::math::exp2_i16;
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")]
+#[inline(never)]
+fn vectorize_bf16<T: GemmTask>(dot: Avx512Bf16, task: T) {
+    task.run(dot)
+}
+
+// In what follows the proof is `self`: it exists only where `new` found every feature that is named there.
+//
+// SAFETY: `Avx512Bf16(_)` is built by `new` alone.
+unsafe impl MicroKernel for Avx512Bf16 {
+    type Simd = Avx512;
+
+    const MR: usize = MR;
+    const IS_INT8: bool = false;
+
+    register_blocks!();
+
+    #[inline(always)]
+    fn simd(self) -> Avx512 {
+        self.avx512()
+    }
+
+    #[inline]
+    fn vectorize<T: GemmTask>(self, task: T) {
+        // SAFETY: `self` proves the features.
+        unsafe { vectorize_bf16(self, task) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut u16, v: __m512) {
+        // SAFETY: `self` proves avx512bf16; the caller vouches for the elements; both types are 32 bytes.
+        unsafe {
+            let rounded = transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v));
+            _mm256_storeu_si256(to.cast(), rounded);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16_pair(self, to: *mut u16, [v, next]: [__m512; 2]) {
+        // SAFETY: as above; both types are 64 bytes.
+        unsafe {
+            let rounded = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(next, v));
+            _mm512_storeu_si512(to.cast(), rounded);
+        }
+    }
+
+    /// Softmax numerators in 16-bit arithmetic; [`exp2_i16`] is the emulated twin. Half the
+    /// instructions of f32, on twice as many keys each. The returned sum is that of the rounded numerators.
+    #[inline(always)]
+    unsafe fn exp2_panels(
+        self,
+        scores: *const f32,
+        ld_acc: usize,
+        n_panels: usize,
+        (scale, offset): (f32, f32),
+        to: *mut u16,
+        mut acc: __m512,
+    ) -> __m512 {
+        // SAFETY: `self` proves the features; the caller vouches for the elements; both types are 64 bytes of plain data.
+        unsafe {
+            let scale = _mm512_set1_ps(scale * exp2_i16::ONE);
+            let offset = _mm512_set1_ps(offset.mul_add(exp2_i16::ONE, 0.5 * exp2_i16::ONE));
+            let fixed = |at: *const f32| {
+                _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_loadu_ps(at), scale, offset))
+            };
+            // `vpackssdw` works within 128-bit quarters: this permutation restores the order of keys.
+            let order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+            for panel in 0..n_panels {
+                let scores = scores.add(panel * ld_acc);
+                let packed = _mm512_packs_epi32(fixed(scores), fixed(scores.add(LANES)));
+                let x = _mm512_permutexvar_epi64(order, packed);
+                let g = _mm512_slli_epi16::<6>(x);
+                let square = _mm512_mulhrs_epi16(g, g);
+                let parabola = _mm512_sub_epi16(_mm512_set1_epi16(i16::MAX), square);
+                let slope = _mm512_mulhrs_epi16(g, _mm512_set1_epi16(exp2_i16::SLOPE));
+                let depth = _mm512_add_epi16(slope, _mm512_set1_epi16(exp2_i16::DEPTH));
+                let x = _mm512_adds_epi16(x, _mm512_mulhrs_epi16(depth, parabola));
+                let rounded = _mm512_mulhrs_epi16(x, _mm512_set1_epi16(exp2_i16::TO_BF16));
+                let bits = _mm512_add_epi16(rounded, _mm512_set1_epi16(exp2_i16::BIAS));
+                _mm512_storeu_si512(to.add(panel * NR).cast(), bits);
+                let bits = transmute::<__m512i, __m512bh>(bits);
+                let ones = transmute::<__m512i, __m512bh>(_mm512_set1_epi32(0x3f80_3f80));
+                acc = _mm512_dpbf16_ps(acc, bits, ones);
+            }
+            acc
+        }
+    }
+}
+
+impl RegisterKernel for Avx512Bf16 {
+    type Acc = __m512;
+    type Groups = __m512i;
+
+    #[inline(always)]
+    unsafe fn init_acc(self, _: *const i32) -> __m512 {
+        // SAFETY: `self` proves avx512f.
+        unsafe { _mm512_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_b(self, from: *const u32) -> __m512i {
+        // SAFETY: `self` proves avx512f; the caller vouches for the words.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn broadcast_a(self, from: *const u32) -> __m512i {
+        // SAFETY: `self` proves avx512f; the caller vouches for the word.
+        unsafe { _mm512_set1_epi32(*from as i32) }
+    }
+
+    #[inline(always)]
+    fn dot(self, acc: __m512, x: __m512i, w: __m512i) -> __m512 {
+        // SAFETY: `self` proves avx512bf16; both types are 64 bytes of plain data.
+        unsafe {
+            let (x, w) = (
+                transmute::<__m512i, __m512bh>(x),
+                transmute::<__m512i, __m512bh>(w),
+            );
+            _mm512_dpbf16_ps(acc, x, w)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_f32(self, to: *mut f32, acc: __m512) {
+        // SAFETY: `self` proves avx512f; the caller vouches for the elements.
+        unsafe { _mm512_storeu_ps(to, acc) }
+    }
+}
