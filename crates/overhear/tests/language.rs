@@ -237,6 +237,7 @@ fn base_hears_the_language_of_most_segments_of_a_mixed_recording() {
         n_segments += 1;
         n_right += usize::from(segment.language.unwrap().code() == said.unwrap().2);
     }
-    // 18 of 53 when every window had one language. The goal is 9 of 10.
-    assert!(n_right * 20 >= n_segments * 17, "{n_right} of {n_segments}");
+    // 18 of 53 when every window had one language.
+    println!("{n_right} of {n_segments} segments");
+    assert!(n_right * 10 >= n_segments * 9, "{n_right} of {n_segments}");
 }

@@ -2,26 +2,29 @@
 
 use std::ops::Range;
 
-/// Frames of the shortest and of the longest piece: 1 and 5 s. Languages of shorter ones are guesses, longer ones are
-/// rarely in one language where speakers take turns.
-const LENGTHS: Range<usize> = 100..500;
+/// Frames of the shortest and of the longest piece of each cut: 1 to 5 s and 1.5 to 4.5 s. Languages of shorter pieces are
+/// guesses, longer ones are rarely in one language where speakers take turns. Two cuts end in different places, so that a
+/// piece with the end of one language and the beginning of another is not all that is heard of either.
+pub(super) const CUTS: [Range<usize>; 2] = [100..500, 150..450];
 /// Frames that the level is averaged over: what is quiet for 0.2 s is a pause, not the closure of a consonant.
 const N_AVERAGED: usize = 20;
 
-/// Levels that [`end`] looks at: those of the longest piece, and of the shortest behind it.
-pub(super) const N_AHEAD: usize = LENGTHS.end + LENGTHS.start;
+/// Number of levels that [`end`] looks at: those of the longest piece, and of the shortest behind it.
+pub(super) fn n_ahead(lengths: &Range<usize>) -> usize {
+    lengths.end + lengths.start
+}
 
-/// Where the piece that begins at the first of `levels` ends: at the quietest place that leaves no shorter piece behind
-/// it, the last of equals; or with the levels, if there are no more than a piece may have.
+/// Returns where the piece that begins at the first of `levels` ends: at the quietest place that leaves no shorter piece
+/// behind it, the last of equals; or with the levels, if there are no more than a piece may have.
 ///
-/// `levels`: how loud each frame is, [`N_AHEAD`] of them or all there are.
-pub(super) fn end(levels: &[f32]) -> usize {
-    if levels.len() <= LENGTHS.end {
+/// `levels`: the level of each frame, [`n_ahead`] of them or all there are. `lengths`: those of the cut.
+pub(super) fn end(levels: &[f32], lengths: &Range<usize>) -> usize {
+    if levels.len() <= lengths.end {
         return levels.len();
     }
     let around = |frame: usize| &levels[frame - N_AVERAGED / 2..frame + N_AVERAGED / 2];
-    let last = LENGTHS.end.min(levels.len() - LENGTHS.start);
-    let quietest = (LENGTHS.start..last)
+    let last = lengths.end.min(levels.len() - lengths.start);
+    let quietest = (lengths.start..last)
         .map(|frame| (frame, around(frame).iter().sum::<f32>()))
         .reduce(|best, other| if other.1 <= best.1 { other } else { best });
     quietest.map_or(levels.len(), |(frame, _)| frame)
@@ -31,14 +34,14 @@ pub(super) fn end(levels: &[f32]) -> usize {
 mod tests {
     use super::*;
 
-    /// The pieces of `levels`.
+    /// The pieces of `levels` by the first cut.
     fn pieces(levels: &[f32]) -> Vec<Range<usize>> {
         let mut pieces = Vec::new();
         let mut start = 0;
         while start < levels.len() {
-            let ahead = &levels[start..levels.len().min(start + N_AHEAD)];
-            pieces.push(start..start + end(ahead));
-            start += end(ahead);
+            let ahead = &levels[start..levels.len().min(start + n_ahead(&CUTS[0]))];
+            pieces.push(start..start + end(ahead, &CUTS[0]));
+            start += end(ahead, &CUTS[0]);
         }
         pieces
     }

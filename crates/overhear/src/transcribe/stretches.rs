@@ -1,8 +1,10 @@
 //! The stretches of a recording that are in one language each: what `multilingual` transcribes one by one.
 //!
-//! The recording is cut where it is quietest (`pieces`), each piece is encoded alone and asked for its language, and the
-//! pieces are heard together (`sequence`). That is a pass over the recording before the first window; it takes an
-//! encoder's window for every piece.
+//! The recording is cut where it is quietest (`pieces`), twice, each piece is encoded alone and asked for its language, and
+//! the parts between all cuts are heard together (`sequence`). That is a pass over the recording before the first window;
+//! it takes an encoder's window for every piece.
+
+use std::ops::Range;
 
 use super::language::retain_allowed;
 use super::sequence::likeliest_sequence;
@@ -38,40 +40,116 @@ pub(super) fn stretches(
     if !options.multilingual || !model.is_multilingual() {
         return Ok(stretches);
     }
-    let (mut pieces, mut evidence, mut languages) = (Vec::new(), Vec::new(), Vec::new());
-    for &clip in &stretches {
+    let mut hearing = Hearing {
+        model,
+        options,
+        windows,
+        languages: Vec::new(),
+    };
+    let (mut parts, mut evidence) = (Vec::new(), Vec::new());
+    for clip in &stretches {
+        let cuts = pieces::CUTS
+            .iter()
+            .map(|lengths| hearing.cut(clip, lengths, on_event))
+            .collect::<Result<Vec<_>>>()?;
+        for (start, end, heard) in overlay(&cuts) {
+            parts.push(Stretch {
+                start,
+                end,
+                ..*clip
+            });
+            evidence.push(heard);
+        }
+    }
+    let languages = hearing.languages;
+    let known = options.language;
+    let known = known.and_then(|known| languages.iter().position(|&other| other == known));
+    for (part, place) in parts.iter_mut().zip(likeliest_sequence(&evidence, known)) {
+        part.language = languages[place];
+    }
+    Ok(merged(parts))
+}
+
+/// Piece of a clip, encoded alone: its frames, and the log-likelihood of each language.
+struct Piece {
+    start: usize,
+    end: usize,
+    heard: Vec<f64>,
+}
+
+/// Asks pieces of a recording for their languages.
+struct Hearing<'a> {
+    model: &'a Model,
+    options: &'a TranscribeOptions,
+    windows: &'a mut Windows,
+    /// Languages of the log-likelihoods, the same for every piece.
+    languages: Vec<Language>,
+}
+
+impl Hearing<'_> {
+    /// Cuts a clip into pieces of these lengths, and hears each.
+    fn cut(
+        &mut self,
+        clip: &Stretch,
+        lengths: &Range<usize>,
+        on_event: OnEvent<'_>,
+    ) -> Result<Vec<Piece>> {
+        let mut cut = Vec::new();
         let mut start = clip.start;
         while start < clip.end {
-            let end = start + piece_length(windows, start, clip.end)?;
-            windows.encode_alone(start, end - start, on_event)?;
-            let hear = |state: &mut dyn State, place| {
-                hear(model.kernels(), state, model.tokenizer(), place)
-            };
-            let mut heard = windows.seat.alone(hear)?;
-            retain_allowed(&mut heard.languages, options);
-            evidence.push(weigh(&heard));
-            languages = heard.languages;
-            pieces.push(Stretch { start, end, ..clip });
+            let end = start + self.piece_length(start, clip.end, lengths)?;
+            let heard = self.hear(start, end, on_event)?;
+            cut.push(Piece { start, end, heard });
             let position_s = end as f64 / FRAMES_PER_SECOND;
             send(on_event, Event::Measuring { position_s })?;
             start = end;
         }
+        Ok(cut)
     }
-    let known = options.language;
-    let known = known.and_then(|known| languages.iter().position(|other| other.language == known));
-    for (piece, place) in pieces.iter_mut().zip(likeliest_sequence(&evidence, known)) {
-        piece.language = languages[place].language;
+
+    /// Log-likelihood of each language in the frames from `start` to `end`.
+    fn hear(&mut self, start: usize, end: usize, on_event: OnEvent<'_>) -> Result<Vec<f64>> {
+        self.windows.encode_alone(start, end - start, on_event)?;
+        let (kernels, tokenizer) = (self.model.kernels(), self.model.tokenizer());
+        let hear = |state: &mut dyn State, place| hear(kernels, state, tokenizer, place);
+        let mut heard = self.windows.seat.alone(hear)?;
+        retain_allowed(&mut heard.languages, self.options);
+        self.languages = heard.languages.iter().map(|found| found.language).collect();
+        Ok(weigh(&heard))
     }
-    Ok(merged(pieces))
+
+    /// Frames of the piece that begins at frame `start` of a clip that ends at `end`.
+    fn piece_length(&mut self, start: usize, end: usize, lengths: &Range<usize>) -> Result<usize> {
+        let n_ahead = pieces::n_ahead(lengths).min(end - start);
+        let mut levels = self.windows.mel.levels(start, n_ahead)?;
+        // A file may have become shorter since its first pass.
+        levels.resize(n_ahead, f32::NEG_INFINITY);
+        Ok(pieces::end(&levels, lengths))
+    }
 }
 
-/// Frames of the piece that begins at frame `start` of a clip that ends at `end`.
-fn piece_length(windows: &mut Windows, start: usize, end: usize) -> Result<usize> {
-    let n_ahead = pieces::N_AHEAD.min(end - start);
-    let mut levels = windows.mel.levels(start, n_ahead)?;
-    // A file may have become shorter since its first pass.
-    levels.resize(n_ahead, f32::NEG_INFINITY);
-    Ok(pieces::end(&levels))
+/// The parts of a clip between all ends of pieces of its `cuts`, with the mean over the cuts of what was heard there: a
+/// part has of each piece the share that its length is of the piece's.
+fn overlay(cuts: &[Vec<Piece>]) -> Vec<(usize, usize, Vec<f64>)> {
+    let mut ends: Vec<usize> = cuts.iter().flatten().map(|piece| piece.end).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    let first = cuts.iter().flatten().map(|piece| piece.start).min();
+    let starts = first.into_iter().chain(ends.iter().copied());
+    let part = |(start, &end): (usize, &usize)| {
+        let mut mean = Vec::new();
+        for piece in cuts.iter().flatten() {
+            if piece.start <= start && end <= piece.end {
+                let share = (end - start) as f64 / (piece.end - piece.start) as f64;
+                mean.resize(piece.heard.len(), 0.0);
+                for (mean, heard) in mean.iter_mut().zip(&piece.heard) {
+                    *mean += share * heard / cuts.len() as f64;
+                }
+            }
+        }
+        (start, end, mean)
+    };
+    starts.zip(&ends).map(part).collect()
 }
 
 /// The log-likelihood of each language, of which a piece says the less the likelier it is that nobody speaks in it.
@@ -126,6 +204,28 @@ mod tests {
             stretch(900, 1000, "en"),
         ];
         assert_eq!(merged(pieces), stretches);
+    }
+
+    #[test]
+    fn the_evidence_of_pieces_is_shared_out_to_the_parts_of_two_cuts() {
+        let piece = |start, end, heard: f64| Piece {
+            start,
+            end,
+            heard: vec![heard, 2.0 * heard],
+        };
+        let cuts = [
+            vec![piece(100, 300, -8.0), piece(300, 400, -2.0)],
+            vec![piece(100, 200, -4.0), piece(200, 400, -6.0)],
+        ];
+        let parts = [
+            (100, 200, vec![-4.0, -8.0]),
+            (200, 300, vec![-3.5, -7.0]),
+            (300, 400, vec![-2.5, -5.0]),
+        ];
+        assert_eq!(overlay(&cuts), parts);
+        let same = [vec![piece(0, 50, -1.0)], vec![piece(0, 50, -3.0)]];
+        assert_eq!(overlay(&same), [(0, 50, vec![-2.0, -4.0])]);
+        assert_eq!(overlay(&[vec![], vec![]]), []);
     }
 
     #[test]
