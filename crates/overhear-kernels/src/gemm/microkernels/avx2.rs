@@ -313,7 +313,7 @@ mod tests {
                 };
                 let n = K::MR.min(self.n - row);
                 let to = self.to[row * NR..].as_mut_ptr();
-                // SAFETY: rows, panels, starts and sums are as many as are multiplied.
+                // SAFETY: rows, panels, compensations and accumulators are as many as are multiplied.
                 unsafe { kernel.multiply(n, self.n_panels, self.prefetch, &operands, to, &()) };
             }
         }

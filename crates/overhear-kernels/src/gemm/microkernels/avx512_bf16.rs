@@ -67,7 +67,8 @@ unsafe impl MicroKernel for Avx512Bf16 {
         to: *mut u16,
         mut acc: __m512,
     ) -> __m512 {
-        // SAFETY: `self` proves the features; the caller vouches for the elements; both types are 64 bytes of plain data.
+        // SAFETY: `self` proves the features; the caller vouches for the elements; both types are 64 bytes of plain
+        // data.
         unsafe {
             let scale = _mm512_set1_ps(scale * exp2_i16::ONE);
             let offset = _mm512_set1_ps(offset.mul_add(exp2_i16::ONE, 0.5 * exp2_i16::ONE));
@@ -110,13 +111,13 @@ impl RegisterKernel for Avx512Bf16 {
 
     #[inline(always)]
     unsafe fn load_b(self, from: *const u32) -> __m512i {
-        // SAFETY: `self` proves avx512f; the caller vouches for the words.
+        // SAFETY: `self` proves avx512f; the caller vouches for the K groups.
         unsafe { _mm512_loadu_si512(from.cast()) }
     }
 
     #[inline(always)]
     unsafe fn broadcast_a(self, from: *const u32) -> __m512i {
-        // SAFETY: `self` proves avx512f; the caller vouches for the word.
+        // SAFETY: `self` proves avx512f; the caller vouches for the K group.
         unsafe { _mm512_set1_epi32(*from as i32) }
     }
 

@@ -45,13 +45,13 @@ impl RegisterKernel for Avx512Vnni {
 
     #[inline(always)]
     unsafe fn load_b(self, from: *const u32) -> __m512i {
-        // SAFETY: `self` proves avx512f; the caller vouches for the words.
+        // SAFETY: `self` proves avx512f; the caller vouches for the K groups.
         unsafe { _mm512_loadu_si512(from.cast()) }
     }
 
     #[inline(always)]
     unsafe fn broadcast_a(self, from: *const u32) -> __m512i {
-        // SAFETY: `self` proves avx512f; the caller vouches for the word.
+        // SAFETY: `self` proves avx512f; the caller vouches for the K group.
         unsafe { _mm512_set1_epi32(*from as i32) }
     }
 

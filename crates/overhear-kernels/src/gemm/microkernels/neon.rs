@@ -57,7 +57,7 @@ impl RegisterKernel for NeonWide {
 
     #[inline(always)]
     unsafe fn load_b(self, from: *const u32) -> Self::Groups {
-        // SAFETY: the caller vouches for the words.
+        // SAFETY: the caller vouches for the K groups.
         let groups = unsafe { load(self.0, from) };
         // SAFETY: `self` proves NEON. A bfloat16 is the top half of an f32.
         unsafe {
@@ -70,7 +70,7 @@ impl RegisterKernel for NeonWide {
 
     #[inline(always)]
     unsafe fn broadcast_a(self, from: *const u32) -> Self::Groups {
-        // SAFETY: the caller vouches for the word.
+        // SAFETY: the caller vouches for the K group.
         let group = unsafe { *from };
         [group & 0xffff_0000, group << 16].map(|x| [self.0.splat(f32::from_bits(x)); QUARTERS])
     }
@@ -148,13 +148,13 @@ impl RegisterKernel for NeonBf16 {
 
     #[inline(always)]
     unsafe fn load_b(self, from: *const u32) -> Self::Groups {
-        // SAFETY: the caller vouches for the words.
+        // SAFETY: the caller vouches for the K groups.
         unsafe { load(self.neon(), from) }
     }
 
     #[inline(always)]
     unsafe fn broadcast_a(self, from: *const u32) -> Self::Groups {
-        // SAFETY: `self` proves NEON; the caller vouches for the word.
+        // SAFETY: `self` proves NEON; the caller vouches for the K group.
         [unsafe { vdupq_n_u32(*from) }; QUARTERS]
     }
 
@@ -252,13 +252,13 @@ impl RegisterKernel for NeonDotProd {
 
     #[inline(always)]
     unsafe fn load_b(self, from: *const u32) -> Self::Groups {
-        // SAFETY: the caller vouches for the words.
+        // SAFETY: the caller vouches for the K groups.
         unsafe { load(self.neon(), from) }
     }
 
     #[inline(always)]
     unsafe fn broadcast_a(self, from: *const u32) -> Self::Groups {
-        // SAFETY: `self` proves NEON; the caller vouches for the word.
+        // SAFETY: `self` proves NEON; the caller vouches for the K group.
         [unsafe { vdupq_n_u32(*from ^ 0x8080_8080) }; QUARTERS]
     }
 
@@ -292,7 +292,7 @@ impl RegisterKernel for NeonDotProd {
 /// They must be readable.
 #[inline(always)]
 unsafe fn load(_: Neon, from: *const u32) -> [uint32x4_t; QUARTERS] {
-    // SAFETY: the argument proves NEON; the caller vouches for the words.
+    // SAFETY: the argument proves NEON; the caller vouches for the K groups.
     from_fn(|i| unsafe { vld1q_u32(from.add(QUARTER * i)) })
 }
 
