@@ -105,7 +105,7 @@ impl TiledTask<'_> {
         let QueryBlock { q, head, first, .. } = self.queries;
         let k_groups = self.queries.kv.head_dim() / 2;
         let n_steps = self.queries.kv.key_steps();
-        for half in 0..as_u16(IS_HALF) {
+        for half in 0..panel_halves(IS_HALF) {
             for step in 0..n_steps {
                 let row = (first + half * TILE) * q.stride;
                 let from = &q.groups[row + head * k_groups + step * TILE..];
@@ -205,7 +205,7 @@ impl TiledTask<'_> {
         let next = self.queries.kv.keys(self.queries.head).as_ptr();
         let next = next.wrapping_add((key + n) * of_key);
         let mut overflow = 0;
-        for half in 0..as_u16(IS_HALF) {
+        for half in 0..panel_halves(IS_HALF) {
             let to =
                 &mut self.probabilities[half * (VALUE_KEYS / 2 * TILE) + first_key / 2 * TILE..];
             let (scores, offsets) = (&scores[half * TILE..], &offsets[half * TILE..]);
@@ -325,7 +325,7 @@ struct Tile([u32; TILE_GROUPS]);
 
 /// Halves of a panel that hold queries.
 #[inline(always)]
-fn as_u16(is_half: bool) -> usize {
+fn panel_halves(is_half: bool) -> usize {
     if is_half { 1 } else { 2 }
 }
 

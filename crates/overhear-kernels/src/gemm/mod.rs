@@ -36,6 +36,13 @@ mod pack_b;
 mod panel_reader;
 mod post_op;
 pub(crate) mod prepack_f32;
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(
+        dead_code,
+        reason = "only AMX has tiles; elsewhere the emulated ones of the tests alone"
+    )
+)]
 pub(crate) mod tile_kernel;
 
 pub use epilogue::Output;
