@@ -7,6 +7,7 @@ use super::registers::{MR, register_blocks};
 use crate::arch::{Avx512, Avx512Bf16};
 use crate::gemm::layout::{LANES, NR};
 use crate::gemm::microkernel::{GemmTask, MicroKernel, RegisterKernel};
+use crate::gemm::vector_ops::VectorOps;
 use crate::math::exp2_i16;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")]
@@ -19,22 +20,24 @@ fn vectorize_bf16<T: GemmTask>(dot: Avx512Bf16, task: T) {
 //
 // SAFETY: `Avx512Bf16(_)` is built by `new` alone.
 unsafe impl MicroKernel for Avx512Bf16 {
-    type Simd = Avx512;
-
     const MR: usize = MR;
     const IS_INT8: bool = false;
 
     register_blocks!();
 
-    #[inline(always)]
-    fn simd(self) -> Avx512 {
-        self.avx512()
-    }
-
     #[inline]
     fn vectorize<T: GemmTask>(self, task: T) {
         // SAFETY: `self` proves the features.
         unsafe { vectorize_bf16(self, task) }
+    }
+}
+
+impl VectorOps for Avx512Bf16 {
+    type Simd = Avx512;
+
+    #[inline(always)]
+    fn simd(self) -> Avx512 {
+        self.avx512()
     }
 
     #[inline(always)]

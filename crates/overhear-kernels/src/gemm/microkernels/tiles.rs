@@ -29,6 +29,7 @@ pub(crate) const BLOCKING: Blocking = Blocking {
     mc: 384,
     ld_acc: MR * NR + LANES,
 };
+
 /// Implementation of [`MicroKernel::multiply`](crate::gemm::microkernel::MicroKernel::multiply).
 ///
 /// # Safety
