@@ -66,7 +66,7 @@ pub(crate) trait Epilogue<K: MicroKernel> {
     const KEEPS_ACC: bool;
 
     /// Consumes the accumulators of `rows` of the block and of `outs`, outputs of one panel counted from the first
-    /// panel. They are at `acc`, rows [`NR`] elements apart.
+    /// panel. They are at `acc`, rows `NR` elements apart.
     ///
     /// # Safety
     /// The accumulators must be readable.
