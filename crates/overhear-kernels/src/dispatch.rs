@@ -16,7 +16,9 @@ use crate::gemm::microkernels::NeonWide;
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::microkernels::{AmxTiles, Avx2Bf16, Avx2Int8};
 use crate::gemm::microkernels::{EmulatedBf16, EmulatedInt8, registers, tiles};
-use crate::gemm::tile_kernel::{TileKernel, TileTask};
+#[cfg(any(target_arch = "x86_64", test))]
+use crate::gemm::tile_kernel::TileKernel;
+use crate::gemm::tile_kernel::TileTask;
 use crate::simd::{Simd, Vectorized};
 
 const _: () = assert!(tiles::MR <= MAX_MR && registers::MR <= MAX_MR);

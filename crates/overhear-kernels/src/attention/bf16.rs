@@ -184,7 +184,7 @@ impl RegisterTask<'_> {
         let last = (n_panels - 1) * ld_acc + i * NR;
         let scores = self.scores[i * NR..last + NR].as_ptr();
         let to = f32_as_u16_mut(self.probabilities)[i * padded..][..padded].as_mut_ptr();
-        // SAFETY: the row's scores and weights, as many as were sliced.
+        // SAFETY: the row's scores and numerators, as many as were sliced.
         unsafe {
             let max_score = s.max_lane(max_score(s, scores, n_panels, ld_acc));
             let terms = (scale, -(max_score * scale).ceil());

@@ -105,7 +105,7 @@ impl TiledTask<'_> {
         let QueryBlock { q, head, first, .. } = self.queries;
         let k_groups = self.queries.kv.head_dim() / 2;
         let n_steps = self.queries.kv.key_steps();
-        for half in 0..as_u16(IS_HALF) {
+        for half in 0..panel_halves(IS_HALF) {
             for step in 0..n_steps {
                 let row = (first + half * TILE) * q.stride;
                 let from = &q.groups[row + head * k_groups + step * TILE..];
@@ -113,7 +113,7 @@ impl TiledTask<'_> {
                 let in_step = TILE.min(k_groups - step * TILE);
                 if in_step == TILE {
                     assert!(from.len() >= (TILE - 1) * q.stride + TILE);
-                    // SAFETY: as many words were sliced.
+                    // SAFETY: as many K groups were sliced.
                     unsafe {
                         kernel.transpose(from.as_ptr(), q.stride, to.as_mut_ptr(), TILE);
                     }
@@ -205,13 +205,13 @@ impl TiledTask<'_> {
         let next = self.queries.kv.keys(self.queries.head).as_ptr();
         let next = next.wrapping_add((key + n) * of_key);
         let mut overflow = 0;
-        for half in 0..as_u16(IS_HALF) {
+        for half in 0..panel_halves(IS_HALF) {
             let to =
                 &mut self.probabilities[half * (VALUE_KEYS / 2 * TILE) + first_key / 2 * TILE..];
             let (scores, offsets) = (&scores[half * TILE..], &offsets[half * TILE..]);
             let to = to[..n / 2 * TILE].as_mut_ptr();
             let ahead = next.wrapping_add(half * n * TILE);
-            // SAFETY: `n` rows of scores, half as many of weights, 16 offsets.
+            // SAFETY: `n` rows of scores, half as many of numerators, 16 offsets.
             let bits = unsafe {
                 kernel.exp2_pairs(scores.as_ptr(), n / 2, scale, offsets.as_ptr(), ahead, to)
             };
@@ -253,7 +253,8 @@ impl TiledTask<'_> {
         };
         let (acc, prob_sums) = self.acc.split_at_mut(head_dim.next_multiple_of(NR) * NR);
         assert!(prob_sums.len() >= NR * NR);
-        // SAFETY: the tiles were sliced; the panel of weights has as many steps; there is room for an even number of tiles.
+        // SAFETY: the tiles were sliced; the panel of numerators has as many steps; there is room for an even number
+        // of tiles.
         unsafe {
             multiply_tiles::<K, IS_HALF>(kernel, &of_values, acc.as_mut_ptr());
             multiply_tiles::<K, IS_HALF>(kernel, &of_ones, prob_sums.as_mut_ptr());
@@ -324,7 +325,7 @@ struct Tile([u32; TILE_GROUPS]);
 
 /// Halves of a panel that hold queries.
 #[inline(always)]
-fn as_u16(is_half: bool) -> usize {
+fn panel_halves(is_half: bool) -> usize {
     if is_half { 1 } else { 2 }
 }
 

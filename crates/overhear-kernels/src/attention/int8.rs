@@ -266,7 +266,7 @@ impl Block<'_> {
 fn join<K: MicroKernel>(kernel: K, acc: &[f32], compensation: &[i32]) -> <K::Simd as Simd>::V {
     let s = kernel.simd();
     assert!(compensation.len() >= <K::Simd as Simd>::LANES);
-    // SAFETY: as many starts are readable, asserted above.
+    // SAFETY: as many values of the compensation are readable, asserted above.
     let [high, low] = unsafe {
         [
             kernel.acc_to_f32(s.read(acc), compensation.as_ptr()),

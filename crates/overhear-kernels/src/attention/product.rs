@@ -22,7 +22,7 @@ pub(crate) fn multiply<K: MicroKernel>(
             ..operands
         };
         let to = acc[row * NR..].as_mut_ptr();
-        // SAFETY: rows, panels and sums are as many as are multiplied.
+        // SAFETY: rows, panels and accumulators are as many as are multiplied.
         unsafe { kernel.multiply(n, n_panels, n < K::MR, &operands, to, &()) };
     }
 }

@@ -20,7 +20,7 @@ impl AlignedBuffer {
     pub(crate) fn new(len: usize) -> Self {
         let lines = Box::<[Line]>::new_zeroed_slice(len.div_ceil(LINE));
         Self {
-            // SAFETY: zero is a valid word.
+            // SAFETY: zero is a valid `u32`.
             lines: unsafe { lines.assume_init() },
         }
     }
@@ -33,50 +33,50 @@ impl AlignedBuffer {
     }
 
     pub(crate) fn as_slice(&self) -> &[u32] {
-        // SAFETY: a `Line` is `LINE` words without padding.
+        // SAFETY: a `Line` is `LINE` `u32` without padding.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lines.len() * LINE) }
     }
 
     pub(crate) fn as_mut_slice(&mut self) -> &mut [u32] {
         let len = self.lines.len() * LINE;
-        // SAFETY: a `Line` is `LINE` words without padding, borrowed mutably.
+        // SAFETY: a `Line` is `LINE` `u32` without padding, borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), len) }
     }
 }
 
 /// The 16-bit halves of each element, low half first.
 pub(crate) fn as_u16(words: &[u32]) -> &[u16] {
-    // SAFETY: a word is two halves, whose alignment is lower.
+    // SAFETY: a `u32` is two `u16`, whose alignment is lower.
     unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), 2 * words.len()) }
 }
 
 /// The 16-bit halves of each element, low half first.
 pub(crate) fn as_u16_mut(words: &mut [u32]) -> &mut [u16] {
-    // SAFETY: a word is two halves, whose alignment is lower; borrowed mutably.
+    // SAFETY: a `u32` is two `u16`, whose alignment is lower; borrowed mutably.
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), 2 * words.len()) }
 }
 
 /// The memory of f32 elements as `u16`, regardless of its contents.
 pub(crate) fn f32_as_u16_mut(elements: &mut [f32]) -> &mut [u16] {
-    // SAFETY: an f32 is as large as two halves, whose alignment is lower; any bits are valid; borrowed mutably.
+    // SAFETY: an f32 is as large as two `u16`, whose alignment is lower; any bits are valid; borrowed mutably.
     unsafe { std::slice::from_raw_parts_mut(elements.as_mut_ptr().cast(), 2 * elements.len()) }
 }
 
 /// The memory of f32 elements as `u32`, regardless of its contents.
 pub(crate) fn f32_as_u32_mut(elements: &mut [f32]) -> &mut [u32] {
-    // SAFETY: an f32 is as large as a word and aligned as one; any bits are valid; borrowed mutably.
+    // SAFETY: an f32 is as large as a `u32` and aligned as one; any bits are valid; borrowed mutably.
     unsafe { std::slice::from_raw_parts_mut(elements.as_mut_ptr().cast(), elements.len()) }
 }
 
 /// The bytes of each element, lowest first.
 pub(crate) fn as_bytes(words: &[u32]) -> &[u8] {
-    // SAFETY: a word is four bytes.
+    // SAFETY: a `u32` is four bytes.
     unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), 4 * words.len()) }
 }
 
 /// The bytes of each element, lowest first.
 pub(crate) fn as_bytes_mut(words: &mut [u32]) -> &mut [u8] {
-    // SAFETY: a word is four bytes; borrowed mutably.
+    // SAFETY: a `u32` is four bytes; borrowed mutably.
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), 4 * words.len()) }
 }
 

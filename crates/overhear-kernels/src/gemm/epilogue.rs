@@ -102,8 +102,8 @@ impl StoreC<'_> {
             let n = lanes.min(end - out);
             let acc = acc.wrapping_add(out - first_out);
             let column = self.column(kernel, (first, rows.len()), (out, n), acc);
-            // SAFETY: of all rows the sums of this vector have been written and the ranges are there; the tasks' outputs are
-            // disjoint.
+            // SAFETY: the accumulators of this vector have been written for all rows, and the quantisation parameters
+            // are there; the tasks' outputs are disjoint.
             unsafe {
                 match self.call.target {
                     Target::F32(y) if n == lanes => {

@@ -292,7 +292,8 @@ impl<E: Element + AnyBitPattern> Vectorized for Skinny<'_, E> {
                     acc: acc.as_mut_ptr(),
                     ld_acc: WIDTH,
                 };
-                // SAFETY: `n_rows` rows have `len` elements from `k`, and so have the panels; the sums were sliced.
+                // SAFETY: `n_rows` rows have `len` elements from `k`, and so have the panels; the accumulators were
+                // sliced.
                 unsafe { accumulate::<S, E, true>(s, n_rows, &operands) };
             }
             for (row, acc) in acc.chunks_exact(WIDTH).enumerate() {
@@ -349,7 +350,7 @@ impl<E: Element + AnyBitPattern> Vectorized for Blocked<'_, E> {
                     acc: acc[panel * NR..].as_mut_ptr(),
                     ld_acc: n_panels * NR,
                 };
-                // SAFETY: `n_rows` rows and a panel have `len` elements; the sums were sliced.
+                // SAFETY: `n_rows` rows and a panel have `len` elements; the accumulators were sliced.
                 unsafe { accumulate::<S, f32, false>(s, n_rows, &operands) };
             }
         }

@@ -128,7 +128,8 @@ impl<E: Element, const M: usize, const N: usize, const PREFETCH: bool> Vectorize
         let mut panels = [w, w.wrapping_add(w_stride)];
         let mut regs = [[s.splat(0.0); N]; M];
         let mut w_now = [s.splat(0.0); N];
-        // SAFETY: `M` rows and the panels of `N` vectors have `len` elements, and their sums are there, by the invariant.
+        // SAFETY: `M` rows and the panels of `N` vectors have `len` elements, and their sums are there, by the
+        // invariant.
         unsafe {
             for _ in 0..len {
                 for n in 0..N {

@@ -111,7 +111,7 @@ impl MacroKernel<'_> {
                 accumulate: group > 0,
             };
             let n_panels = end - panel;
-            // SAFETY: rows (and `SLACK_ROWS` more), panels and sums are as many as are multiplied.
+            // SAFETY: rows (and `SLACK_ROWS` more), panels and accumulators are as many as are multiplied.
             unsafe {
                 if is_last {
                     kernel.multiply(n, n_panels, self.is_skinny, &operands, acc, &epilogue);

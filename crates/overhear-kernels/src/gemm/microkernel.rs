@@ -8,9 +8,8 @@
 
 use std::ops::Range;
 
-use super::layout::{LANES, NR};
+use super::vector_ops::VectorOps;
 use crate::arch::TILE;
-use crate::math::{exp2, gelu_bf16, round_bf16};
 use crate::simd::Simd;
 
 /// Largest `MR` of any microkernel.
@@ -67,7 +66,7 @@ pub(crate) trait Epilogue<K: MicroKernel> {
     const KEEPS_ACC: bool;
 
     /// Consumes the accumulators of `rows` of the block and of `outs`, outputs of one panel counted from the first
-    /// panel. They are at `acc`, rows [`NR`] elements apart.
+    /// panel. They are at `acc`, rows `NR` elements apart.
     ///
     /// # Safety
     /// The accumulators must be readable.
@@ -86,19 +85,13 @@ impl<K: MicroKernel> Epilogue<K> for () {
 ///
 /// # Safety
 /// A value of the implementing type proves that the machine has its instructions.
-pub(crate) unsafe trait MicroKernel: Copy + Send + Sync + 'static {
-    /// Vectors of the f32 work beside the products.
-    type Simd: Simd;
-
+pub(crate) unsafe trait MicroKernel: VectorOps {
     /// MR: most rows of a block.
     const MR: usize;
     /// Whether operands are int8: accumulators are `i32` and have to be dequantised.
     const IS_INT8: bool;
     /// Blocking of GEMM with this microkernel.
     const BLOCKING: Blocking;
-
-    /// Token of the f32 vectors.
-    fn simd(self) -> Self::Simd;
 
     /// Compiles `task` for this microkernel's instructions and runs it.
     fn vectorize<T: GemmTask>(self, task: T);
@@ -131,74 +124,6 @@ pub(crate) unsafe trait MicroKernel: Copy + Send + Sync + 'static {
         acc: <Self::Simd as Simd>::V,
         _starts: *const i32,
     ) -> <Self::Simd as Simd>::V {
-        acc
-    }
-
-    /// Stores a vector, rounded to bf16, to `to`.
-    ///
-    /// # Safety
-    /// `LANES` bf16 elements must be writable.
-    #[inline(always)]
-    unsafe fn store_bf16(self, to: *mut u16, v: <Self::Simd as Simd>::V) {
-        let mut lanes = [0.0f32; LANES];
-        // SAFETY: no vector is longer than 16.
-        unsafe { self.simd().store(lanes.as_mut_ptr(), v) };
-        for i in 0..<Self::Simd as Simd>::LANES {
-            // SAFETY: the caller's.
-            unsafe { *to.add(i) = round_bf16(lanes[i]) };
-        }
-    }
-
-    /// Stores two consecutive vectors, rounded to bf16, to `to`.
-    ///
-    /// # Safety
-    /// `2 * LANES` bf16 elements must be writable.
-    #[inline(always)]
-    unsafe fn store_bf16_pair(self, to: *mut u16, [v, next]: [<Self::Simd as Simd>::V; 2]) {
-        // SAFETY: the caller's.
-        unsafe {
-            self.store_bf16(to, v);
-            self.store_bf16(to.add(<Self::Simd as Simd>::LANES), next);
-        }
-    }
-
-    /// GELU with an absolute error below 6e-5.
-    #[inline(always)]
-    fn gelu(self, x: <Self::Simd as Simd>::V) -> <Self::Simd as Simd>::V {
-        gelu_bf16(self.simd(), x)
-    }
-
-    /// Softmax numerators of one row: writes `2^(scale * score + offset)`, rounded to bf16, to `to`, contiguous, and
-    /// returns `acc` plus their sum.
-    ///
-    /// The scores are in `n_panels` panels of keys, `ld_acc` elements apart. Results up to 2^31 are supported; those
-    /// below 2^-32 may be raised to 2^-32.
-    ///
-    /// # Safety
-    /// `n_panels * 32` scores must be readable and as many bf16 elements writable.
-    #[inline(always)]
-    unsafe fn exp2_panels(
-        self,
-        scores: *const f32,
-        ld_acc: usize,
-        n_panels: usize,
-        (scale, offset): (f32, f32),
-        to: *mut u16,
-        mut acc: <Self::Simd as Simd>::V,
-    ) -> <Self::Simd as Simd>::V {
-        let s = self.simd();
-        let (scale, offset) = (s.splat(scale), s.splat(offset));
-        for panel in 0..n_panels {
-            for i in (0..NR).step_by(<Self::Simd as Simd>::LANES) {
-                // SAFETY: the caller's.
-                unsafe {
-                    let scores = s.load(scores.add(panel * ld_acc + i));
-                    let v = exp2(s, s.fma(scores, scale, offset));
-                    acc = s.add(acc, v);
-                    self.store_bf16(to.add(panel * NR + i), v);
-                }
-            }
-        }
         acc
     }
 }

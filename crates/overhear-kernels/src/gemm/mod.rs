@@ -9,8 +9,8 @@
 //!   number of threads.
 //! - Loop nest of a task: [`macrokernel`], with the blocking (`mr`, `kc_l1`, `kc`, `nc_bytes`, `mc`) that the
 //!   microkernel prescribes.
-//! - Microkernels: traits in [`microkernel`] and [`tile_kernel`], implementations in [`microkernels`], one file per
-//!   instruction set.
+//! - Microkernels: traits in [`microkernel`] and [`tile_kernel`] (products) and [`vector_ops`] (bf16 stores, GELU,
+//!   softmax numerators), implementations in [`microkernels`], one file per instruction set.
 //! - Epilogue: [`epilogue`]. A microkernel hands finished accumulators to it. AMX runs the epilogue of one panel
 //!   while it multiplies the next; register kernels run it row by row. Operands read only once are loaded with the T1
 //!   hint (`tileloaddt1`), so that they do not evict reused ones from L1.
@@ -19,8 +19,9 @@
 //! scale per output of B. Each microkernel has an emulated twin in plain Rust; where the machine has the
 //! instructions, the tests demand the twin's bits.
 //!
-//! Adding a microkernel: implement [`MicroKernel`](microkernel::MicroKernel) in a file of `microkernels/` for a proof
-//! token of `crate::arch`, and give it an arm in `crate::dispatch`.
+//! Adding a microkernel: implement [`MicroKernel`](microkernel::MicroKernel) and
+//! [`VectorOps`](vector_ops::VectorOps) in a file of `microkernels/` for a proof token of `crate::arch`, and give it an
+//! arm in `crate::dispatch`.
 
 pub(crate) mod aligned;
 pub(crate) mod epilogue;
@@ -36,7 +37,15 @@ mod pack_b;
 mod panel_reader;
 mod post_op;
 pub(crate) mod prepack_f32;
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(
+        dead_code,
+        reason = "only AMX has tiles; elsewhere the emulated ones of the tests alone"
+    )
+)]
 pub(crate) mod tile_kernel;
+pub(crate) mod vector_ops;
 
 pub use epilogue::Output;
 pub use layout::Packing;

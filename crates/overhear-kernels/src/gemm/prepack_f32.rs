@@ -56,7 +56,7 @@ pub struct StoredMatrix {
     storage: Storage,
     n_out: usize,
     n_in: usize,
-    groups: AlignedBuffer,
+    data: AlignedBuffer,
     /// Output scales, one per output of all panels; int8 only.
     scales: Vec<f32>,
     /// Input scales, `[n_in]`; int8 only.
@@ -86,19 +86,19 @@ impl StoredMatrix {
         };
         let inverse_scales: Vec<f32> = input_scales.iter().map(|scale| scale.recip()).collect();
         // 32 elements of any size are whole `u32`.
-        let panel_groups = NR * n_in * storage.size() / 4;
-        let mut groups = AlignedBuffer::new(n_panels * panel_groups);
+        let panel_len = NR * n_in * storage.size() / 4;
+        let mut data = AlignedBuffer::new(n_panels * panel_len);
         let of_panel = if storage == Storage::Int8 { NR } else { 0 };
         let mut scales = vec![0.0; n_panels * of_panel];
-        let panels = Disjoint::new(groups.as_mut_slice());
+        let panels = Disjoint::new(data.as_mut_slice());
         let split_scales = Disjoint::new(&mut scales);
         // Scratch: the outputs converted, and one of them in f32.
-        let n_spare = if is_exact { 0 } else { panel_groups + n_in };
+        let n_spare = if is_exact { 0 } else { panel_len + n_in };
         read_panels(pool, (n_out, n_in), dtype, n_spare, read, |task| {
             // SAFETY: the tasks' panels are disjoint.
             let (panel, scales) = unsafe {
                 (
-                    panels.take(task.panel * panel_groups, panel_groups),
+                    panels.take(task.panel * panel_len, panel_len),
                     split_scales.take(task.panel * of_panel, of_panel),
                 )
             };
@@ -129,7 +129,7 @@ impl StoredMatrix {
             storage,
             n_out,
             n_in,
-            groups,
+            data,
             scales,
             input_scales,
         })
@@ -156,13 +156,13 @@ impl StoredMatrix {
     /// Bytes that a product reads.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
-        4 * (self.groups.as_slice().len() + self.scales.len() + self.input_scales.len())
+        4 * (self.data.as_slice().len() + self.scales.len() + self.input_scales.len())
     }
 
     /// Elements of all panels. `E` must be the storage type.
     pub(crate) fn elements<E: AnyBitPattern>(&self) -> &[E] {
         debug_assert_eq!(size_of::<E>(), self.storage.size());
-        cast_slice(self.groups.as_slice())
+        cast_slice(self.data.as_slice())
     }
 
     /// Output scales, `[n_out]`, and input scales, `[n_in]`; int8 only.
@@ -203,18 +203,18 @@ impl StoredMatrix {
 /// root mean square weight to that of the matrix.
 ///
 /// (With the full ratio the large inputs would have too few steps. On published embeddings 3/4 has half the error of
-/// groups of 64 inputs with a scale each; on other layers it makes no difference.)
+/// data of 64 inputs with a scale each; on other layers it makes no difference.)
 fn input_scales<E>(
     (n_out, n_in): (usize, usize),
     dtype: Dtype,
     read: impl Fn(usize, &mut [u8]) -> Result<(), E>,
 ) -> Result<Vec<f32>, E> {
     let mut squares = vec![0.0f64; n_in];
-    let mut groups = AlignedBuffer::new(NR * n_in * dtype.size() / 4);
+    let mut data = AlignedBuffer::new(NR * n_in * dtype.size() / 4);
     let n_panels = n_out.div_ceil(NR);
     for panel in (0..n_panels).step_by(n_panels.div_ceil(SAMPLED_PANELS).max(1)) {
         let len = NR.min(n_out - panel * NR) * n_in;
-        let bytes = &mut as_bytes_mut(groups.as_mut_slice())[..len * dtype.size()];
+        let bytes = &mut as_bytes_mut(data.as_mut_slice())[..len * dtype.size()];
         read(panel * NR, bytes)?;
         match dtype {
             Dtype::F32 => add_squares(&mut squares, cast_slice::<_, f32>(bytes)),

@@ -1,4 +1,4 @@
-//! Keys and values of attention in packed formats: [`mod@f16`], [`mod@bf16`] ([`PackedKv`]), [`mod@int8`] ([`QuantizedKv`]).
+//! Formats of keys and values: [`mod@f16`], [`mod@bf16`] ([`PackedKv`]), [`mod@int8`] ([`QuantizedKv`]).
 
 pub(super) mod bf16;
 mod f16;

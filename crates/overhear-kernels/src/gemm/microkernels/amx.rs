@@ -16,6 +16,7 @@ use crate::arch::{Amx, Avx512, TileConfig, WHOLE_TILES, release_tiles};
 use crate::gemm::layout::{LANES, NR};
 use crate::gemm::microkernel::{Blocking, Epilogue, GemmTask, MicroKernel, Operands};
 use crate::gemm::tile_kernel::{AccPair, PairSteps, Step2x2, TileKernel, TileTask};
+use crate::gemm::vector_ops::VectorOps;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vnni,avx2,fma,f16c")]
 #[inline(never)]
@@ -45,16 +46,9 @@ pub(crate) struct AmxTiles<const INT8: bool>(pub(crate) Amx);
 
 // SAFETY: `Amx(_)` is built by `new` alone.
 unsafe impl<const INT8: bool> MicroKernel for AmxTiles<INT8> {
-    type Simd = Avx512;
-
     const MR: usize = tiles::MR;
     const IS_INT8: bool = INT8;
     const BLOCKING: Blocking = tiles::BLOCKING;
-
-    #[inline(always)]
-    fn simd(self) -> Avx512 {
-        self.0.avx512()
-    }
 
     #[inline]
     fn vectorize<T: GemmTask>(self, task: T) {
@@ -86,6 +80,15 @@ unsafe impl<const INT8: bool> MicroKernel for AmxTiles<INT8> {
             let compensation = _mm512_loadu_si512(compensation.cast());
             _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_castps_si512(acc), compensation))
         }
+    }
+}
+
+impl<const INT8: bool> VectorOps for AmxTiles<INT8> {
+    type Simd = Avx512;
+
+    #[inline(always)]
+    fn simd(self) -> Avx512 {
+        self.0.avx512()
     }
 
     #[inline(always)]

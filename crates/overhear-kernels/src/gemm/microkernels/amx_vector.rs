@@ -48,7 +48,7 @@ pub(super) unsafe fn transpose(
     to: *mut u32,
     to_stride: usize,
 ) {
-    // SAFETY: the token proves avx512f; the caller vouches for the words.
+    // SAFETY: the token proves avx512f; the caller vouches for the K groups.
     unsafe {
         let mut rows = [_mm512_setzero_si512(); TILE];
         for (i, row) in rows.iter_mut().enumerate() {
@@ -103,7 +103,7 @@ pub(super) unsafe fn exp2_pairs(
     to: *mut u32,
 ) -> u16 {
     const IN_BOTH: i32 = (exp2_lut::OVERFLOW as i32) << 16 | exp2_lut::OVERFLOW as i32;
-    // SAFETY: the token proves the features; the caller vouches for scores, weights and offsets.
+    // SAFETY: the token proves the features; the caller vouches for scores, numerators and offsets.
     unsafe {
         let scale = _mm512_set1_ps(scale * exp2_lut::ONE);
         let offset = _mm512_fmadd_ps(

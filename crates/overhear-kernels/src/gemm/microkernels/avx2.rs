@@ -7,6 +7,7 @@ use super::avx2_block::{Avx2Kernel, multiply};
 use super::registers::{self, MR};
 use crate::arch::{Avx2, Avx2Vnni};
 use crate::gemm::microkernel::{Blocking, Epilogue, GemmTask, MicroKernel, Operands};
+use crate::gemm::vector_ops::VectorOps;
 use crate::simd::Simd;
 
 /// bf16 by f32 multiply-adds. A product of two bf16 is exact in f32, so adding it is one rounding, as in `vdpbf16ps`.
@@ -46,15 +47,8 @@ fn vectorize_vnni<T: GemmTask>(kernel: Avx2Vnni, task: T) {
 /// Common part of the [`MicroKernel`] implementations in this file.
 macro_rules! avx2_kernel {
     ($vectorize:ident) => {
-        type Simd = Avx2;
-
         const MR: usize = MR;
         const BLOCKING: Blocking = registers::BLOCKING;
-
-        #[inline(always)]
-        fn simd(self) -> Avx2 {
-            self.avx2()
-        }
 
         #[inline]
         fn vectorize<T: GemmTask>(self, task: T) {
@@ -78,14 +72,32 @@ macro_rules! avx2_kernel {
                 registers::run_epilogue(self, n, n_panels, to, epilogue);
             }
         }
+    };
+}
 
-        #[inline(always)]
-        unsafe fn store_bf16(self, to: *mut u16, v: __m256) {
-            // SAFETY: `self` proves avx2; the caller vouches for the elements.
-            unsafe { _mm_storeu_si128(to.cast(), round_bf16(v)) }
+/// Implements [`VectorOps`] for a microkernel in this file.
+macro_rules! avx2_ops {
+    ($kernel:ty) => {
+        impl VectorOps for $kernel {
+            type Simd = Avx2;
+
+            #[inline(always)]
+            fn simd(self) -> Avx2 {
+                self.avx2()
+            }
+
+            #[inline(always)]
+            unsafe fn store_bf16(self, to: *mut u16, v: __m256) {
+                // SAFETY: `self` proves avx2; the caller vouches for the elements.
+                unsafe { _mm_storeu_si128(to.cast(), round_bf16(v)) }
+            }
         }
     };
 }
+
+avx2_ops!(Avx2Bf16);
+avx2_ops!(Avx2Int8);
+avx2_ops!(Avx2Vnni);
 
 // In what follows the proof is `self`: it exists only where `Avx2::new` found every feature that is named there.
 //
@@ -313,7 +325,7 @@ mod tests {
                 };
                 let n = K::MR.min(self.n - row);
                 let to = self.to[row * NR..].as_mut_ptr();
-                // SAFETY: rows, panels, starts and sums are as many as are multiplied.
+                // SAFETY: rows, panels, compensations and accumulators are as many as are multiplied.
                 unsafe { kernel.multiply(n, self.n_panels, self.prefetch, &operands, to, &()) };
             }
         }

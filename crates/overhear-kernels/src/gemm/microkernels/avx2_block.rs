@@ -174,8 +174,8 @@ unsafe fn unpack_rows<K: Avx2Kernel>(kernel: K, n: usize, chunk: &mut Chunk, to:
         for group in (0..chunk.k_groups).step_by(WIDTH) {
             let mut rest = [0; WIDTH];
             let from = chunk.x.wrapping_add(row * chunk.x_stride + group);
-            // SAFETY: the machine has AVX2, which `p` proves; the caller vouches for the words up to the last; `to` has
-            // whole vectors for every part of every row.
+            // SAFETY: the machine has AVX2, which `kernel` proves; the caller vouches for the K groups up to the
+            // last; `to` has whole vectors for every part of every row.
             unsafe {
                 let len = chunk.k_groups - group;
                 let groups = if len >= WIDTH {
@@ -271,8 +271,8 @@ unsafe fn micro_kernel<K: Avx2Kernel, const M: usize, const V: usize, const PREF
     } = *chunk;
     // Offset of an output if panels are `stride` apart.
     let offset = |out: usize, stride: usize| out / NR * stride + out % NR;
-    // SAFETY: the machine has AVX2, which `p` proves. `M` rows of `k_groups` in parts, the panels and as many starts and
-    // sums are the caller's.
+    // SAFETY: the machine has AVX2, which `kernel` proves. `M` rows of `k_groups` in parts, the panels and as many
+    // compensations and accumulators are the caller's.
     unsafe {
         let mut acc = [[kernel.init_acc(compensation.wrapping_add(out)); V]; M];
         for i in 0..V {

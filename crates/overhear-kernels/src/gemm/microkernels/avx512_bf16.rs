@@ -7,6 +7,7 @@ use super::registers::{MR, register_blocks};
 use crate::arch::{Avx512, Avx512Bf16};
 use crate::gemm::layout::{LANES, NR};
 use crate::gemm::microkernel::{GemmTask, MicroKernel, RegisterKernel};
+use crate::gemm::vector_ops::VectorOps;
 use crate::math::exp2_i16;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")]
@@ -19,22 +20,24 @@ fn vectorize_bf16<T: GemmTask>(dot: Avx512Bf16, task: T) {
 //
 // SAFETY: `Avx512Bf16(_)` is built by `new` alone.
 unsafe impl MicroKernel for Avx512Bf16 {
-    type Simd = Avx512;
-
     const MR: usize = MR;
     const IS_INT8: bool = false;
 
     register_blocks!();
 
-    #[inline(always)]
-    fn simd(self) -> Avx512 {
-        self.avx512()
-    }
-
     #[inline]
     fn vectorize<T: GemmTask>(self, task: T) {
         // SAFETY: `self` proves the features.
         unsafe { vectorize_bf16(self, task) }
+    }
+}
+
+impl VectorOps for Avx512Bf16 {
+    type Simd = Avx512;
+
+    #[inline(always)]
+    fn simd(self) -> Avx512 {
+        self.avx512()
     }
 
     #[inline(always)]
@@ -67,7 +70,8 @@ unsafe impl MicroKernel for Avx512Bf16 {
         to: *mut u16,
         mut acc: __m512,
     ) -> __m512 {
-        // SAFETY: `self` proves the features; the caller vouches for the elements; both types are 64 bytes of plain data.
+        // SAFETY: `self` proves the features; the caller vouches for the elements; both types are 64 bytes of plain
+        // data.
         unsafe {
             let scale = _mm512_set1_ps(scale * exp2_i16::ONE);
             let offset = _mm512_set1_ps(offset.mul_add(exp2_i16::ONE, 0.5 * exp2_i16::ONE));
@@ -110,13 +114,13 @@ impl RegisterKernel for Avx512Bf16 {
 
     #[inline(always)]
     unsafe fn load_b(self, from: *const u32) -> __m512i {
-        // SAFETY: `self` proves avx512f; the caller vouches for the words.
+        // SAFETY: `self` proves avx512f; the caller vouches for the K groups.
         unsafe { _mm512_loadu_si512(from.cast()) }
     }
 
     #[inline(always)]
     unsafe fn broadcast_a(self, from: *const u32) -> __m512i {
-        // SAFETY: `self` proves avx512f; the caller vouches for the word.
+        // SAFETY: `self` proves avx512f; the caller vouches for the K group.
         unsafe { _mm512_set1_epi32(*from as i32) }
     }
 

@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use super::registers::{MR, register_blocks};
 use crate::arch::{Avx512, Avx512Vnni};
 use crate::gemm::microkernel::{GemmTask, MicroKernel, RegisterKernel};
+use crate::gemm::vector_ops::VectorOps;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 #[inline(never)]
@@ -14,22 +15,24 @@ fn vectorize_int8<T: GemmTask>(dot: Avx512Vnni, task: T) {
 
 // SAFETY: `Avx512Vnni(_)` is built by `new` alone.
 unsafe impl MicroKernel for Avx512Vnni {
-    type Simd = Avx512;
-
     const MR: usize = MR;
     const IS_INT8: bool = true;
 
     register_blocks!();
 
-    #[inline(always)]
-    fn simd(self) -> Avx512 {
-        self.avx512()
-    }
-
     #[inline]
     fn vectorize<T: GemmTask>(self, task: T) {
         // SAFETY: `self` proves the features.
         unsafe { vectorize_int8(self, task) }
+    }
+}
+
+impl VectorOps for Avx512Vnni {
+    type Simd = Avx512;
+
+    #[inline(always)]
+    fn simd(self) -> Avx512 {
+        self.avx512()
     }
 }
 
@@ -45,13 +48,13 @@ impl RegisterKernel for Avx512Vnni {
 
     #[inline(always)]
     unsafe fn load_b(self, from: *const u32) -> __m512i {
-        // SAFETY: `self` proves avx512f; the caller vouches for the words.
+        // SAFETY: `self` proves avx512f; the caller vouches for the K groups.
         unsafe { _mm512_loadu_si512(from.cast()) }
     }
 
     #[inline(always)]
     unsafe fn broadcast_a(self, from: *const u32) -> __m512i {
-        // SAFETY: `self` proves avx512f; the caller vouches for the word.
+        // SAFETY: `self` proves avx512f; the caller vouches for the K group.
         unsafe { _mm512_set1_epi32(*from as i32) }
     }
 

@@ -4,6 +4,7 @@
 use super::registers::register_blocks;
 use crate::gemm::layout::LANES;
 use crate::gemm::microkernel::{GemmTask, MicroKernel, RegisterKernel};
+use crate::gemm::vector_ops::VectorOps;
 use crate::simd::{Simd, Vectorized};
 
 /// bf16 dot products beside the vectors of `S`. A product of two bf16 is exact in f32, so adding it is one rounding,
@@ -29,21 +30,23 @@ impl<K: MicroKernel, T: GemmTask> Vectorized for With<K, T> {
 
 // SAFETY: no instructions to prove but those of `S`, which is a proof itself.
 unsafe impl<S: Simd> MicroKernel for EmulatedBf16<S> {
-    type Simd = S;
-
     const MR: usize = 1;
     const IS_INT8: bool = false;
 
     register_blocks!();
 
-    #[inline(always)]
-    fn simd(self) -> S {
-        self.0
-    }
-
     #[inline]
     fn vectorize<T: GemmTask>(self, task: T) {
         self.0.vectorize(With(self, task));
+    }
+}
+
+impl<S: Simd> VectorOps for EmulatedBf16<S> {
+    type Simd = S;
+
+    #[inline(always)]
+    fn simd(self) -> S {
+        self.0
     }
 }
 
@@ -88,21 +91,23 @@ impl<S: Simd> RegisterKernel for EmulatedBf16<S> {
 
 // SAFETY: as above.
 unsafe impl<S: Simd> MicroKernel for EmulatedInt8<S> {
-    type Simd = S;
-
     const MR: usize = 1;
     const IS_INT8: bool = true;
 
     register_blocks!();
 
-    #[inline(always)]
-    fn simd(self) -> S {
-        self.0
-    }
-
     #[inline]
     fn vectorize<T: GemmTask>(self, task: T) {
         self.0.vectorize(With(self, task));
+    }
+}
+
+impl<S: Simd> VectorOps for EmulatedInt8<S> {
+    type Simd = S;
+
+    #[inline(always)]
+    fn simd(self) -> S {
+        self.0
     }
 }
 

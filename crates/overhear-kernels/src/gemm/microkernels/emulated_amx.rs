@@ -7,6 +7,7 @@ use crate::arch::{Emulated, TILE};
 use crate::gemm::layout::{LANES, NR};
 use crate::gemm::microkernel::{Blocking, Epilogue, GemmTask, MicroKernel, Operands};
 use crate::gemm::tile_kernel::{AccPair, PairSteps, Step2x2, TileKernel, TileTask};
+use crate::gemm::vector_ops::VectorOps;
 use crate::math::{exp2_lut, gelu_lut};
 use crate::simd::Simd;
 
@@ -16,15 +17,9 @@ pub(crate) struct EmulatedAmx<const INT8: bool>;
 
 // SAFETY: no instructions to prove.
 unsafe impl<const INT8: bool> MicroKernel for EmulatedAmx<INT8> {
-    type Simd = Emulated;
-
     const MR: usize = tiles::MR;
     const IS_INT8: bool = INT8;
     const BLOCKING: Blocking = tiles::BLOCKING;
-
-    fn simd(self) -> Emulated {
-        Emulated
-    }
 
     fn vectorize<T: GemmTask>(self, task: T) {
         Emulated.vectorize(With(self, task));
@@ -49,6 +44,14 @@ unsafe impl<const INT8: bool> MicroKernel for EmulatedAmx<INT8> {
         }
         // SAFETY: the caller's.
         std::array::from_fn(|i| (acc[i].to_bits() as i32 + unsafe { *compensation.add(i) }) as f32)
+    }
+}
+
+impl<const INT8: bool> VectorOps for EmulatedAmx<INT8> {
+    type Simd = Emulated;
+
+    fn simd(self) -> Emulated {
+        Emulated
     }
 
     fn gelu(self, x: [f32; 4]) -> [f32; 4] {

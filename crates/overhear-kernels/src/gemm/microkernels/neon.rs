@@ -13,6 +13,7 @@ use super::registers::register_blocks;
 use crate::arch::{Neon, NeonBf16, NeonDotProd};
 use crate::gemm::layout::LANES;
 use crate::gemm::microkernel::{GemmTask, MicroKernel, RegisterKernel};
+use crate::gemm::vector_ops::VectorOps;
 use crate::simd::Simd;
 
 /// Registers of 16 K groups.
@@ -26,22 +27,24 @@ pub(crate) struct NeonWide(pub(crate) Neon);
 
 // SAFETY: no instructions to prove but those of `Neon`, which is a proof itself.
 unsafe impl MicroKernel for NeonWide {
-    type Simd = Neon;
-
     /// Accumulators of a row take 8 registers, a widened panel 16.
     const MR: usize = 2;
     const IS_INT8: bool = false;
 
     register_blocks!();
 
-    #[inline(always)]
-    fn simd(self) -> Neon {
-        self.0
-    }
-
     #[inline]
     fn vectorize<T: GemmTask>(self, task: T) {
         self.0.vectorize(With(self, task));
+    }
+}
+
+impl VectorOps for NeonWide {
+    type Simd = Neon;
+
+    #[inline(always)]
+    fn simd(self) -> Neon {
+        self.0
     }
 }
 
@@ -57,7 +60,7 @@ impl RegisterKernel for NeonWide {
 
     #[inline(always)]
     unsafe fn load_b(self, from: *const u32) -> Self::Groups {
-        // SAFETY: the caller vouches for the words.
+        // SAFETY: the caller vouches for the K groups.
         let groups = unsafe { load(self.0, from) };
         // SAFETY: `self` proves NEON. A bfloat16 is the top half of an f32.
         unsafe {
@@ -70,7 +73,7 @@ impl RegisterKernel for NeonWide {
 
     #[inline(always)]
     unsafe fn broadcast_a(self, from: *const u32) -> Self::Groups {
-        // SAFETY: the caller vouches for the word.
+        // SAFETY: the caller vouches for the K group.
         let group = unsafe { *from };
         [group & 0xffff_0000, group << 16].map(|x| [self.0.splat(f32::from_bits(x)); QUARTERS])
     }
@@ -102,23 +105,25 @@ fn vectorize_bf16<T: GemmTask>(dot: NeonBf16, task: T) {
 //
 // SAFETY: `NeonBf16(_)` is built by `new` alone.
 unsafe impl MicroKernel for NeonBf16 {
-    type Simd = Neon;
-
     /// Accumulators of a row take 8 registers, a panel up to 8.
     const MR: usize = 3;
     const IS_INT8: bool = false;
 
     register_blocks!();
 
-    #[inline(always)]
-    fn simd(self) -> Neon {
-        self.neon()
-    }
-
     #[inline]
     fn vectorize<T: GemmTask>(self, task: T) {
         // SAFETY: `self` proves the features.
         unsafe { vectorize_bf16(self, task) }
+    }
+}
+
+impl VectorOps for NeonBf16 {
+    type Simd = Neon;
+
+    #[inline(always)]
+    fn simd(self) -> Neon {
+        self.neon()
     }
 
     #[inline(always)]
@@ -148,13 +153,13 @@ impl RegisterKernel for NeonBf16 {
 
     #[inline(always)]
     unsafe fn load_b(self, from: *const u32) -> Self::Groups {
-        // SAFETY: the caller vouches for the words.
+        // SAFETY: the caller vouches for the K groups.
         unsafe { load(self.neon(), from) }
     }
 
     #[inline(always)]
     unsafe fn broadcast_a(self, from: *const u32) -> Self::Groups {
-        // SAFETY: `self` proves NEON; the caller vouches for the word.
+        // SAFETY: `self` proves NEON; the caller vouches for the K group.
         [unsafe { vdupq_n_u32(*from) }; QUARTERS]
     }
 
@@ -218,23 +223,25 @@ fn vectorize_int8<T: GemmTask>(dot: NeonDotProd, task: T) {
 
 // SAFETY: `NeonDotProd(_)` is built by `new` alone.
 unsafe impl MicroKernel for NeonDotProd {
-    type Simd = Neon;
-
     /// Registers would suffice for 3, as with bf16, but then the compiler spills more than it gains.
     const MR: usize = 2;
     const IS_INT8: bool = true;
 
     register_blocks!();
 
-    #[inline(always)]
-    fn simd(self) -> Neon {
-        self.neon()
-    }
-
     #[inline]
     fn vectorize<T: GemmTask>(self, task: T) {
         // SAFETY: `self` proves the features.
         unsafe { vectorize_int8(self, task) }
+    }
+}
+
+impl VectorOps for NeonDotProd {
+    type Simd = Neon;
+
+    #[inline(always)]
+    fn simd(self) -> Neon {
+        self.neon()
     }
 }
 
@@ -252,13 +259,13 @@ impl RegisterKernel for NeonDotProd {
 
     #[inline(always)]
     unsafe fn load_b(self, from: *const u32) -> Self::Groups {
-        // SAFETY: the caller vouches for the words.
+        // SAFETY: the caller vouches for the K groups.
         unsafe { load(self.neon(), from) }
     }
 
     #[inline(always)]
     unsafe fn broadcast_a(self, from: *const u32) -> Self::Groups {
-        // SAFETY: `self` proves NEON; the caller vouches for the word.
+        // SAFETY: `self` proves NEON; the caller vouches for the K group.
         [unsafe { vdupq_n_u32(*from ^ 0x8080_8080) }; QUARTERS]
     }
 
@@ -292,7 +299,7 @@ impl RegisterKernel for NeonDotProd {
 /// They must be readable.
 #[inline(always)]
 unsafe fn load(_: Neon, from: *const u32) -> [uint32x4_t; QUARTERS] {
-    // SAFETY: the argument proves NEON; the caller vouches for the words.
+    // SAFETY: the argument proves NEON; the caller vouches for the K groups.
     from_fn(|i| unsafe { vld1q_u32(from.add(QUARTER * i)) })
 }
 

@@ -96,7 +96,7 @@ pub(super) unsafe fn multiply<K: RegisterKernel>(
         };
         panel += block_panels;
     }
-    // SAFETY: the sums have been written.
+    // SAFETY: the accumulators have been written.
     unsafe { run_epilogue(kernel, n, n_panels, to, epilogue) };
 }
 
@@ -191,7 +191,8 @@ unsafe fn micro_kernel<K: RegisterKernel, const M: usize, const G: usize, const 
         ..
     } = *operands;
     let s = kernel.simd();
-    // SAFETY: the caller's: `M` rows of `k_groups`, `G` panels of `k_groups` times 32, as many starts and sums.
+    // SAFETY: the caller's: `M` rows of `k_groups`, `G` panels of `k_groups` times 32, as many compensations and
+    // accumulators.
     unsafe {
         let mut acc = [[[kernel.init_acc(compensation); 2]; G]; M];
         if K::IS_INT8 {

@@ -29,6 +29,7 @@ pub(crate) const BLOCKING: Blocking = Blocking {
     mc: 384,
     ld_acc: MR * NR + LANES,
 };
+
 /// Implementation of [`MicroKernel::multiply`](crate::gemm::microkernel::MicroKernel::multiply).
 ///
 /// # Safety
@@ -151,7 +152,7 @@ unsafe fn loop_2x2<K: TileKernel, F: Epilogue<K>>(
         };
         let from = operands.accumulate.then_some(acc_at(panel).cast_const());
         let last = (panel > 0).then(|| acc_at(panel - 1));
-        // SAFETY: the caller's; the square before is stored with the first step.
+        // SAFETY: the caller's; the previous block is stored with the first step.
         unsafe {
             kernel.begin_2x2::<false>(acc, &step_2x2, from, last);
             for step in 1..first_steps {
