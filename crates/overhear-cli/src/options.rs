@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use overhear::output::CaptionOptions;
-use overhear::{
-    AudioOptions, BoostPhrase, ComputeType, Ffmpeg, Language, ModelOptions, Task, TranscribeOptions,
-};
+use overhear::{AudioOptions, BoostPhrase, Error, Ffmpeg, ModelOptions, Task, TranscribeOptions};
 
 use crate::args::{
     AudioArgs, DecodingArgs, DetectionArgs, ModelArgs, NotYetArgs, TaskName, WordArgs,
@@ -26,7 +25,7 @@ pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOption
         },
         language: match args.language.as_str() {
             name if is_none(name) => None,
-            name => Some(language("language", name)?),
+            name => Some(parsed("language", name)?),
         },
         multilingual: args.multilingual,
         temperature: temperatures(args.temperature, args.temperature_increment_on_fallback.0)?,
@@ -67,7 +66,7 @@ pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOption
 pub(crate) fn detection_options(args: &DetectionArgs) -> Result<TranscribeOptions, Failure> {
     Ok(TranscribeOptions {
         languages: (args.languages.iter())
-            .map(|name| language("languages", name))
+            .map(|name| parsed("languages", name))
             .collect::<Result<_, _>>()?,
         language_detection_segments: match args.language_detection_segments {
             0 => return Err(bad("language-detection-segments", "must be 1 or more")),
@@ -175,14 +174,7 @@ pub(crate) fn model_options(args: &ModelArgs) -> Result<ModelOptions, Failure> {
             "--device cpu",
         ));
     }
-    let Some(compute_type) = ComputeType::parse(&args.compute_type) else {
-        let known = ComputeType::ALL.map(ComputeType::name).join(", ");
-        let reason = format!(
-            "unknown compute type `{}`; known: {known}",
-            args.compute_type
-        );
-        return Err(bad("compute-type", &reason));
-    };
+    let compute_type = parsed("compute-type", &args.compute_type)?;
     // As in the reference, None and values below 1 leave the choice to the engine.
     let threads = usize::try_from(args.threads.0.unwrap_or(0)).unwrap_or(0);
     Ok(ModelOptions {
@@ -235,14 +227,11 @@ fn boosts(phrases: &[String], file: Option<&Path>) -> Result<Vec<BoostPhrase>, F
     Ok(boosts)
 }
 
-fn language(option: &str, text: &str) -> Result<Language, Failure> {
-    Language::parse(text).ok_or_else(|| {
-        let known: Vec<_> = Language::all().map(Language::code).collect();
-        let known = known.join(", ");
-        bad(
-            option,
-            &format!("unknown language `{text}`; known: {known}"),
-        )
+/// Parses the value of `option`, under whose name the library's reason is reported.
+fn parsed<T: FromStr<Err = Error>>(option: &str, text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|error| match error {
+        Error::Option { reason, .. } => bad(option, &reason),
+        error => bad(option, &error.to_string()),
     })
 }
 

@@ -32,6 +32,7 @@ mod json;
 mod limits;
 mod mel;
 pub mod model;
+mod names;
 pub mod normalize;
 pub mod output;
 mod python;
@@ -57,18 +58,3 @@ pub use tokenizer::{Language, TokenId, Tokenizer};
 pub use transcribe::{
     Alternative, Event, Segment, Silence, TranscribeOptions, Transcript, WindowHypotheses, Word,
 };
-
-/// Returns the name of the instruction set of models opened by this process: the machine's best, or the one that
-/// `OVERHEAR_ISA` names.
-///
-/// # Errors
-/// [`Error::Option`] if `OVERHEAR_ISA` names a set that this machine does not have.
-pub fn instruction_set() -> Result<&'static str> {
-    match overhear_kernels::Kernels::from_env() {
-        Ok(kernels) => Ok(kernels.isa().name()),
-        Err(reason) => Err(Error::Option {
-            name: "OVERHEAR_ISA",
-            reason: reason.to_string(),
-        }),
-    }
-}

@@ -46,7 +46,7 @@ fn silence() -> Vec<f32> {
 }
 
 fn language(code: &str) -> Language {
-    Language::parse(code).unwrap()
+    code.parse().unwrap()
 }
 
 fn options() -> TranscribeOptions {

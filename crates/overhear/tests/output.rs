@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use overhear::output::{CaptionOptions, Format, write, write_with};
 use overhear::{
-    Alternative, AudioWarning, Hypothesis, Language, Segment, Transcript, WindowHypotheses, Word,
+    Alternative, AudioWarning, Hypothesis, Segment, Transcript, WindowHypotheses, Word,
 };
 use serde_json::Value;
 
@@ -307,7 +307,7 @@ fn transcript(json: &Value) -> Transcript {
             .iter()
             .map(segment)
             .collect(),
-        language: Language::parse(json["language"].as_str().unwrap()).unwrap(),
+        language: json["language"].as_str().unwrap().parse().unwrap(),
         duration_s: 360_002.0,
         warnings: Vec::new(),
         n_best: Vec::new(),

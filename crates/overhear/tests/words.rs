@@ -17,7 +17,7 @@ fn clip(name: &str) -> Audio {
 fn words() -> TranscribeOptions {
     TranscribeOptions {
         temperature: vec![0.0],
-        language: overhear::Language::parse("en"),
+        language: "en".parse().ok(),
         word_timestamps: true,
         ..TranscribeOptions::default()
     }

@@ -288,7 +288,7 @@ fn speech(folder: &Path, is_multilingual: bool) -> Result<Vec<Recording>, Box<dy
             .next()
             .unwrap_or_default()
             .to_owned();
-        let Some(language) = Language::parse(&code) else {
+        let Ok(language) = code.parse::<Language>() else {
             continue;
         };
         let is_person = file.starts_with("real-") || file.starts_with("jfk");

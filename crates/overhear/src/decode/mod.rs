@@ -17,6 +17,7 @@ mod tests;
 mod window;
 
 use std::io::Write as _;
+use std::str::FromStr;
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
@@ -30,7 +31,8 @@ pub(crate) use row::Next;
 pub(crate) use task::DecodingTask;
 pub(crate) use window::Window;
 
-use crate::Language;
+use crate::names::{by_name, display_name};
+use crate::{Error, Language, Result};
 
 /// What to write down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +43,30 @@ pub enum Task {
     /// Their English translation.
     Translate,
 }
+
+impl Task {
+    /// All tasks.
+    pub const ALL: &'static [Self] = &[Self::Transcribe, Self::Translate];
+
+    /// Name: `transcribe` or `translate`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Transcribe => "transcribe",
+            Self::Translate => "translate",
+        }
+    }
+}
+
+impl FromStr for Task {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        by_name("task", "task", name, Self::ALL.iter().copied(), Self::name)
+    }
+}
+
+display_name!(Task);
 
 /// A language and how likely it is.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,12 +1,15 @@
 //! The model: the handle that everything is done with, and which folder a name means.
 
 pub mod find;
+mod types;
 
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use overhear_kernels::{Dtype, ISA_VARIABLE, Kernels, Pool};
+use overhear_kernels::{ISA_VARIABLE, Kernels, Pool};
+
+pub use types::{Dtype, Isa};
 
 use crate::align::AlignmentHeads;
 use crate::backend::{self, Backend, Capacity, Device, State};
@@ -76,7 +79,7 @@ impl Model {
         let (device, compute_type) = (options.device, options.compute_type);
         let backend = backend::open(device, &checkpoint, &dims, compute_type, &host)?;
         checkpoint.warn_of_unused();
-        let dtype = checkpoint.dtype();
+        let dtype = checkpoint.dtype().into();
         Ok(Self {
             inner: Arc::new(Inner {
                 dims,
@@ -203,22 +206,22 @@ impl Model {
         &self.inner.tokenizer
     }
 
-    /// The dtype the checkpoint stores the weights in: `f16`, `bf16` or `f32`.
+    /// Element type that the checkpoint stores the weights in.
     #[must_use]
-    pub fn dtype(&self) -> &'static str {
-        self.inner.dtype.name()
+    pub fn dtype(&self) -> Dtype {
+        self.inner.dtype
     }
 
-    /// The arithmetic in use, by [`ComputeType::name`]; never `auto`.
+    /// Arithmetic in use; never [`ComputeType::Auto`].
     #[must_use]
-    pub fn compute_type(&self) -> &'static str {
-        self.inner.backend.compute_type().name()
+    pub fn compute_type(&self) -> ComputeType {
+        self.inner.backend.compute_type()
     }
 
-    /// The instruction set in use: `avx2`, `avx512`, ...
+    /// Instruction set in use.
     #[must_use]
-    pub fn isa(&self) -> &'static str {
-        self.inner.host.kernels.isa().name()
+    pub fn isa(&self) -> Isa {
+        self.inner.host.kernels.isa().into()
     }
 
     /// The threads in use.

@@ -141,7 +141,7 @@ mod tests {
 
     fn found(code: &str, probability: f32) -> LanguageProbability {
         LanguageProbability {
-            language: Language::parse(code).unwrap(),
+            language: code.parse().unwrap(),
             probability,
         }
     }
