@@ -348,7 +348,7 @@ fn work(
     interrupt: &Interrupt,
     sender: &mpsc::Sender<Report>,
 ) {
-    let mut on_event = |event: Event<'_>| {
+    let on_event = |event: Event<'_>| {
         let report = match event {
             Event::LanguageDetected {
                 language,
@@ -366,6 +366,6 @@ fn work(
             false => ControlFlow::Break(()),
         }
     };
-    let end = model.transcribe_with(audio, options, &mut on_event);
+    let end = model.transcribe_with(audio, options, on_event);
     let _ = sender.send(Report::End(end));
 }

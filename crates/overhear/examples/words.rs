@@ -56,7 +56,7 @@ fn run(model: &Model, audio: &Audio, word_timestamps: bool) -> Result<(f64, usiz
     };
     let mut n_windows = 0;
     let start = Instant::now();
-    model.transcribe_with(audio, &options, &mut |event| {
+    model.transcribe_with(audio, &options, |event| {
         n_windows += usize::from(matches!(event, Event::Progress { .. }));
         ControlFlow::Continue(())
     })?;

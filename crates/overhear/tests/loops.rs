@@ -58,11 +58,11 @@ fn endless(loop_guard: bool) -> TranscribeOptions {
 /// The transcript, and how many steps it took.
 fn transcribe(model: &Model, audio: &Audio, options: &TranscribeOptions) -> (Transcript, usize) {
     let mut n_steps = 0;
-    let mut on_event = |event: Event<'_>| {
+    let on_event = |event: Event<'_>| {
         n_steps += usize::from(matches!(event, Event::Token));
         ControlFlow::Continue(())
     };
-    let transcript = model.transcribe_with(audio, options, &mut on_event);
+    let transcript = model.transcribe_with(audio, options, on_event);
     (transcript.unwrap(), n_steps)
 }
 

@@ -148,7 +148,11 @@ fn encoder_and_logits_equal_the_reference(suite: &Suite) {
 
 fn languages_are_as_likely_as_the_reference_says(suite: &Suite) {
     for golden in suite.goldens() {
-        let found = suite.model.detect_language(&golden.audio()).unwrap();
+        let options = TranscribeOptions::default();
+        let found = suite
+            .model
+            .detect_language(&golden.audio(), &options)
+            .unwrap();
         for (code, expected) in golden.json["language_probs"].as_object().unwrap() {
             let language = code.parse().unwrap();
             let found = found

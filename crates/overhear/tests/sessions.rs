@@ -97,18 +97,18 @@ fn canceling_at_any_event_ends_the_work() {
     let model = model();
     let n_events = {
         let mut n = 0;
-        let mut count = |_: Event<'_>| {
+        let count = |_: Event<'_>| {
             n += 1;
             ControlFlow::Continue(())
         };
         model
-            .transcribe_with(&clip(CLIPS[0]), &greedy(), &mut count)
+            .transcribe_with(&clip(CLIPS[0]), &greedy(), count)
             .unwrap();
         n
     };
     for last in [1, 2, 3, 10, n_events] {
         let mut n = 0;
-        let mut cancel = |_: Event<'_>| {
+        let cancel = |_: Event<'_>| {
             n += 1;
             if n == last {
                 ControlFlow::Break(())
@@ -116,7 +116,7 @@ fn canceling_at_any_event_ends_the_work() {
                 ControlFlow::Continue(())
             }
         };
-        let result = model.transcribe_with(&clip(CLIPS[0]), &greedy(), &mut cancel);
+        let result = model.transcribe_with(&clip(CLIPS[0]), &greedy(), cancel);
         assert!(matches!(result, Err(Error::Canceled)), "{result:?}");
         assert_eq!(n, last);
     }
@@ -127,7 +127,7 @@ fn events_tell_the_transcript_in_order() {
     let mut segments = Vec::new();
     let mut progress = vec![0.0];
     let mut duration = None;
-    let mut on_event = |event: Event<'_>| {
+    let on_event = |event: Event<'_>| {
         match event {
             Event::Duration { duration_s } => duration = Some(duration_s),
             Event::Segment(segment) => segments.push(segment.clone()),
@@ -137,7 +137,7 @@ fn events_tell_the_transcript_in_order() {
         ControlFlow::Continue(())
     };
     let transcript = model()
-        .transcribe_with(&clip(CLIPS[1]), &greedy(), &mut on_event)
+        .transcribe_with(&clip(CLIPS[1]), &greedy(), on_event)
         .unwrap();
     assert_eq!(segments, transcript.segments);
     assert_eq!(duration, Some(transcript.duration_s));

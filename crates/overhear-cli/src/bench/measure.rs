@@ -150,11 +150,11 @@ impl Bench<'_> {
         let transcribe_options = self.transcribe_options();
         self.time(|| {
             let model = Model::open(path, options)?;
-            let mut until_token = |event: Event<'_>| match event {
+            let until_token = |event: Event<'_>| match event {
                 Event::Token => ControlFlow::Break(()),
                 _ => ControlFlow::Continue(()),
             };
-            match model.transcribe_with(&audio, &transcribe_options, &mut until_token) {
+            match model.transcribe_with(&audio, &transcribe_options, until_token) {
                 Err(Error::Canceled) => Ok(()),
                 other => other.map(drop),
             }

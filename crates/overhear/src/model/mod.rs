@@ -14,15 +14,12 @@ pub use types::{Dtype, Isa};
 use crate::align::AlignmentHeads;
 use crate::backend::{self, Backend, Capacity, Device, State};
 use crate::checkpoint::Checkpoint;
-use crate::decode::detect_language;
 use crate::engine::Engine;
 use crate::host::Host;
-use crate::mel::{MelStream, N_FRAMES};
 use crate::transcribe::detect_spoken_language;
 use crate::{
-    Audio, ComputeType, DecodingOptions, DecodingResult, Error, Event, Language,
-    LanguageProbability, LogMel, ModelDimensions, Result, TokenId, Tokenizer, TranscribeOptions,
-    Transcript,
+    Audio, ComputeType, DecodingOptions, DecodingResult, Error, Event, LanguageProbability, LogMel,
+    ModelDimensions, Result, TokenId, Tokenizer, TranscribeOptions, Transcript,
 };
 
 /// How to open a model.
@@ -98,11 +95,11 @@ impl Model {
     /// [`Error::Option`] if an option does not fit the model; [`Error::Audio`] and [`Error::Read`] if the audio
     /// cannot be decoded; [`Error::NotFinite`] if the weights are damaged.
     pub fn transcribe(&self, audio: &Audio, options: &TranscribeOptions) -> Result<Transcript> {
-        self.transcribe_with(audio, options, &mut |_| ControlFlow::Continue(()))
+        self.transcribe_with(audio, options, |_| ControlFlow::Continue(()))
     }
 
-    /// The same, reporting to `on_event` on the way: segments as they become final, progress, and a chance to
-    /// cancel at every token.
+    /// Transcribes as [`Model::transcribe`] and reports to `on_event`: segments as they become final, progress, and a
+    /// chance to cancel at every token.
     ///
     /// # Errors
     /// As [`Model::transcribe`], and [`Error::Canceled`] when `on_event` breaks.
@@ -110,43 +107,26 @@ impl Model {
         &self,
         audio: &Audio,
         options: &TranscribeOptions,
-        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+        on_event: impl FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Transcript> {
         let engine = Engine::new(self, 1, options.n_rows())?;
         engine.transcribe_with(audio, options, on_event)
     }
 
-    /// The languages that may be spoken in the first 30 seconds, likeliest first. An English-only model
-    /// answers English.
+    /// Languages that may be spoken, likeliest first, at least one. The first is the one that [`Model::transcribe`] would detect.
     ///
-    /// # Errors
-    /// [`Error::Audio`] and [`Error::Read`] if the audio cannot be decoded.
-    pub fn detect_language(&self, audio: &Audio) -> Result<Vec<LanguageProbability>> {
-        if !self.is_multilingual() {
-            return Ok(vec![LanguageProbability {
-                language: Language::ENGLISH,
-                probability: 1.0,
-            }]);
-        }
-        let mut mel = MelStream::open(audio, self.dims().n_mels, self.host(), &mut |_| Ok(()))?;
-        let mut seat = Engine::new(self, 1, 1)?.seat();
-        seat.encode(&mel.window(0, N_FRAMES)?, &mut || ControlFlow::Continue(()))?;
-        let detect = |state: &mut dyn State, place| detect_language(state, self.tokenizer(), place);
-        let mut languages = seat.alone(detect)?;
-        languages.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-        Ok(languages)
-    }
-
-    /// The language that [`Model::transcribe`] would detect with these options: in the first windows, among
-    /// `languages`. An English-only model answers English.
+    /// `options` say how many windows of 30 seconds are asked (the first one by default), when one of them is sure, and
+    /// which languages are allowed; the language that they give is ignored. Probabilities are those of the window that
+    /// decides: the first that is sure, or else the one in which the language of the majority is likeliest. An
+    /// English-only model answers English.
     ///
     /// # Errors
     /// As [`Model::transcribe`].
-    pub fn detect_language_with(
+    pub fn detect_language(
         &self,
         audio: &Audio,
         options: &TranscribeOptions,
-    ) -> Result<LanguageProbability> {
+    ) -> Result<Vec<LanguageProbability>> {
         detect_spoken_language(self, audio, options)
     }
 
