@@ -265,15 +265,8 @@ impl Run<'_> {
                 (model.clone(), self.options.clone(), self.interrupt.clone());
             move || work(&model, &audio, &options, &interrupt, &sender)
         })?;
-        let language = self.options.language.unwrap_or(Language::ENGLISH);
-        let mut done = Transcript {
-            text: String::new(),
-            segments: Vec::new(),
-            language,
-            duration_s: 0.0,
-            warnings: Vec::new(),
-            n_best: Vec::new(),
-        };
+        let mut done = Transcript::default();
+        done.language = self.options.language.unwrap_or(done.language);
         let mut stop_at = None;
         loop {
             let interrupted = self.interrupt.signal();

@@ -35,7 +35,8 @@ use crate::names::{by_name, display_name};
 use crate::{Error, Language, Result};
 
 /// What to write down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Task {
     /// The words as spoken.
     #[default]
@@ -70,6 +71,7 @@ display_name!(Task);
 
 /// A language and how likely it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct LanguageProbability {
     /// The language.
     pub language: Language,

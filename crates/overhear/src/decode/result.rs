@@ -4,6 +4,7 @@ use crate::{Language, TokenId};
 
 /// What was decoded from one window: `whisper/decoding.py::DecodingResult`.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct DecodingResult {
     /// The language decoded in.
     pub language: Language,
@@ -32,7 +33,8 @@ pub struct DecodingResult {
 }
 
 /// One text that a window may hold.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Hypothesis {
     /// Its tokens, as in [`DecodingResult::tokens`].
     pub tokens: Vec<TokenId>,
@@ -48,6 +50,7 @@ pub struct Hypothesis {
 
 /// A token and how likely it is at one position, among those that the rules allow there.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TokenProbability {
     /// The token.
     pub token: TokenId,

@@ -24,6 +24,7 @@ use crate::{Error, Transcript};
 
 /// File format of transcripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Format {
     /// One line of text per segment.
     Txt,

@@ -6,7 +6,8 @@ use super::Silence;
 use crate::{AudioWarning, Hypothesis, Language, TokenId};
 
 /// A stretch of speech: `segments` of the reference's result, field by field.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Segment {
     /// Position in the transcript, from 0.
     pub id: usize,
@@ -51,7 +52,8 @@ pub struct Segment {
 }
 
 /// One of the likeliest tokens at a position of a segment.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Alternative {
     /// The token.
     pub token: TokenId,
@@ -62,7 +64,8 @@ pub struct Alternative {
 }
 
 /// The hypotheses of one window.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct WindowHypotheses {
     /// First frame (10 ms) of the window: that of its segments.
     pub seek: usize,
@@ -71,7 +74,8 @@ pub struct WindowHypotheses {
 }
 
 /// A word and when it was said: `words` of the reference's segments.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Word {
     /// Its text, with the space before it and the punctuation around it.
     pub word: String,
@@ -83,8 +87,9 @@ pub struct Word {
     pub probability: f64,
 }
 
-/// What was said in a file.
+/// What was said in a file. The default is the transcript of silence: no text, in English.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Transcript {
     /// All text, without the initial prompt.
     pub text: String,
@@ -98,6 +103,19 @@ pub struct Transcript {
     pub warnings: Vec<AudioWarning>,
     /// The best hypotheses of every window that holds speech; empty unless asked for.
     pub n_best: Vec<WindowHypotheses>,
+}
+
+impl Default for Transcript {
+    fn default() -> Self {
+        Self {
+            text: String::new(),
+            segments: Vec::new(),
+            language: Language::ENGLISH,
+            duration_s: 0.0,
+            warnings: Vec::new(),
+            n_best: Vec::new(),
+        }
+    }
 }
 
 /// What [`crate::Model::transcribe_with`] reports while it works. Returning `ControlFlow::Break` from any
@@ -150,24 +168,15 @@ impl Segment {
         };
         let tokens = json["tokens"].as_array().into_iter().flatten();
         Self {
-            id: 0,
             seek: json["seek"].as_u64().unwrap_or_default() as usize,
             start: float(json, "start"),
             end: float(json, "end"),
-            text: String::new(),
             tokens: tokens.map(|t| t.as_u64().unwrap() as TokenId).collect(),
-            temperature: 0.0,
-            avg_logprob: 0.0,
             compression_ratio: 1.0,
-            no_speech_prob: 0.0,
             words: json["words"]
                 .as_array()
                 .map(|words| words.iter().map(word).collect()),
-            language: None,
-            loop_cut: None,
-            silence: None,
-            token_probabilities: Vec::new(),
-            alternatives: Vec::new(),
+            ..Self::default()
         }
     }
 }
