@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn step_times(model: &Model, audio: &Audio, beams: usize) -> overhear::Result<Vec<f64>> {
     let options = TranscribeOptions {
         language: Some(Language::ENGLISH),
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         beam_size: (beams > 0).then_some(beams),
         clip_timestamps: vec![0.0, 30.0],
         ..TranscribeOptions::default()

@@ -123,7 +123,7 @@ fn score(models: &[Model], file: &Path, clip: Clip) -> Result<Scored, Box<dyn Er
     let said: Vec<&str> = reference.split_whitespace().collect();
     let options = TranscribeOptions {
         language: Some(clip.language),
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         condition_on_previous_text: false,
         ..TranscribeOptions::default()
     };

@@ -45,7 +45,7 @@ pub use audio::{Audio, AudioOptions, AudioReader, AudioWarning, Ffmpeg};
 pub use backend::{ComputeType, Device};
 pub use checkpoint::ModelDimensions;
 pub use decode::{
-    BoostPhrase, DecodingOptions, DecodingResult, Hypothesis, LanguageProbability, Task,
+    BoostPhrase, DecodingOptions, DecodingResult, Hypothesis, LanguageProbability, Suppress, Task,
     TokenProbability,
 };
 pub use engine::Engine;

@@ -36,11 +36,11 @@ fn allocations_by_token(compute_type: ComputeType, options: &TranscribeOptions) 
 #[test]
 fn steady_steps_allocate_nothing() {
     let greedy = TranscribeOptions {
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         ..TranscribeOptions::default()
     };
     let sampled = TranscribeOptions {
-        temperature: vec![0.5],
+        temperatures: vec![0.5],
         best_of: Some(3),
         ..TranscribeOptions::default()
     };

@@ -31,7 +31,7 @@ fn clips() -> Vec<PathBuf> {
 /// The tokens of a clip, decoded greedily, and when its words begin.
 fn transcribe(model: &Model, clip: &Path, word_timestamps: bool) -> (Vec<TokenId>, Vec<f64>) {
     let options = TranscribeOptions {
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         word_timestamps,
         ..TranscribeOptions::default()
     };

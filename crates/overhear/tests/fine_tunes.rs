@@ -116,7 +116,7 @@ fn values(tensor: &Tensor) -> Vec<f32> {
 /// Greedy, so that a run takes little time.
 fn options() -> TranscribeOptions {
     TranscribeOptions {
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         ..TranscribeOptions::default()
     }
 }

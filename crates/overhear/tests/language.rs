@@ -51,7 +51,7 @@ fn language(code: &str) -> Language {
 
 fn options() -> TranscribeOptions {
     TranscribeOptions {
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         ..TranscribeOptions::default()
     }
 }

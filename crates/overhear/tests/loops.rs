@@ -8,7 +8,7 @@ mod common;
 use std::ops::ControlFlow;
 
 use common::{exact, fixtures, nano};
-use overhear::{Audio, Event, Language, Model, Segment, TranscribeOptions, Transcript};
+use overhear::{Audio, Event, Language, Model, Segment, Suppress, TranscribeOptions, Transcript};
 
 /// A loop to a reader: this many times the same in a row.
 const N_ROUNDS: usize = 4;
@@ -40,7 +40,7 @@ fn long() -> Audio {
 fn plain() -> TranscribeOptions {
     TranscribeOptions {
         language: Some(Language::ENGLISH),
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         ..TranscribeOptions::default()
     }
 }
@@ -48,7 +48,7 @@ fn plain() -> TranscribeOptions {
 /// No end of text: windows are filled, most of them in loops.
 fn endless(loop_guard: bool) -> TranscribeOptions {
     TranscribeOptions {
-        suppress_tokens: vec![-1, 50_257],
+        suppress_tokens: Suppress::NonSpeechAnd(vec![50_257]),
         no_speech_threshold: None,
         loop_guard,
         ..plain()
@@ -155,7 +155,7 @@ fn a_short_loop_that_there_is_no_time_to_say_is_cut() {
 fn the_next_temperature_goes_on_from_where_the_loop_was_cut() {
     let model = model();
     let options = |temperature: &[f32]| TranscribeOptions {
-        temperature: temperature.to_vec(),
+        temperatures: temperature.to_vec(),
         without_timestamps: true,
         // The loop alone makes a window fail.
         logprob_threshold: None,

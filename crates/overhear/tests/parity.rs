@@ -250,7 +250,7 @@ fn transcribe_options(entry: &Value) -> TranscribeOptions {
             "temperature" => {
                 let one = std::slice::from_ref(value);
                 let temperatures = value.as_array().map_or(one, Vec::as_slice).iter();
-                options.temperature = temperatures.map(|t| t.as_f64().unwrap() as f32).collect();
+                options.temperatures = temperatures.map(|t| t.as_f64().unwrap() as f32).collect();
             }
             "best_of" => options.best_of = Some(value.as_u64().unwrap() as usize),
             "language" => options.language = value.as_str().unwrap().parse().ok(),

@@ -111,7 +111,7 @@ fn the_schema_describes_all_that_is_written() {
     ] {
         let path = common::fixtures().join(format!("audio/{clip}.flac"));
         let options = TranscribeOptions {
-            temperature: vec![0.0],
+            temperatures: vec![0.0],
             word_timestamps,
             beam_size: word_timestamps.then_some(3),
             multilingual: word_timestamps,

@@ -4,10 +4,13 @@
 
 mod common;
 
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use common::{fixtures, nano};
-use overhear::{Audio, Error, Event, Model, ModelOptions, TranscribeOptions, Transcript};
+use overhear::{
+    Audio, Error, Event, Model, ModelOptions, Suppress, TokenId, TranscribeOptions, Transcript,
+};
 
 /// A clip of 5 s, one of more than 30 s, and another short one.
 const CLIPS: [&str; 3] = ["synth-en-05.flac", "long-90s.flac", "synth-es-00.flac"];
@@ -22,7 +25,7 @@ fn clip(name: &str) -> Audio {
 
 fn greedy() -> TranscribeOptions {
     TranscribeOptions {
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         ..TranscribeOptions::default()
     }
 }
@@ -65,7 +68,7 @@ fn the_number_of_threads_changes_nothing() {
         let model = Model::open(
             nano(),
             &ModelOptions {
-                threads,
+                threads: NonZeroUsize::new(threads),
                 ..ModelOptions::default()
             },
         )
@@ -81,7 +84,7 @@ fn the_number_of_threads_changes_nothing() {
 fn same_seed_same_text_and_another_seed_another() {
     let sampled = |seed| {
         let options = TranscribeOptions {
-            temperature: vec![1.0],
+            temperatures: vec![1.0],
             best_of: Some(3),
             seed,
             ..TranscribeOptions::default()
@@ -188,17 +191,17 @@ fn options_that_do_not_fit_are_refused() {
     let default = TranscribeOptions::default;
     assert_eq!(
         refused(TranscribeOptions {
-            temperature: vec![],
+            temperatures: vec![],
             ..default()
         }),
-        "temperature"
+        "temperatures"
     );
     assert_eq!(
         refused(TranscribeOptions {
-            temperature: vec![f32::NAN],
+            temperatures: vec![f32::NAN],
             ..default()
         }),
-        "temperature"
+        "temperatures"
     );
     assert_eq!(
         refused(TranscribeOptions {
@@ -209,14 +212,14 @@ fn options_that_do_not_fit_are_refused() {
     );
     assert_eq!(
         refused(TranscribeOptions {
-            suppress_tokens: vec![51865],
+            suppress_tokens: Suppress::Tokens(vec![51865]),
             ..default()
         }),
         "suppress_tokens"
     );
     assert_eq!(
         refused(TranscribeOptions {
-            suppress_tokens: vec![-2],
+            suppress_tokens: Suppress::NonSpeechAnd(vec![TokenId::MAX]),
             ..default()
         }),
         "suppress_tokens"

@@ -11,6 +11,7 @@ mod rank;
 mod result;
 mod row;
 mod sampler;
+mod suppress;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub(crate) use language::{Heard, detect_language, hear, likeliest};
 pub use options::DecodingOptions;
 pub use result::{DecodingResult, Hypothesis, TokenProbability};
 pub(crate) use row::Next;
+pub use suppress::Suppress;
 pub(crate) use task::DecodingTask;
 pub(crate) use window::Window;
 

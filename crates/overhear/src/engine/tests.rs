@@ -63,7 +63,7 @@ impl Fixture {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
         let model_options = ModelOptions {
             compute_type,
-            threads: 2,
+            threads: std::num::NonZeroUsize::new(2),
             ..ModelOptions::default()
         };
         let model = Model::open(folder.join("../../models/nano"), &model_options).unwrap();

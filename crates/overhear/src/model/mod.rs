@@ -3,6 +3,7 @@
 pub mod find;
 mod types;
 
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,8 +30,8 @@ pub struct ModelOptions {
     pub device: Device,
     /// Arithmetic. Default: [`ComputeType::Auto`].
     pub compute_type: ComputeType,
-    /// Threads; 0, the default, takes what the machine and its cgroup quota give.
-    pub threads: usize,
+    /// Number of threads. `None`, the default: as many as the machine and its cgroup quota give.
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// An opened model. Cheap to clone, and usable from several threads at once.
@@ -66,11 +67,9 @@ impl Model {
         let tokenizer = Tokenizer::open_for(folder, dims.n_vocab, Some(dims.n_mels))?;
         dims.n_vocab = tokenizer.n_vocab();
         let alignment_heads = AlignmentHeads::of(folder, &dims)?;
-        let threads = if options.threads == 0 {
-            Pool::default_threads()
-        } else {
-            options.threads
-        };
+        let threads = options
+            .threads
+            .map_or_else(Pool::default_threads, NonZeroUsize::get);
         let pool = Arc::new(Pool::new(threads));
         let host = Host { kernels, pool };
         let (device, compute_type) = (options.device, options.compute_type);
@@ -113,7 +112,8 @@ impl Model {
         engine.transcribe_with(audio, options, on_event)
     }
 
-    /// Languages that may be spoken, likeliest first, at least one. The first is the one that [`Model::transcribe`] would detect.
+    /// Languages that may be spoken, likeliest first, at least one. The first is the one that [`Model::transcribe`]
+    /// would detect.
     ///
     /// `options` say how many windows of 30 seconds are asked (the first one by default), when one of them is sure, and
     /// which languages are allowed; the language that they give is ignored. Probabilities are those of the window that

@@ -366,7 +366,7 @@ impl Transcription<'_> {
     fn decode_with_fallback(&mut self, on_event: OnEvent<'_>) -> Result<Decoded> {
         self.decoding.prompt = self.prompt.tokens();
         let mut last: Option<Decoded> = None;
-        for &temperature in &self.options.temperature {
+        for &temperature in &self.options.temperatures {
             self.options
                 .set_temperature(&mut self.decoding, temperature);
             let boosts = self.boosts.clone();
