@@ -7,7 +7,8 @@ use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use overhear::output::format_timestamp;
-use overhear::{ComputeType, Language, Segment, TokenId, Tokenizer};
+use overhear::tokenizer::{TokenId, Tokenizer};
+use overhear::{ComputeType, Language, Segment};
 
 use crate::failure::{Failure, printable, say};
 use crate::warnings;

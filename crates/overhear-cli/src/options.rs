@@ -5,11 +5,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use overhear::audio::{AudioOptions, Ffmpeg};
+use overhear::decode::{BoostPhrase, Suppress};
 use overhear::output::CaptionOptions;
-use overhear::{
-    AudioOptions, BoostPhrase, Error, Ffmpeg, ModelOptions, Suppress, Task, TokenId,
-    TranscribeOptions,
-};
+use overhear::tokenizer::TokenId;
+use overhear::{Error, ModelOptions, Task, TranscribeOptions};
 
 use crate::args::{
     AudioArgs, DecodingArgs, DetectionArgs, ModelArgs, NotYetArgs, TaskName, WordArgs,

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use overhear::audio::AudioOptions;
 use overhear::output::{CaptionOptions, Format, format_timestamp};
 use overhear::{
-    Audio, AudioOptions, Error, Event, Language, Model, ModelOptions, Segment, TranscribeOptions,
-    Transcript,
+    Audio, Error, Event, Language, Model, ModelOptions, Segment, TranscribeOptions, Transcript,
 };
 
 use crate::args::{TranscribeArgs, formats};

@@ -14,8 +14,8 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
-use overhear::normalize::comparable;
-use overhear::score::{Errors, align};
+use overhear::eval::normalize::comparable;
+use overhear::eval::score::{Errors, align};
 use overhear::{Audio, ComputeType, Language, Model, ModelOptions, TranscribeOptions};
 use serde_json::Value;
 

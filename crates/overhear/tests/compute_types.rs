@@ -6,7 +6,8 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use overhear::{Audio, ComputeType, Model, ModelOptions, TokenId, TranscribeOptions};
+use overhear::tokenizer::TokenId;
+use overhear::{Audio, ComputeType, Model, ModelOptions, TranscribeOptions};
 
 fn open(compute_type: ComputeType) -> Model {
     let options = ModelOptions {

@@ -6,7 +6,8 @@
 mod common;
 
 use common::{exact, fixtures, nano, tiny_en};
-use overhear::{Audio, Model, Suppress, TranscribeOptions, Transcript};
+use overhear::decode::Suppress;
+use overhear::{Audio, Model, TranscribeOptions, Transcript};
 
 /// Samples of a window.
 const WINDOW: usize = 480_000;

@@ -8,7 +8,8 @@ mod common;
 use std::ops::ControlFlow;
 
 use common::{exact, fixtures, nano};
-use overhear::{Audio, Event, Language, Model, Segment, Suppress, TranscribeOptions, Transcript};
+use overhear::decode::Suppress;
+use overhear::{Audio, Event, Language, Model, Segment, TranscribeOptions, Transcript};
 
 /// A loop to a reader: this many times the same in a row.
 const N_ROUNDS: usize = 4;

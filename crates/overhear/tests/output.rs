@@ -4,10 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
+use overhear::audio::AudioWarning;
+use overhear::decode::Hypothesis;
 use overhear::output::{CaptionOptions, Format, write, write_with};
-use overhear::{
-    Alternative, AudioWarning, Hypothesis, Segment, Transcript, WindowHypotheses, Word,
-};
+use overhear::transcribe::{Alternative, WindowHypotheses};
+use overhear::{Segment, Transcript, Word};
 use serde_json::Value;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");

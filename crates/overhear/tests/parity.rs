@@ -8,10 +8,8 @@
 mod common;
 
 use common::{Golden, Suite, assert_close, tensors};
-use overhear::{
-    DecodingOptions, DecodingResult, LogMel, Segment, Task, TranscribeOptions, Transcript,
-    log_mel_spectrogram,
-};
+use overhear::decode::{DecodingOptions, DecodingResult, LogMel, log_mel_spectrogram};
+use overhear::{Segment, Task, TranscribeOptions, Transcript};
 use serde_json::Value;
 
 /// Log-mel: values span 2 (8 decades over 4); the reference's own f32 transform errs by a few 1e-6.

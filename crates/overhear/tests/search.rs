@@ -5,7 +5,8 @@
 mod common;
 
 use common::{fixtures, nano};
-use overhear::{Audio, BoostPhrase, Language, Model, ModelOptions, TranscribeOptions};
+use overhear::decode::BoostPhrase;
+use overhear::{Audio, Language, Model, ModelOptions, TranscribeOptions};
 use std::num::NonZeroUsize;
 
 /// Clips, and words in them that nano does not hear with the greedy search. Beams hear the last.

@@ -8,9 +8,9 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use common::{fixtures, nano};
-use overhear::{
-    Audio, Error, Event, Model, ModelOptions, Suppress, TokenId, TranscribeOptions, Transcript,
-};
+use overhear::decode::Suppress;
+use overhear::tokenizer::TokenId;
+use overhear::{Audio, Error, Event, Model, ModelOptions, TranscribeOptions, Transcript};
 
 /// A clip of 5 s, one of more than 30 s, and another short one.
 const CLIPS: [&str; 3] = ["synth-en-05.flac", "long-90s.flac", "synth-es-00.flac"];

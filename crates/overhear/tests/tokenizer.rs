@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use overhear::{Language, Task, TokenId, Tokenizer};
+use overhear::tokenizer::{TokenId, Tokenizer};
+use overhear::{Language, Task};
 use proptest::prelude::*;
 use serde::Deserialize;
 

@@ -4,7 +4,8 @@
 mod common;
 
 use common::{fixtures, nano};
-use overhear::{Audio, Model, ModelOptions, Suppress, Task, TranscribeOptions, Transcript};
+use overhear::decode::Suppress;
+use overhear::{Audio, Model, ModelOptions, Task, TranscribeOptions, Transcript};
 use std::num::NonZeroUsize;
 
 fn model() -> Model {

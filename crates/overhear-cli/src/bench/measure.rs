@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use overhear::{
-    Audio, DecodingOptions, Error, Event, Language, LogMel, MachineLimits, Model, ModelOptions,
-    Result, Session, Suppress, TokenId, TranscribeOptions, log_mel_spectrogram,
-};
+use overhear::bench::MachineLimits;
+use overhear::decode::{DecodingOptions, LogMel, Session, Suppress, log_mel_spectrogram};
+use overhear::tokenizer::TokenId;
+use overhear::{Audio, Error, Event, Language, Model, ModelOptions, Result, TranscribeOptions};
 
 use super::report::{Figure, Limits, Report};
 use super::work::Work;

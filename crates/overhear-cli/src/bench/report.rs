@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use overhear::{ComputeType, MachineLimits, Model};
+use overhear::bench::MachineLimits;
+use overhear::{ComputeType, Model};
 use serde::{Deserialize, Serialize};
 
 use super::compare::Change;

@@ -1,7 +1,7 @@
 //! Minimum arithmetic and memory traffic of the stages, for any implementation of Whisper.
 
-use overhear::model::Dtype;
-use overhear::{ComputeType, Model, ModelDimensions};
+use overhear::model::{Dtype, ModelDimensions};
+use overhear::{ComputeType, Model};
 
 /// Number of frames that the first convolution reads; the second one halves them.
 const N_FRAMES: f64 = 3000.0;

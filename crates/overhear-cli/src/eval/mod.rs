@@ -5,9 +5,10 @@ mod report;
 
 use std::io::{self, Write};
 
-use overhear::normalize::{BasicTextNormalizer, EnglishTextNormalizer, comparable};
-use overhear::score::{Edit, Errors, align};
-use overhear::{Audio, AudioOptions, Language, Model, Task, TranscribeOptions, Transcript};
+use overhear::audio::AudioOptions;
+use overhear::eval::normalize::{BasicTextNormalizer, EnglishTextNormalizer, comparable};
+use overhear::eval::score::{Edit, Errors, align};
+use overhear::{Audio, Language, Model, Task, TranscribeOptions, Transcript};
 
 use crate::args::{EvalArgs, NormalizerName};
 use crate::failure::{Failure, say};

@@ -17,8 +17,8 @@ mod sounds;
 use std::error::Error;
 use std::path::Path;
 
-use overhear::normalize::comparable;
-use overhear::score::{Edit, align};
+use overhear::eval::normalize::comparable;
+use overhear::eval::score::{Edit, align};
 use overhear::{
     Audio, ComputeType, Language, Model, ModelOptions, Segment, TranscribeOptions, Transcript,
 };

@@ -1,4 +1,4 @@
-//! One 30-second window to tokens: `whisper/decoding.py`.
+//! One 30-second window to tokens, stage by stage: `whisper/decoding.py`.
 
 mod beam;
 mod boost;
@@ -11,6 +11,7 @@ mod rank;
 mod result;
 mod row;
 mod sampler;
+mod session;
 mod suppress;
 mod task;
 #[cfg(test)]
@@ -18,7 +19,6 @@ mod tests;
 mod window;
 
 use std::io::Write as _;
-use std::str::FromStr;
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
@@ -29,47 +29,13 @@ pub(crate) use language::{Heard, detect_language, hear, likeliest};
 pub use options::DecodingOptions;
 pub use result::{DecodingResult, Hypothesis, TokenProbability};
 pub(crate) use row::Next;
+pub use session::Session;
 pub use suppress::Suppress;
 pub(crate) use task::DecodingTask;
 pub(crate) use window::Window;
 
-use crate::names::{by_name, display_name};
-use crate::{Error, Language, Result};
-
-/// What to write down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Task {
-    /// The words as spoken.
-    #[default]
-    Transcribe,
-    /// Their English translation.
-    Translate,
-}
-
-impl Task {
-    /// All tasks.
-    pub const ALL: &'static [Self] = &[Self::Transcribe, Self::Translate];
-
-    /// Name: `transcribe` or `translate`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Transcribe => "transcribe",
-            Self::Translate => "translate",
-        }
-    }
-}
-
-impl FromStr for Task {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        by_name("task", "task", name, Self::ALL.iter().copied(), Self::name)
-    }
-}
-
-display_name!(Task);
+use crate::Language;
+pub use crate::mel::{LogMel, log_mel_spectrogram};
 
 /// A language and how likely it is.
 #[derive(Clone, Copy, Debug, PartialEq)]

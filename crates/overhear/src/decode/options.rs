@@ -2,8 +2,8 @@
 
 use std::num::NonZeroUsize;
 
-use super::{BoostPhrase, Suppress, Task};
-use crate::{Error, Language, Result, TokenId};
+use super::{BoostPhrase, Suppress};
+use crate::{Error, Language, Result, Task, TokenId};
 
 /// Most rows of text of one window: each has memory of its own, 18 MB at the size of turbo.
 const MAX_ROWS: usize = 128;
@@ -52,7 +52,7 @@ pub struct DecodingOptions {
     /// Whether to stop as soon as the text goes round in a loop, and to cut the loop: see [`DecodingResult::looped`].
     /// Default: false, as the reference.
     ///
-    /// [`DecodingResult::looped`]: crate::DecodingResult::looped
+    /// [`DecodingResult::looped`]: super::DecodingResult::looped
     pub loop_guard: bool,
 }
 

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::DecodingOptions;
 use super::filters::LogitFilters;
-use crate::{Audio, Language, LogMel, Model, ModelOptions, TokenId, log_mel_spectrogram};
+use crate::mel::log_mel_spectrogram;
+use crate::{Audio, Language, LogMel, Model, ModelOptions, TokenId};
 
 fn model() -> Model {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/nano");

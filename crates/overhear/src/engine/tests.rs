@@ -10,9 +10,8 @@ use proptest::prelude::*;
 use super::Engine;
 use crate::decode::{DecodingResult, DecodingTask};
 use crate::mel::MelWindow;
-use crate::{
-    Audio, ComputeType, DecodingOptions, Error, Language, Model, ModelOptions, log_mel_spectrogram,
-};
+use crate::mel::log_mel_spectrogram;
+use crate::{Audio, ComputeType, DecodingOptions, Error, Language, Model, ModelOptions};
 
 const N_SEATS: usize = 4;
 const N_ROWS: usize = 5;

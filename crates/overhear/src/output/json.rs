@@ -9,7 +9,8 @@ use std::fmt::{Debug, LowerExp};
 use std::io::{self, Write};
 use std::str::FromStr;
 
-use crate::{Alternative, AudioWarning, Hypothesis, Segment, Transcript, Word};
+use crate::transcribe::Alternative;
+use crate::{AudioWarning, Hypothesis, Segment, Transcript, Word};
 
 /// Writes `{"text", "segments", "language"}` on one line (`WriteJSON`). Added if present: `"truncated": true`,
 /// `"n_best"`, and in segments `"language"`, `"loop_cut"`, `"silence"`, and `"token_probabilities"` with

@@ -3,10 +3,10 @@
 mod fallback;
 mod hallucination;
 mod language;
-mod options;
+pub(crate) mod options;
 mod pieces;
 mod prompt;
-mod result;
+pub(crate) mod result;
 mod segments;
 mod sequence;
 mod silence;
@@ -17,8 +17,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 pub(crate) use language::detect_spoken_language;
-pub use options::TranscribeOptions;
-pub use result::{Alternative, Event, Segment, Transcript, WindowHypotheses, Word};
+pub(crate) use options::TranscribeOptions;
+pub use result::{Alternative, WindowHypotheses};
+pub(crate) use result::{Event, Segment, Transcript, Word};
 pub use silence::Silence;
 
 use hallucination::Window;

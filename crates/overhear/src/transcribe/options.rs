@@ -2,8 +2,8 @@
 
 use std::num::NonZeroUsize;
 
-use crate::decode::{BoostPhrase, DecodingOptions, Suppress, Task};
-use crate::{Error, Language, Result, Tokenizer};
+use crate::decode::{BoostPhrase, DecodingOptions, Suppress};
+use crate::{Error, Language, Result, Task, Tokenizer};
 
 /// Options of [`crate::Model::transcribe`]. Names and defaults are openai/whisper's.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ pub struct TranscribeOptions {
     /// Whether to weigh for every segment what speaks for its having been made up over silence, to report it
     /// ([`Silence`]), and to drop the segment if it is enough. Default: false, as the reference.
     ///
-    /// [`Silence`]: crate::Silence
+    /// [`Silence`]: crate::transcribe::Silence
     pub hallucination_guard: bool,
     /// Number of likeliest tokens to report at each position of a segment. Default: 0, none.
     pub alternatives: usize,
