@@ -19,6 +19,7 @@ fn every_format_equals_the_references_file() {
     for &format in Format::REFERENCE {
         let expected = std::fs::read_to_string(fixture(format.extension())).unwrap();
         assert_eq!(written(format, &transcript), expected, "{format}");
+        assert_eq!(transcript.to_string_in(format), expected, "{format}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! What comes of decoding one window.
 
+use serde::Serialize;
+
 use crate::{Language, TokenId};
 
 /// What was decoded from one window: `whisper/decoding.py::DecodingResult`.
@@ -33,15 +35,16 @@ pub struct DecodingResult {
 }
 
 /// One text that a window may hold.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Hypothesis {
-    /// Its tokens, as in [`DecodingResult::tokens`].
-    pub tokens: Vec<TokenId>,
-    /// Log-probability of each of `tokens`.
-    pub token_logprobs: Vec<f32>,
     /// Its text, without white space around it.
     pub text: String,
+    /// Its tokens, as in [`DecodingResult::tokens`].
+    pub tokens: Vec<TokenId>,
+    /// Log-probability of each of `tokens`; not serialised.
+    #[serde(skip)]
+    pub token_logprobs: Vec<f32>,
     /// What it is ranked by: the log-probability (and what boosted phrases add) over a function of the length.
     pub score: f64,
     /// Mean log-probability of the tokens, the end of text included.

@@ -136,6 +136,16 @@ pub fn write_with(
     }
 }
 
+impl Transcript {
+    /// File of `format` that holds the transcript, as [`write()`] writes it.
+    #[must_use]
+    pub fn to_string_in(&self, format: Format) -> String {
+        let mut bytes = Vec::new();
+        write(format, self, &mut bytes).expect("writing to memory");
+        String::from_utf8(bytes).expect("every format is UTF-8")
+    }
+}
+
 /// As Python's `str.strip`, whose white space has four control characters more than Unicode's property.
 fn strip(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '\x1c'..='\x1f'))
