@@ -7,6 +7,7 @@
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -64,7 +65,7 @@ fn open(change: impl FnOnce(&Path)) -> overhear::Result<Model> {
     write_weights(folder, header, *n_weight_bytes);
     change(folder);
     let options = ModelOptions {
-        threads: 1,
+        threads: NonZeroUsize::new(1),
         ..ModelOptions::default()
     };
     Model::open(folder, &options)

@@ -7,7 +7,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use overhear::Tokenizer;
+use overhear::tokenizer::Tokenizer;
 use overhear_fuzz::{nano, splice, write};
 
 static VOCAB: LazyLock<Vec<u8>> = LazyLock::new(|| nano("vocab.json"));

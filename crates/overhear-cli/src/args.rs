@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use overhear::model::Isa;
 use overhear::output::Format;
 
 use crate::spelling;
@@ -588,8 +589,10 @@ fn version() -> String {
     } else {
         "none"
     };
-    let kernels =
-        overhear::instruction_set().unwrap_or("none: OVERHEAR_ISA is not one of this machine");
+    let kernels = match Isa::from_env() {
+        Ok(isa) => isa.name(),
+        Err(_) => "none: OVERHEAR_ISA is not one of this machine",
+    };
     format!(
         "{}\nkernels: {kernels}\nfeatures: {features}",
         env!("CARGO_PKG_VERSION")

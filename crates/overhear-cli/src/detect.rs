@@ -54,7 +54,8 @@ fn detect(
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     let (worker, options) = (model.clone(), options.clone());
-    let found = interrupt.run(move || worker.detect_language_with(&audio, &options))??;
+    let found = interrupt.run(move || worker.detect_language(&audio, &options))??;
+    let found = found.first().expect("detection finds a language");
     let name = printable(name);
     let (code, probability) = (found.language.code(), found.probability);
     let mut stdout = io::stdout().lock();

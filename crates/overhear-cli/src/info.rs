@@ -34,10 +34,10 @@ pub(crate) fn run(args: &ModelArgs, interrupt: &Interrupt) -> Result<(), Failure
         ("text heads", dims.n_text_head.to_string()),
         ("text layers", dims.n_text_layer.to_string()),
         ("languages", languages),
-        ("dtype", model.dtype().to_owned()),
-        ("compute type", model.compute_type().to_owned()),
+        ("dtype", model.dtype().to_string()),
+        ("compute type", model.compute_type().to_string()),
         ("device", "cpu".to_owned()),
-        ("kernels", model.isa().to_owned()),
+        ("kernels", model.isa().to_string()),
         ("threads", model.threads().to_string()),
     ];
     let text: String = lines

@@ -5,7 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use overhear::{Audio, AudioOptions};
+use overhear::Audio;
+use overhear::audio::AudioOptions;
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;

@@ -7,7 +7,8 @@ use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use overhear::output::format_timestamp;
-use overhear::{Language, Segment, TokenId, Tokenizer};
+use overhear::tokenizer::{TokenId, Tokenizer};
+use overhear::{ComputeType, Language, Segment};
 
 use crate::failure::{Failure, printable, say};
 use crate::warnings;
@@ -31,8 +32,8 @@ pub(crate) struct LiveOptions {
 /// Display of one run of the command, file by file.
 pub(crate) struct Live {
     options: LiveOptions,
-    /// Compute type in use, by `ComputeType::name`; empty before the model is open.
-    compute_type: &'static str,
+    /// Compute type in use; [`ComputeType::Auto`] before the model is open.
+    compute_type: ComputeType,
     bar: ProgressBar,
     started: Instant,
     /// Failure after which nothing more is printed on standard output.
@@ -45,7 +46,7 @@ impl Live {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         Self {
             options,
-            compute_type: "",
+            compute_type: ComputeType::Auto,
             bar,
             started: Instant::now(),
             stdout_failure: None,
@@ -53,7 +54,7 @@ impl Live {
     }
 
     /// Begins a file, computed in `compute_type`.
-    pub(crate) fn begin(&mut self, name: &str, compute_type: &'static str) {
+    pub(crate) fn begin(&mut self, name: &str, compute_type: ComputeType) {
         self.compute_type = compute_type;
         self.started = Instant::now();
         if self.options.segments && self.options.headers {

@@ -110,7 +110,7 @@ fn check(model: &str) -> Result<(), Failure> {
 }
 
 fn repository(model: &str) -> Result<Repository, Failure> {
-    Repository::parse(model).ok_or_else(|| {
+    model.parse().map_err(|_| {
         Failure::Usage(format!(
             "`{model}` is neither the name of a published model (tiny, base, turbo, ...) nor ORG/NAME; see overhear models list"
         ))

@@ -69,7 +69,7 @@ pub(crate) fn locate(args: &ModelArgs) -> Result<Located, Failure> {
     if let Some(path) = places.find(&args.model) {
         return Ok(Located::Here(path.into()));
     }
-    let repository = args.model.to_str().and_then(Repository::parse);
+    let repository: Option<Repository> = args.model.to_str().and_then(|model| model.parse().ok());
     if repository.as_ref().is_some_and(is_bundled)
         && let Some(folder) = install_bundled(&places)?
     {
@@ -112,7 +112,7 @@ pub(crate) fn without_network() -> String {
 }
 
 fn is_bundled(repository: &Repository) -> bool {
-    Repository::parse(BUNDLED).as_ref() == Some(repository)
+    BUNDLED.parse().ok().as_ref() == Some(repository)
 }
 
 /// Writes the bundled model to the data folder, or if that is not writable to a temporary one.

@@ -1,12 +1,15 @@
 //! Converts parsed flags to the library's options, and refuses options that are not supported yet.
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
+use overhear::audio::{AudioOptions, Ffmpeg};
+use overhear::decode::{BoostPhrase, Suppress};
 use overhear::output::CaptionOptions;
-use overhear::{
-    AudioOptions, BoostPhrase, ComputeType, Ffmpeg, Language, ModelOptions, Task, TranscribeOptions,
-};
+use overhear::tokenizer::TokenId;
+use overhear::{Error, ModelOptions, Task, TranscribeOptions};
 
 use crate::args::{
     AudioArgs, DecodingArgs, DetectionArgs, ModelArgs, NotYetArgs, TaskName, WordArgs,
@@ -26,10 +29,10 @@ pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOption
         },
         language: match args.language.as_str() {
             name if is_none(name) => None,
-            name => Some(language("language", name)?),
+            name => Some(parsed("language", name)?),
         },
         multilingual: args.multilingual,
-        temperature: temperatures(args.temperature, args.temperature_increment_on_fallback.0)?,
+        temperatures: temperatures(args.temperature, args.temperature_increment_on_fallback.0)?,
         best_of: match args.best_of.0 {
             Some(0) => return Err(bad("best-of", "must be 1 or more")),
             best_of => best_of,
@@ -38,7 +41,8 @@ pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOption
             Some(0) => return Err(bad("beam-size", "must be 1 or more")),
             beam_size => beam_size,
         },
-        patience: args.patience.0,
+        // As in the reference, 0 stands for the default.
+        patience: args.patience.0.map(|p| if p == 0.0 { 1.0 } else { p }),
         length_penalty: args.length_penalty.0,
         hotwords: args.hotwords.clone(),
         boost: boosts(&args.boost, args.boost_file.as_deref())?,
@@ -53,10 +57,11 @@ pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOption
         initial_prompt: args.initial_prompt.clone(),
         carry_initial_prompt: args.carry_initial_prompt,
         prefix: args.prefix.clone(),
-        suppress_tokens: list(&args.suppress_tokens).map_err(|e| bad("suppress-tokens", &e))?,
+        suppress_tokens: suppress(&args.suppress_tokens)?,
         suppress_blank: args.suppress_blank,
         without_timestamps: args.without_timestamps,
-        max_initial_timestamp: args.max_initial_timestamp.0,
+        // As in the reference, 0 is no limit.
+        max_initial_timestamp: args.max_initial_timestamp.0.filter(|&s| s != 0.0),
         clip_timestamps: clips(&args.clip_timestamps)?,
         seed: args.seed,
         ..detection_options(&args.detection)?
@@ -67,7 +72,7 @@ pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOption
 pub(crate) fn detection_options(args: &DetectionArgs) -> Result<TranscribeOptions, Failure> {
     Ok(TranscribeOptions {
         languages: (args.languages.iter())
-            .map(|name| language("languages", name))
+            .map(|name| parsed("languages", name))
             .collect::<Result<_, _>>()?,
         language_detection_segments: match args.language_detection_segments {
             0 => return Err(bad("language-detection-segments", "must be 1 or more")),
@@ -175,19 +180,12 @@ pub(crate) fn model_options(args: &ModelArgs) -> Result<ModelOptions, Failure> {
             "--device cpu",
         ));
     }
-    let Some(compute_type) = ComputeType::parse(&args.compute_type) else {
-        let known = ComputeType::ALL.map(ComputeType::name).join(", ");
-        let reason = format!(
-            "unknown compute type `{}`; known: {known}",
-            args.compute_type
-        );
-        return Err(bad("compute-type", &reason));
-    };
+    let compute_type = parsed("compute-type", &args.compute_type)?;
     // As in the reference, None and values below 1 leave the choice to the engine.
-    let threads = usize::try_from(args.threads.0.unwrap_or(0)).unwrap_or(0);
+    let threads = args.threads.0.and_then(|n| usize::try_from(n).ok());
     Ok(ModelOptions {
         compute_type,
-        threads,
+        threads: threads.and_then(NonZeroUsize::new),
         ..ModelOptions::default()
     })
 }
@@ -235,14 +233,11 @@ fn boosts(phrases: &[String], file: Option<&Path>) -> Result<Vec<BoostPhrase>, F
     Ok(boosts)
 }
 
-fn language(option: &str, text: &str) -> Result<Language, Failure> {
-    Language::parse(text).ok_or_else(|| {
-        let known: Vec<_> = Language::all().map(Language::code).collect();
-        let known = known.join(", ");
-        bad(
-            option,
-            &format!("unknown language `{text}`; known: {known}"),
-        )
+/// Parses the value of `option`, under whose name the library's reason is reported.
+fn parsed<T: FromStr<Err = Error>>(option: &str, text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|error| match error {
+        Error::Option { reason, .. } => bad(option, &reason),
+        error => bad(option, &error.to_string()),
     })
 }
 
@@ -263,6 +258,26 @@ fn temperatures(first: f64, increment: Option<f64>) -> Result<Vec<f32>, Failure>
     Ok((0..n_temperatures)
         .map(|i| (first + i as f64 * increment) as f32)
         .collect())
+}
+
+/// Tokens to suppress in the reference's words: nothing, or a list in which -1 stands for those that are not speech.
+fn suppress(text: &str) -> Result<Suppress, Failure> {
+    let listed: Vec<i64> = list(text).map_err(|e| bad("suppress-tokens", &e))?;
+    let is_non_speech = |&token: &i64| token == -1;
+    let has_non_speech = listed.iter().any(is_non_speech);
+    let tokens = listed.iter().filter(|token| !is_non_speech(token));
+    let tokens: Vec<TokenId> = tokens
+        .map(|&token| {
+            let reason = || bad("suppress-tokens", &format!("{token} is no token"));
+            TokenId::try_from(token).map_err(|_| reason())
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(match (has_non_speech, tokens.is_empty()) {
+        (true, true) => Suppress::NonSpeech,
+        (true, false) => Suppress::NonSpeechAnd(tokens),
+        (false, true) => Suppress::Nothing,
+        (false, false) => Suppress::Tokens(tokens),
+    })
 }
 
 fn clips(text: &str) -> Result<Vec<f64>, Failure> {
@@ -335,12 +350,12 @@ mod tests {
             assert!(!is_refused(&words), "{words:?}");
             let options = options(&words);
             assert_eq!(options.task, Task::Translate);
-            assert_eq!(options.temperature, [0.0]);
+            assert_eq!(options.temperatures, [0.0]);
             assert_eq!(options.best_of, Some(3));
             assert_eq!(options.beam_size, Some(4));
             assert_eq!(options.patience, Some(1.5));
             assert_eq!(options.length_penalty, Some(0.25));
-            assert_eq!(options.suppress_tokens, [-1, 50257]);
+            assert_eq!(options.suppress_tokens, Suppress::NonSpeechAnd(vec![50257]));
             assert_eq!(options.initial_prompt.as_deref(), Some("-hello"));
             assert!(options.carry_initial_prompt);
             assert!(!options.condition_on_previous_text);
@@ -352,7 +367,10 @@ mod tests {
             assert_eq!(options.append_punctuations, "-)");
             let args = cli(&words).transcribe;
             assert_eq!(args.verbose, Verbosity::Progress);
-            assert_eq!(model_options(&args.model).unwrap().threads, 4);
+            assert_eq!(
+                model_options(&args.model).unwrap().threads,
+                NonZeroUsize::new(4)
+            );
         }
     }
 
@@ -624,11 +642,32 @@ mod tests {
             &["--clip_timestamps", "1,x"],
             &["--clip_timestamps", "-1"],
             &["--suppress_tokens", "1.5"],
+            &["--suppress_tokens", "-2"],
             &["--languages", "en,klingon"],
             &["--language_detection_segments", "0"],
             &["--hallucination_silence_threshold", "nan"],
         ] {
             assert!(is_refused(flags), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn suppressed_tokens_and_zeros_mean_what_they_mean_to_the_reference() {
+        for (text, expected) in [
+            ("", Suppress::Nothing),
+            ("-1", Suppress::NonSpeech),
+            ("7,-1,8", Suppress::NonSpeechAnd(vec![7, 8])),
+            ("7", Suppress::Tokens(vec![7])),
+        ] {
+            let found = options(&["--suppress_tokens", text]).suppress_tokens;
+            assert_eq!(found, expected, "{text:?}");
+        }
+        let zeros = options(&["--patience", "0", "--max_initial_timestamp", "0"]);
+        assert_eq!(zeros.patience, Some(1.0));
+        assert_eq!(zeros.max_initial_timestamp, None);
+        for (threads, expected) in [("0", None), ("-3", None), ("2", NonZeroUsize::new(2))] {
+            let args = cli(&["--threads", threads]).transcribe;
+            assert_eq!(model_options(&args.model).unwrap().threads, expected);
         }
     }
 

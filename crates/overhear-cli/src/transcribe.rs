@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use overhear::audio::AudioOptions;
 use overhear::output::{CaptionOptions, Format, format_timestamp};
 use overhear::{
-    Audio, AudioOptions, Error, Event, Language, Model, ModelOptions, Segment, TranscribeOptions,
-    Transcript,
+    Audio, Error, Event, Language, Model, ModelOptions, Segment, TranscribeOptions, Transcript,
 };
 
 use crate::args::{TranscribeArgs, formats};
@@ -265,15 +265,8 @@ impl Run<'_> {
                 (model.clone(), self.options.clone(), self.interrupt.clone());
             move || work(&model, &audio, &options, &interrupt, &sender)
         })?;
-        let language = self.options.language.unwrap_or(Language::ENGLISH);
-        let mut done = Transcript {
-            text: String::new(),
-            segments: Vec::new(),
-            language,
-            duration_s: 0.0,
-            warnings: Vec::new(),
-            n_best: Vec::new(),
-        };
+        let mut done = Transcript::default();
+        done.language = self.options.language.unwrap_or(done.language);
         let mut stop_at = None;
         loop {
             let interrupted = self.interrupt.signal();
@@ -348,7 +341,7 @@ fn work(
     interrupt: &Interrupt,
     sender: &mpsc::Sender<Report>,
 ) {
-    let mut on_event = |event: Event<'_>| {
+    let on_event = |event: Event<'_>| {
         let report = match event {
             Event::LanguageDetected {
                 language,
@@ -366,6 +359,6 @@ fn work(
             false => ControlFlow::Break(()),
         }
     };
-    let end = model.transcribe_with(audio, options, &mut on_event);
+    let end = model.transcribe_with(audio, options, on_event);
     let _ = sender.send(Report::End(end));
 }

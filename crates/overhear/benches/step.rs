@@ -56,14 +56,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn step_times(model: &Model, audio: &Audio, beams: usize) -> overhear::Result<Vec<f64>> {
     let options = TranscribeOptions {
         language: Some(Language::ENGLISH),
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         beam_size: (beams > 0).then_some(beams),
         clip_timestamps: vec![0.0, 30.0],
         ..TranscribeOptions::default()
     };
     let mut times = Vec::new();
     let mut last: Option<Instant> = None;
-    let mut on_event = |event: Event<'_>| {
+    let on_event = |event: Event<'_>| {
         match event {
             Event::Token => {
                 let now = Instant::now();
@@ -75,7 +75,7 @@ fn step_times(model: &Model, audio: &Audio, beams: usize) -> overhear::Result<Ve
         }
         ControlFlow::Continue(())
     };
-    match model.transcribe_with(audio, &options, &mut on_event) {
+    match model.transcribe_with(audio, &options, on_event) {
         Ok(_) | Err(overhear::Error::Canceled) => Ok(times),
         Err(error) => Err(error),
     }

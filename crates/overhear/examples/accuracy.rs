@@ -14,8 +14,8 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
-use overhear::normalize::comparable;
-use overhear::score::{Errors, align};
+use overhear::eval::normalize::comparable;
+use overhear::eval::score::{Errors, align};
 use overhear::{Audio, ComputeType, Language, Model, ModelOptions, TranscribeOptions};
 use serde_json::Value;
 
@@ -60,7 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut types = vec![ComputeType::F32];
     for name in names {
-        types.push(ComputeType::parse(name).ok_or_else(|| format!("no compute type {name}"))?);
+        types.push(name.parse()?);
     }
     if names.is_empty() {
         types.extend(TYPES);
@@ -104,10 +104,10 @@ fn read_manifest(path: &str) -> Result<Vec<Clip>, Box<dyn Error>> {
         let prefix = || file.split('-').next().unwrap_or_default().to_owned();
         let code = text("lang").unwrap_or_else(|| "en".to_owned());
         // `zh-TW` is Chinese.
-        let language = code.split('-').next().and_then(Language::parse);
+        let language = code.split('-').next().unwrap_or_default().parse();
         clips.push(Clip {
             text: text("text").ok_or("a line without text")?,
-            language: language.ok_or_else(|| format!("no language {code}"))?,
+            language: language?,
             set: text("set").unwrap_or_else(prefix),
             file,
         });
@@ -123,7 +123,7 @@ fn score(models: &[Model], file: &Path, clip: Clip) -> Result<Scored, Box<dyn Er
     let said: Vec<&str> = reference.split_whitespace().collect();
     let options = TranscribeOptions {
         language: Some(clip.language),
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         condition_on_previous_text: false,
         ..TranscribeOptions::default()
     };

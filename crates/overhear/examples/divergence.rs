@@ -10,10 +10,9 @@
 
 use std::error::Error;
 
-use overhear::{
-    Audio, ComputeType, DecodingOptions, Language, Model, ModelOptions, Session, Task, TokenId,
-    log_mel_spectrogram,
-};
+use overhear::decode::{DecodingOptions, Session, log_mel_spectrogram};
+use overhear::tokenizer::TokenId;
+use overhear::{Audio, ComputeType, Language, Model, ModelOptions, Task};
 
 const TYPES: [ComputeType; 5] = [
     ComputeType::F16,

@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let audio = Audio::open(file)?;
     let begun = Instant::now();
     let mut duration = 0.0;
-    let result = model.transcribe_with(&audio, &TranscribeOptions::default(), &mut |event| {
+    let result = model.transcribe_with(&audio, &TranscribeOptions::default(), |event| {
         match event {
             Event::Duration { duration_s } => duration = duration_s,
             Event::LanguageDetected {

@@ -4,7 +4,8 @@
 
 #![allow(clippy::print_stdout)]
 
-use overhear::{Audio, DecodingOptions, Model, ModelOptions, log_mel_spectrogram};
+use overhear::decode::{DecodingOptions, log_mel_spectrogram};
+use overhear::{Audio, Model, ModelOptions};
 
 /// Samples of a 30-second window.
 const N_SAMPLES: usize = 480_000;

@@ -49,14 +49,14 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 /// Seconds that a transcription takes, and its windows.
 fn run(model: &Model, audio: &Audio, word_timestamps: bool) -> Result<(f64, usize)> {
     let options = TranscribeOptions {
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         language: Some(Language::ENGLISH),
         word_timestamps,
         ..TranscribeOptions::default()
     };
     let mut n_windows = 0;
     let start = Instant::now();
-    model.transcribe_with(audio, &options, &mut |event| {
+    model.transcribe_with(audio, &options, |event| {
         n_windows += usize::from(matches!(event, Event::Progress { .. }));
         ControlFlow::Continue(())
     })?;

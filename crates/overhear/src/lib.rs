@@ -10,65 +10,54 @@
 //! # Ok::<(), overhear::Error>(())
 //! ```
 //!
-//! The pipeline has one module per stage: [`audio`] decodes any format to 16 kHz mono, `mel` computes the log-mel
+//! The types of that example and of their results are in the root. Modules hold what fewer programs need: [`audio`]
+//! options of opening, [`transcribe`] details of transcripts, [`output`] file formats, [`model`] names and properties of
+//! models, [`tokenizer`] tokens, [`decode`] one window stage by stage, [`eval`] error rates, [`mod@bench`] the limits of
+//! the machine.
+//!
+//! The pipeline has one module per stage: `audio` decodes any format to 16 kHz mono, `mel` computes the log-mel
 //! spectrogram, `backend` runs the network, `decode` converts one window to tokens, `align` computes word timestamps,
-//! `transcribe` processes a file window by window, [`output`] writes the formats. Names are openai/whisper's.
+//! `transcribe` processes a file window by window, `output` writes the formats. Names are openai/whisper's.
 
 #![forbid(unsafe_code)]
 
 mod align;
 pub mod audio;
 mod backend;
+pub mod bench;
 mod checkpoint;
-mod decode;
+pub mod decode;
 mod engine;
 mod error;
+pub mod eval;
 mod excerpt;
 mod file;
 mod host;
 #[cfg(feature = "download")]
 pub mod hub;
 mod json;
-mod limits;
 mod mel;
 pub mod model;
-pub mod normalize;
+mod names;
 pub mod output;
 mod python;
-pub mod score;
-mod session;
+mod task;
 pub mod tokenizer;
-mod transcribe;
+pub mod transcribe;
 
-pub use audio::{Audio, AudioOptions, AudioReader, AudioWarning, Ffmpeg};
+pub use audio::input::Audio;
 pub use backend::{ComputeType, Device};
-pub use checkpoint::ModelDimensions;
-pub use decode::{
-    BoostPhrase, DecodingOptions, DecodingResult, Hypothesis, LanguageProbability, Task,
-    TokenProbability,
-};
 pub use engine::Engine;
 pub use error::{Error, Result};
-pub use limits::MachineLimits;
-pub use mel::{LogMel, log_mel_spectrogram};
-pub use model::{Model, ModelOptions};
-pub use session::Session;
-pub use tokenizer::{Language, TokenId, Tokenizer};
-pub use transcribe::{
-    Alternative, Event, Segment, Silence, TranscribeOptions, Transcript, WindowHypotheses, Word,
-};
+pub use model::handle::{Model, ModelOptions};
+pub use task::Task;
+pub use tokenizer::language::Language;
+pub use transcribe::options::TranscribeOptions;
+pub use transcribe::result::{Event, Segment, Transcript, Word};
 
-/// Returns the name of the instruction set of models opened by this process: the machine's best, or the one that
-/// `OVERHEAR_ISA` names.
-///
-/// # Errors
-/// [`Error::Option`] if `OVERHEAR_ISA` names a set that this machine does not have.
-pub fn instruction_set() -> Result<&'static str> {
-    match overhear_kernels::Kernels::from_env() {
-        Ok(kernels) => Ok(kernels.isa().name()),
-        Err(reason) => Err(Error::Option {
-            name: "OVERHEAR_ISA",
-            reason: reason.to_string(),
-        }),
-    }
-}
+// Short paths within the crate; to others each item has one path.
+use audio::{AudioReader, AudioWarning};
+use checkpoint::ModelDimensions;
+use decode::{DecodingOptions, DecodingResult, Hypothesis, LanguageProbability};
+use mel::LogMel;
+use tokenizer::{TokenId, Tokenizer};

@@ -22,15 +22,13 @@ fn allocations_by_token(compute_type: ComputeType, options: &TranscribeOptions) 
     let model = Model::open(common::nano(), &model_options).unwrap();
     let audio = Audio::open(common::fixtures().join("audio/jfk.flac")).unwrap();
     let mut counts = Vec::with_capacity(1000);
-    let mut on_event = |event: Event<'_>| {
+    let on_event = |event: Event<'_>| {
         if let Event::Token = event {
             counts.push(ALLOCATOR.stats().allocations + ALLOCATOR.stats().reallocations);
         }
         ControlFlow::Continue(())
     };
-    model
-        .transcribe_with(&audio, options, &mut on_event)
-        .unwrap();
+    model.transcribe_with(&audio, options, on_event).unwrap();
     counts
 }
 
@@ -38,11 +36,11 @@ fn allocations_by_token(compute_type: ComputeType, options: &TranscribeOptions) 
 #[test]
 fn steady_steps_allocate_nothing() {
     let greedy = TranscribeOptions {
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         ..TranscribeOptions::default()
     };
     let sampled = TranscribeOptions {
-        temperature: vec![0.5],
+        temperatures: vec![0.5],
         best_of: Some(3),
         ..TranscribeOptions::default()
     };

@@ -6,7 +6,8 @@ mod audio_support;
 use std::time::{Duration, Instant};
 
 use audio_support::{Random, Wav, bytes, decode, decode_bytes, fixture, refusal};
-use overhear::{Audio, AudioWarning, Error};
+use overhear::audio::AudioWarning;
+use overhear::{Audio, Error};
 
 fn ramp(n: usize) -> Vec<i16> {
     (0..n).map(|i| (i % 2000) as i16 * 10).collect()

@@ -7,7 +7,8 @@ use std::io::Write as _;
 
 use audio_support::boxes::{Mov, element, mkv, mkv_track, mp4_box, simple_block, words};
 use audio_support::{Random, Wav, bytes, decode, decode_bytes, refusal, snr_db};
-use overhear::{Audio, AudioOptions, AudioWarning};
+use overhear::Audio;
+use overhear::audio::{AudioOptions, AudioWarning};
 
 /// Samples of 8 bits, so that every width holds them.
 fn noise(n: usize) -> Vec<i8> {

@@ -11,7 +11,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use audio_support::{best_shift, bytes, decode, fixture};
-use overhear::{Audio, AudioOptions, AudioWarning, Ffmpeg};
+use overhear::Audio;
+use overhear::audio::{AudioOptions, AudioWarning, Ffmpeg};
 
 /// A script in the place of ffmpeg.
 struct Fake {

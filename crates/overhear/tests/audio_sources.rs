@@ -6,7 +6,8 @@ mod audio_support;
 use std::io::{Cursor, Read};
 
 use audio_support::{Wav, bytes, decode, decode_bytes, fixture};
-use overhear::{Audio, AudioReader, Error};
+use overhear::audio::AudioReader;
+use overhear::{Audio, Error};
 
 /// A pipe: no seeking, and never more than a few bytes at a time.
 struct Trickle(Cursor<Vec<u8>>, usize);
@@ -264,7 +265,10 @@ mod unix {
             }
         }
         assert!(n < 6 * 60 * 16_000);
-        assert_eq!(reader.warnings(), [overhear::AudioWarning::Truncated]);
+        assert_eq!(
+            reader.warnings(),
+            [overhear::audio::AudioWarning::Truncated]
+        );
         std::fs::write(&path, b"not a recording any more").unwrap();
         let later = Audio::open(&path).unwrap_err().to_string();
         assert!(later.contains("looks like text"), "{later}");

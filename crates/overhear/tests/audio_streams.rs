@@ -7,7 +7,8 @@
 mod audio_support;
 
 use audio_support::{best_shift, bytes, decode, decode_bytes, refusal, snr_db};
-use overhear::{Audio, AudioWarning};
+use overhear::Audio;
+use overhear::audio::AudioWarning;
 
 fn samples(bytes: Vec<u8>) -> Vec<f32> {
     let (samples, warnings) = decode_bytes(bytes).unwrap();

@@ -116,7 +116,7 @@ fn values(tensor: &Tensor) -> Vec<f32> {
 /// Greedy, so that a run takes little time.
 fn options() -> TranscribeOptions {
     TranscribeOptions {
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         ..TranscribeOptions::default()
     }
 }
@@ -345,7 +345,7 @@ fn logits_that_are_not_finite_are_an_error() {
             assert!(matches!(error, Error::NotFinite { .. }), "{error}");
             assert!(error.to_string().starts_with(what), "{error}");
         }
-        let error = model.detect_language(&audio).unwrap_err();
+        let error = model.detect_language(&audio, &options()).unwrap_err();
         assert!(matches!(error, Error::NotFinite { .. }), "{error}");
     }
 }

@@ -6,6 +6,7 @@
 mod common;
 
 use common::{exact, fixtures, nano, tiny_en};
+use overhear::decode::Suppress;
 use overhear::{Audio, Model, TranscribeOptions, Transcript};
 
 /// Samples of a window.
@@ -33,7 +34,7 @@ fn noise(n_samples: usize, level: f32) -> Vec<f32> {
 
 fn options(hallucination_guard: bool) -> TranscribeOptions {
     TranscribeOptions {
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         hallucination_guard,
         ..TranscribeOptions::default()
     }
@@ -42,7 +43,7 @@ fn options(hallucination_guard: bool) -> TranscribeOptions {
 /// No end of text, and no window skipped as silence.
 fn talkative(hallucination_guard: bool) -> TranscribeOptions {
     TranscribeOptions {
-        suppress_tokens: vec![-1, 50_257],
+        suppress_tokens: Suppress::NonSpeechAnd(vec![50_257]),
         no_speech_threshold: None,
         ..options(hallucination_guard)
     }

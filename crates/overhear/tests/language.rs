@@ -46,12 +46,12 @@ fn silence() -> Vec<f32> {
 }
 
 fn language(code: &str) -> Language {
-    Language::parse(code).unwrap()
+    code.parse().unwrap()
 }
 
 fn options() -> TranscribeOptions {
     TranscribeOptions {
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         ..TranscribeOptions::default()
     }
 }
@@ -61,13 +61,13 @@ fn transcribe(windows: &[Vec<f32>], options: &TranscribeOptions) -> (Transcript,
     let model = Model::open(nano(), &ModelOptions::default()).unwrap();
     let audio = Audio::from_samples(windows.concat(), 16_000).unwrap();
     let mut detected = None;
-    let mut on_event = |event: Event<'_>| {
+    let on_event = |event: Event<'_>| {
         if let Event::LanguageDetected { probability, .. } = event {
             detected = Some(probability);
         }
         ControlFlow::Continue(())
     };
-    let transcript = model.transcribe_with(&audio, options, &mut on_event);
+    let transcript = model.transcribe_with(&audio, options, on_event);
     (transcript.unwrap(), detected)
 }
 
@@ -84,7 +84,7 @@ fn more_windows_detect_what_the_first_one_cannot_tell() {
         assert!((0.0..=1.0).contains(&probability.unwrap()));
         let audio = Audio::from_samples(windows.concat(), 16_000).unwrap();
         let model = Model::open(nano(), &ModelOptions::default()).unwrap();
-        let found = model.detect_language_with(&audio, &options).unwrap();
+        let found = model.detect_language(&audio, &options).unwrap()[0];
         assert_eq!(
             (found.language, Some(found.probability)),
             (transcript.language, probability)

@@ -8,6 +8,7 @@ mod common;
 use std::ops::ControlFlow;
 
 use common::{exact, fixtures, nano};
+use overhear::decode::Suppress;
 use overhear::{Audio, Event, Language, Model, Segment, TranscribeOptions, Transcript};
 
 /// A loop to a reader: this many times the same in a row.
@@ -40,7 +41,7 @@ fn long() -> Audio {
 fn plain() -> TranscribeOptions {
     TranscribeOptions {
         language: Some(Language::ENGLISH),
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         ..TranscribeOptions::default()
     }
 }
@@ -48,7 +49,7 @@ fn plain() -> TranscribeOptions {
 /// No end of text: windows are filled, most of them in loops.
 fn endless(loop_guard: bool) -> TranscribeOptions {
     TranscribeOptions {
-        suppress_tokens: vec![-1, 50_257],
+        suppress_tokens: Suppress::NonSpeechAnd(vec![50_257]),
         no_speech_threshold: None,
         loop_guard,
         ..plain()
@@ -58,11 +59,11 @@ fn endless(loop_guard: bool) -> TranscribeOptions {
 /// The transcript, and how many steps it took.
 fn transcribe(model: &Model, audio: &Audio, options: &TranscribeOptions) -> (Transcript, usize) {
     let mut n_steps = 0;
-    let mut on_event = |event: Event<'_>| {
+    let on_event = |event: Event<'_>| {
         n_steps += usize::from(matches!(event, Event::Token));
         ControlFlow::Continue(())
     };
-    let transcript = model.transcribe_with(audio, options, &mut on_event);
+    let transcript = model.transcribe_with(audio, options, on_event);
     (transcript.unwrap(), n_steps)
 }
 
@@ -155,7 +156,7 @@ fn a_short_loop_that_there_is_no_time_to_say_is_cut() {
 fn the_next_temperature_goes_on_from_where_the_loop_was_cut() {
     let model = model();
     let options = |temperature: &[f32]| TranscribeOptions {
-        temperature: temperature.to_vec(),
+        temperatures: temperature.to_vec(),
         without_timestamps: true,
         // The loop alone makes a window fail.
         logprob_threshold: None,

@@ -114,7 +114,7 @@ fn peak_of_transcribing(model: &Model, n_seconds: u32, from_s: f64) -> usize {
     write_long_wav(&path, n_seconds);
     let options = TranscribeOptions {
         clip_timestamps: vec![from_s],
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         condition_on_previous_text: false,
         ..Default::default()
     };

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use overhear::normalize::{BasicTextNormalizer, EnglishTextNormalizer};
+use overhear::eval::normalize::{BasicTextNormalizer, EnglishTextNormalizer};
 use serde_json::Value;
 
 const GOLDEN: &str = include_str!("fixtures/normalize/golden.jsonl");

@@ -4,10 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
+use overhear::audio::AudioWarning;
+use overhear::decode::Hypothesis;
 use overhear::output::{CaptionOptions, Format, write, write_with};
-use overhear::{
-    Alternative, AudioWarning, Hypothesis, Language, Segment, Transcript, WindowHypotheses, Word,
-};
+use overhear::transcribe::{Alternative, WindowHypotheses};
+use overhear::{Segment, Transcript, Word};
 use serde_json::Value;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
@@ -18,16 +19,14 @@ fn every_format_equals_the_references_file() {
     for &format in Format::REFERENCE {
         let expected = std::fs::read_to_string(fixture(format.extension())).unwrap();
         assert_eq!(written(format, &transcript), expected, "{format}");
+        assert_eq!(transcript.to_string_in(format), expected, "{format}");
     }
 }
 
 #[test]
 fn an_empty_transcript_gives_valid_files() {
-    let transcript = Transcript {
-        segments: Vec::new(),
-        text: String::new(),
-        ..reference()
-    };
+    let mut transcript = Transcript::default();
+    transcript.language = reference().language;
     let cases = [
         (Format::Txt, ""),
         (Format::Vtt, "WEBVTT\n\n"),
@@ -73,10 +72,8 @@ fn captions_stay_valid_whatever_the_text() {
 
 #[test]
 fn json_says_that_the_audio_was_truncated() {
-    let transcript = Transcript {
-        warnings: vec![AudioWarning::Truncated],
-        ..reference()
-    };
+    let mut transcript = reference();
+    transcript.warnings = vec![AudioWarning::Truncated];
     let json: Value = serde_json::from_str(&written(Format::Json, &transcript)).unwrap();
     assert_eq!(json["truncated"], true);
 }
@@ -88,21 +85,21 @@ fn json_has_hypotheses_and_alternatives_where_there_are_some() {
     let segment = &mut transcript.segments[0];
     segment.token_probabilities = vec![0.25; segment.tokens.len()];
     segment.alternatives = vec![Vec::new(); segment.tokens.len()];
-    segment.alternatives[0] = vec![Alternative {
-        token: 7,
-        text: " \"é".to_owned(),
-        probability: 0.5,
-    }];
-    transcript.n_best = vec![WindowHypotheses {
-        seek: 3000,
-        hypotheses: vec![Hypothesis {
-            tokens: vec![1, 2],
-            token_logprobs: vec![-1.0, -0.5],
-            text: "so".to_owned(),
-            score: -0.75,
-            avg_logprob: -0.5,
-        }],
-    }];
+    let mut alternative = Alternative::default();
+    alternative.token = 7;
+    alternative.text = " \"é".to_owned();
+    alternative.probability = 0.5;
+    segment.alternatives[0] = vec![alternative];
+    let mut hypothesis = Hypothesis::default();
+    hypothesis.tokens = vec![1, 2];
+    hypothesis.token_logprobs = vec![-1.0, -0.5];
+    hypothesis.text = "so".to_owned();
+    hypothesis.score = -0.75;
+    hypothesis.avg_logprob = -0.5;
+    let mut window = WindowHypotheses::default();
+    window.seek = 3000;
+    window.hypotheses = vec![hypothesis];
+    transcript.n_best = vec![window];
     let json: Value = serde_json::from_str(&written(Format::Json, &transcript)).unwrap();
     let found = &json["segments"][0];
     assert_eq!(found["token_probabilities"][0], 0.25);
@@ -169,11 +166,12 @@ fn captions_of_words_equal_the_references_files() {
 
 /// Two segments with words and a cleared one.
 fn with_words() -> Transcript {
-    let word = |word: &str, start, end| Word {
-        word: word.to_owned(),
-        start,
-        end,
-        probability: 0.5,
+    let word = |text: &str, start, end| {
+        let mut word = Word::default();
+        word.word = text.to_owned();
+        (word.start, word.end) = (start, end);
+        word.probability = 0.5;
+        word
     };
     let mut transcript = reference();
     transcript.segments.truncate(3);
@@ -299,55 +297,43 @@ fn reference() -> Transcript {
 }
 
 fn transcript(json: &Value) -> Transcript {
-    Transcript {
-        text: json["text"].as_str().unwrap().to_owned(),
-        segments: json["segments"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(segment)
-            .collect(),
-        language: Language::parse(json["language"].as_str().unwrap()).unwrap(),
-        duration_s: 360_002.0,
-        warnings: Vec::new(),
-        n_best: Vec::new(),
-    }
+    let segments = json["segments"].as_array().unwrap().iter();
+    let mut transcript = Transcript::default();
+    transcript.text = json["text"].as_str().unwrap().to_owned();
+    transcript.segments = segments.map(segment).collect();
+    transcript.language = json["language"].as_str().unwrap().parse().unwrap();
+    transcript.duration_s = 360_002.0;
+    transcript
 }
 
 fn segment(json: &Value) -> Segment {
     let float = |key: &str| json[key].as_f64().unwrap();
     let integer = |key: &str| usize::try_from(json[key].as_u64().unwrap()).unwrap();
     let tokens = json["tokens"].as_array().unwrap().iter();
-    Segment {
-        id: integer("id"),
-        seek: integer("seek"),
-        start: float("start"),
-        end: float("end"),
-        text: json["text"].as_str().unwrap().to_owned(),
-        tokens: tokens
-            .map(|token| u32::try_from(token.as_u64().unwrap()).unwrap())
-            .collect(),
-        temperature: float("temperature") as f32,
-        avg_logprob: float("avg_logprob"),
-        compression_ratio: float("compression_ratio"),
-        no_speech_prob: float("no_speech_prob"),
-        language: None,
-        loop_cut: None,
-        silence: None,
-        words: json["words"]
-            .as_array()
-            .map(|words| words.iter().map(word).collect()),
-        token_probabilities: Vec::new(),
-        alternatives: Vec::new(),
-    }
+    let words = json["words"].as_array();
+    let mut segment = Segment::default();
+    segment.id = integer("id");
+    segment.seek = integer("seek");
+    segment.start = float("start");
+    segment.end = float("end");
+    segment.text = json["text"].as_str().unwrap().to_owned();
+    segment.tokens = tokens
+        .map(|token| u32::try_from(token.as_u64().unwrap()).unwrap())
+        .collect();
+    segment.temperature = float("temperature") as f32;
+    segment.avg_logprob = float("avg_logprob");
+    segment.compression_ratio = float("compression_ratio");
+    segment.no_speech_prob = float("no_speech_prob");
+    segment.words = words.map(|words| words.iter().map(word).collect());
+    segment
 }
 
 fn word(json: &Value) -> Word {
     let float = |key: &str| json[key].as_f64().unwrap();
-    Word {
-        word: json["word"].as_str().unwrap().to_owned(),
-        start: float("start"),
-        end: float("end"),
-        probability: float("probability"),
-    }
+    let mut word = Word::default();
+    word.word = json["word"].as_str().unwrap().to_owned();
+    word.start = float("start");
+    word.end = float("end");
+    word.probability = float("probability");
+    word
 }

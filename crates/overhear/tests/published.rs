@@ -5,7 +5,8 @@
 mod common;
 
 use common::{fixtures, tiny_en};
-use overhear::{Audio, ComputeType, DecodingOptions, Model, ModelOptions, TranscribeOptions};
+use overhear::decode::DecodingOptions;
+use overhear::{Audio, ComputeType, Model, ModelOptions, TranscribeOptions};
 
 const TEXT: &str = "and so my fellow americans ask not what your country can do for you \
                     ask what you can do for your country";
@@ -52,7 +53,7 @@ fn an_english_only_model_decodes_every_shape_of_prompt() {
     let tokenizer = model.tokenizer();
     let mut samples = jfk().samples().unwrap();
     samples.resize(480_000, 0.0);
-    let mel = overhear::log_mel_spectrogram(&samples, model.dims().n_mels, 0);
+    let mel = overhear::decode::log_mel_spectrogram(&samples, model.dims().n_mels, 0);
     let prompt = || tokenizer.encode_prompt("A speech in January.");
     let prefix = || tokenizer.encode_prompt("And so");
     let shapes = [

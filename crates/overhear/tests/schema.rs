@@ -111,7 +111,7 @@ fn the_schema_describes_all_that_is_written() {
     ] {
         let path = common::fixtures().join(format!("audio/{clip}.flac"));
         let options = TranscribeOptions {
-            temperature: vec![0.0],
+            temperatures: vec![0.0],
             word_timestamps,
             beam_size: word_timestamps.then_some(3),
             multilingual: word_timestamps,
@@ -126,6 +126,8 @@ fn the_schema_describes_all_that_is_written() {
             .unwrap();
         let json = written(&transcript);
         assert_eq!(check(&schema, &schema, &json, ""), Ok(()), "{clip}");
+        let serialised = serde_json::to_string(&transcript).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&serialised).unwrap(), json);
         if clip == "synth-en-05" {
             let segment = &json["segments"][0];
             for key in [

@@ -5,7 +5,9 @@
 mod common;
 
 use common::{fixtures, nano};
-use overhear::{Audio, BoostPhrase, Language, Model, ModelOptions, TranscribeOptions};
+use overhear::decode::BoostPhrase;
+use overhear::{Audio, Language, Model, ModelOptions, TranscribeOptions};
+use std::num::NonZeroUsize;
 
 /// Clips, and words in them that nano does not hear with the greedy search. Beams hear the last.
 const MISHEARD: [(&str, &str); 3] = [
@@ -16,7 +18,7 @@ const MISHEARD: [(&str, &str); 3] = [
 
 fn model(threads: usize) -> Model {
     let options = ModelOptions {
-        threads,
+        threads: NonZeroUsize::new(threads),
         ..ModelOptions::default()
     };
     Model::open(nano(), &options).unwrap()
@@ -29,7 +31,7 @@ fn clip(name: &str) -> Audio {
 fn search(beam_size: Option<usize>) -> TranscribeOptions {
     TranscribeOptions {
         language: Some(Language::ENGLISH),
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         beam_size,
         ..TranscribeOptions::default()
     }
@@ -49,7 +51,7 @@ fn boosted(beam_size: Option<usize>, weight: f32, phrases: &[&str]) -> Transcrib
 #[test]
 fn same_seed_same_text_and_beams_the_same_for_any_number_of_threads() {
     let sampled = TranscribeOptions {
-        temperature: vec![0.9],
+        temperatures: vec![0.9],
         best_of: Some(4),
         seed: 11,
         ..search(None)

@@ -4,9 +4,12 @@
 
 mod common;
 
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use common::{fixtures, nano};
+use overhear::decode::Suppress;
+use overhear::tokenizer::TokenId;
 use overhear::{Audio, Error, Event, Model, ModelOptions, TranscribeOptions, Transcript};
 
 /// A clip of 5 s, one of more than 30 s, and another short one.
@@ -22,7 +25,7 @@ fn clip(name: &str) -> Audio {
 
 fn greedy() -> TranscribeOptions {
     TranscribeOptions {
-        temperature: vec![0.0],
+        temperatures: vec![0.0],
         ..TranscribeOptions::default()
     }
 }
@@ -65,7 +68,7 @@ fn the_number_of_threads_changes_nothing() {
         let model = Model::open(
             nano(),
             &ModelOptions {
-                threads,
+                threads: NonZeroUsize::new(threads),
                 ..ModelOptions::default()
             },
         )
@@ -81,7 +84,7 @@ fn the_number_of_threads_changes_nothing() {
 fn same_seed_same_text_and_another_seed_another() {
     let sampled = |seed| {
         let options = TranscribeOptions {
-            temperature: vec![1.0],
+            temperatures: vec![1.0],
             best_of: Some(3),
             seed,
             ..TranscribeOptions::default()
@@ -97,18 +100,18 @@ fn canceling_at_any_event_ends_the_work() {
     let model = model();
     let n_events = {
         let mut n = 0;
-        let mut count = |_: Event<'_>| {
+        let count = |_: Event<'_>| {
             n += 1;
             ControlFlow::Continue(())
         };
         model
-            .transcribe_with(&clip(CLIPS[0]), &greedy(), &mut count)
+            .transcribe_with(&clip(CLIPS[0]), &greedy(), count)
             .unwrap();
         n
     };
     for last in [1, 2, 3, 10, n_events] {
         let mut n = 0;
-        let mut cancel = |_: Event<'_>| {
+        let cancel = |_: Event<'_>| {
             n += 1;
             if n == last {
                 ControlFlow::Break(())
@@ -116,7 +119,7 @@ fn canceling_at_any_event_ends_the_work() {
                 ControlFlow::Continue(())
             }
         };
-        let result = model.transcribe_with(&clip(CLIPS[0]), &greedy(), &mut cancel);
+        let result = model.transcribe_with(&clip(CLIPS[0]), &greedy(), cancel);
         assert!(matches!(result, Err(Error::Canceled)), "{result:?}");
         assert_eq!(n, last);
     }
@@ -127,7 +130,7 @@ fn events_tell_the_transcript_in_order() {
     let mut segments = Vec::new();
     let mut progress = vec![0.0];
     let mut duration = None;
-    let mut on_event = |event: Event<'_>| {
+    let on_event = |event: Event<'_>| {
         match event {
             Event::Duration { duration_s } => duration = Some(duration_s),
             Event::Segment(segment) => segments.push(segment.clone()),
@@ -137,7 +140,7 @@ fn events_tell_the_transcript_in_order() {
         ControlFlow::Continue(())
     };
     let transcript = model()
-        .transcribe_with(&clip(CLIPS[1]), &greedy(), &mut on_event)
+        .transcribe_with(&clip(CLIPS[1]), &greedy(), on_event)
         .unwrap();
     assert_eq!(segments, transcript.segments);
     assert_eq!(duration, Some(transcript.duration_s));
@@ -188,17 +191,17 @@ fn options_that_do_not_fit_are_refused() {
     let default = TranscribeOptions::default;
     assert_eq!(
         refused(TranscribeOptions {
-            temperature: vec![],
+            temperatures: vec![],
             ..default()
         }),
-        "temperature"
+        "temperatures"
     );
     assert_eq!(
         refused(TranscribeOptions {
-            temperature: vec![f32::NAN],
+            temperatures: vec![f32::NAN],
             ..default()
         }),
-        "temperature"
+        "temperatures"
     );
     assert_eq!(
         refused(TranscribeOptions {
@@ -209,21 +212,21 @@ fn options_that_do_not_fit_are_refused() {
     );
     assert_eq!(
         refused(TranscribeOptions {
-            suppress_tokens: vec![51865],
+            suppress_tokens: Suppress::Tokens(vec![51865]),
             ..default()
         }),
         "suppress_tokens"
     );
     assert_eq!(
         refused(TranscribeOptions {
-            suppress_tokens: vec![-2],
+            suppress_tokens: Suppress::NonSpeechAnd(vec![TokenId::MAX]),
             ..default()
         }),
         "suppress_tokens"
     );
     assert_eq!(
         refused(TranscribeOptions {
-            language: overhear::Language::parse("yue"),
+            language: "yue".parse().ok(),
             ..default()
         }),
         "language"

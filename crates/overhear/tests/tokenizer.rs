@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use overhear::{Language, Task, TokenId, Tokenizer};
+use overhear::tokenizer::{TokenId, Tokenizer};
+use overhear::{Language, Task};
 use proptest::prelude::*;
 use serde::Deserialize;
 
@@ -161,10 +162,7 @@ fn special_ids_equal_the_reference_in_every_vocabulary() {
             } else {
                 Task::Transcribe
             };
-            assert_eq!(
-                &tokenizer.sot_sequence(Language::parse(code).unwrap(), task),
-                tokens
-            );
+            assert_eq!(&tokenizer.sot_sequence(code.parse().unwrap(), task), tokens);
         }
     }
 }
@@ -174,7 +172,7 @@ fn words_equal_the_reference_in_every_kind_of_language() {
     for (golden, tokenizer) in goldens() {
         assert!(golden.words.len() > 700);
         for (code, words, tokens) in &golden.words {
-            let split = tokenizer.split_to_word_tokens(tokens, Language::parse(code).unwrap());
+            let split = tokenizer.split_to_word_tokens(tokens, code.parse().unwrap());
             assert_eq!(&split, words, "{code}, {} tokens", golden.n_vocab);
         }
     }

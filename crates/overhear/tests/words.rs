@@ -4,7 +4,9 @@
 mod common;
 
 use common::{fixtures, nano};
+use overhear::decode::Suppress;
 use overhear::{Audio, Model, ModelOptions, Task, TranscribeOptions, Transcript};
+use std::num::NonZeroUsize;
 
 fn model() -> Model {
     Model::open(nano(), &ModelOptions::default()).unwrap()
@@ -16,8 +18,8 @@ fn clip(name: &str) -> Audio {
 
 fn words() -> TranscribeOptions {
     TranscribeOptions {
-        temperature: vec![0.0],
-        language: overhear::Language::parse("en"),
+        temperatures: vec![0.0],
+        language: "en".parse().ok(),
         word_timestamps: true,
         ..TranscribeOptions::default()
     }
@@ -82,7 +84,7 @@ fn one_word_has_its_time() {
     assert!(of_transcript.len() > 5);
     let options = TranscribeOptions {
         clip_timestamps: vec![0.0, 0.7],
-        sample_len: Some(2),
+        sample_len: NonZeroUsize::new(2),
         ..words()
     };
     let transcript = model
@@ -95,9 +97,9 @@ fn one_word_has_its_time() {
 #[test]
 fn more_text_than_the_decoder_takes_at_once_has_no_words() {
     let options = TranscribeOptions {
-        sample_len: Some(448),
+        sample_len: NonZeroUsize::new(448),
         without_timestamps: true,
-        suppress_tokens: (50257..51865).chain([-1]).collect(),
+        suppress_tokens: Suppress::NonSpeechAnd((50257..51865).collect()),
         ..words()
     };
     let transcript = model()
@@ -112,7 +114,7 @@ fn words_do_not_depend_on_threads_and_translations_have_them() {
     for task in [Task::Transcribe, Task::Translate] {
         let of_threads = |threads| {
             let options = ModelOptions {
-                threads,
+                threads: NonZeroUsize::new(threads),
                 ..ModelOptions::default()
             };
             let options = (

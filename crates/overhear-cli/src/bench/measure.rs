@@ -1,14 +1,15 @@
 //! Measurements, in the order of the pipeline's stages.
 
 use std::hint::black_box;
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use overhear::{
-    Audio, DecodingOptions, Error, Event, Language, LogMel, MachineLimits, Model, ModelOptions,
-    Result, Session, TranscribeOptions, log_mel_spectrogram,
-};
+use overhear::bench::MachineLimits;
+use overhear::decode::{DecodingOptions, LogMel, Session, Suppress, log_mel_spectrogram};
+use overhear::tokenizer::TokenId;
+use overhear::{Audio, Error, Event, Language, Model, ModelOptions, Result, TranscribeOptions};
 
 use super::report::{Figure, Limits, Report};
 use super::work::Work;
@@ -150,11 +151,11 @@ impl Bench<'_> {
         let transcribe_options = self.transcribe_options();
         self.time(|| {
             let model = Model::open(path, options)?;
-            let mut until_token = |event: Event<'_>| match event {
+            let until_token = |event: Event<'_>| match event {
                 Event::Token => ControlFlow::Break(()),
                 _ => ControlFlow::Continue(()),
             };
-            match model.transcribe_with(&audio, &transcribe_options, &mut until_token) {
+            match model.transcribe_with(&audio, &transcribe_options, until_token) {
                 Err(Error::Canceled) => Ok(()),
                 other => other.map(drop),
             }
@@ -165,7 +166,7 @@ impl Bench<'_> {
     fn decode(&self, session: &mut Session, n_tokens: usize) -> Result<()> {
         let options = DecodingOptions {
             language: Some(Language::ENGLISH),
-            sample_len: Some(n_tokens),
+            sample_len: NonZeroUsize::new(n_tokens),
             without_timestamps: true,
             suppress_tokens: self.all_but_text(),
             ..DecodingOptions::default()
@@ -178,9 +179,9 @@ impl Bench<'_> {
     fn transcribe_options(&self) -> TranscribeOptions {
         TranscribeOptions {
             language: Some(Language::ENGLISH),
-            temperature: vec![0.0],
+            temperatures: vec![0.0],
             no_speech_threshold: None,
-            sample_len: Some(N_TOKENS),
+            sample_len: NonZeroUsize::new(N_TOKENS),
             without_timestamps: true,
             suppress_tokens: self.all_but_text(),
             ..TranscribeOptions::default()
@@ -189,9 +190,9 @@ impl Bench<'_> {
 
     /// Returns the tokens to suppress: the end of text and all following ids. Only text can be sampled, so that every
     /// window has exactly the requested number of tokens, on any audio.
-    fn all_but_text(&self) -> Vec<i64> {
+    fn all_but_text(&self) -> Suppress {
         let tokenizer = self.model.tokenizer();
-        (i64::from(tokenizer.eot())..tokenizer.n_vocab() as i64).collect()
+        Suppress::Tokens((tokenizer.eot()..tokenizer.n_vocab() as TokenId).collect())
     }
 
     fn audio(&self) -> Result<Audio> {

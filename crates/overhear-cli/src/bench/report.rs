@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use overhear::{MachineLimits, Model};
+use overhear::bench::MachineLimits;
+use overhear::{ComputeType, Model};
 use serde::{Deserialize, Serialize};
 
 use super::compare::Change;
@@ -87,10 +88,10 @@ impl Limits {
     }
 
     /// Returns the operations per second of the unit that `compute_type` uses, if the machine has it.
-    pub(super) fn arithmetic(&self, compute_type: &str) -> Option<f64> {
+    pub(super) fn arithmetic(&self, compute_type: ComputeType) -> Option<f64> {
         let giga = match compute_type {
-            "bf16" | "int8_bfloat16" => self.bf16_gflop_s,
-            "int8" => self.int8_gop_s,
+            ComputeType::Bf16 | ComputeType::Int8Bfloat16 => self.bf16_gflop_s,
+            ComputeType::Int8 => self.int8_gop_s,
             _ => self.f32_gflop_s,
         };
         giga.or(self.f32_gflop_s).map(|giga| giga * 1e9)
@@ -164,11 +165,11 @@ impl Report {
             overhear: env!("CARGO_PKG_VERSION").to_owned(),
             setting: Setting {
                 cpu: cpu().unwrap_or_else(|| "unknown".to_owned()),
-                kernels: model.isa().to_owned(),
+                kernels: model.isa().to_string(),
                 threads: model.threads(),
                 model: name.to_string_lossy().into_owned(),
-                dtype: model.dtype().to_owned(),
-                compute_type: model.compute_type().to_owned(),
+                dtype: model.dtype().to_string(),
+                compute_type: model.compute_type().to_string(),
                 repeats,
             },
             limits,

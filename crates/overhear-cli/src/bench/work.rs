@@ -1,6 +1,7 @@
 //! Minimum arithmetic and memory traffic of the stages, for any implementation of Whisper.
 
-use overhear::{Model, ModelDimensions};
+use overhear::model::{Dtype, ModelDimensions};
+use overhear::{ComputeType, Model};
 
 /// Number of frames that the first convolution reads; the second one halves them.
 const N_FRAMES: f64 = 3000.0;
@@ -17,12 +18,16 @@ pub(super) struct Work {
 impl Work {
     pub(super) fn of(model: &Model) -> Self {
         let dims = model.dims();
-        let dtype_bytes = if model.dtype() == "f32" { 4.0 } else { 2.0 };
+        let dtype_bytes = if model.dtype() == Dtype::F32 {
+            4.0
+        } else {
+            2.0
+        };
         // Bytes per weight, and per element of the cross-attention keys and values.
         let (weight_bytes, cache_bytes) = match model.compute_type() {
-            "int8" => (1.0, 1.0),
-            "int8_float32" | "int8_bfloat16" => (1.0, 2.0),
-            "bf16" | "f16" => (2.0, 2.0),
+            ComputeType::Int8 => (1.0, 1.0),
+            ComputeType::Int8Float32 | ComputeType::Int8Bfloat16 => (1.0, 2.0),
+            ComputeType::Bf16 | ComputeType::F16 => (2.0, 2.0),
             _ => (dtype_bytes, 4.0),
         };
         Self {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 
-use overhear::score::Errors;
+use overhear::eval::score::Errors;
 use serde::Serialize;
 
 use crate::failure::printable;

@@ -17,8 +17,8 @@ mod sounds;
 use std::error::Error;
 use std::path::Path;
 
-use overhear::normalize::comparable;
-use overhear::score::{Edit, align};
+use overhear::eval::normalize::comparable;
+use overhear::eval::score::{Edit, align};
 use overhear::{
     Audio, ComputeType, Language, Model, ModelOptions, Segment, TranscribeOptions, Transcript,
 };
@@ -75,12 +75,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = Model::open(folder, &options)?;
     let sets = sets(Path::new(audio), model.is_multilingual())?;
     let mut table = Vec::new();
-    for (mode, temperature) in [
-        ("default", TranscribeOptions::default().temperature),
+    for (mode, temperatures) in [
+        ("default", TranscribeOptions::default().temperatures),
         ("greedy", vec![0.0]),
     ] {
         for set in &sets {
-            table.push(row(&model, set, mode, &temperature)?);
+            table.push(row(&model, set, mode, &temperatures)?);
         }
     }
     println!();
@@ -99,14 +99,14 @@ fn row(
     model: &Model,
     set: &Set,
     mode: &str,
-    temperature: &[f32],
+    temperatures: &[f32],
 ) -> Result<String, Box<dyn Error>> {
     let guards = [Guard::None, Guard::Hallucination, Guard::Loop];
     let mut sums = [Sums::default(); 3];
     for recording in &set.recordings {
         let mut n_said_freely = 0;
         for (guard, sums) in guards.into_iter().zip(&mut sums) {
-            let transcript = transcribe(model, recording, temperature, guard)?;
+            let transcript = transcribe(model, recording, temperatures, guard)?;
             print_segments(&transcript, &[&set.name, mode], guard);
             let with_text = || transcript.segments.iter().filter(|s| !s.text.is_empty());
             sums.n_segments += with_text().count();
@@ -141,12 +141,12 @@ fn row(
 fn transcribe(
     model: &Model,
     recording: &Recording,
-    temperature: &[f32],
+    temperatures: &[f32],
     guard: Guard,
 ) -> Result<Transcript, Box<dyn Error>> {
     let options = TranscribeOptions {
         language: Some(recording.language),
-        temperature: temperature.to_vec(),
+        temperatures: temperatures.to_vec(),
         hallucination_guard: guard == Guard::Hallucination,
         loop_guard: guard == Guard::Loop,
         ..TranscribeOptions::default()
@@ -288,7 +288,7 @@ fn speech(folder: &Path, is_multilingual: bool) -> Result<Vec<Recording>, Box<dy
             .next()
             .unwrap_or_default()
             .to_owned();
-        let Some(language) = Language::parse(&code) else {
+        let Ok(language) = code.parse::<Language>() else {
             continue;
         };
         let is_person = file.starts_with("real-") || file.starts_with("jfk");

@@ -22,8 +22,8 @@ use std::ops::Range;
 
 use matrix::AlignmentMatrix;
 
+use crate::Task;
 use crate::backend::{AlignmentRequest, State};
-use crate::decode::Task;
 use crate::engine::Place;
 use crate::{Language, Model, Result, TokenId};
 

@@ -1,8 +1,8 @@
 //! Share of each token's cross-attention that falls on silent frames.
 
 use super::{Shown, predicting};
+use crate::Task;
 use crate::backend::State;
-use crate::decode::Task;
 use crate::engine::Place;
 use crate::{Language, Model, Result, TokenId};
 

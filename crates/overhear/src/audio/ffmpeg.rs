@@ -16,7 +16,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::decode::{Attempt, Block, Decode, Failure};
-use super::{AudioOptions, SAMPLE_RATE, Source};
+use super::source::Source;
+use super::spool::Spool;
+use super::{AudioOptions, SAMPLE_RATE};
 
 /// Demuxers of single files with sound, by ffmpeg's names.
 const FORMATS: &str = "aac,aax,ac3,ac4,adx,aiff,amr,amrnb,amrwb,ape,asf,au,avi,bit,caf,codec2,dff,dsf,dts,dtshd,dv,\
@@ -115,7 +117,7 @@ impl Job {
                 (spool.file()?.into(), input.into(), spool.len())
             }
             Source::Bytes(bytes) => {
-                let spool = super::Spool::copy(&mut &bytes[..])??;
+                let spool = Spool::copy(&mut &bytes[..])??;
                 let job = Self {
                     source: Source::Spooled(spool),
                     ..self.clone()

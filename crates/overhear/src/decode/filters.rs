@@ -4,7 +4,7 @@
 use overhear_kernels::{Kernels, Maxima};
 
 use super::DecodingOptions;
-use crate::{Error, Result, TokenId, Tokenizer};
+use crate::{Result, TokenId, Tokenizer};
 
 /// Seconds from one timestamp to the next.
 const PRECISION_S: f64 = 0.02;
@@ -32,7 +32,7 @@ struct TimestampRules {
 
 impl LogitFilters {
     /// # Errors
-    /// [`Error::Option`] if a token to suppress does not exist.
+    /// [`crate::Error::Option`] if a token to suppress does not exist.
     pub(super) fn new(tokenizer: &Tokenizer, options: &DecodingOptions) -> Result<Self> {
         let mut blank = Vec::new();
         if options.suppress_blank {
@@ -45,15 +45,13 @@ impl LogitFilters {
             no_timestamps: tokenizer.no_timestamps() as usize,
             timestamp_begin: tokenizer.timestamps().start as usize,
             timestamp_end: tokenizer.timestamps().end as usize,
-            // 0 means no limit, as the reference tests the option's truth.
             max_initial_timestamp_index: options
                 .max_initial_timestamp
-                .filter(|&seconds| seconds != 0.0)
                 .map(|seconds| (seconds / PRECISION_S).round_ties_even() as usize),
         });
         Ok(Self {
             blank,
-            suppressed: suppressed_tokens(tokenizer, &options.suppress_tokens)?,
+            suppressed: options.suppress_tokens.tokens(tokenizer)?,
             timestamps,
             not_next: None,
             eot: tokenizer.eot(),
@@ -157,38 +155,4 @@ fn forbid_each(logits: &mut [f32], tokens: &[TokenId]) {
     for &token in tokens {
         logits[token as usize] = f32::NEG_INFINITY;
     }
-}
-
-/// `DecodingTask._get_suppress_tokens`; an empty list turns the filter off.
-fn suppressed_tokens(tokenizer: &Tokenizer, option: &[i64]) -> Result<Vec<TokenId>> {
-    if option.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut tokens = vec![
-        tokenizer.transcribe(),
-        tokenizer.translate(),
-        tokenizer.sot(),
-        tokenizer.sot_prev(),
-        tokenizer.sot_lm(),
-        tokenizer.no_speech(),
-    ];
-    for &token in option {
-        match TokenId::try_from(token) {
-            Ok(token) if (token as usize) < tokenizer.n_vocab() => tokens.push(token),
-            _ if token == -1 => tokens.extend_from_slice(tokenizer.non_speech_tokens()),
-            _ => {
-                let reason = format!(
-                    "{token} is no token: -1 or 0 to {}",
-                    tokenizer.n_vocab() - 1
-                );
-                return Err(Error::Option {
-                    name: "suppress_tokens",
-                    reason,
-                });
-            }
-        }
-    }
-    tokens.sort_unstable();
-    tokens.dedup();
-    Ok(tokens)
 }

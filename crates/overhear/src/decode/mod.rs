@@ -1,4 +1,4 @@
-//! One 30-second window to tokens: `whisper/decoding.py`.
+//! One 30-second window to tokens, stage by stage: `whisper/decoding.py`.
 
 mod beam;
 mod boost;
@@ -11,6 +11,8 @@ mod rank;
 mod result;
 mod row;
 mod sampler;
+mod session;
+mod suppress;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -27,23 +29,17 @@ pub(crate) use language::{Heard, detect_language, hear, likeliest};
 pub use options::DecodingOptions;
 pub use result::{DecodingResult, Hypothesis, TokenProbability};
 pub(crate) use row::Next;
+pub use session::Session;
+pub use suppress::Suppress;
 pub(crate) use task::DecodingTask;
 pub(crate) use window::Window;
 
 use crate::Language;
-
-/// What to write down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Task {
-    /// The words as spoken.
-    #[default]
-    Transcribe,
-    /// Their English translation.
-    Translate,
-}
+pub use crate::mel::{LogMel, log_mel_spectrogram};
 
 /// A language and how likely it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct LanguageProbability {
     /// The language.
     pub language: Language,

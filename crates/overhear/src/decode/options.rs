@@ -1,7 +1,9 @@
 //! What a caller of `decode` can choose, and what does not go together.
 
-use super::{BoostPhrase, Task};
-use crate::{Error, Language, Result, TokenId};
+use std::num::NonZeroUsize;
+
+use super::{BoostPhrase, Suppress};
+use crate::{Error, Language, Result, Task, TokenId};
 
 /// Most rows of text of one window: each has memory of its own, 18 MB at the size of turbo.
 const MAX_ROWS: usize = 128;
@@ -21,36 +23,36 @@ pub struct DecodingOptions {
     pub best_of: Option<usize>,
     /// Texts followed at once by beam search, which takes no notice of the temperature. `None`: no beam search.
     pub beam_size: Option<usize>,
-    /// How long beam search goes on: until `beam_size * patience` texts have ended. `None` and 0: 1.
+    /// How long beam search goes on: until `beam_size * patience` texts have ended. `None`: 1.
     /// See <https://arxiv.org/abs/2204.05424>.
     pub patience: Option<f64>,
     /// Exponent, 0 to 1, of the length by which log-probabilities are divided to compare texts, as in
     /// <https://arxiv.org/abs/1609.08144>. `None`: divide by the number of tokens.
     pub length_penalty: Option<f64>,
     /// Most tokens to sample. `None`: half of the decoder's positions, 224.
-    pub sample_len: Option<usize>,
+    pub sample_len: Option<NonZeroUsize>,
     /// What was said before; the last 223 tokens of it count. Text: `tokenizer.encode_prompt(text)`.
     pub prompt: Vec<TokenId>,
     /// What the transcript is taken to begin with, likewise; no part of the result.
     pub prefix: Vec<TokenId>,
-    /// Tokens never sampled; -1 stands for all that are not speech. Default: `[-1]`.
-    pub suppress_tokens: Vec<i64>,
+    /// Tokens never sampled. Default: all that are not speech.
+    pub suppress_tokens: Suppress,
     /// Whether the text may not begin with a blank or end at once. Default: true.
     pub suppress_blank: bool,
     /// Whether to leave timestamps out. Default: false.
     pub without_timestamps: bool,
-    /// Latest time, in seconds, at which the first timestamp may stand. `None` and 0: no limit. Default: 1.
+    /// Latest time, in seconds, at which the first timestamp may stand. `None`: no limit. Default: 1.
     pub max_initial_timestamp: Option<f64>,
     /// Seed of the sampling at temperatures above 0. Default: 0.
     pub seed: u64,
-    /// Likeliest tokens to report at each position. Default: 0.
+    /// Number of likeliest tokens to report at each position. Default: 0, none.
     pub alternatives: usize,
     /// Phrases to be made likelier. Default: none.
     pub boost: Vec<BoostPhrase>,
     /// Whether to stop as soon as the text goes round in a loop, and to cut the loop: see [`DecodingResult::looped`].
     /// Default: false, as the reference.
     ///
-    /// [`DecodingResult::looped`]: crate::DecodingResult::looped
+    /// [`DecodingResult::looped`]: super::DecodingResult::looped
     pub loop_guard: bool,
 }
 
@@ -67,7 +69,7 @@ impl Default for DecodingOptions {
             sample_len: None,
             prompt: Vec::new(),
             prefix: Vec::new(),
-            suppress_tokens: vec![-1],
+            suppress_tokens: Suppress::default(),
             suppress_blank: true,
             without_timestamps: false,
             max_initial_timestamp: Some(1.0),
@@ -126,8 +128,7 @@ impl DecodingOptions {
 
     /// Ended texts that end beam search, rounded as Python rounds.
     pub(super) fn max_candidates(&self) -> usize {
-        let patience = self.patience.filter(|&patience| patience != 0.0);
-        let n = self.n_group() as f64 * patience.unwrap_or(1.0);
+        let n = self.n_group() as f64 * self.patience.unwrap_or(1.0);
         n.round_ties_even() as usize
     }
 }

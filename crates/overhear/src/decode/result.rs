@@ -1,9 +1,12 @@
 //! What comes of decoding one window.
 
+use serde::Serialize;
+
 use crate::{Language, TokenId};
 
 /// What was decoded from one window: `whisper/decoding.py::DecodingResult`.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct DecodingResult {
     /// The language decoded in.
     pub language: Language,
@@ -32,14 +35,16 @@ pub struct DecodingResult {
 }
 
 /// One text that a window may hold.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Hypothesis {
-    /// Its tokens, as in [`DecodingResult::tokens`].
-    pub tokens: Vec<TokenId>,
-    /// Log-probability of each of `tokens`.
-    pub token_logprobs: Vec<f32>,
     /// Its text, without white space around it.
     pub text: String,
+    /// Its tokens, as in [`DecodingResult::tokens`].
+    pub tokens: Vec<TokenId>,
+    /// Log-probability of each of `tokens`; not serialised.
+    #[serde(skip)]
+    pub token_logprobs: Vec<f32>,
     /// What it is ranked by: the log-probability (and what boosted phrases add) over a function of the length.
     pub score: f64,
     /// Mean log-probability of the tokens, the end of text included.
@@ -48,6 +53,7 @@ pub struct Hypothesis {
 
 /// A token and how likely it is at one position, among those that the rules allow there.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TokenProbability {
     /// The token.
     pub token: TokenId,

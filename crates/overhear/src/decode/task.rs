@@ -1,5 +1,6 @@
 //! Decoding one window at one temperature: `whisper/decoding.py::DecodingTask`.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::beam::BeamSearchDecoder;
@@ -52,10 +53,7 @@ impl DecodingTask {
         options.verify()?;
         let tokenizer = model.tokenizer();
         let n_ctx = model.dims().n_text_ctx;
-        let sample_len = options
-            .sample_len
-            .filter(|&len| len > 0)
-            .unwrap_or(n_ctx / 2);
+        let sample_len = options.sample_len.map_or(n_ctx / 2, NonZeroUsize::get);
 
         let mut sot_sequence = tokenizer.sot_sequence(language, options.task);
         let without_timestamps = options.without_timestamps || !tokenizer.has_timestamps();

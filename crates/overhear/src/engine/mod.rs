@@ -14,6 +14,7 @@ mod step;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::backend::{Capacity, GoesOn, State};
 use crate::decode::{DecodingResult, DecodingTask, Window};
 use crate::mel::MelWindow;
 use crate::transcribe::{OnEvent, transcribe};
-use crate::{Error, Model, Result, TranscribeOptions, Transcript};
+use crate::{Error, Event, Model, Result, TranscribeOptions, Transcript};
 
 /// How often an owner that does not lead is asked whether it still wants its window.
 const POLL: Duration = Duration::from_millis(50);
@@ -101,12 +102,30 @@ impl Engine {
         })
     }
 
-    /// Transcribes one file: [`Model::transcribe_with`]. Waits while as many files as the engine was made for are being
+    /// Transcribes one file: [`Model::transcribe`]. Waits while as many files as the engine was made for are being
     /// transcribed.
     ///
     /// # Errors
-    /// As [`Model::transcribe_with`]; [`Error::Capacity`] if `options` need more rows than the engine was made for.
+    /// As [`Model::transcribe`]; [`Error::Capacity`] if `options` need more rows than the engine was made for.
+    pub fn transcribe(&self, audio: &Audio, options: &TranscribeOptions) -> Result<Transcript> {
+        self.transcribe_with(audio, options, |_| ControlFlow::Continue(()))
+    }
+
+    /// Transcribes as [`Engine::transcribe`] and reports to `on_event`: [`Model::transcribe_with`].
+    ///
+    /// # Errors
+    /// As [`Engine::transcribe`], and [`Error::Canceled`] when `on_event` breaks.
     pub fn transcribe_with(
+        &self,
+        audio: &Audio,
+        options: &TranscribeOptions,
+        mut on_event: impl FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Transcript> {
+        self.transcribe_to(audio, options, &mut on_event)
+    }
+
+    /// [`Engine::transcribe_with`], compiled once for all event functions.
+    fn transcribe_to(
         &self,
         audio: &Audio,
         options: &TranscribeOptions,

@@ -10,9 +10,8 @@ use proptest::prelude::*;
 use super::Engine;
 use crate::decode::{DecodingResult, DecodingTask};
 use crate::mel::MelWindow;
-use crate::{
-    Audio, ComputeType, DecodingOptions, Error, Language, Model, ModelOptions, log_mel_spectrogram,
-};
+use crate::mel::log_mel_spectrogram;
+use crate::{Audio, ComputeType, DecodingOptions, Error, Language, Model, ModelOptions};
 
 const N_SEATS: usize = 4;
 const N_ROWS: usize = 5;
@@ -63,7 +62,7 @@ impl Fixture {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
         let model_options = ModelOptions {
             compute_type,
-            threads: 2,
+            threads: std::num::NonZeroUsize::new(2),
             ..ModelOptions::default()
         };
         let model = Model::open(folder.join("../../models/nano"), &model_options).unwrap();

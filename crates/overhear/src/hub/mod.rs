@@ -5,7 +5,7 @@
 //! use overhear::hub::Hub;
 //! use overhear::model::find::Repository;
 //!
-//! let repository = Repository::parse("turbo").expect("a known name");
+//! let repository: Repository = "turbo".parse()?;
 //! let folder = Hub::from_env()?.pull(&repository, &mut |progress| drop(progress))?;
 //! # Ok::<(), overhear::Error>(())
 //! ```

@@ -219,7 +219,8 @@ mod tests {
     use overhear_kernels::{Kernels, Pool};
 
     use super::*;
-    use crate::{LogMel, log_mel_spectrogram};
+    use crate::LogMel;
+    use crate::mel::log_mel_spectrogram;
 
     /// Signal with a loud middle: the maximum is not in the first window.
     fn samples(n: usize) -> Vec<f32> {

@@ -6,6 +6,9 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::{Error, Result};
 
 /// Names of openai/whisper (`whisper/__init__.py::_MODELS`) and of faster-whisper's distilled models, with their
 /// repositories on the Hugging Face hub. There `whisper-large` is the first version; to openai/whisper `large` is the latest.
@@ -45,10 +48,8 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// The repository that `model` names: `turbo`, `org/name`, and both with `@revision` (a branch, a tag or a commit;
-    /// otherwise `main`). `None` for what is no name of one.
-    #[must_use]
-    pub fn parse(model: &str) -> Option<Self> {
+    /// Repository that `model` names, if it is the name of one.
+    fn named(model: &str) -> Option<Self> {
         let (model, revision) = model.split_once('@').unwrap_or((model, "main"));
         let short = NAMES.iter().find(|(name, _)| *name == model);
         let (organisation, name) = short.map_or(model, |(_, full)| full).split_once('/')?;
@@ -87,7 +88,7 @@ impl Repository {
     #[must_use]
     pub fn from_folder_name(name: &str) -> Option<Self> {
         let (organisation, name) = name.strip_prefix("models--")?.split_once("--")?;
-        Self::parse(&format!("{organisation}/{name}"))
+        Self::named(&format!("{organisation}/{name}"))
     }
 
     /// The repository's snapshot in `cache`: what `refs/<revision>` names, or the revision itself where it is a commit,
@@ -108,6 +109,25 @@ impl Repository {
             [only] => complete(only.path()),
             _ => None,
         }
+    }
+}
+
+/// Names are `turbo`, `org/name`, and both with `@revision`: a branch, a tag or a commit, otherwise `main`.
+impl FromStr for Repository {
+    type Err = Error;
+
+    fn from_str(model: &str) -> Result<Self> {
+        Self::named(model).ok_or_else(|| {
+            let names: Vec<_> = short_names().collect();
+            let reason = format!(
+                "`{model}` is neither ORG/NAME nor one of {}",
+                names.join(", ")
+            );
+            Error::Option {
+                name: "model",
+                reason,
+            }
+        })
     }
 }
 
@@ -204,7 +224,7 @@ impl Places {
         if Path::new(model).exists() {
             return Some(PathBuf::from(model));
         }
-        let repository = model.to_str().and_then(Repository::parse);
+        let repository = model.to_str().and_then(Repository::named);
         let short = repository.as_ref().filter(|r| r.revision == "main");
         let in_folder = |folder: &PathBuf| {
             let short = short.map(|repository| folder.join(&repository.name));
@@ -353,7 +373,7 @@ mod tests {
             ("me/my_model@v1.0", "me/my_model", "v1.0"),
             ("base@refs/pr/2", "openai/whisper-base", "refs/pr/2"),
         ] {
-            let repository = Repository::parse(model).unwrap();
+            let repository: Repository = model.parse().unwrap();
             assert_eq!(
                 (repository.id().as_str(), repository.revision()),
                 (id, revision)
@@ -362,7 +382,7 @@ mod tests {
         for model in [
             "../x", "a/b/c", "a/..", "", "a b", "bsae", "a/b@", "a/b@../c",
         ] {
-            assert_eq!(Repository::parse(model), None, "{model}");
+            assert!(model.parse::<Repository>().is_err(), "{model}");
         }
     }
 }

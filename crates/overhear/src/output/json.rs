@@ -1,6 +1,6 @@
-//! The reference's result as JSON, with the spacing, escapes and number formats of Python's `json.dump`.
+//! JSON with the spacing, escapes and number formats of Python's `json.dump`, as the reference writes its result.
 //!
-//! The schema is `schema/transcript.schema.json`.
+//! Which fields a transcript has is said by its `Serialize` alone; the schema is `schema/transcript.schema.json`.
 //!
 //! Python writes `NaN`, which is not JSON; here it becomes `null`. The temperature is an `f32`, written in its shortest
 //! form (0.2, not 0.20000000298023224).
@@ -9,132 +9,72 @@ use std::fmt::{Debug, LowerExp};
 use std::io::{self, Write};
 use std::str::FromStr;
 
-use crate::{Alternative, AudioWarning, Hypothesis, Segment, Transcript, Word};
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
 
-/// Writes `{"text", "segments", "language"}` on one line (`WriteJSON`). Added if present: `"truncated": true`,
-/// `"n_best"`, and in segments `"language"`, `"loop_cut"`, `"silence"`, and `"token_probabilities"` with
-/// `"alternatives"`.
+use crate::Transcript;
+
+/// Writes the transcript on one line (`WriteJSON`).
 pub(super) fn write(transcript: &Transcript, out: &mut impl Write) -> io::Result<()> {
-    write!(
-        out,
-        "{{\"text\": {}, \"segments\": [",
-        string(&transcript.text)
-    )?;
-    for (i, segment) in transcript.segments.iter().enumerate() {
-        if i > 0 {
-            out.write_all(b", ")?;
+    let mut serializer = Serializer::with_formatter(out, Python);
+    transcript.serialize(&mut serializer)?;
+    Ok(())
+}
+
+/// Formatter of Python's `json.dump` with its default arguments.
+struct Python;
+
+impl Formatter for Python {
+    fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        separate(out, first)
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        separate(out, first)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        out.write_all(b": ")
+    }
+
+    fn write_f32<W: ?Sized + Write>(&mut self, out: &mut W, value: f32) -> io::Result<()> {
+        out.write_all(number(value).as_bytes())
+    }
+
+    fn write_f64<W: ?Sized + Write>(&mut self, out: &mut W, value: f64) -> io::Result<()> {
+        out.write_all(number(value).as_bytes())
+    }
+
+    /// Escapes everything except printable ASCII (`ensure_ascii`, the reference's setting); quotes, backslashes and
+    /// control characters are no part of `fragment`.
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        for printable in fragment.split_inclusive(|c| !matches!(c, ' '..='~')) {
+            match printable.char_indices().next_back() {
+                Some((at, c)) if !matches!(c, ' '..='~') => {
+                    out.write_all(printable[..at].as_bytes())?;
+                    for unit in c.encode_utf16(&mut [0; 2]) {
+                        write!(out, "\\u{unit:04x}")?;
+                    }
+                }
+                _ => out.write_all(printable.as_bytes())?,
+            }
         }
-        write_segment(segment, out)?;
+        Ok(())
     }
-    write!(
-        out,
-        "], \"language\": {}",
-        string(transcript.language.code())
-    )?;
-    if transcript.warnings.contains(&AudioWarning::Truncated) {
-        out.write_all(b", \"truncated\": true")?;
-    }
-    if !transcript.n_best.is_empty() {
-        let windows = list(&transcript.n_best, |window| {
-            let hypotheses = list(&window.hypotheses, hypothesis);
-            format!(
-                "{{\"seek\": {}, \"hypotheses\": {hypotheses}}}",
-                window.seek
-            )
-        });
-        write!(out, ", \"n_best\": {windows}")?;
-    }
-    out.write_all(b"}")
 }
 
-fn list<T>(items: &[T], write: impl Fn(&T) -> String) -> String {
-    let items: Vec<String> = items.iter().map(write).collect();
-    format!("[{}]", items.join(", "))
-}
-
-fn hypothesis(hypothesis: &Hypothesis) -> String {
-    format!(
-        "{{\"text\": {}, \"tokens\": {}, \"score\": {}, \"avg_logprob\": {}}}",
-        string(&hypothesis.text),
-        list(&hypothesis.tokens, ToString::to_string),
-        number(hypothesis.score),
-        number(hypothesis.avg_logprob),
-    )
-}
-
-fn alternative(alternative: &Alternative) -> String {
-    format!(
-        "{{\"token\": {}, \"text\": {}, \"probability\": {}}}",
-        alternative.token,
-        string(&alternative.text),
-        number(alternative.probability),
-    )
-}
-
-fn write_segment(segment: &Segment, out: &mut impl Write) -> io::Result<()> {
-    let tokens = list(&segment.tokens, ToString::to_string);
-    write!(
-        out,
-        "{{\"id\": {}, \"seek\": {}, \"start\": {}, \"end\": {}, \"text\": {}, \"tokens\": {tokens}, \
-         \"temperature\": {}, \"avg_logprob\": {}, \"compression_ratio\": {}, \"no_speech_prob\": {}",
-        segment.id,
-        segment.seek,
-        number(segment.start),
-        number(segment.end),
-        string(&segment.text),
-        number(segment.temperature),
-        number(segment.avg_logprob),
-        number(segment.compression_ratio),
-        number(segment.no_speech_prob),
-    )?;
-    if let Some(words) = &segment.words {
-        write!(out, ", \"words\": {}", list(words, word))?;
-    }
-    if let Some(language) = segment.language {
-        write!(out, ", \"language\": {}", string(language.code()))?;
-    }
-    if let Some(loop_cut) = segment.loop_cut {
-        write!(out, ", \"loop_cut\": {loop_cut}")?;
-    }
-    if let Some(silence) = &segment.silence {
-        let (audio, attention) = (number(silence.audio), number(silence.attention));
-        write!(
-            out,
-            ", \"silence\": {{\"audio\": {audio}, \"attention\": {attention}"
-        )?;
-        if let Some(text) = &silence.dropped {
-            write!(out, ", \"dropped\": {}", string(text))?;
-        }
-        out.write_all(b"}")?;
-    }
-    if !segment.alternatives.is_empty() {
-        let probabilities = list(&segment.token_probabilities, |&p| number(p));
-        let alternatives = list(&segment.alternatives, |tokens| list(tokens, alternative));
-        write!(
-            out,
-            ", \"token_probabilities\": {probabilities}, \"alternatives\": {alternatives}"
-        )?;
-    }
-    out.write_all(b"}")
-}
-
-fn word(word: &Word) -> String {
-    format!(
-        "{{\"word\": {}, \"start\": {}, \"end\": {}, \"probability\": {}}}",
-        string(&word.word),
-        number(word.start),
-        number(word.end),
-        number(word.probability),
-    )
+fn separate<W: ?Sized + Write>(out: &mut W, first: bool) -> io::Result<()> {
+    out.write_all(if first { b"" } else { b", " })
 }
 
 /// Formats a float as Python's `repr`: the fewest digits that identify it, and of two equally near numbers with that
 /// many digits the one with an even last digit. Rust's debug format has as many digits and the same thresholds for an
 /// exponent, but occasionally takes the other of two, and writes `e-5` where Python writes `e-05`.
-fn number<F: Debug + LowerExp + FromStr + PartialEq + Copy + Into<f64>>(value: F) -> String {
-    if !value.into().is_finite() {
-        return "null".to_owned();
-    }
+fn number<F: Debug + LowerExp + FromStr + PartialEq + Copy>(value: F) -> String {
     let text = format!("{value:?}");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let mut digits = shortest_digits(value).into_iter();
@@ -173,39 +113,21 @@ fn shortest_digits<F: LowerExp + FromStr + PartialEq + Copy>(value: F) -> Vec<ch
     }
 }
 
-/// Formats a string in quotes, with everything except printable ASCII escaped (`ensure_ascii`, the reference's
-/// setting).
-fn string(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            '\x08' => quoted.push_str("\\b"),
-            '\x0c' => quoted.push_str("\\f"),
-            ' '..='~' => quoted.push(c),
-            _ => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    quoted.push_str(&format!("\\u{unit:04x}"));
-                }
-            }
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
+    fn written(value: impl Serialize) -> String {
+        let mut out = Vec::new();
+        let mut serializer = Serializer::with_formatter(&mut out, Python);
+        value.serialize(&mut serializer).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
     #[test]
     fn numbers_are_written_as_python_writes_them() {
-        let cases: [(f64, &str); 9] = [
+        let cases: [(f64, &str); 8] = [
             (0.0, "0.0"),
             (-0.0, "-0.0"),
             (30.0, "30.0"),
@@ -214,12 +136,15 @@ mod tests {
             (0.000_043, "4.3e-05"),
             (1.5e-123, "1.5e-123"),
             (123_456_789_012_345_680.0, "1.2345678901234568e+17"),
-            (f64::NAN, "null"),
         ];
         for (value, expected) in cases {
             assert_eq!(number(value), expected);
         }
         assert_eq!(number(0.2_f32), "0.2");
+        assert_eq!(
+            written((vec![f64::NAN, 1.0], Vec::<u8>::new(), f32::INFINITY, true)),
+            "[[null, 1.0], [], null, true]"
+        );
     }
 
     #[test]
@@ -246,7 +171,7 @@ mod tests {
     #[test]
     fn strings_are_escaped_as_python_escapes_them() {
         assert_eq!(
-            string("a\"\\/\u{7f}\u{1}é\u{1f600}\t"),
+            written("a\"\\/\u{7f}\u{1}é\u{1f600}\t"),
             r#""a\"\\/\u007f\u0001\u00e9\ud83d\ude00\t""#
         );
     }

@@ -19,10 +19,12 @@ use std::str::FromStr;
 
 pub use timestamp::format_timestamp;
 
-use crate::Transcript;
+use crate::names::by_name;
+use crate::{Error, Transcript};
 
 /// File format of transcripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Format {
     /// One line of text per segment.
     Txt,
@@ -74,24 +76,19 @@ impl Format {
     }
 }
 
+/// Formats are displayed as their extension, and parse from it.
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.extension())
+        f.pad(self.extension())
     }
 }
 
 impl FromStr for Format {
-    type Err = String;
+    type Err = Error;
 
-    fn from_str(name: &str) -> Result<Self, String> {
-        Format::ALL
-            .iter()
-            .copied()
-            .find(|format| format.extension() == name)
-            .ok_or_else(|| {
-                let known: Vec<&str> = Format::ALL.iter().map(|f| f.extension()).collect();
-                format!("unknown format `{name}`; known: {}", known.join(", "))
-            })
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let all = Format::ALL.iter().copied();
+        by_name("format", "format", name, all, Format::extension)
     }
 }
 
@@ -136,6 +133,16 @@ pub fn write_with(
         Format::Ass => ass::write(transcript, options, out),
         Format::Lrc => lrc::write(transcript, options, out),
         Format::Csv => text::write_csv(transcript, out),
+    }
+}
+
+impl Transcript {
+    /// File of `format` that holds the transcript, as [`write()`] writes it.
+    #[must_use]
+    pub fn to_string_in(&self, format: Format) -> String {
+        let mut bytes = Vec::new();
+        write(format, self, &mut bytes).expect("writing to memory");
+        String::from_utf8(bytes).expect("every format is UTF-8")
     }
 }
 

@@ -1,5 +1,11 @@
 //! Whisper's languages, in the order of their tokens.
 
+use std::fmt;
+use std::str::FromStr;
+
+use crate::Error;
+use crate::names::unknown;
+
 /// Code and name of every language (`whisper/tokenizer.py::LANGUAGES`); the last one was added with large-v3.
 #[rustfmt::skip]
 const LANGUAGES: [(&str, &str); 100] = [
@@ -72,17 +78,6 @@ impl Language {
         self.0
     }
 
-    /// Finds a language by code, name or alias (`whisper/tokenizer.py::TO_LANGUAGE_CODE`), case-insensitively.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Language> {
-        let alias = ALIASES
-            .iter()
-            .find(|(alias, _)| alias.eq_ignore_ascii_case(text));
-        let text = alias.map_or(text, |(_, code)| code);
-        Language::all()
-            .find(|l| l.code().eq_ignore_ascii_case(text) || l.name().eq_ignore_ascii_case(text))
-    }
-
     /// Returns whether words are written without spaces, so that each character counts as one
     /// (`whisper/tokenizer.py::split_to_word_tokens`).
     #[must_use]
@@ -91,7 +86,33 @@ impl Language {
     }
 }
 
+/// Languages parse from their code, name or alias (`whisper/tokenizer.py::TO_LANGUAGE_CODE`), case-insensitively.
+impl FromStr for Language {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let alias = ALIASES
+            .iter()
+            .find(|(alias, _)| alias.eq_ignore_ascii_case(text));
+        let code = alias.map_or(text, |(_, code)| code);
+        Language::all()
+            .find(|l| l.code().eq_ignore_ascii_case(code) || l.name().eq_ignore_ascii_case(code))
+            .ok_or_else(|| {
+                let codes = Language::all().map(Language::code);
+                unknown("language", "language", text, codes)
+            })
+    }
+}
+
+/// Languages are displayed as their code.
+impl fmt::Display for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.code())
+    }
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::Language;
 
@@ -99,11 +120,9 @@ mod tests {
     fn every_code_and_name_parses_to_its_language() {
         assert_eq!(Language::all().count(), 100);
         for language in Language::all() {
-            assert_eq!(Language::parse(language.code()), Some(language));
-            assert_eq!(
-                Language::parse(&language.name().to_uppercase()),
-                Some(language)
-            );
+            assert_eq!(language.to_string().parse::<Language>().unwrap(), language);
+            let name = language.name().to_uppercase();
+            assert_eq!(name.parse::<Language>().unwrap(), language);
         }
         assert_eq!(Language::ENGLISH.code(), "en");
         assert_eq!(Language::all().last().map(Language::code), Some("yue"));
@@ -123,14 +142,11 @@ mod tests {
             ("Yue", "yue"),
         ];
         for (text, code) in cases {
-            assert_eq!(
-                Language::parse(text).map(Language::code),
-                Some(code),
-                "{text}"
-            );
+            let language: Language = text.parse().unwrap();
+            assert_eq!(language.code(), code, "{text}");
         }
         for text in ["", "xx", "english ", "klingon", "e"] {
-            assert_eq!(Language::parse(text), None, "{text:?}");
+            assert!(text.parse::<Language>().is_err(), "{text:?}");
         }
     }
 }

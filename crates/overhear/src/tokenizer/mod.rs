@@ -9,7 +9,7 @@
 //! vocabulary, in this order (`special`).
 
 mod bpe;
-mod language;
+pub(crate) mod language;
 mod special;
 mod vocabulary;
 mod words;
@@ -18,12 +18,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-pub use language::Language;
+pub(crate) use language::Language;
 
 use self::special::{Evidence, Layout};
 use self::vocabulary::{TokenizerFiles, Vocabulary};
+use crate::Task;
 use crate::checkpoint::GenerationConfig;
-use crate::decode::Task;
 use crate::{Error, Result};
 
 /// Number of a token in the vocabulary.

@@ -7,23 +7,23 @@ use std::ops::ControlFlow;
 
 use super::{OnEvent, TranscribeOptions, Windows, send};
 use crate::backend::State;
-use crate::decode::{detect_language, likeliest};
+use crate::decode::detect_language;
 use crate::engine::Engine;
 use crate::mel::N_FRAMES;
 use crate::{Audio, Event, Language, LanguageProbability, Model, Result};
 
-/// The language that a transcription of `audio` would detect: [`Model::detect_language_with`].
+/// Languages that a transcription of `audio` would detect: [`Model::detect_language`].
 pub(crate) fn detect_spoken_language(
     model: &Model,
     audio: &Audio,
     options: &TranscribeOptions,
-) -> Result<LanguageProbability> {
+) -> Result<Vec<LanguageProbability>> {
     options.validate(model.tokenizer())?;
     if !model.is_multilingual() {
-        return Ok(LanguageProbability {
+        return Ok(vec![LanguageProbability {
             language: Language::ENGLISH,
             probability: 1.0,
-        });
+        }]);
     }
     let seat = Engine::new(model, 1, 1)?.seat();
     let mut windows = Windows::open(model, audio, seat, &mut |_| Ok(()))?;
@@ -47,7 +47,7 @@ pub(super) fn choose_language(
     let LanguageProbability {
         language,
         probability,
-    } = detect_in_file(model, options, windows, on_event)?;
+    } = detect_in_file(model, options, windows, on_event)?[0];
     send(
         on_event,
         Event::LanguageDetected {
@@ -58,32 +58,32 @@ pub(super) fn choose_language(
     Ok(language)
 }
 
-/// The language of the first window that is sure, or else of the majority.
+/// Languages of the first window that is sure, or else of the one that speaks for the majority; likeliest first.
 fn detect_in_file(
     model: &Model,
     options: &TranscribeOptions,
     windows: &mut Windows,
     on_event: OnEvent<'_>,
-) -> Result<LanguageProbability> {
+) -> Result<Vec<LanguageProbability>> {
     let n_windows = windows.mel.content_frames().div_ceil(N_FRAMES);
     let mut heard = Vec::new();
     for window in 0..n_windows.clamp(1, options.language_detection_segments) {
         windows.encode(window * N_FRAMES, N_FRAMES, on_event)?;
         let found = detect(model, options, windows)?;
-        heard.push(found);
-        if is_sure(found, options) {
+        if is_sure(found[0], options) {
             return Ok(found);
         }
+        heard.push(found);
     }
-    Ok(majority(&heard))
+    Ok(majority(heard))
 }
 
-/// The likeliest of the allowed languages in the encoded window, its probability that among them.
+/// Allowed languages in the encoded window, likeliest first, with their probabilities among each other.
 fn detect(
     model: &Model,
     options: &TranscribeOptions,
     windows: &mut Windows,
-) -> Result<LanguageProbability> {
+) -> Result<Vec<LanguageProbability>> {
     let detect = |state: &mut dyn State, place| detect_language(state, model.tokenizer(), place);
     let mut languages = windows.seat.alone(detect)?;
     retain_allowed(&mut languages, options);
@@ -93,7 +93,9 @@ fn detect(
             found.probability /= sum.max(f32::MIN_POSITIVE);
         }
     }
-    Ok(likeliest(&languages))
+    // Stable: of equals the first stays the first.
+    languages.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    Ok(languages)
 }
 
 /// Leaves those of `languages` that detection may choose from.
@@ -111,13 +113,18 @@ fn is_sure(found: LanguageProbability, options: &TranscribeOptions) -> bool {
     threshold.is_some_and(|least| f64::from(found.probability) > least)
 }
 
-/// The language heard in the most windows, the first of equals, with its highest probability.
+/// Languages of the window in which the language heard in the most windows, the first of equals, is likeliest.
+///
+/// `heard`: languages of each window, likeliest first.
 ///
 /// # Panics
 /// If there are no windows.
-fn majority(heard: &[LanguageProbability]) -> LanguageProbability {
-    let of = |language| heard.iter().filter(move |other| other.language == language);
-    let most = heard.iter().reduce(|most, other| {
+fn majority(mut heard: Vec<Vec<LanguageProbability>>) -> Vec<LanguageProbability> {
+    let of = |language| {
+        let firsts = heard.iter().map(|window| window[0]).enumerate();
+        firsts.filter(move |(_, first)| first.language == language)
+    };
+    let most = heard.iter().map(|window| window[0]).reduce(|most, other| {
         if of(other.language).count() > of(most.language).count() {
             other
         } else {
@@ -125,13 +132,15 @@ fn majority(heard: &[LanguageProbability]) -> LanguageProbability {
         }
     });
     let language = most.expect("there is always a first window").language;
-    let probability = of(language)
-        .map(|found| found.probability)
-        .fold(0.0, f32::max);
-    LanguageProbability {
-        language,
-        probability,
-    }
+    let likeliest = of(language).reduce(|best, other| {
+        if other.1.probability > best.1.probability {
+            other
+        } else {
+            best
+        }
+    });
+    let (window, _) = likeliest.expect("the language was heard in a window");
+    heard.swap_remove(window)
 }
 
 #[cfg(test)]
@@ -141,21 +150,21 @@ mod tests {
 
     fn found(code: &str, probability: f32) -> LanguageProbability {
         LanguageProbability {
-            language: Language::parse(code).unwrap(),
+            language: code.parse().unwrap(),
             probability,
         }
     }
 
     #[test]
-    fn the_majority_has_its_highest_probability_and_the_first_of_equals_wins() {
+    fn the_majority_has_the_languages_of_its_likeliest_window_and_the_first_of_equals_wins() {
         let heard = [
-            found("de", 0.4),
-            found("en", 0.3),
-            found("en", 0.45),
-            found("de", 0.2),
+            vec![found("de", 0.4), found("en", 0.35)],
+            vec![found("en", 0.3), found("fr", 0.2)],
+            vec![found("en", 0.45), found("de", 0.1)],
+            vec![found("de", 0.2), found("nl", 0.1)],
         ];
-        assert_eq!(majority(&heard), found("de", 0.4));
-        assert_eq!(majority(&heard[..3]), found("en", 0.45));
-        assert_eq!(majority(&heard[1..2]), found("en", 0.3));
+        assert_eq!(majority(heard.to_vec()), heard[0]);
+        assert_eq!(majority(heard[..3].to_vec()), heard[2]);
+        assert_eq!(majority(heard[1..2].to_vec()), heard[1]);
     }
 }

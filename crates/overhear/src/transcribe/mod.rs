@@ -3,10 +3,10 @@
 mod fallback;
 mod hallucination;
 mod language;
-mod options;
+pub(crate) mod options;
 mod pieces;
 mod prompt;
-mod result;
+pub(crate) mod result;
 mod segments;
 mod sequence;
 mod silence;
@@ -17,8 +17,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 pub(crate) use language::detect_spoken_language;
-pub use options::TranscribeOptions;
-pub use result::{Alternative, Event, Segment, Transcript, WindowHypotheses, Word};
+pub(crate) use options::TranscribeOptions;
+pub use result::{Alternative, WindowHypotheses};
+pub(crate) use result::{Event, Segment, Transcript, Word};
 pub use silence::Silence;
 
 use hallucination::Window;
@@ -366,7 +367,7 @@ impl Transcription<'_> {
     fn decode_with_fallback(&mut self, on_event: OnEvent<'_>) -> Result<Decoded> {
         self.decoding.prompt = self.prompt.tokens();
         let mut last: Option<Decoded> = None;
-        for &temperature in &self.options.temperature {
+        for &temperature in &self.options.temperatures {
             self.options
                 .set_temperature(&mut self.decoding, temperature);
             let boosts = self.boosts.clone();

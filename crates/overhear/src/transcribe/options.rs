@@ -1,7 +1,9 @@
 //! What a caller can choose, and what follows from it.
 
-use crate::decode::{BoostPhrase, DecodingOptions, Task};
-use crate::{Error, Language, Result, Tokenizer};
+use std::num::NonZeroUsize;
+
+use crate::decode::{BoostPhrase, DecodingOptions, Suppress};
+use crate::{Error, Language, Result, Task, Tokenizer};
 
 /// Options of [`crate::Model::transcribe`]. Names and defaults are openai/whisper's.
 #[derive(Clone, Debug)]
@@ -21,7 +23,7 @@ pub struct TranscribeOptions {
     /// once more for that, a few seconds at a time; a language that is given is one of them. Default: false.
     pub multilingual: bool,
     /// Temperatures to try in turn while a window fails a threshold. Default: 0, 0.2, 0.4, 0.6, 0.8, 1.
-    pub temperature: Vec<f32>,
+    pub temperatures: Vec<f32>,
     /// Texts sampled side by side at temperatures above 0, of which the likeliest is kept. Default: 5, as of the
     /// reference's command.
     pub best_of: Option<usize>,
@@ -48,9 +50,9 @@ pub struct TranscribeOptions {
     /// Text that every window is taken to begin with. As in the reference it is no part of the transcript.
     pub prefix: Option<String>,
     /// Most tokens sampled per window. `None`: half of the decoder's positions, 224.
-    pub sample_len: Option<usize>,
-    /// Tokens never sampled; -1 stands for all that are not speech. Default: `[-1]`.
-    pub suppress_tokens: Vec<i64>,
+    pub sample_len: Option<NonZeroUsize>,
+    /// Tokens never sampled. Default: all that are not speech.
+    pub suppress_tokens: Suppress,
     /// Whether a window may not begin with a blank or end at once. Default: true.
     pub suppress_blank: bool,
     /// Whether to leave timestamps out. Default: false.
@@ -82,12 +84,12 @@ pub struct TranscribeOptions {
     /// Whether to weigh for every segment what speaks for its having been made up over silence, to report it
     /// ([`Silence`]), and to drop the segment if it is enough. Default: false, as the reference.
     ///
-    /// [`Silence`]: crate::Silence
+    /// [`Silence`]: crate::transcribe::Silence
     pub hallucination_guard: bool,
-    /// Likeliest tokens to report at each position of a segment. Default: 0.
+    /// Number of likeliest tokens to report at each position of a segment. Default: 0, none.
     pub alternatives: usize,
-    /// Hypotheses to keep of each window, best first, as far as the search has so many: a text for each beam or sample,
-    /// one for the greedy search. Default: 0.
+    /// Number of hypotheses to keep of each window, best first, as far as the search has so many: a text for each beam
+    /// or sample, one for the greedy search. Default: 0, none.
     pub n_best: usize,
 }
 
@@ -100,7 +102,7 @@ impl Default for TranscribeOptions {
             language_detection_segments: 1,
             language_detection_threshold: Some(0.5),
             multilingual: false,
-            temperature: vec![0.0, 0.2, 0.4, 0.6, 0.8, 1.0],
+            temperatures: vec![0.0, 0.2, 0.4, 0.6, 0.8, 1.0],
             best_of: Some(5),
             beam_size: None,
             patience: None,
@@ -113,7 +115,7 @@ impl Default for TranscribeOptions {
             carry_initial_prompt: false,
             prefix: None,
             sample_len: None,
-            suppress_tokens: vec![-1],
+            suppress_tokens: Suppress::default(),
             suppress_blank: true,
             without_timestamps: false,
             max_initial_timestamp: Some(1.0),
@@ -140,15 +142,15 @@ impl TranscribeOptions {
     /// [`Error::Option`].
     pub(super) fn validate(&self, tokenizer: &Tokenizer) -> Result<()> {
         let refuse = |name, reason: String| Err(Error::Option { name, reason });
-        if self.temperature.is_empty() {
-            return refuse("temperature", "at least one is needed".to_owned());
+        if self.temperatures.is_empty() {
+            return refuse("temperatures", "at least one is needed".to_owned());
         }
         if let Some(t) = self
-            .temperature
+            .temperatures
             .iter()
             .find(|t| !(t.is_finite() && **t >= 0.0))
         {
-            return refuse("temperature", format!("{t} is not a number from 0 up"));
+            return refuse("temperatures", format!("{t} is not a number from 0 up"));
         }
         if let Some(t) = self
             .clip_timestamps
@@ -173,7 +175,7 @@ impl TranscribeOptions {
             );
         }
         let mut decoding = self.decoding_options(tokenizer, Language::ENGLISH);
-        for &temperature in &self.temperature {
+        for &temperature in &self.temperatures {
             self.set_temperature(&mut decoding, temperature);
             decoding.verify()?;
         }
@@ -252,6 +254,6 @@ impl TranscribeOptions {
             self.set_temperature(&mut decoding, temperature);
             decoding.n_group()
         };
-        self.temperature.iter().map(&mut n_rows).max().unwrap_or(1)
+        self.temperatures.iter().map(&mut n_rows).max().unwrap_or(1)
     }
 }

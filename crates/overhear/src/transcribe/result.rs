@@ -1,12 +1,15 @@
 //! What a transcription gives, at its end and on the way.
 
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::Silence;
 use crate::{AudioWarning, Hypothesis, Language, TokenId};
 
 /// A stretch of speech: `segments` of the reference's result, field by field.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+///
+/// Serialised as in the JSON output: fields that the reference's result does not have only where they are asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Segment {
     /// Position in the transcript, from 0.
     pub id: usize,
@@ -29,29 +32,57 @@ pub struct Segment {
     /// Probability that its window holds no speech.
     pub no_speech_prob: f64,
     /// The language it was decoded in: with `multilingual`. Not in the reference's result.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<Language>,
     /// Whether a loop was cut out of its window: with `loop_guard`. Not in the reference's result.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub loop_cut: Option<bool>,
     /// What speaks for its having been made up over silence: with `hallucination_guard`, unless it had no text. Not in
     /// the reference's result.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub silence: Option<Silence>,
     /// When each word was said. `None` unless asked for; but empty if cleared, as in the reference.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<Word>>,
     /// Probability of each of `tokens` when it was chosen, for colouring by confidence; not in the reference's
     /// result.
-    #[serde(skip)]
     pub token_probabilities: Vec<f32>,
     /// The likeliest tokens at the position of each of `tokens`, likeliest first; empty unless asked for.
-    #[serde(skip)]
     pub alternatives: Vec<Vec<Alternative>>,
 }
 
+impl Serialize for Segment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", &self.id)?;
+        map.serialize_entry("seek", &self.seek)?;
+        map.serialize_entry("start", &self.start)?;
+        map.serialize_entry("end", &self.end)?;
+        map.serialize_entry("text", &self.text)?;
+        map.serialize_entry("tokens", &self.tokens)?;
+        map.serialize_entry("temperature", &self.temperature)?;
+        map.serialize_entry("avg_logprob", &self.avg_logprob)?;
+        map.serialize_entry("compression_ratio", &self.compression_ratio)?;
+        map.serialize_entry("no_speech_prob", &self.no_speech_prob)?;
+        if let Some(words) = &self.words {
+            map.serialize_entry("words", words)?;
+        }
+        if let Some(language) = &self.language {
+            map.serialize_entry("language", language)?;
+        }
+        if let Some(loop_cut) = &self.loop_cut {
+            map.serialize_entry("loop_cut", loop_cut)?;
+        }
+        if let Some(silence) = &self.silence {
+            map.serialize_entry("silence", silence)?;
+        }
+        if !self.alternatives.is_empty() {
+            map.serialize_entry("token_probabilities", &self.token_probabilities)?;
+            map.serialize_entry("alternatives", &self.alternatives)?;
+        }
+        map.end()
+    }
+}
+
 /// One of the likeliest tokens at a position of a segment.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Alternative {
     /// The token.
     pub token: TokenId,
@@ -62,7 +93,8 @@ pub struct Alternative {
 }
 
 /// The hypotheses of one window.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub struct WindowHypotheses {
     /// First frame (10 ms) of the window: that of its segments.
     pub seek: usize,
@@ -71,7 +103,8 @@ pub struct WindowHypotheses {
 }
 
 /// A word and when it was said: `words` of the reference's segments.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Word {
     /// Its text, with the space before it and the punctuation around it.
     pub word: String,
@@ -83,8 +116,12 @@ pub struct Word {
     pub probability: f64,
 }
 
-/// What was said in a file.
+/// What was said in a file. The default is the transcript of silence: no text, in English.
+///
+/// Serialised as in the JSON output, which is described by `schema/transcript.schema.json`: `text`, `segments` and
+/// `language` of the reference's result; where there are some, `n_best`; and `truncated` where the audio ended early.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Transcript {
     /// All text, without the initial prompt.
     pub text: String,
@@ -98,6 +135,35 @@ pub struct Transcript {
     pub warnings: Vec<AudioWarning>,
     /// The best hypotheses of every window that holds speech; empty unless asked for.
     pub n_best: Vec<WindowHypotheses>,
+}
+
+impl Serialize for Transcript {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("text", &self.text)?;
+        map.serialize_entry("segments", &self.segments)?;
+        map.serialize_entry("language", &self.language)?;
+        if self.warnings.contains(&AudioWarning::Truncated) {
+            map.serialize_entry("truncated", &true)?;
+        }
+        if !self.n_best.is_empty() {
+            map.serialize_entry("n_best", &self.n_best)?;
+        }
+        map.end()
+    }
+}
+
+impl Default for Transcript {
+    fn default() -> Self {
+        Self {
+            text: String::new(),
+            segments: Vec::new(),
+            language: Language::ENGLISH,
+            duration_s: 0.0,
+            warnings: Vec::new(),
+            n_best: Vec::new(),
+        }
+    }
 }
 
 /// What [`crate::Model::transcribe_with`] reports while it works. Returning `ControlFlow::Break` from any
@@ -150,24 +216,15 @@ impl Segment {
         };
         let tokens = json["tokens"].as_array().into_iter().flatten();
         Self {
-            id: 0,
             seek: json["seek"].as_u64().unwrap_or_default() as usize,
             start: float(json, "start"),
             end: float(json, "end"),
-            text: String::new(),
             tokens: tokens.map(|t| t.as_u64().unwrap() as TokenId).collect(),
-            temperature: 0.0,
-            avg_logprob: 0.0,
             compression_ratio: 1.0,
-            no_speech_prob: 0.0,
             words: json["words"]
                 .as_array()
                 .map(|words| words.iter().map(word).collect()),
-            language: None,
-            loop_cut: None,
-            silence: None,
-            token_probabilities: Vec::new(),
-            alternatives: Vec::new(),
+            ..Self::default()
         }
     }
 }

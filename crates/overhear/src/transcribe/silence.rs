@@ -17,7 +17,8 @@ const THRESHOLD: f64 = 0.9;
 
 /// What speaks for a segment having been made up over silence, with `hallucination_guard`; its `no_speech_prob` does,
 /// too. Not in the reference's result.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Silence {
     /// The share of its frames that are silent for this file: no louder than its quietest by more than 3 dB.
     pub audio: f64,

@@ -180,7 +180,7 @@ mod tests {
     use crate::LanguageProbability;
 
     fn language(code: &str) -> Language {
-        Language::parse(code).unwrap()
+        code.parse().unwrap()
     }
 
     #[test]

@@ -5,7 +5,8 @@ pub mod boxes;
 
 use std::path::PathBuf;
 
-use overhear::{Audio, AudioWarning, Result};
+use overhear::audio::AudioWarning;
+use overhear::{Audio, Result};
 
 pub fn fixture(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -1,5 +1,7 @@
 //! What this machine can do, measured.
 
+use std::num::NonZeroUsize;
+
 use overhear_kernels::{Isa, Pool, probe};
 
 /// Measures the limits that speed can be held against: each is the best rate on all threads, as of now, so it
@@ -11,14 +13,11 @@ pub struct MachineLimits {
 }
 
 impl MachineLimits {
-    /// Limits of `n_threads` threads and of the instruction set in use; 0 takes what the machine and its cgroup quota
-    /// give.
+    /// Limits of `n_threads` threads and of the instruction set in use. `None`: as many threads as the machine and its
+    /// cgroup quota give.
     #[must_use]
-    pub fn new(n_threads: usize) -> Self {
-        let n_threads = match n_threads {
-            0 => Pool::default_threads(),
-            n => n,
-        };
+    pub fn new(n_threads: Option<NonZeroUsize>) -> Self {
+        let n_threads = n_threads.map_or_else(Pool::default_threads, NonZeroUsize::get);
         Self {
             isa: Isa::from_env().unwrap_or_else(|_| Isa::detect()),
             pool: Pool::new(n_threads),

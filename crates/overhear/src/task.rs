@@ -1,0 +1,41 @@
+//! What is written down of what is said.
+
+use std::str::FromStr;
+
+use crate::names::{by_name, display_name};
+use crate::{Error, Result};
+
+/// What to write down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Task {
+    /// The words as spoken.
+    #[default]
+    Transcribe,
+    /// Their English translation.
+    Translate,
+}
+
+impl Task {
+    /// All tasks.
+    pub const ALL: &'static [Self] = &[Self::Transcribe, Self::Translate];
+
+    /// Name: `transcribe` or `translate`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Transcribe => "transcribe",
+            Self::Translate => "translate",
+        }
+    }
+}
+
+impl FromStr for Task {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        by_name("task", "task", name, Self::ALL.iter().copied(), Self::name)
+    }
+}
+
+display_name!(Task);
