@@ -10,6 +10,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::failure::Failure;
+use crate::warnings;
 
 /// Interval at which waiting code checks for a signal.
 pub(crate) const POLL: Duration = Duration::from_millis(50);
@@ -73,13 +74,18 @@ impl Interrupt {
     }
 }
 
-/// Runs `work` on a thread of its own.
+/// Runs `work` on a thread of its own, whose warnings refer to this thread's current file.
 ///
 /// # Errors
 /// [`Failure::System`] if the system cannot start a thread.
 pub(crate) fn start(
     work: impl FnOnce() + Send + 'static,
 ) -> Result<thread::JoinHandle<()>, Failure> {
+    let file = warnings::current_file();
+    let work = move || {
+        warnings::about(&file);
+        work();
+    };
     thread::Builder::new().spawn(work).map_err(|error| {
         Failure::System(format!(
             "cannot start a thread: {error}; end other processes, or raise the limit (ulimit -u)"

@@ -35,7 +35,10 @@ pub(crate) struct Live {
     /// Compute type in use; [`ComputeType::Auto`] before the model is open.
     compute_type: ComputeType,
     bar: ProgressBar,
-    started: Instant,
+    /// Beginning of the run's first file.
+    started: Option<Instant>,
+    /// Seconds of audio of all files that are done.
+    done_s: f64,
     /// Failure after which nothing more is printed on standard output.
     stdout_failure: Option<Failure>,
 }
@@ -48,7 +51,8 @@ impl Live {
             options,
             compute_type: ComputeType::Auto,
             bar,
-            started: Instant::now(),
+            started: None,
+            done_s: 0.0,
             stdout_failure: None,
         }
     }
@@ -56,7 +60,7 @@ impl Live {
     /// Begins a file, computed in `compute_type`.
     pub(crate) fn begin(&mut self, name: &str, compute_type: ComputeType) {
         self.compute_type = compute_type;
-        self.started = Instant::now();
+        self.started.get_or_insert_with(Instant::now);
         if self.options.segments && self.options.headers {
             self.print(&format!("==> {} <==", printable(name)));
         }
@@ -99,12 +103,20 @@ impl Live {
         warnings::show_above(Some(self.bar.clone()));
     }
 
-    /// Sets the position in seconds up to which the file is done.
+    /// Sets the seconds of audio of all files that are done, those being transcribed at the same time included.
+    pub(crate) fn all_files(&mut self, done_s: f64) {
+        self.done_s = done_s;
+    }
+
+    /// Sets the position in seconds up to which the file is done. The speed shown is that of the run.
     pub(crate) fn progress(&self, position_s: f64) {
         let position = Duration::from_secs_f64(position_s.max(0.0));
         self.bar
             .set_position(u64::try_from(position.as_millis()).unwrap_or(u64::MAX));
-        let speed = position_s / self.started.elapsed().as_secs_f64().max(1e-3);
+        let elapsed = self
+            .started
+            .map_or(0.0, |started| started.elapsed().as_secs_f64());
+        let speed = self.done_s / elapsed.max(1e-3);
         self.bar
             .set_message(format!("{speed:.1}x real time, {}", self.compute_type));
     }

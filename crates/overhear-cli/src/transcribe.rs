@@ -1,22 +1,24 @@
-//! `overhear transcribe`: transcribes the inputs one after another, and writes their outputs.
+//! `overhear transcribe`: transcribes the inputs, several at the same time, and writes their outputs.
+//!
+//! Outputs are written as soon as a file is done. What is shown is in the order of the inputs, as if they were transcribed
+//! one after another: the reports of a file wait until those before it are done.
 
-use std::collections::BTreeSet;
-use std::ops::ControlFlow;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use overhear::audio::AudioOptions;
 use overhear::output::{CaptionOptions, Format, format_timestamp};
-use overhear::{
-    Audio, Error, Event, Language, Model, ModelOptions, Segment, TranscribeOptions, Transcript,
-};
+use overhear::{ComputeType, Engine, Language, Model, ModelOptions, TranscribeOptions, Transcript};
 
 use crate::args::{TranscribeArgs, formats};
 use crate::failure::Failure;
+use crate::in_flight::{InFlight, Report, work};
 use crate::inputs::{self, Input};
-use crate::interrupt::{Interrupt, POLL, propagate, start};
+use crate::interrupt::{Interrupt, POLL, start};
 use crate::live::{Live, LiveOptions};
+use crate::memory::n_at_once;
 use crate::models::{self, Located};
 use crate::naming::{Target, targets};
 use crate::options::{
@@ -24,7 +26,7 @@ use crate::options::{
     without_effect,
 };
 use crate::outputs::{self, Destination};
-use crate::values::Verbosity;
+use crate::values::{BatchSize, Verbosity};
 use crate::warnings;
 
 /// Time that a signal waits for the engine to stop at its next token. One encoder pass of a large model may take
@@ -76,6 +78,10 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
     }
     let mut run = Run {
         model: ModelSlot::Located(models::locate(&args.model)?, model_options, args.quiet),
+        engine: None,
+        n_at_once: 1,
+        finished_s: 0.0,
+        batch_size: args.batch_size,
         options,
         audio_options: audio_options(&args.audio),
         formats,
@@ -119,8 +125,8 @@ fn live_options(args: &TranscribeArgs, headers: bool) -> LiveOptions {
 }
 
 /// One input with the target of its outputs.
-struct Job<'a> {
-    input: &'a Input,
+pub(crate) struct Job<'a> {
+    pub(crate) input: &'a Input,
     target: Target,
 }
 
@@ -145,6 +151,13 @@ enum ModelSlot {
 
 struct Run<'a> {
     model: ModelSlot,
+    /// Made when the model is open.
+    engine: Option<Engine>,
+    /// Number of files transcribed at the same time, as far as it is known.
+    n_at_once: usize,
+    /// Seconds of audio of the files that are done.
+    finished_s: f64,
+    batch_size: BatchSize,
     options: TranscribeOptions,
     audio_options: AudioOptions,
     formats: Vec<Format>,
@@ -158,48 +171,246 @@ impl Run<'_> {
     /// Processes `jobs` and returns how many inputs failed. A failure that does not concern one input alone ends the
     /// run.
     fn all(&mut self, jobs: &[Job<'_>]) -> Result<usize, Failure> {
-        let mut n_failed = 0;
-        for (i, job) in jobs.iter().enumerate() {
-            match self.interrupt.check().and_then(|()| self.one(job)) {
-                Ok(()) => {}
-                Err(failure @ Failure::Input(_)) => {
-                    failure.report();
-                    n_failed += 1;
+        let (sender, receiver) = mpsc::channel();
+        let mut in_flight: VecDeque<InFlight<'_>> = VecDeque::new();
+        let (mut n_begun, mut n_failed) = (0, 0);
+        loop {
+            while let Some(job) = jobs.get(n_begun)
+                && in_flight.iter().filter(|file| file.is_running()).count() < self.n_at_once
+                && self.interrupt.signal().is_none()
+            {
+                n_begun += 1;
+                match self.begin(job, n_begun - 1, jobs.len(), &sender) {
+                    Ok(file) => in_flight.push_back(file),
+                    Err(failure @ Failure::Input(_)) => {
+                        in_flight.push_back(InFlight::failed(job, n_begun - 1, failure));
+                    }
+                    // Reported below, with what became of the other files.
+                    Err(Failure::Interrupted { .. }) => n_begun -= 1,
+                    Err(failure) => return Err(failure),
                 }
-                Err(failure) => return Err(with_rest(failure, &jobs[i..])),
+            }
+            let positions = in_flight.iter().map(|file| file.position_s);
+            self.live
+                .all_files(self.finished_s + positions.sum::<f64>());
+            while let Some(first) = in_flight.front_mut() {
+                self.show(first);
+                let Some(end) = first.end.take() else { break };
+                match self.finish(first, end) {
+                    Ok(()) => {}
+                    Err(failure @ Failure::Input(_)) => {
+                        failure.report();
+                        n_failed += 1;
+                    }
+                    Err(failure) => return Err(failure),
+                }
+                in_flight.pop_front();
+            }
+            if let Some(signal) = self.interrupt.signal() {
+                self.collect(&mut in_flight, &receiver)?;
+                if !in_flight.is_empty() || n_begun < jobs.len() {
+                    let left = self.stop(in_flight, &jobs[n_begun..])?;
+                    return Err(Failure::Interrupted { signal, left });
+                }
+            }
+            if in_flight.is_empty() && n_begun == jobs.len() {
+                return Ok(n_failed);
+            }
+            match receiver.recv_timeout(POLL) {
+                Ok((index, report)) => self.take(&mut in_flight, index, report)?,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.live.tick();
+                    in_flight.iter_mut().for_each(InFlight::propagate_panic);
+                }
+                Err(RecvTimeoutError::Disconnected) => unreachable!("this function has a sender"),
             }
         }
-        Ok(n_failed)
     }
 
-    fn one(&mut self, job: &Job<'_>) -> Result<(), Failure> {
+    /// Opens the input of a job and starts its transcription.
+    fn begin<'j>(
+        &mut self,
+        job: &'j Job<'j>,
+        index: usize,
+        n_jobs: usize,
+        sender: &Sender<(usize, Report)>,
+    ) -> Result<InFlight<'j>, Failure> {
         let name = job.input.display();
         warnings::about(&name);
         let audio = job.input.open(&self.audio_options, self.interrupt)?;
+        let engine = self.engine(n_jobs)?;
+        let mut file = InFlight::new(job, index);
         if let Some(what) = audio.decoded_by_ffmpeg() {
-            self.live.note(&format!(
+            file.reports.push_back(Report::Note(format!(
                 "{name}: decoded by ffmpeg ({what} is not built in)"
-            ));
+            )));
         }
-        let model = self.model()?;
-        self.live.begin(&name, model.compute_type());
-        let transcribed = self.transcribe(&model, audio);
+        file.transcript.language = self.options.language.unwrap_or(file.transcript.language);
+        let (options, interrupt) = (self.options.clone(), self.interrupt.clone());
+        let sender = sender.clone();
+        file.worker = Some(start(move || {
+            work(&engine, &audio, &options, &interrupt, &|report| {
+                sender.send((index, report)).is_ok()
+            });
+        })?);
+        Ok(file)
+    }
+
+    /// Takes a report of a file in flight. If the file is done, its outputs are written.
+    fn take(
+        &self,
+        in_flight: &mut VecDeque<InFlight<'_>>,
+        index: usize,
+        report: Report,
+    ) -> Result<(), Failure> {
+        let file = in_flight.iter_mut().find(|file| file.index == index);
+        let file = file.expect("a file is in flight until its last report");
+        if file.take(report) && matches!(self.destination, Destination::Folder(_)) {
+            self.write(file.job, &file.transcript, true)?;
+        }
+        Ok(())
+    }
+
+    /// Displays what a file has reported.
+    fn show(&mut self, file: &mut InFlight<'_>) {
+        let Some(compute_type) = self.compute_type() else {
+            return;
+        };
+        if file.worker.is_some() && !file.is_shown {
+            file.is_shown = true;
+            self.live.begin(&file.job.input.display(), compute_type);
+        }
+        while let Some(report) = file.reports.pop_front() {
+            match report {
+                Report::Note(note) => self.live.note(&note),
+                Report::Language(language, probability) => {
+                    file.shown_language = Some(language);
+                    let name = language.name();
+                    self.live.note(&format!(
+                        "detected language: {name} ({:.1} %)",
+                        100.0 * probability
+                    ));
+                }
+                Report::Measuring(position_s) => self.live.measuring(position_s),
+                Report::Duration(duration_s) => self.live.duration(duration_s),
+                Report::Progress(position_s) => self.live.progress(position_s),
+                Report::Segment(segment) => {
+                    let language = file.shown_language.unwrap_or(file.transcript.language);
+                    if let ModelSlot::Opened(model) = &self.model {
+                        self.live.segment(&segment, model.tokenizer(), language);
+                    }
+                }
+                Report::End(_) => {}
+            }
+        }
+    }
+
+    /// Ends the display of a file.
+    fn finish(&mut self, file: &InFlight<'_>, end: Result<(), Failure>) -> Result<(), Failure> {
         self.live.end();
-        let (transcript, interrupted) = transcribed?;
-        if interrupted.is_none() && transcript.duration_s < MIN_DURATION_S {
+        self.finished_s += file.position_s;
+        end?;
+        let transcript = &file.transcript;
+        warnings::about(&file.job.input.display());
+        if transcript.duration_s < MIN_DURATION_S {
             warnings::warn_file("shorter than 10 ms, nothing to transcribe");
         }
         warnings::warn_audio(&transcript.warnings);
-        let Some(signal) = interrupted else {
-            return self.write(job, &transcript, true);
-        };
-        let mut left = String::new();
-        if let Some(last) = transcript.segments.last() {
-            self.write(job, &transcript, false)?;
-            let end = format_timestamp(last.end, false, '.');
-            left = format!(": the first {end} of {name} is {}", self.partial(job));
+        match self.destination {
+            Destination::Stdout(_) => self.write(file.job, transcript, true),
+            Destination::Folder(_) => Ok(()),
         }
-        Err(Failure::Interrupted { signal, left })
+    }
+
+    /// After a signal: takes what the files in flight still report, until all have stopped or [`STOP_WITHIN`] is over.
+    /// Files that are done are finished.
+    fn collect(
+        &mut self,
+        in_flight: &mut VecDeque<InFlight<'_>>,
+        receiver: &mpsc::Receiver<(usize, Report)>,
+    ) -> Result<(), Failure> {
+        let stop_at = Instant::now() + STOP_WITHIN;
+        while in_flight.iter().any(InFlight::is_running) && Instant::now() < stop_at {
+            if let Ok((index, report)) = receiver.recv_timeout(POLL) {
+                self.take(in_flight, index, report)?;
+            }
+        }
+        for mut file in std::mem::take(in_flight) {
+            self.show(&mut file);
+            match file.end.take() {
+                Some(end) => match self.finish(&file, end) {
+                    Err(failure @ Failure::Input(_)) => failure.report(),
+                    end => end?,
+                },
+                None => {
+                    self.live.end();
+                    in_flight.push_back(file);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what there is of the files that were stopped. Describes it, and the jobs that were not begun.
+    fn stop(
+        &self,
+        in_flight: VecDeque<InFlight<'_>>,
+        not_begun: &[Job<'_>],
+    ) -> Result<String, Failure> {
+        let mut left = Vec::new();
+        for InFlight {
+            job, transcript, ..
+        } in in_flight
+        {
+            let name = job.input.display();
+            warnings::about(&name);
+            warnings::warn_audio(&transcript.warnings);
+            left.push(match transcript.segments.last() {
+                Some(last) => {
+                    self.write(job, &transcript, false)?;
+                    let end = format_timestamp(last.end, false, '.');
+                    format!("the first {end} of {name} is {}", self.partial(job))
+                }
+                None => format!("nothing is written of {name}"),
+            });
+        }
+        let mut n_not_begun = not_begun.len();
+        if left.is_empty()
+            && let Some(job) = not_begun.first()
+        {
+            left.push(format!("nothing is written of {}", job.input.display()));
+            n_not_begun -= 1;
+        }
+        match n_not_begun {
+            0 => {}
+            1 => left.push("1 input more was not begun".to_owned()),
+            n => left.push(format!("{n} inputs more were not begun")),
+        }
+        Ok(format!(": {}", left.join("; ")))
+    }
+
+    fn compute_type(&self) -> Option<ComputeType> {
+        match &self.model {
+            ModelSlot::Opened(model) => Some(model.compute_type()),
+            ModelSlot::Located(..) => None,
+        }
+    }
+
+    /// Returns the engine, made when it is first needed, for so many of `n_jobs` files at the same time as the batch size
+    /// says.
+    fn engine(&mut self, n_jobs: usize) -> Result<Engine, Failure> {
+        if let Some(engine) = &self.engine {
+            return Ok(engine.clone());
+        }
+        let model = self.model()?;
+        let n_rows = self.options.n_rows();
+        self.n_at_once = match self.batch_size {
+            BatchSize::Files(n) => n.get().min(n_jobs),
+            BatchSize::Auto => n_at_once(n_jobs, Engine::bytes_per_file(&model, n_rows)),
+        };
+        let engine = Engine::new(&model, self.n_at_once, n_rows)?;
+        self.engine = Some(engine.clone());
+        Ok(engine)
     }
 
     /// Describes the location of an interrupted job's transcript.
@@ -251,114 +462,4 @@ impl Run<'_> {
         }
         Ok(model)
     }
-
-    /// Transcribes on a thread of its own and shows its reports. After a signal, the segments so far are returned as a
-    /// transcript, with the signal's number.
-    fn transcribe(
-        &mut self,
-        model: &Model,
-        audio: Audio,
-    ) -> Result<(Transcript, Option<u8>), Failure> {
-        let (sender, receiver) = mpsc::channel();
-        let worker = start({
-            let (model, options, interrupt) =
-                (model.clone(), self.options.clone(), self.interrupt.clone());
-            move || work(&model, &audio, &options, &interrupt, &sender)
-        })?;
-        let mut done = Transcript::default();
-        done.language = self.options.language.unwrap_or(done.language);
-        let mut stop_at = None;
-        loop {
-            let interrupted = self.interrupt.signal();
-            if interrupted.is_some()
-                && Instant::now() > *stop_at.get_or_insert(Instant::now() + STOP_WITHIN)
-            {
-                return Ok((done, interrupted));
-            }
-            match receiver.recv_timeout(POLL) {
-                Ok(Report::Language(language, probability)) => {
-                    done.language = language;
-                    let name = language.name();
-                    self.live.note(&format!(
-                        "detected language: {name} ({:.1} %)",
-                        100.0 * probability
-                    ));
-                }
-                Ok(Report::Measuring(position_s)) => self.live.measuring(position_s),
-                Ok(Report::Duration(duration_s)) => {
-                    done.duration_s = duration_s;
-                    self.live.duration(duration_s);
-                }
-                Ok(Report::Progress(position_s)) => self.live.progress(position_s),
-                Ok(Report::Segment(segment)) => {
-                    self.live
-                        .segment(&segment, model.tokenizer(), done.language);
-                    done.text.push_str(&segment.text);
-                    done.segments.push(*segment);
-                }
-                Ok(Report::End(Err(Error::Canceled))) => {
-                    return Ok((done, self.interrupt.signal()));
-                }
-                Ok(Report::End(end)) => return Ok((end?, None)),
-                Err(RecvTimeoutError::Timeout) => self.live.tick(),
-                Err(RecvTimeoutError::Disconnected) => propagate(worker),
-            }
-        }
-    }
-}
-
-/// Adds the remaining `jobs` to an interruption's message: the first one if nothing of it was written, and the number
-/// of others.
-fn with_rest(failure: Failure, jobs: &[Job<'_>]) -> Failure {
-    let Failure::Interrupted { signal, mut left } = failure else {
-        return failure;
-    };
-    if left.is_empty() {
-        left = format!(": nothing is written of {}", jobs[0].input.display());
-    }
-    match jobs.len() - 1 {
-        0 => {}
-        1 => left.push_str("; 1 input more was not begun"),
-        n => left.push_str(&format!("; {n} inputs more were not begun")),
-    }
-    Failure::Interrupted { signal, left }
-}
-
-/// Message of the transcribing thread to the thread that displays and writes.
-enum Report {
-    Language(Language, f32),
-    Measuring(f64),
-    Duration(f64),
-    Segment(Box<Segment>),
-    Progress(f64),
-    End(overhear::Result<Transcript>),
-}
-
-fn work(
-    model: &Model,
-    audio: &Audio,
-    options: &TranscribeOptions,
-    interrupt: &Interrupt,
-    sender: &mpsc::Sender<Report>,
-) {
-    let on_event = |event: Event<'_>| {
-        let report = match event {
-            Event::LanguageDetected {
-                language,
-                probability,
-            } => Some(Report::Language(language, probability)),
-            Event::Measuring { position_s } => Some(Report::Measuring(position_s)),
-            Event::Duration { duration_s } => Some(Report::Duration(duration_s)),
-            Event::Segment(segment) => Some(Report::Segment(Box::new(segment.clone()))),
-            Event::Progress { position_s } => Some(Report::Progress(position_s)),
-            _ => None,
-        };
-        let heard = report.is_none_or(|report| sender.send(report).is_ok());
-        match heard && interrupt.signal().is_none() {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
-        }
-    };
-    let end = model.transcribe_with(audio, options, on_event);
-    let _ = sender.send(Report::End(end));
 }

@@ -1,5 +1,6 @@
 //! Parsers of option values: openai/whisper's `str2bool`, `optional_int`, `optional_float` and lists.
 
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 use clap::{ArgAction, Command};
@@ -7,6 +8,22 @@ use clap::{ArgAction, Command};
 /// Value, or the word `None`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Optional<T>(pub(crate) Option<T>);
+
+/// Number of files transcribed at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BatchSize {
+    Auto,
+    Files(NonZeroUsize),
+}
+
+/// Parses a number of files, or the word `auto`.
+pub(crate) fn batch_size(text: &str) -> Result<BatchSize, String> {
+    match (text, text.parse()) {
+        ("auto", _) => Ok(BatchSize::Auto),
+        (_, Ok(n)) => Ok(BatchSize::Files(n)),
+        _ => Err("neither auto nor a number from 1 on".to_owned()),
+    }
+}
 
 /// Parses a value, or the word `None`.
 pub(crate) fn optional<T>(text: &str) -> Result<Optional<T>, String>

@@ -1,9 +1,10 @@
 //! Warnings on standard error: the program's own, and those that the library logs with `tracing`.
 //!
 //! [`install`] prints the library's `tracing::warn!` events as lines like `overhear: warning: FILE: what is wrong`. The
-//! file is the event's `file` field, or else the current file ([`about`]). A warning is printed once per file, whatever
-//! its origin; while a progress bar is shown it is printed above it.
+//! file is the event's `file` field, or else the current file of the thread ([`about`]). A warning is printed once per file,
+//! whatever its origin; while a progress bar is shown it is printed above it.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::{Debug, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,16 +22,18 @@ use crate::failure::say;
 static TERMINAL: Mutex<Terminal> = Mutex::new(Terminal {
     is_quiet: false,
     bar: None,
-    file: String::new(),
     told: BTreeSet::new(),
 });
+
+thread_local! {
+    /// The file that the thread works on.
+    static FILE: RefCell<String> = const { RefCell::new(String::new()) };
+}
 
 struct Terminal {
     is_quiet: bool,
     /// The progress bar on the screen.
     bar: Option<ProgressBar>,
-    /// The file being read.
-    file: String,
     /// All warnings printed so far, each with its file in front.
     told: BTreeSet<String>,
 }
@@ -51,9 +54,14 @@ pub(crate) fn show_above(bar: Option<ProgressBar>) {
     terminal().bar = bar;
 }
 
-/// Sets the file to which warnings without a file refer from now on.
+/// Sets the file to which this thread's warnings without a file refer from now on.
 pub(crate) fn about(file: &str) {
-    file.clone_into(&mut terminal().file);
+    FILE.with_borrow_mut(|current| file.clone_into(current));
+}
+
+/// Returns the file to which this thread's warnings without a file refer.
+pub(crate) fn current_file() -> String {
+    FILE.with_borrow(String::clone)
 }
 
 /// Warns about the whole run.
@@ -63,8 +71,7 @@ pub(crate) fn warn(message: &str) {
 
 /// Warns about the current file.
 pub(crate) fn warn_file(message: &str) {
-    let file = terminal().file.clone();
-    print(format!("{file}: {message}"));
+    print(format!("{}: {message}", current_file()));
 }
 
 /// Warns about the audio of the current file.
@@ -130,10 +137,7 @@ impl Subscriber for Warnings {
             true => String::new(),
             false => format!(" ({})", fields.join(", ")),
         };
-        let file = match file {
-            Some(file) => file,
-            None => terminal().file.clone(),
-        };
+        let file = file.unwrap_or_else(current_file);
         match file.is_empty() {
             true => print(format!("{message}{rest}")),
             false => print(format!("{file}: {message}{rest}")),

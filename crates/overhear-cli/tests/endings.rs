@@ -147,7 +147,16 @@ fn signals_keep_what_is_done_under_a_partial_name() {
             continue;
         }
         sandbox.write_mute("never-begun.wav");
-        let arguments = ["-f", "txt", "-o", signal, "long.wav", "never-begun.wav"].map(Into::into);
+        let arguments = [
+            "-f",
+            "txt",
+            "-o",
+            signal,
+            "--batch_size=1",
+            "long.wav",
+            "never-begun.wav",
+        ];
+        let arguments = arguments.map(Into::into);
         let mut running = Running(sandbox.command(nano(&arguments)).spawn().unwrap());
         let mut live = BufReader::new(running.0.stdout.take().unwrap());
         let mut line = String::new();
@@ -178,6 +187,62 @@ fn signals_keep_what_is_done_under_a_partial_name() {
         let last = run.stderr.lines().last().unwrap();
         assert!(last.starts_with(&said) && last.ends_with(&left), "{last}");
     }
+}
+
+#[test]
+fn a_signal_keeps_what_is_done_of_all_files_in_flight() {
+    if is_ignored(2) {
+        eprintln!("skipped: these tests were started to ignore SIGINT, and so is overhear");
+        return;
+    }
+    let sandbox = Sandbox::new();
+    for name in ["a.wav", "c.wav", "d.wav"] {
+        write_long_speech(&sandbox.path(name));
+    }
+    sandbox.write_mute("b.wav");
+    let arguments = [
+        "-f",
+        "txt",
+        "-o",
+        "out",
+        "--batch_size=2",
+        "a.wav",
+        "b.wav",
+        "c.wav",
+        "d.wav",
+    ];
+    let mut running = Running(
+        sandbox
+            .command(nano(&arguments.map(Into::into)))
+            .spawn()
+            .unwrap(),
+    );
+    let mut live = BufReader::new(running.0.stdout.take().unwrap());
+    let mut line = String::new();
+    // The second segment of the first file: by then the third file is under way.
+    for _ in 0..2 {
+        line.clear();
+        while !line.starts_with('[') {
+            line.clear();
+            assert_ne!(live.read_line(&mut line).unwrap(), 0, "ended too early");
+        }
+    }
+    running.signal("INT");
+    let run = running.end();
+    run.assert(130);
+    let names = sandbox.names("out");
+    assert!(names[..2] == ["a.partial.txt", "b.txt"], "{names:?}");
+    let last = run.stderr.lines().last().unwrap();
+    let said = "overhear: stopped by SIGINT: the first 00:";
+    assert!(
+        last.starts_with(said) && last.ends_with("; 1 input more was not begun"),
+        "{last}"
+    );
+    assert!(
+        last.contains(" of a.wav is in out/a.partial.txt; "),
+        "{last}"
+    );
+    assert!(last.contains("c.wav"), "{last}");
 }
 
 #[test]

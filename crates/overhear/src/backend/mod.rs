@@ -48,6 +48,9 @@ pub(crate) trait Backend: Send + Sync {
     /// The arithmetic in use; never [`ComputeType::Auto`].
     fn compute_type(&self) -> ComputeType;
 
+    /// Bytes of a state for each window decoded together, `n_rows` rows of text each.
+    fn bytes_per_seat(&self, n_rows: usize) -> u64;
+
     /// Allocates a state of this capacity.
     ///
     /// # Errors

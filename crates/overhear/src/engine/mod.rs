@@ -102,6 +102,12 @@ impl Engine {
         })
     }
 
+    /// Returns the bytes of memory that an engine takes for each file, with up to `n_rows` rows of text.
+    #[must_use]
+    pub fn bytes_per_file(model: &Model, n_rows: usize) -> u64 {
+        model.bytes_per_seat(n_rows)
+    }
+
     /// Transcribes one file: [`Model::transcribe`]. Waits while as many files as the engine was made for are being
     /// transcribed.
     ///

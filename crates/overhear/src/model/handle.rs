@@ -220,6 +220,10 @@ impl Model {
         &self.inner.host.kernels
     }
 
+    pub(crate) fn bytes_per_seat(&self, n_rows: usize) -> u64 {
+        self.inner.backend.bytes_per_seat(n_rows)
+    }
+
     pub(crate) fn new_state(&self, capacity: Capacity) -> Result<Box<dyn State>> {
         self.inner.backend.new_state(capacity)
     }

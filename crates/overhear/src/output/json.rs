@@ -55,7 +55,7 @@ impl Formatter for Python {
         for printable in fragment.split_inclusive(|c| !matches!(c, ' '..='~')) {
             match printable.char_indices().next_back() {
                 Some((at, c)) if !matches!(c, ' '..='~') => {
-                    out.write_all(printable[..at].as_bytes())?;
+                    out.write_all(&printable.as_bytes()[..at])?;
                     for unit in c.encode_utf16(&mut [0; 2]) {
                         write!(out, "\\u{unit:04x}")?;
                     }

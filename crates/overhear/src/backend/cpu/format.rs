@@ -37,6 +37,17 @@ pub(super) enum CrossFormat {
     Int8,
 }
 
+impl CrossFormat {
+    /// Bytes of an element.
+    pub(super) fn element_size(self) -> usize {
+        match self {
+            CrossFormat::F32 => 4,
+            CrossFormat::F16 | CrossFormat::Bf16 => 2,
+            CrossFormat::Int8 => 1,
+        }
+    }
+}
+
 impl Format {
     pub(super) const F32: Self = Self {
         encoder: WeightFormat::Exact,

@@ -76,6 +76,17 @@ impl Backend for CpuBackend {
         self.compute_type
     }
 
+    fn bytes_per_seat(&self, n_rows: usize) -> u64 {
+        let (dims, format) = (&self.shared.dims, self.shared.weights.format);
+        let cross_kv = dims.n_text_layer * dims.n_audio_ctx * 2 * dims.n_text_state;
+        let self_kv =
+            dims.n_text_layer * dims.n_text_ctx * 2 * dims.n_text_state * size_of::<f32>();
+        let features = dims.n_audio_ctx * dims.n_audio_state * size_of::<f32>();
+        let logits = dims.n_vocab * size_of::<f32>();
+        let bytes = cross_kv * format.cross.element_size() + features + n_rows * (self_kv + logits);
+        bytes as u64
+    }
+
     fn new_state(&self, capacity: Capacity) -> Result<Box<dyn State>> {
         let shared = Arc::clone(&self.shared);
         Ok(Box::new(state::CpuState::new(shared, capacity)))

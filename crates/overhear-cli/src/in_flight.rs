@@ -1,0 +1,142 @@
+//! One input that is being transcribed: its thread, its reports, and what there is of its transcript.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::thread::JoinHandle;
+
+use overhear::{Audio, Engine, Error, Event, Language, Segment, TranscribeOptions, Transcript};
+
+use crate::failure::Failure;
+use crate::interrupt::{Interrupt, propagate};
+use crate::transcribe::Job;
+
+/// Message of a transcribing thread to the thread that displays and writes.
+pub(crate) enum Report {
+    Note(String),
+    Language(Language, f32),
+    Measuring(f64),
+    Duration(f64),
+    Segment(Box<Segment>),
+    Progress(f64),
+    End(Box<overhear::Result<Transcript>>),
+}
+
+/// An input in flight.
+pub(crate) struct InFlight<'a> {
+    pub(crate) job: &'a Job<'a>,
+    /// Place of the job among all.
+    pub(crate) index: usize,
+    /// The transcribing thread; `None` if the input could not be opened.
+    pub(crate) worker: Option<JoinHandle<()>>,
+    /// Reports that are not displayed yet.
+    pub(crate) reports: VecDeque<Report>,
+    /// Whether its display has begun.
+    pub(crate) is_shown: bool,
+    /// The language detected, as far as it was displayed.
+    pub(crate) shown_language: Option<Language>,
+    /// The transcript, or what there is of it.
+    pub(crate) transcript: Transcript,
+    /// How it ended, once it has ended by itself.
+    pub(crate) end: Option<Result<(), Failure>>,
+    /// Seconds of it that are done.
+    pub(crate) position_s: f64,
+    is_stopped: bool,
+}
+
+impl<'a> InFlight<'a> {
+    pub(crate) fn new(job: &'a Job<'a>, index: usize) -> Self {
+        Self {
+            job,
+            index,
+            worker: None,
+            reports: VecDeque::new(),
+            is_shown: false,
+            shown_language: None,
+            transcript: Transcript::default(),
+            end: None,
+            position_s: 0.0,
+            is_stopped: false,
+        }
+    }
+
+    /// An input that failed before anything of it was transcribed.
+    pub(crate) fn failed(job: &'a Job<'a>, index: usize, failure: Failure) -> Self {
+        Self {
+            end: Some(Err(failure)),
+            ..Self::new(job, index)
+        }
+    }
+
+    /// Whether its thread is at work.
+    pub(crate) fn is_running(&self) -> bool {
+        self.end.is_none() && !self.is_stopped
+    }
+
+    /// Takes a report; returns true if it is the transcript.
+    pub(crate) fn take(&mut self, report: Report) -> bool {
+        match report {
+            Report::End(end) => match *end {
+                Ok(transcript) => {
+                    self.transcript = transcript;
+                    self.end = Some(Ok(()));
+                    return true;
+                }
+                Err(Error::Canceled) => self.is_stopped = true,
+                Err(error) => self.end = Some(Err(error.into())),
+            },
+            report => {
+                match &report {
+                    Report::Language(language, _) => self.transcript.language = *language,
+                    Report::Duration(duration_s) => self.transcript.duration_s = *duration_s,
+                    Report::Segment(segment) => {
+                        self.transcript.text.push_str(&segment.text);
+                        self.transcript.segments.push((**segment).clone());
+                    }
+                    Report::Progress(position_s) => self.position_s = *position_s,
+                    _ => {}
+                }
+                self.reports.push_back(report);
+            }
+        }
+        false
+    }
+
+    /// Resumes the panic of a thread that ended without a last report, which would have been received by now.
+    pub(crate) fn propagate_panic(&mut self) {
+        if self.is_running()
+            && let Some(worker) = self.worker.take_if(|worker| worker.is_finished())
+        {
+            propagate(worker);
+        }
+    }
+}
+
+/// Transcribes `audio` and reports it. Ends when nobody takes a report any more, or after a signal.
+pub(crate) fn work(
+    engine: &Engine,
+    audio: &Audio,
+    options: &TranscribeOptions,
+    interrupt: &Interrupt,
+    report: &dyn Fn(Report) -> bool,
+) {
+    let on_event = |event: Event<'_>| {
+        let message = match event {
+            Event::LanguageDetected {
+                language,
+                probability,
+            } => Some(Report::Language(language, probability)),
+            Event::Measuring { position_s } => Some(Report::Measuring(position_s)),
+            Event::Duration { duration_s } => Some(Report::Duration(duration_s)),
+            Event::Segment(segment) => Some(Report::Segment(Box::new(segment.clone()))),
+            Event::Progress { position_s } => Some(Report::Progress(position_s)),
+            _ => None,
+        };
+        let heard = message.is_none_or(report);
+        match heard && interrupt.signal().is_none() {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    };
+    let end = engine.transcribe_with(audio, options, on_event);
+    report(Report::End(Box::new(end)));
+}

@@ -1,0 +1,93 @@
+//! Several files at the same time: outputs and display are those of one after another.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+
+use common::{EN, ES, Run, Sandbox, clip};
+
+/// Runs with so many files at the same time; the clips are found in `input/`, among them a file that is no audio.
+fn run(sandbox: &Sandbox, batch_size: &str, more: &[&str]) -> Run {
+    let mut arguments: Vec<OsString> = vec!["input".into(), "--beam_size=2".into()];
+    arguments.push(format!("--batch_size={batch_size}").into());
+    arguments.extend(more.iter().map(OsString::from));
+    sandbox.nano(&arguments)
+}
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("input")).unwrap();
+    for (name, from) in [
+        ("a.flac", EN),
+        ("b.flac", ES),
+        ("d.flac", "jfk.flac"),
+        ("e.flac", EN),
+        ("f.flac", ES),
+    ] {
+        fs::copy(clip(from), sandbox.path("input").join(name)).unwrap();
+    }
+    fs::write(sandbox.path("input/c.wav"), "no audio").unwrap();
+    sandbox.write_mute("input/g.wav");
+    sandbox
+}
+
+/// Every file of a folder with its bytes.
+fn contents(sandbox: &Sandbox, folder: &str) -> BTreeMap<String, Vec<u8>> {
+    let read = |name: String| {
+        let bytes = fs::read(sandbox.path(folder).join(&name)).unwrap();
+        (name, bytes)
+    };
+    sandbox.names(folder).into_iter().map(read).collect()
+}
+
+#[test]
+fn files_at_the_same_time_give_what_they_give_one_after_another() {
+    let sandbox = sandbox();
+    let alone = run(&sandbox, "1", &["-o", "alone", "--word_timestamps=True"]);
+    alone.assert(1);
+    assert!(alone.stderr.contains("c.wav: "), "{}", alone.stderr);
+    assert!(
+        alone.stderr.contains("g.wav: shorter than 10 ms"),
+        "{}",
+        alone.stderr
+    );
+    let expected = contents(&sandbox, "alone");
+    assert_eq!(expected.len(), 6 * 5);
+    for batch_size in ["2", "3", "100", "auto"] {
+        let folder = format!("of-{batch_size}");
+        let together = run(
+            &sandbox,
+            batch_size,
+            &["-o", &folder, "--word_timestamps=True"],
+        );
+        together.assert(1);
+        assert_eq!(together.stdout, alone.stdout, "{batch_size}");
+        assert_eq!(together.stderr, alone.stderr, "{batch_size}");
+        assert!(contents(&sandbox, &folder) == expected, "{batch_size}");
+    }
+}
+
+#[test]
+fn standard_output_has_the_order_of_the_inputs() {
+    let sandbox = sandbox();
+    let to_stdout = ["-o", "-", "-f", "json"];
+    let alone = run(&sandbox, "1", &to_stdout);
+    let together = run(&sandbox, "4", &to_stdout);
+    together.assert(1);
+    assert_eq!(together.stdout.lines().count(), 6);
+    assert_eq!(together.stdout, alone.stdout);
+}
+
+#[test]
+fn a_batch_size_is_auto_or_a_number() {
+    for wrong in ["0", "-1", "many"] {
+        let sandbox = Sandbox::new();
+        let arguments = [clip(EN), format!("--batch_size={wrong}").into()];
+        sandbox
+            .nano(&arguments)
+            .assert_one_line(2, "neither auto nor a number from 1 on");
+    }
+}
