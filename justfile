@@ -73,7 +73,7 @@ aarch64 *ARGS: _aarch64-tools
             cargo test --locked --package overhear-kernels --lib --target aarch64-unknown-linux-gnu -- "${@:2}"
     }
     run max {{ARGS}}
-    for processor in neoverse-n1 cortex-a72; do run $processor dot:: packed:: bytes:: flash::; done
+    for processor in neoverse-n1 cortex-a72; do run $processor gemm_packed:: packing:: gemm_f32_int8:: attention_int8:: attention_bf16:: exp2::; done
 
 # A compiler, libraries and an emulator for aarch64, all of Debian: rustup's toolchain has no libraries for it. The compiler
 # is that of Debian's testing, in a folder of its own with the libraries that it needs itself.

@@ -1,9 +1,8 @@
-//! What a program needs that the standard library has no safe way to: an end of its own where memory is out, and to know
-//! whether it was started with standard output closed.
+//! Process-level code that needs `unsafe`: exit when memory is exhausted, and detection of a closed standard output.
 //!
-//! It is here because this crate alone has `unsafe` code. Without it the standard library prints several lines and aborts
-//! where memory is out (its `alloc_error_hook` is not stable), and opens `/dev/null` in the place of a closed standard
-//! output before `main`, where what is written is lost without a word.
+//! It is in this crate because no other may contain `unsafe`. Without it the standard library prints several lines
+//! and aborts when memory is exhausted (`alloc_error_hook` is not stable), and opens `/dev/null` in place of a closed
+//! standard output before `main`, so that output is lost silently.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// error and ends the process with `code`.
 #[derive(Debug)]
 pub struct ExitWithoutMemory {
-    /// The line, without its end.
+    /// Message, without its line end.
     pub message: &'static str,
-    /// The exit code.
+    /// Exit code.
     pub code: i32,
 }
 

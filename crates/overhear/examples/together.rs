@@ -5,6 +5,8 @@
 //! A beam size of 0 is the greedy search. The rounds alternate between the numbers of files at a time. Prints the median seconds of each, and the speed in
 //! multiples of real time.
 
+#![allow(clippy::print_stdout)]
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::ops::ControlFlow;

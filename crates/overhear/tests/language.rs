@@ -238,6 +238,5 @@ fn base_hears_the_language_of_most_segments_of_a_mixed_recording() {
         n_right += usize::from(segment.language.unwrap().code() == said.unwrap().2);
     }
     // 18 of 53 when every window had one language.
-    println!("{n_right} of {n_segments} segments");
     assert!(n_right * 10 >= n_segments * 9, "{n_right} of {n_segments}");
 }
