@@ -73,12 +73,13 @@ pub(crate) struct Capacity {
 
 impl Capacity {
     /// Capacity for `n_seats` windows decoded together, `n_rows` rows of text each, by a decoder of `n_text_ctx`
-    /// positions. A window begins with one row and two logits, that of start-of-transcript among them.
+    /// positions. A window begins with one row and two logits, that of start-of-transcript among them, and with as many
+    /// tokens as there are positions at most, beside one token for every row of the others.
     pub(crate) fn of_seats(n_seats: usize, n_rows: usize, n_text_ctx: usize) -> Self {
         Self {
             slots: n_seats,
             rows: n_seats * n_rows,
-            tokens: n_text_ctx.max(n_seats * n_rows),
+            tokens: n_text_ctx.max(n_rows) + (n_seats - 1) * n_rows,
             logits: n_seats * n_rows.max(2),
         }
     }

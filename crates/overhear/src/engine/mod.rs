@@ -35,7 +35,8 @@ const POLL: Duration = Duration::from_millis(50);
 /// A model that transcribes several files at the same time: their windows share every pass over the decoder's weights.
 ///
 /// Each file is transcribed as [`Model::transcribe`] does it, on a thread of the caller's, and with the same result to
-/// the bit. Cheap to clone; memory is allocated when the engine is made.
+/// the bit. Cheap to clone; memory is allocated when the engine is made. An event function must not wait for another file
+/// of the same engine: while a window is encoded no other file goes on.
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,

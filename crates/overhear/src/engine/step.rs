@@ -36,15 +36,17 @@ impl Stepper {
         Capacity::check("rows", n_rows, self.capacity.rows)
     }
 
-    /// Goes one step on with every window that is not done. Those that begin wait for a further step if their prompts
-    /// do not fit beside the others' tokens. What fails ends its window, and is what [`Window::finish`] returns.
+    /// Goes one step on with every window that is not done. One that begins waits for a further step if its prompt does not
+    /// fit beside the others' tokens. What fails ends its window, and is what [`Window::finish`] returns.
     pub(crate) fn step(&mut self, state: &mut dyn State, windows: &mut [Option<Window>]) {
         self.batch.clear();
         self.joined.clear();
-        for (i, window) in windows.iter().enumerate() {
-            let Some(window) = window.as_ref().filter(|window| !window.is_done()) else {
-                continue;
-            };
+        let unfinished = |begun: bool| {
+            let windows = windows.iter().enumerate();
+            let windows = windows.filter_map(|(i, window)| Some((i, window.as_ref()?)));
+            windows.filter(move |(_, window)| !window.is_done() && window.is_begun() == begun)
+        };
+        for (i, window) in unfinished(true).chain(unfinished(false)) {
             if self.batch.tokens.len() + window.n_next_tokens() > self.capacity.tokens {
                 continue;
             }
