@@ -12,6 +12,8 @@ const MAX_ALTERNATIVES: usize = 100;
 
 /// Options of decoding one window: `whisper/decoding.py::DecodingOptions`, with its defaults.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct DecodingOptions {
     /// Transcribe, or translate to English.
     pub task: Task,
@@ -32,6 +34,8 @@ pub struct DecodingOptions {
 /// Rules of search and sampling, the same for one window ([`DecodingOptions`]) and for a file
 /// ([`TranscribeOptions`](crate::TranscribeOptions)), and with the same defaults.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct DecodingRules {
     /// Number of texts followed at once by beam search, which takes no notice of the temperature. `None`: no beam
     /// search.

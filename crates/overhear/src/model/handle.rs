@@ -22,6 +22,8 @@ use crate::{
 
 /// How to open a model.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct ModelOptions {
     /// Where the network runs.
     pub device: Device,

@@ -27,6 +27,8 @@ use crate::{Error, Language, Result, Task, Tokenizer};
 /// # assert_eq!(options.n_rows(), 5);
 /// ```
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct TranscribeOptions {
     /// Transcribe, or translate to English.
     pub task: Task,
@@ -70,6 +72,8 @@ pub struct TranscribeOptions {
 
 /// Options of language detection and of recordings in several languages.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct LanguageOptions {
     /// Languages that detection may choose from; none stands for all. Default: none.
     pub allowed: Vec<Language>,
@@ -85,6 +89,8 @@ pub struct LanguageOptions {
 
 /// Thresholds at which a window fails, so that the next temperature is tried, or is silence. `None`: no such test.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Thresholds {
     /// Compression ratio of its text above which a window has failed. Default: 2.4.
     pub compression_ratio: Option<f64>,
@@ -96,6 +102,8 @@ pub struct Thresholds {
 
 /// Options of word timestamps.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct WordOptions {
     /// Punctuation that belongs to the word after it.
     pub prepend_punctuations: String,
