@@ -2,20 +2,21 @@
 
 use std::io::{self, Write};
 
-use overhear::{Audio, Model, TranscribeOptions};
+use overhear::transcribe::LanguageOptions;
+use overhear::{Audio, Model};
 
 use crate::args::DetectArgs;
 use crate::failure::{Failure, printable};
 use crate::inputs;
 use crate::interrupt::Interrupt;
 use crate::models;
-use crate::options::{audio_options, detection_options, model_options};
+use crate::options::{audio_options, language_options, model_options};
 use crate::warnings;
 
 /// Prints `name`, language code and probability of each input, separated by tabs.
 pub(crate) fn run(args: &DetectArgs, interrupt: &Interrupt) -> Result<(), Failure> {
     let options = model_options(&args.model)?;
-    let detection = detection_options(&args.detection)?;
+    let detection = language_options(&args.detection)?;
     let audio_options = audio_options(&args.audio);
     let inputs = inputs::expand(&args.files, args.recursive);
     let path = models::find(&args.model, interrupt)?;
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &DetectArgs, interrupt: &Interrupt) -> Result<(), Failur
 
 fn detect(
     model: &Model,
-    options: &TranscribeOptions,
+    options: &LanguageOptions,
     name: &str,
     audio: Audio,
     interrupt: &Interrupt,

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use overhear::audio::{AudioOptions, Ffmpeg};
-use overhear::decode::{BoostPhrase, Suppress};
+use overhear::decode::{BoostPhrase, DecodingRules, Suppress};
 use overhear::output::CaptionOptions;
 use overhear::tokenizer::TokenId;
+use overhear::transcribe::{LanguageOptions, Thresholds, WordOptions};
 use overhear::{Error, ModelOptions, Task, TranscribeOptions};
 
 use crate::args::{
@@ -31,12 +32,35 @@ pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOption
             name if is_none(name) => None,
             name => Some(parsed("language", name)?),
         },
-        multilingual: args.multilingual,
         temperatures: temperatures(args.temperature, args.temperature_increment_on_fallback.0)?,
         best_of: match args.best_of.0 {
             Some(0) => return Err(bad("best-of", "must be 1 or more")),
             best_of => best_of,
         },
+        rules: decoding_rules(args)?,
+        thresholds: Thresholds {
+            compression_ratio: args.compression_ratio_threshold.0,
+            logprob: args.logprob_threshold.0,
+            no_speech: args.no_speech_threshold.0,
+        },
+        condition_on_previous_text: args.condition_on_previous_text,
+        initial_prompt: args.initial_prompt.clone(),
+        carry_initial_prompt: args.carry_initial_prompt,
+        prefix: args.prefix.clone(),
+        hotwords: args.hotwords.clone(),
+        words: None,
+        clip_timestamps: clips(&args.clip_timestamps)?,
+        hallucination_guard: args.hallucination_guard,
+        n_best: args.n_best,
+        languages: LanguageOptions {
+            multilingual: args.multilingual,
+            ..language_options(&args.detection)?
+        },
+    })
+}
+
+fn decoding_rules(args: &DecodingArgs) -> Result<DecodingRules, Failure> {
+    Ok(DecodingRules {
         beam_size: match args.beam_size.0 {
             Some(0) => return Err(bad("beam-size", "must be 1 or more")),
             beam_size => beam_size,
@@ -44,42 +68,31 @@ pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOption
         // As in the reference, 0 stands for the default.
         patience: args.patience.0.map(|p| if p == 0.0 { 1.0 } else { p }),
         length_penalty: args.length_penalty.0,
-        hotwords: args.hotwords.clone(),
+        sample_len: None,
         boost: boosts(&args.boost, args.boost_file.as_deref())?,
-        loop_guard: args.loop_guard,
-        hallucination_guard: args.hallucination_guard,
-        n_best: args.n_best,
-        alternatives: args.alternatives,
-        compression_ratio_threshold: args.compression_ratio_threshold.0,
-        logprob_threshold: args.logprob_threshold.0,
-        no_speech_threshold: args.no_speech_threshold.0,
-        condition_on_previous_text: args.condition_on_previous_text,
-        initial_prompt: args.initial_prompt.clone(),
-        carry_initial_prompt: args.carry_initial_prompt,
-        prefix: args.prefix.clone(),
         suppress_tokens: suppress(&args.suppress_tokens)?,
         suppress_blank: args.suppress_blank,
         without_timestamps: args.without_timestamps,
         // As in the reference, 0 is no limit.
         max_initial_timestamp: args.max_initial_timestamp.0.filter(|&s| s != 0.0),
-        clip_timestamps: clips(&args.clip_timestamps)?,
         seed: args.seed,
-        ..detection_options(&args.detection)?
+        alternatives: args.alternatives,
+        loop_guard: args.loop_guard,
     })
 }
 
 /// Returns the library's options for language detection.
-pub(crate) fn detection_options(args: &DetectionArgs) -> Result<TranscribeOptions, Failure> {
-    Ok(TranscribeOptions {
-        languages: (args.languages.iter())
+pub(crate) fn language_options(args: &DetectionArgs) -> Result<LanguageOptions, Failure> {
+    Ok(LanguageOptions {
+        allowed: (args.languages.iter())
             .map(|name| parsed("languages", name))
             .collect::<Result<_, _>>()?,
-        language_detection_segments: match args.language_detection_segments {
+        detection_segments: match args.language_detection_segments {
             0 => return Err(bad("language-detection-segments", "must be 1 or more")),
             n_segments => n_segments,
         },
-        language_detection_threshold: args.language_detection_threshold.0,
-        ..TranscribeOptions::default()
+        detection_threshold: args.language_detection_threshold.0,
+        ..LanguageOptions::default()
     })
 }
 
@@ -92,13 +105,12 @@ pub(crate) fn with_words(
     if threshold.is_some_and(f64::is_nan) {
         return Err(bad("hallucination-silence-threshold", "must be a number"));
     }
-    Ok(TranscribeOptions {
-        word_timestamps: words.word_timestamps,
+    let words = words.word_timestamps.then(|| WordOptions {
         prepend_punctuations: words.prepend_punctuations.clone(),
         append_punctuations: words.append_punctuations.clone(),
         hallucination_silence_threshold: threshold,
-        ..options
-    })
+    });
+    Ok(TranscribeOptions { words, ..options })
 }
 
 /// Returns the library's options for captions. As the reference, refuses options that need words if there are none; 0
@@ -329,7 +341,7 @@ mod tests {
     #[test]
     fn no_flags_give_the_librarys_defaults_but_for_the_beams() {
         let (ours, mut theirs) = (options(&[]), TranscribeOptions::default());
-        theirs.beam_size = Some(5);
+        theirs.rules.beam_size = Some(5);
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
         assert_eq!(cli(&[]).transcribe.model.model, "turbo");
     }
@@ -340,7 +352,7 @@ mod tests {
             --task translate --temperature 0 --best_of 3 --beam_size 4 --patience 1.5 --length_penalty 0.25 --suppress_tokens -1,50257 \
             --initial_prompt -hello --carry_initial_prompt True --condition_on_previous_text False \
             --fp16 False --temperature_increment_on_fallback None --compression_ratio_threshold None \
-            --logprob_threshold -2.5 --no_speech_threshold 0.1 --word_timestamps False \
+            --logprob_threshold -2.5 --no_speech_threshold 0.1 --word_timestamps True \
             --highlight_words False --max_line_width None --max_line_count None \
             --max_words_per_line None --threads 4 --clip_timestamps 1,2.5 \
             --hallucination_silence_threshold None --prepend_punctuations -( --append_punctuations -)";
@@ -352,19 +364,23 @@ mod tests {
             assert_eq!(options.task, Task::Translate);
             assert_eq!(options.temperatures, [0.0]);
             assert_eq!(options.best_of, Some(3));
-            assert_eq!(options.beam_size, Some(4));
-            assert_eq!(options.patience, Some(1.5));
-            assert_eq!(options.length_penalty, Some(0.25));
-            assert_eq!(options.suppress_tokens, Suppress::NonSpeechAnd(vec![50257]));
+            assert_eq!(options.rules.beam_size, Some(4));
+            assert_eq!(options.rules.patience, Some(1.5));
+            assert_eq!(options.rules.length_penalty, Some(0.25));
+            assert_eq!(
+                options.rules.suppress_tokens,
+                Suppress::NonSpeechAnd(vec![50257])
+            );
             assert_eq!(options.initial_prompt.as_deref(), Some("-hello"));
             assert!(options.carry_initial_prompt);
             assert!(!options.condition_on_previous_text);
-            assert_eq!(options.compression_ratio_threshold, None);
-            assert_eq!(options.logprob_threshold, Some(-2.5));
-            assert_eq!(options.no_speech_threshold, Some(0.1));
+            assert_eq!(options.thresholds.compression_ratio, None);
+            assert_eq!(options.thresholds.logprob, Some(-2.5));
+            assert_eq!(options.thresholds.no_speech, Some(0.1));
             assert_eq!(options.clip_timestamps, [1.0, 2.5]);
-            assert_eq!(options.prepend_punctuations, "-(");
-            assert_eq!(options.append_punctuations, "-)");
+            let words_options = options.words.unwrap();
+            assert_eq!(words_options.prepend_punctuations, "-(");
+            assert_eq!(words_options.append_punctuations, "-)");
             let args = cli(&words).transcribe;
             assert_eq!(args.verbose, Verbosity::Progress);
             assert_eq!(
@@ -659,12 +675,12 @@ mod tests {
             ("7,-1,8", Suppress::NonSpeechAnd(vec![7, 8])),
             ("7", Suppress::Tokens(vec![7])),
         ] {
-            let found = options(&["--suppress_tokens", text]).suppress_tokens;
+            let found = options(&["--suppress_tokens", text]).rules.suppress_tokens;
             assert_eq!(found, expected, "{text:?}");
         }
         let zeros = options(&["--patience", "0", "--max_initial_timestamp", "0"]);
-        assert_eq!(zeros.patience, Some(1.0));
-        assert_eq!(zeros.max_initial_timestamp, None);
+        assert_eq!(zeros.rules.patience, Some(1.0));
+        assert_eq!(zeros.rules.max_initial_timestamp, None);
         for (threads, expected) in [("0", None), ("-3", None), ("2", NonZeroUsize::new(2))] {
             let args = cli(&["--threads", threads]).transcribe;
             assert_eq!(model_options(&args.model).unwrap().threads, expected);

@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use overhear::decode::DecodingRules;
 use overhear::{Audio, Event, Language, Model, ModelOptions, TranscribeOptions};
 
 const RUNS: usize = 3;
@@ -57,8 +58,11 @@ fn step_times(model: &Model, audio: &Audio, beams: usize) -> overhear::Result<Ve
     let options = TranscribeOptions {
         language: Some(Language::ENGLISH),
         temperatures: vec![0.0],
-        beam_size: (beams > 0).then_some(beams),
         clip_timestamps: vec![0.0, 30.0],
+        rules: DecodingRules {
+            beam_size: (beams > 0).then_some(beams),
+            ..DecodingRules::default()
+        },
         ..TranscribeOptions::default()
     };
     let mut times = Vec::new();

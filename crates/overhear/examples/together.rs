@@ -14,6 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use overhear::decode::DecodingRules;
 use overhear::{Audio, ComputeType, Engine, Language, Model, ModelOptions, TranscribeOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -30,7 +31,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = Model::open(model, &model_options)?;
     let options = TranscribeOptions {
         language: Some(Language::ENGLISH),
-        beam_size: Some(beam_size.parse()?).filter(|&n| n > 0),
+        rules: DecodingRules {
+            beam_size: Some(beam_size.parse()?).filter(|&n| n > 0),
+            ..DecodingRules::default()
+        },
         ..TranscribeOptions::default()
     };
     let n_files = n_files

@@ -8,6 +8,7 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use overhear::transcribe::WordOptions;
 use overhear::{Audio, Event, Language, Model, ModelOptions, Result, TranscribeOptions};
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
@@ -51,7 +52,7 @@ fn run(model: &Model, audio: &Audio, word_timestamps: bool) -> Result<(f64, usiz
     let options = TranscribeOptions {
         temperatures: vec![0.0],
         language: Some(Language::ENGLISH),
-        word_timestamps,
+        words: word_timestamps.then(WordOptions::default),
         ..TranscribeOptions::default()
     };
     let mut n_windows = 0;

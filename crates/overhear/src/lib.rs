@@ -18,6 +18,9 @@
 //! The pipeline has one module per stage: `audio` decodes any format to 16 kHz mono, `mel` computes the log-mel
 //! spectrogram, `backend` runs the network, `decode` converts one window to tokens, `align` computes word timestamps,
 //! `transcribe` processes a file window by window, `output` writes the formats. Names are openai/whisper's.
+//!
+//! Features: `download`, on by default, gets models from the Hugging Face hub (module `hub`); `serde` reads options from
+//! configuration (`Deserialize`). Transcripts are `Serialize` in any case.
 
 #![forbid(unsafe_code)]
 

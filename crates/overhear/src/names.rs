@@ -46,3 +46,26 @@ macro_rules! display_name {
     };
 }
 pub(crate) use display_name;
+
+/// Implements `Deserialize`, with the feature `serde`, by the type's `FromStr`.
+macro_rules! deserialize_name {
+    ($($type:ty),*) => {$(
+        #[cfg(feature = "serde")]
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(
+                deserializer: D,
+            ) -> std::result::Result<Self, D::Error> {
+                let name = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                name.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+deserialize_name!(
+    crate::ComputeType,
+    crate::Device,
+    crate::Language,
+    crate::Task,
+    crate::output::Format
+);

@@ -7,6 +7,7 @@ mod common;
 use std::alloc::System;
 use std::ops::ControlFlow;
 
+use overhear::decode::DecodingRules;
 use overhear::{Audio, ComputeType, Event, Model, ModelOptions, TranscribeOptions};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
@@ -45,8 +46,11 @@ fn steady_steps_allocate_nothing() {
         ..TranscribeOptions::default()
     };
     let beams = TranscribeOptions {
-        beam_size: Some(5),
-        patience: Some(2.0),
+        rules: DecodingRules {
+            beam_size: Some(5),
+            patience: Some(2.0),
+            ..greedy.rules.clone()
+        },
         ..greedy.clone()
     };
     let (auto, mixed) = (ComputeType::Auto, ComputeType::Int8Bfloat16);
@@ -62,7 +66,11 @@ fn steady_steps_allocate_nothing() {
         // The second step may still grow what later ones use again, and a beam that ends is put aside.
         let steps = counts[2..].windows(2);
         let n_allocating = steps.filter(|counts| counts[0] != counts[1]).count();
-        let n_ends = if options.beam_size.is_some() { 10 } else { 0 };
+        let n_ends = if options.rules.beam_size.is_some() {
+            10
+        } else {
+            0
+        };
         assert!(n_allocating <= n_ends, "allocations by token: {counts:?}");
     }
 }

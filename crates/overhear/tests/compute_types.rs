@@ -7,6 +7,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use overhear::tokenizer::TokenId;
+use overhear::transcribe::WordOptions;
 use overhear::{Audio, ComputeType, Model, ModelOptions, TranscribeOptions};
 
 fn open(compute_type: ComputeType) -> Model {
@@ -33,7 +34,7 @@ fn clips() -> Vec<PathBuf> {
 fn transcribe(model: &Model, clip: &Path, word_timestamps: bool) -> (Vec<TokenId>, Vec<f64>) {
     let options = TranscribeOptions {
         temperatures: vec![0.0],
-        word_timestamps,
+        words: word_timestamps.then(WordOptions::default),
         ..TranscribeOptions::default()
     };
     let transcript = model

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use common::{exact, fixtures, nano};
 use half::f16;
+use overhear::decode::DecodingRules;
+use overhear::transcribe::LanguageOptions;
 use overhear::{Audio, ComputeType, Error, Language, Model, ModelOptions, Task, TranscribeOptions};
 use serde_json::{Value, json};
 
@@ -174,7 +176,10 @@ fn a_model_without_timestamps_gives_the_text_without_them() {
     checkpoint.resize(50364);
     let found = hear(checkpoint.write(), "synth-en-05.flac", &options()).unwrap();
     let without = TranscribeOptions {
-        without_timestamps: true,
+        rules: DecodingRules {
+            without_timestamps: true,
+            ..options().rules
+        },
         ..options()
     };
     let expected = hear(&nano(), "synth-en-05.flac", &without).unwrap();
@@ -337,7 +342,10 @@ fn logits_that_are_not_finite_are_an_error() {
             ..options()
         };
         let beams = TranscribeOptions {
-            beam_size: Some(5),
+            rules: DecodingRules {
+                beam_size: Some(5),
+                ..english.rules.clone()
+            },
             ..english.clone()
         };
         for options in [english, beams] {
@@ -345,7 +353,9 @@ fn logits_that_are_not_finite_are_an_error() {
             assert!(matches!(error, Error::NotFinite { .. }), "{error}");
             assert!(error.to_string().starts_with(what), "{error}");
         }
-        let error = model.detect_language(&audio, &options()).unwrap_err();
+        let error = model
+            .detect_language(&audio, &LanguageOptions::default())
+            .unwrap_err();
         assert!(matches!(error, Error::NotFinite { .. }), "{error}");
     }
 }

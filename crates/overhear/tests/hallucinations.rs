@@ -6,7 +6,8 @@
 mod common;
 
 use common::{exact, fixtures, nano, tiny_en};
-use overhear::decode::Suppress;
+use overhear::decode::{DecodingRules, Suppress};
+use overhear::transcribe::{Thresholds, WordOptions};
 use overhear::{Audio, Model, TranscribeOptions, Transcript};
 
 /// Samples of a window.
@@ -43,8 +44,14 @@ fn options(hallucination_guard: bool) -> TranscribeOptions {
 /// No end of text, and no window skipped as silence.
 fn talkative(hallucination_guard: bool) -> TranscribeOptions {
     TranscribeOptions {
-        suppress_tokens: Suppress::NonSpeechAnd(vec![50_257]),
-        no_speech_threshold: None,
+        rules: DecodingRules {
+            suppress_tokens: Suppress::NonSpeechAnd(vec![50_257]),
+            ..options(hallucination_guard).rules
+        },
+        thresholds: Thresholds {
+            no_speech: None,
+            ..options(hallucination_guard).thresholds
+        },
         ..options(hallucination_guard)
     }
 }
@@ -66,7 +73,7 @@ fn text_over_silence_and_steady_noise_is_dropped() {
     ];
     for (i, samples) in recordings.iter().enumerate() {
         let options = |guard| TranscribeOptions {
-            word_timestamps: i % 2 == 0,
+            words: (i % 2 == 0).then(WordOptions::default),
             ..talkative(guard)
         };
         let loose = transcribe(&model, samples, &options(false));
@@ -153,7 +160,10 @@ fn what_published_weights_make_up_is_dropped_and_what_people_say_stays() {
     let model = Model::open(tiny_en(), &exact()).unwrap();
     let guarded = || TranscribeOptions {
         hallucination_guard: true,
-        loop_guard: true,
+        rules: DecodingRules {
+            loop_guard: true,
+            ..DecodingRules::default()
+        },
         ..TranscribeOptions::default()
     };
     let silence = vec![0.0; 320_000];

@@ -7,6 +7,7 @@ mod common;
 use std::ops::ControlFlow;
 
 use common::{exact, fixtures, folder, nano};
+use overhear::transcribe::LanguageOptions;
 use overhear::{Audio, Error, Event, Language, Model, ModelOptions, TranscribeOptions, Transcript};
 
 /// Samples of a window.
@@ -76,15 +77,18 @@ fn more_windows_detect_what_the_first_one_cannot_tell() {
     let windows = [silence(), german(), spanish(), spanish()];
     let detected = |n_windows, threshold| {
         let options = TranscribeOptions {
-            language_detection_segments: n_windows,
-            language_detection_threshold: threshold,
+            languages: LanguageOptions {
+                detection_segments: n_windows,
+                detection_threshold: threshold,
+                ..options().languages
+            },
             ..options()
         };
         let (transcript, probability) = transcribe(&windows, &options);
         assert!((0.0..=1.0).contains(&probability.unwrap()));
         let audio = Audio::from_samples(windows.concat(), 16_000).unwrap();
         let model = Model::open(nano(), &ModelOptions::default()).unwrap();
-        let found = model.detect_language(&audio, &options).unwrap()[0];
+        let found = model.detect_language(&audio, &options.languages).unwrap()[0];
         assert_eq!(
             (found.language, Some(found.probability)),
             (transcript.language, probability)
@@ -104,7 +108,10 @@ fn more_windows_detect_what_the_first_one_cannot_tell() {
 fn detection_chooses_among_the_allowed_languages() {
     let detected = |languages: &[&str]| {
         let options = TranscribeOptions {
-            languages: languages.iter().map(|code| language(code)).collect(),
+            languages: LanguageOptions {
+                allowed: languages.iter().map(|code| language(code)).collect(),
+                ..options().languages
+            },
             ..options()
         };
         let (transcript, probability) = transcribe(&[german()], &options);
@@ -122,7 +129,10 @@ fn detection_chooses_among_the_allowed_languages() {
 fn a_mixed_recording_has_a_language_a_window() {
     let windows = [english(), german(), silence(), spanish()];
     let multilingual = TranscribeOptions {
-        multilingual: true,
+        languages: LanguageOptions {
+            multilingual: true,
+            ..options().languages
+        },
         ..options()
     };
     let (transcript, _) = transcribe(&windows, &multilingual);
@@ -156,7 +166,10 @@ fn a_mixed_recording_has_a_language_a_window() {
             .all(|segment| segment.language.is_none())
     );
     let english_alone = TranscribeOptions {
-        languages: vec![Language::ENGLISH],
+        languages: LanguageOptions {
+            allowed: vec![Language::ENGLISH],
+            ..multilingual.languages.clone()
+        },
         ..multilingual
     };
     let (mut kept, _) = transcribe(&windows, &english_alone);
@@ -171,17 +184,20 @@ fn language_options_that_do_not_fit_are_refused() {
     let model = Model::open(nano(), &ModelOptions::default()).unwrap();
     let audio = Audio::from_samples(vec![0.0; 160], 16_000).unwrap();
     let no_windows = TranscribeOptions {
-        language_detection_segments: 0,
+        languages: LanguageOptions {
+            detection_segments: 0,
+            ..options().languages
+        },
         ..options()
     };
     let unknown = TranscribeOptions {
-        languages: vec![Language::ENGLISH, language("yue")],
+        languages: LanguageOptions {
+            allowed: vec![Language::ENGLISH, language("yue")],
+            ..options().languages
+        },
         ..options()
     };
-    for (options, expected) in [
-        (no_windows, "language_detection_segments"),
-        (unknown, "languages"),
-    ] {
+    for (options, expected) in [(no_windows, "detection_segments"), (unknown, "languages")] {
         match model.transcribe(&audio, &options) {
             Err(Error::Option { name, .. }) => assert_eq!(name, expected),
             other => panic!("{other:?}"),
@@ -217,7 +233,10 @@ fn base_hears_the_language_of_most_segments_of_a_mixed_recording() {
     let model = Model::open(folder("OVERHEAR_PUBLISHED").join("base"), &exact()).unwrap();
     let recording = folder("OVERHEAR_SHARED").join("audio/long-mixed-languages.flac");
     let multilingual = TranscribeOptions {
-        multilingual: true,
+        languages: LanguageOptions {
+            multilingual: true,
+            ..options().languages
+        },
         ..options()
     };
     let transcript = model

@@ -8,7 +8,8 @@ mod common;
 use std::ops::ControlFlow;
 
 use common::{exact, fixtures, nano};
-use overhear::decode::Suppress;
+use overhear::decode::{DecodingRules, Suppress};
+use overhear::transcribe::Thresholds;
 use overhear::{Audio, Event, Language, Model, Segment, TranscribeOptions, Transcript};
 
 /// A loop to a reader: this many times the same in a row.
@@ -49,9 +50,15 @@ fn plain() -> TranscribeOptions {
 /// No end of text: windows are filled, most of them in loops.
 fn endless(loop_guard: bool) -> TranscribeOptions {
     TranscribeOptions {
-        suppress_tokens: Suppress::NonSpeechAnd(vec![50_257]),
-        no_speech_threshold: None,
-        loop_guard,
+        rules: DecodingRules {
+            suppress_tokens: Suppress::NonSpeechAnd(vec![50_257]),
+            loop_guard,
+            ..plain().rules
+        },
+        thresholds: Thresholds {
+            no_speech: None,
+            ..plain().thresholds
+        },
         ..plain()
     }
 }
@@ -99,8 +106,11 @@ fn every_loop_is_cut_as_it_forms() {
             (Some(5), false),
         ] {
             let options = |loop_guard| TranscribeOptions {
-                beam_size,
-                without_timestamps,
+                rules: DecodingRules {
+                    beam_size,
+                    without_timestamps,
+                    ..endless(loop_guard).rules
+                },
                 ..endless(loop_guard)
             };
             let (loose, n_steps) = transcribe(&model, audio, &options(false));
@@ -121,7 +131,10 @@ fn every_loop_is_cut_as_it_forms() {
 fn the_text_up_to_a_loop_is_that_without_the_guard_and_its_first_round_stays() {
     let model = model();
     let options = |loop_guard| TranscribeOptions {
-        without_timestamps: true,
+        rules: DecodingRules {
+            without_timestamps: true,
+            ..endless(loop_guard).rules
+        },
         ..endless(loop_guard)
     };
     let audio = audio(&["jfk"]);
@@ -157,10 +170,16 @@ fn the_next_temperature_goes_on_from_where_the_loop_was_cut() {
     let model = model();
     let options = |temperature: &[f32]| TranscribeOptions {
         temperatures: temperature.to_vec(),
-        without_timestamps: true,
-        // The loop alone makes a window fail.
-        logprob_threshold: None,
-        compression_ratio_threshold: None,
+        rules: DecodingRules {
+            without_timestamps: true,
+            ..endless(true).rules
+        },
+        thresholds: Thresholds {
+            // The loop alone makes a window fail.
+            logprob: None,
+            compression_ratio: None,
+            ..endless(true).thresholds
+        },
         ..endless(true)
     };
     let audio = audio(&["jfk"]);
@@ -213,8 +232,11 @@ fn text_that_does_not_loop_is_the_same_with_the_guard() {
     for clip in ["synth-en-05", "synth-de-00", "real-digits-0", "long-90s"] {
         for beam_size in [None, Some(5)] {
             let options = |loop_guard| TranscribeOptions {
-                beam_size,
-                loop_guard,
+                rules: DecodingRules {
+                    beam_size,
+                    loop_guard,
+                    ..plain().rules
+                },
                 ..plain()
             };
             let audio = audio(&[clip]);

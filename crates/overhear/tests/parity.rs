@@ -9,6 +9,7 @@ mod common;
 
 use common::{Golden, Suite, assert_close, tensors};
 use overhear::decode::{DecodingOptions, DecodingResult, LogMel, log_mel_spectrogram};
+use overhear::transcribe::LanguageOptions;
 use overhear::{Segment, Task, TranscribeOptions, Transcript};
 use serde_json::Value;
 
@@ -146,7 +147,7 @@ fn encoder_and_logits_equal_the_reference(suite: &Suite) {
 
 fn languages_are_as_likely_as_the_reference_says(suite: &Suite) {
     for golden in suite.goldens() {
-        let options = TranscribeOptions::default();
+        let options = LanguageOptions::default();
         let found = suite
             .model
             .detect_language(&golden.audio(), &options)
@@ -177,7 +178,7 @@ fn windows_decode_to_the_same_tokens(suite: &Suite) {
             .iter()
             .map(|(name, entry)| (name, entry, decoding_options(suite, &golden, entry)))
             .collect();
-        let n_rows = |options: &DecodingOptions| options.beam_size.unwrap_or(1);
+        let n_rows = |options: &DecodingOptions| options.rules.beam_size.unwrap_or(1);
         let n_rows = decodings
             .iter()
             .map(|(_, _, options)| n_rows(options))
@@ -227,13 +228,13 @@ fn decoding_options(suite: &Suite, golden: &Golden, entry: &Value) -> DecodingOp
     };
     for (name, value) in entry["options"].as_object().unwrap() {
         match name.as_str() {
-            "without_timestamps" => options.without_timestamps = value.as_bool().unwrap(),
+            "without_timestamps" => options.rules.without_timestamps = value.as_bool().unwrap(),
             "prompt" => options.prompt = encode(value),
             "prefix" => options.prefix = encode(value),
             "task" if value == "translate" => options.task = Task::Translate,
-            "beam_size" => options.beam_size = Some(value.as_u64().unwrap() as usize),
-            "patience" => options.patience = value.as_f64(),
-            "length_penalty" => options.length_penalty = value.as_f64(),
+            "beam_size" => options.rules.beam_size = Some(value.as_u64().unwrap() as usize),
+            "patience" => options.rules.patience = value.as_f64(),
+            "length_penalty" => options.rules.length_penalty = value.as_f64(),
             _ => panic!("{}: option {name} in a golden", golden.name),
         }
     }
@@ -261,13 +262,17 @@ fn transcribe_options(entry: &Value) -> TranscribeOptions {
                 let times = value.as_str().unwrap().split(',');
                 options.clip_timestamps = times.map(|time| time.parse().unwrap()).collect();
             }
-            "beam_size" => options.beam_size = Some(value.as_u64().unwrap() as usize),
-            "word_timestamps" => options.word_timestamps = value.as_bool().unwrap(),
-            "hallucination_silence_threshold" => {
-                options.hallucination_silence_threshold = value.as_f64();
+            "beam_size" => options.rules.beam_size = Some(value.as_u64().unwrap() as usize),
+            "word_timestamps" => {
+                assert_eq!(value, true);
+                options.words.get_or_insert_default();
             }
-            "patience" => options.patience = value.as_f64(),
-            "length_penalty" => options.length_penalty = value.as_f64(),
+            "hallucination_silence_threshold" => {
+                let words = options.words.get_or_insert_default();
+                words.hallucination_silence_threshold = value.as_f64();
+            }
+            "patience" => options.rules.patience = value.as_f64(),
+            "length_penalty" => options.rules.length_penalty = value.as_f64(),
             "task" if value == "translate" => options.task = Task::Translate,
             _ => panic!("option {name} in a golden"),
         }

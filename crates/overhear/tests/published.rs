@@ -5,7 +5,7 @@
 mod common;
 
 use common::{fixtures, tiny_en};
-use overhear::decode::DecodingOptions;
+use overhear::decode::{DecodingOptions, DecodingRules};
 use overhear::{Audio, ComputeType, Model, ModelOptions, TranscribeOptions};
 
 const TEXT: &str = "and so my fellow americans ask not what your country can do for you \
@@ -59,7 +59,10 @@ fn an_english_only_model_decodes_every_shape_of_prompt() {
     let shapes = [
         DecodingOptions::default(),
         DecodingOptions {
-            without_timestamps: true,
+            rules: DecodingRules {
+                without_timestamps: true,
+                ..DecodingRules::default()
+            },
             ..DecodingOptions::default()
         },
         DecodingOptions {
@@ -68,20 +71,29 @@ fn an_english_only_model_decodes_every_shape_of_prompt() {
         },
         DecodingOptions {
             prefix: prefix(),
-            without_timestamps: true,
+            rules: DecodingRules {
+                without_timestamps: true,
+                ..DecodingRules::default()
+            },
             ..DecodingOptions::default()
         },
         DecodingOptions {
             prompt: prompt(),
             prefix: prefix(),
-            without_timestamps: true,
+            rules: DecodingRules {
+                without_timestamps: true,
+                ..DecodingRules::default()
+            },
             ..DecodingOptions::default()
         },
     ];
     for beam_size in [None, Some(5)] {
         for shape in &shapes {
             let options = DecodingOptions {
-                beam_size,
+                rules: DecodingRules {
+                    beam_size,
+                    ..shape.rules.clone()
+                },
                 ..shape.clone()
             };
             let result = model.decode(&mel, &options).unwrap();

@@ -3,7 +3,9 @@
 
 mod common;
 
+use overhear::decode::DecodingRules;
 use overhear::output::{Format, write};
+use overhear::transcribe::{LanguageOptions, WordOptions};
 use overhear::{Audio, Model, ModelOptions, TranscribeOptions, Transcript};
 use serde_json::{Value, json};
 
@@ -112,13 +114,19 @@ fn the_schema_describes_all_that_is_written() {
         let path = common::fixtures().join(format!("audio/{clip}.flac"));
         let options = TranscribeOptions {
             temperatures: vec![0.0],
-            word_timestamps,
-            beam_size: word_timestamps.then_some(3),
-            multilingual: word_timestamps,
-            loop_guard: word_timestamps,
             hallucination_guard: word_timestamps,
             n_best: if word_timestamps { 2 } else { 0 },
-            alternatives: if word_timestamps { 3 } else { 0 },
+            languages: LanguageOptions {
+                multilingual: word_timestamps,
+                ..LanguageOptions::default()
+            },
+            rules: DecodingRules {
+                beam_size: word_timestamps.then_some(3),
+                loop_guard: word_timestamps,
+                alternatives: if word_timestamps { 3 } else { 0 },
+                ..DecodingRules::default()
+            },
+            words: word_timestamps.then(WordOptions::default),
             ..TranscribeOptions::default()
         };
         let transcript = model

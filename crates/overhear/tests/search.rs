@@ -5,7 +5,7 @@
 mod common;
 
 use common::{fixtures, nano};
-use overhear::decode::BoostPhrase;
+use overhear::decode::{BoostPhrase, DecodingRules};
 use overhear::{Audio, Language, Model, ModelOptions, TranscribeOptions};
 use std::num::NonZeroUsize;
 
@@ -32,7 +32,10 @@ fn search(beam_size: Option<usize>) -> TranscribeOptions {
     TranscribeOptions {
         language: Some(Language::ENGLISH),
         temperatures: vec![0.0],
-        beam_size,
+        rules: DecodingRules {
+            beam_size,
+            ..DecodingRules::default()
+        },
         ..TranscribeOptions::default()
     }
 }
@@ -43,7 +46,10 @@ fn boosted(beam_size: Option<usize>, weight: f32, phrases: &[&str]) -> Transcrib
         weight,
     };
     TranscribeOptions {
-        boost: phrases.iter().map(phrase).collect(),
+        rules: DecodingRules {
+            boost: phrases.iter().map(phrase).collect(),
+            ..search(beam_size).rules
+        },
         ..search(beam_size)
     }
 }
@@ -53,7 +59,10 @@ fn same_seed_same_text_and_beams_the_same_for_any_number_of_threads() {
     let sampled = TranscribeOptions {
         temperatures: vec![0.9],
         best_of: Some(4),
-        seed: 11,
+        rules: DecodingRules {
+            seed: 11,
+            ..search(None).rules
+        },
         ..search(None)
     };
     let audio = clip("jfk.flac");
@@ -70,7 +79,10 @@ fn same_seed_same_text_and_beams_the_same_for_any_number_of_threads() {
 fn the_best_hypothesis_of_a_window_is_what_its_segments_say() {
     let options = TranscribeOptions {
         n_best: 3,
-        alternatives: 2,
+        rules: DecodingRules {
+            alternatives: 2,
+            ..search(Some(5)).rules
+        },
         ..search(Some(5))
     };
     let model = model(0);

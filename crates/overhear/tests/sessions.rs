@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use common::{fixtures, nano};
-use overhear::decode::Suppress;
+use overhear::decode::{DecodingRules, Suppress};
 use overhear::tokenizer::TokenId;
 use overhear::{Audio, Error, Event, Model, ModelOptions, TranscribeOptions, Transcript};
 
@@ -86,7 +86,10 @@ fn same_seed_same_text_and_another_seed_another() {
         let options = TranscribeOptions {
             temperatures: vec![1.0],
             best_of: Some(3),
-            seed,
+            rules: DecodingRules {
+                seed,
+                ..DecodingRules::default()
+            },
             ..TranscribeOptions::default()
         };
         model().transcribe(&clip("jfk.flac"), &options).unwrap()
@@ -212,14 +215,20 @@ fn options_that_do_not_fit_are_refused() {
     );
     assert_eq!(
         refused(TranscribeOptions {
-            suppress_tokens: Suppress::Tokens(vec![51865]),
+            rules: DecodingRules {
+                suppress_tokens: Suppress::Tokens(vec![51865]),
+                ..DecodingRules::default()
+            },
             ..default()
         }),
         "suppress_tokens"
     );
     assert_eq!(
         refused(TranscribeOptions {
-            suppress_tokens: Suppress::NonSpeechAnd(vec![TokenId::MAX]),
+            rules: DecodingRules {
+                suppress_tokens: Suppress::NonSpeechAnd(vec![TokenId::MAX]),
+                ..DecodingRules::default()
+            },
             ..default()
         }),
         "suppress_tokens"

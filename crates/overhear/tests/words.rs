@@ -4,7 +4,8 @@
 mod common;
 
 use common::{fixtures, nano};
-use overhear::decode::Suppress;
+use overhear::decode::{DecodingRules, Suppress};
+use overhear::transcribe::{Thresholds, WordOptions};
 use overhear::{Audio, Model, ModelOptions, Task, TranscribeOptions, Transcript};
 use std::num::NonZeroUsize;
 
@@ -20,7 +21,7 @@ fn words() -> TranscribeOptions {
     TranscribeOptions {
         temperatures: vec![0.0],
         language: "en".parse().ok(),
-        word_timestamps: true,
+        words: Some(WordOptions::default()),
         ..TranscribeOptions::default()
     }
 }
@@ -60,7 +61,10 @@ fn audio_of_any_length_has_words_or_none() {
             // Text is forced, so that there is something to time.
             let options = TranscribeOptions {
                 prefix: Some("And so, my fellow".to_owned()),
-                no_speech_threshold: None,
+                thresholds: Thresholds {
+                    no_speech: None,
+                    ..words().thresholds
+                },
                 ..words()
             };
             for options in [options, words()] {
@@ -84,7 +88,10 @@ fn one_word_has_its_time() {
     assert!(of_transcript.len() > 5);
     let options = TranscribeOptions {
         clip_timestamps: vec![0.0, 0.7],
-        sample_len: NonZeroUsize::new(2),
+        rules: DecodingRules {
+            sample_len: NonZeroUsize::new(2),
+            ..words().rules
+        },
         ..words()
     };
     let transcript = model
@@ -97,9 +104,12 @@ fn one_word_has_its_time() {
 #[test]
 fn more_text_than_the_decoder_takes_at_once_has_no_words() {
     let options = TranscribeOptions {
-        sample_len: NonZeroUsize::new(448),
-        without_timestamps: true,
-        suppress_tokens: Suppress::NonSpeechAnd((50257..51865).collect()),
+        rules: DecodingRules {
+            sample_len: NonZeroUsize::new(448),
+            without_timestamps: true,
+            suppress_tokens: Suppress::NonSpeechAnd((50257..51865).collect()),
+            ..words().rules
+        },
         ..words()
     };
     let transcript = model()
@@ -138,8 +148,14 @@ fn any_silence_threshold_ends() {
     for clip_name in ["noise-35s.flac", "silence-10s.flac", "long-90s.flac"] {
         for threshold in [-1.0, 0.0, 0.01, f64::INFINITY] {
             let options = TranscribeOptions {
-                hallucination_silence_threshold: Some(threshold),
-                no_speech_threshold: None,
+                thresholds: Thresholds {
+                    no_speech: None,
+                    ..words().thresholds
+                },
+                words: Some(WordOptions {
+                    hallucination_silence_threshold: Some(threshold),
+                    ..WordOptions::default()
+                }),
                 ..words()
             };
             let transcript = model.transcribe(&clip(clip_name), &options).unwrap();

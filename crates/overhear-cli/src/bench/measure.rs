@@ -7,8 +7,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use overhear::bench::MachineLimits;
-use overhear::decode::{DecodingOptions, LogMel, Session, Suppress, log_mel_spectrogram};
+use overhear::decode::{
+    DecodingOptions, DecodingRules, LogMel, Session, Suppress, log_mel_spectrogram,
+};
 use overhear::tokenizer::TokenId;
+use overhear::transcribe::Thresholds;
 use overhear::{Audio, Error, Event, Language, Model, ModelOptions, Result, TranscribeOptions};
 
 use super::report::{Figure, Limits, Report};
@@ -139,7 +142,10 @@ impl Bench<'_> {
     fn window(&self, beam_size: Option<usize>) -> Result<Vec<f64>> {
         let audio = self.audio()?;
         let options = TranscribeOptions {
-            beam_size,
+            rules: DecodingRules {
+                beam_size,
+                ..self.transcribe_options().rules
+            },
             ..self.transcribe_options()
         };
         self.time(|| self.model.transcribe(&audio, &options).map(drop))
@@ -166,9 +172,12 @@ impl Bench<'_> {
     fn decode(&self, session: &mut Session, n_tokens: usize) -> Result<()> {
         let options = DecodingOptions {
             language: Some(Language::ENGLISH),
-            sample_len: NonZeroUsize::new(n_tokens),
-            without_timestamps: true,
-            suppress_tokens: self.all_but_text(),
+            rules: DecodingRules {
+                sample_len: NonZeroUsize::new(n_tokens),
+                without_timestamps: true,
+                suppress_tokens: self.all_but_text(),
+                ..DecodingRules::default()
+            },
             ..DecodingOptions::default()
         };
         let result = session.decode(&options)?;
@@ -180,10 +189,16 @@ impl Bench<'_> {
         TranscribeOptions {
             language: Some(Language::ENGLISH),
             temperatures: vec![0.0],
-            no_speech_threshold: None,
-            sample_len: NonZeroUsize::new(N_TOKENS),
-            without_timestamps: true,
-            suppress_tokens: self.all_but_text(),
+            rules: DecodingRules {
+                sample_len: NonZeroUsize::new(N_TOKENS),
+                without_timestamps: true,
+                suppress_tokens: self.all_but_text(),
+                ..DecodingRules::default()
+            },
+            thresholds: Thresholds {
+                no_speech: None,
+                ..Thresholds::default()
+            },
             ..TranscribeOptions::default()
         }
     }

@@ -17,6 +17,7 @@ mod sounds;
 use std::error::Error;
 use std::path::Path;
 
+use overhear::decode::DecodingRules;
 use overhear::eval::normalize::comparable;
 use overhear::eval::score::{Edit, align};
 use overhear::{
@@ -148,7 +149,10 @@ fn transcribe(
         language: Some(recording.language),
         temperatures: temperatures.to_vec(),
         hallucination_guard: guard == Guard::Hallucination,
-        loop_guard: guard == Guard::Loop,
+        rules: DecodingRules {
+            loop_guard: guard == Guard::Loop,
+            ..DecodingRules::default()
+        },
         ..TranscribeOptions::default()
     };
     let audio = Audio::from_samples(recording.samples.clone(), RATE as u32)?;

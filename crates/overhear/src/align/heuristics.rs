@@ -3,7 +3,8 @@
 
 use super::words::merge_punctuations;
 use crate::mel::FRAMES_PER_SECOND;
-use crate::{Segment, TokenId, TranscribeOptions, Word, python};
+use crate::transcribe::WordOptions;
+use crate::{Segment, TokenId, Word, python};
 
 /// Marks that end a sentence. Tested as Python's `in`: any substring matches.
 const SENTENCE_END_MARKS: &str = ".。!！?？";
@@ -49,7 +50,7 @@ pub(crate) fn add_words(
     segments: &mut [Segment],
     mut alignment: Vec<WordTiming>,
     is_text: impl Fn(TokenId) -> bool,
-    options: &TranscribeOptions,
+    options: &WordOptions,
     last_speech_s: f64,
 ) {
     let Some(first) = segments.first() else {
@@ -212,7 +213,7 @@ mod tests {
                 .map(Segment::from_json)
                 .collect();
             let last_speech_s = case["last_speech"].as_f64().unwrap();
-            let options = TranscribeOptions::default();
+            let options = WordOptions::default();
             add_words(
                 &mut segments,
                 alignment,
@@ -250,7 +251,7 @@ mod tests {
 
     #[test]
     fn no_words_and_no_segments_are_no_trouble() {
-        let options = TranscribeOptions::default();
+        let options = WordOptions::default();
         add_words(&mut [], Vec::new(), |token| token < 50257, &options, 0.0);
         let json = serde_json::json!({"seek": 0, "start": 1.0, "end": 2.0, "tokens": [1]});
         let mut segments = [Segment::from_json(&json)];

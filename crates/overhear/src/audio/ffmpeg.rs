@@ -38,6 +38,8 @@ const FREE_SAMPLES: u64 = 3600 * SAMPLE_RATE as u64;
 
 /// The `ffmpeg` program that decodes what is not built in. By default none: the library starts no process unless asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Ffmpeg {
     /// None.

@@ -79,6 +79,8 @@ pub const SAMPLE_RATE: u32 = 16_000;
 
 /// Options of opening audio.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct AudioOptions {
     /// Audio track to decode, counted from 1. `None`: the track marked as the default; among several, the one with the

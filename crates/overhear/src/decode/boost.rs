@@ -9,11 +9,14 @@ use crate::{Error, Result, TokenId, Tokenizer};
 
 /// A phrase to be made likelier.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 pub struct BoostPhrase {
     /// The phrase, in the case in which it is to be written.
     pub text: String,
     /// What each of its tokens gains, in nats: above 0, up to [`BoostPhrase::MAX_WEIGHT`].
     /// [`BoostPhrase::DEFAULT_WEIGHT`] is a good beginning.
+    #[cfg_attr(feature = "serde", serde(default = "default_weight"))]
     pub weight: f32,
 }
 
@@ -33,6 +36,11 @@ impl BoostPhrase {
             weight: Self::DEFAULT_WEIGHT,
         }
     }
+}
+
+#[cfg(feature = "serde")]
+fn default_weight() -> f32 {
+    BoostPhrase::DEFAULT_WEIGHT
 }
 
 /// How far a text has got in the phrases.

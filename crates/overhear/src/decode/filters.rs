@@ -35,23 +35,24 @@ impl LogitFilters {
     /// [`crate::Error::Option`] if a token to suppress does not exist.
     pub(super) fn new(tokenizer: &Tokenizer, options: &DecodingOptions) -> Result<Self> {
         let mut blank = Vec::new();
-        if options.suppress_blank {
+        if options.rules.suppress_blank {
             blank = tokenizer.encode(" ");
             blank.push(tokenizer.eot());
         }
-        let with_timestamps = !options.without_timestamps && tokenizer.has_timestamps();
+        let with_timestamps = !options.rules.without_timestamps && tokenizer.has_timestamps();
         let timestamps = with_timestamps.then(|| TimestampRules {
             eot: tokenizer.eot() as usize,
             no_timestamps: tokenizer.no_timestamps() as usize,
             timestamp_begin: tokenizer.timestamps().start as usize,
             timestamp_end: tokenizer.timestamps().end as usize,
             max_initial_timestamp_index: options
+                .rules
                 .max_initial_timestamp
                 .map(|seconds| (seconds / PRECISION_S).round_ties_even() as usize),
         });
         Ok(Self {
             blank,
-            suppressed: options.suppress_tokens.tokens(tokenizer)?,
+            suppressed: options.rules.suppress_tokens.tokens(tokenizer)?,
             timestamps,
             not_next: None,
             eot: tokenizer.eot(),

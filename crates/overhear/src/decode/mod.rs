@@ -26,7 +26,7 @@ use flate2::write::ZlibEncoder;
 pub use boost::BoostPhrase;
 pub(crate) use boost::BoostTrie;
 pub(crate) use language::{Heard, detect_language, hear, likeliest};
-pub use options::DecodingOptions;
+pub use options::{DecodingOptions, DecodingRules};
 pub use result::{DecodingResult, Hypothesis, TokenProbability};
 pub(crate) use row::Next;
 pub use session::Session;

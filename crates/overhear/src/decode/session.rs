@@ -60,7 +60,7 @@ impl Session {
         options.verify()?;
         self.stepper.check_rows(options.n_group())?;
         let model = &self.model;
-        let boosts = BoostTrie::new(model.tokenizer(), &options.boost)?.map(Arc::new);
+        let boosts = BoostTrie::new(model.tokenizer(), &options.rules.boost)?.map(Arc::new);
         let place = Place {
             slot: 0,
             first_row: 0,

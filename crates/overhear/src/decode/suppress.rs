@@ -7,6 +7,8 @@ use crate::{Error, Result, TokenId, Tokenizer};
 /// All but [`Suppress::Nothing`] include the special tokens that steer the decoder: the tasks, the starts of transcript,
 /// prompt and language model, and no speech.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Suppress {
     /// No token, not even a special one. The reference's empty list.
     Nothing,

@@ -53,10 +53,13 @@ impl DecodingTask {
         options.verify()?;
         let tokenizer = model.tokenizer();
         let n_ctx = model.dims().n_text_ctx;
-        let sample_len = options.sample_len.map_or(n_ctx / 2, NonZeroUsize::get);
+        let sample_len = options
+            .rules
+            .sample_len
+            .map_or(n_ctx / 2, NonZeroUsize::get);
 
         let mut sot_sequence = tokenizer.sot_sequence(language, options.task);
-        let without_timestamps = options.without_timestamps || !tokenizer.has_timestamps();
+        let without_timestamps = options.rules.without_timestamps || !tokenizer.has_timestamps();
         if without_timestamps {
             sot_sequence.push(tokenizer.no_timestamps());
         }
@@ -85,19 +88,19 @@ impl DecodingTask {
             language,
             temperature: options.temperature,
             n_group: options.n_group(),
-            max_candidates: options.beam_size.map(|_| options.max_candidates()),
+            max_candidates: options.rules.beam_size.map(|_| options.max_candidates()),
             ranker: MaximumLikelihoodRanker {
-                length_penalty: options.length_penalty,
+                length_penalty: options.rules.length_penalty,
             },
-            seed: options.seed,
+            seed: options.rules.seed,
             // A task ends when sample_len tokens are sampled, or when prompt and text pass the decoder's positions.
             max_tokens: sample_len.min(n_ctx + 1 - initial_tokens.len()),
             initial_tokens,
             sot_index,
             filters: LogitFilters::new(tokenizer, options)?,
             boosts,
-            alternatives: options.alternatives,
-            loop_guard: options.loop_guard,
+            alternatives: options.rules.alternatives,
+            loop_guard: options.rules.loop_guard,
             resumed: Row::default(),
         })
     }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::DecodingOptions;
 use super::filters::LogitFilters;
+use crate::decode::DecodingRules;
 use crate::mel::log_mel_spectrogram;
 use crate::{Audio, Language, LogMel, Model, ModelOptions, TokenId};
 
@@ -26,7 +27,10 @@ fn mel(clip: &str) -> LogMel {
 fn beams(beam_size: usize) -> DecodingOptions {
     DecodingOptions {
         language: Some(Language::ENGLISH),
-        beam_size: Some(beam_size),
+        rules: DecodingRules {
+            beam_size: Some(beam_size),
+            ..DecodingRules::default()
+        },
         ..DecodingOptions::default()
     }
 }
@@ -36,7 +40,10 @@ fn samples(best_of: usize) -> DecodingOptions {
         language: Some(Language::ENGLISH),
         temperature: 0.8,
         best_of: Some(best_of),
-        seed: 3,
+        rules: DecodingRules {
+            seed: 3,
+            ..DecodingRules::default()
+        },
         ..DecodingOptions::default()
     }
 }
@@ -47,8 +54,11 @@ fn hypotheses_are_sorted_and_distinct_and_begin_with_the_result() {
     for clip in ["synth-en-05.flac", "jfk.flac", "noise-35s.flac"] {
         let mel = mel(clip);
         let patient = DecodingOptions {
-            patience: Some(2.0),
-            length_penalty: Some(0.6),
+            rules: DecodingRules {
+                patience: Some(2.0),
+                length_penalty: Some(0.6),
+                ..beams(4).rules
+            },
             ..beams(4)
         };
         for options in [beams(1), beams(5), patient, samples(6), samples(1)] {
@@ -58,7 +68,10 @@ fn hypotheses_are_sorted_and_distinct_and_begin_with_the_result() {
             assert_eq!(found[0].text, result.text, "{clip}");
             assert_eq!(found[0].avg_logprob, result.avg_logprob, "{clip}");
             assert!(found.len() <= options.max_candidates().max(options.n_group()));
-            assert!(options.beam_size.is_none_or(|n| found.len() >= n), "{clip}");
+            assert!(
+                options.rules.beam_size.is_none_or(|n| found.len() >= n),
+                "{clip}"
+            );
             assert!(found.is_sorted_by(|a, b| a.score >= b.score), "{clip}");
             for (i, hypothesis) in found.iter().enumerate() {
                 assert_eq!(hypothesis.tokens.len(), hypothesis.token_logprobs.len());
@@ -76,7 +89,10 @@ fn alternatives_change_nothing_and_hold_what_was_chosen() {
     for options in [DecodingOptions::default(), beams(5)] {
         let without = model.decode(&mel, &options).expect("options that fit");
         let options = DecodingOptions {
-            alternatives: 4,
+            rules: DecodingRules {
+                alternatives: 4,
+                ..options.rules.clone()
+            },
             ..options
         };
         let with = model.decode(&mel, &options).expect("options that fit");
@@ -89,7 +105,7 @@ fn alternatives_change_nothing_and_hold_what_was_chosen() {
             assert!(alternatives.is_sorted_by(|a, b| a.logprob >= b.logprob));
             let total: f32 = alternatives.iter().map(|a| a.logprob.exp()).sum();
             assert!(total < 1.0 + 1e-4, "{total}");
-            if options.beam_size.is_none() {
+            if options.rules.beam_size.is_none() {
                 assert_eq!(
                     (alternatives[0].token, alternatives[0].logprob),
                     (token, logprob)
@@ -105,7 +121,10 @@ fn a_beam_of_one_is_the_greedy_search() {
     for clip in ["synth-en-05.flac", "jfk.flac", "real-cv-ja.flac"] {
         let mel = mel(clip);
         let greedy = DecodingOptions {
-            beam_size: None,
+            rules: DecodingRules {
+                beam_size: None,
+                ..beams(1).rules
+            },
             ..beams(1)
         };
         let greedy = model.decode(&mel, &greedy).expect("options that fit");
@@ -127,44 +146,55 @@ fn options_that_do_not_go_together_are_refused() {
         refused(options)
     };
     assert_eq!(with(|_| ()), None);
-    assert_eq!(with(|o| o.beam_size = Some(0)), Some("beam_size"));
-    assert_eq!(with(|o| o.beam_size = Some(100_000)), Some("beam_size"));
+    assert_eq!(with(|o| o.rules.beam_size = Some(0)), Some("beam_size"));
+    assert_eq!(
+        with(|o| o.rules.beam_size = Some(100_000)),
+        Some("beam_size")
+    );
     assert_eq!(with(|o| o.best_of = Some(5)), Some("best_of"));
     assert_eq!(
-        with(|o| (o.beam_size, o.best_of) = (None, Some(5))),
+        with(|o| (o.rules.beam_size, o.best_of) = (None, Some(5))),
         Some("best_of")
     );
     assert_eq!(
-        with(|o| (o.beam_size, o.patience) = (None, Some(1.0))),
+        with(|o| (o.rules.beam_size, o.rules.patience) = (None, Some(1.0))),
         Some("patience")
     );
-    assert_eq!(with(|o| o.patience = Some(0.0)), Some("patience"));
-    assert_eq!(with(|o| o.patience = Some(0.1)), Some("patience"));
-    assert_eq!(with(|o| o.patience = Some(-1.0)), Some("patience"));
-    assert_eq!(with(|o| o.patience = Some(f64::NAN)), Some("patience"));
-    assert_eq!(with(|o| o.patience = Some(f64::INFINITY)), Some("patience"));
+    assert_eq!(with(|o| o.rules.patience = Some(0.0)), Some("patience"));
+    assert_eq!(with(|o| o.rules.patience = Some(0.1)), Some("patience"));
+    assert_eq!(with(|o| o.rules.patience = Some(-1.0)), Some("patience"));
     assert_eq!(
-        with(|o| o.length_penalty = Some(1.1)),
+        with(|o| o.rules.patience = Some(f64::NAN)),
+        Some("patience")
+    );
+    assert_eq!(
+        with(|o| o.rules.patience = Some(f64::INFINITY)),
+        Some("patience")
+    );
+    assert_eq!(
+        with(|o| o.rules.length_penalty = Some(1.1)),
         Some("length_penalty")
     );
     assert_eq!(
-        with(|o| o.length_penalty = Some(f64::NAN)),
+        with(|o| o.rules.length_penalty = Some(f64::NAN)),
         Some("length_penalty")
     );
-    assert_eq!(with(|o| o.length_penalty = Some(0.0)), None);
+    assert_eq!(with(|o| o.rules.length_penalty = Some(0.0)), None);
 }
 
 #[test]
 fn patience_is_rounded_as_python_rounds() {
     let candidates = |beam_size, patience| {
         let options = DecodingOptions {
-            patience,
+            rules: DecodingRules {
+                patience,
+                ..beams(beam_size).rules
+            },
             ..beams(beam_size)
         };
         options.max_candidates()
     };
     assert_eq!(candidates(5, None), 5);
-    assert_eq!(candidates(5, Some(0.0)), 5);
     assert_eq!(candidates(5, Some(0.5)), 2);
     assert_eq!(candidates(5, Some(0.7)), 4);
     assert_eq!(candidates(3, Some(1.5)), 4);
@@ -195,7 +225,7 @@ proptest! {
         tokens in sampled(50364), likely in 0usize..51865, seed in 0u32..1000, limit in proptest::option::of(0.0f64..30.0),
     ) {
         let model = SHARED.get_or_init(model);
-        let options = DecodingOptions { max_initial_timestamp: limit, ..DecodingOptions::default() };
+        let options = DecodingOptions { rules: DecodingRules { max_initial_timestamp: limit, ..DecodingRules::default() }, ..DecodingOptions::default() };
         let filters = LogitFilters::new(model.tokenizer(), &options).expect("options that fit");
         let mut logits: Vec<f32> = (0..51865u32)
             .map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 20) as f32 / 400.0)

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use proptest::prelude::*;
 
 use super::Engine;
-use crate::decode::{DecodingResult, DecodingTask};
+use crate::decode::{DecodingResult, DecodingRules, DecodingTask};
 use crate::mel::MelWindow;
 use crate::mel::log_mel_spectrogram;
 use crate::{Audio, ComputeType, DecodingOptions, Error, Language, Model, ModelOptions};
@@ -29,7 +29,10 @@ fn options() -> [DecodingOptions; 6] {
         ..DecodingOptions::default()
     };
     let beams = |beam_size| DecodingOptions {
-        beam_size: Some(beam_size),
+        rules: DecodingRules {
+            beam_size: Some(beam_size),
+            ..english.rules.clone()
+        },
         ..english.clone()
     };
     let prompted = DecodingOptions {
@@ -39,12 +42,18 @@ fn options() -> [DecodingOptions; 6] {
     let samples = DecodingOptions {
         temperature: 0.8,
         best_of: Some(4),
-        seed: 3,
+        rules: DecodingRules {
+            seed: 3,
+            ..english.rules.clone()
+        },
         ..english.clone()
     };
     let patient = DecodingOptions {
         prompt: (2000..2300).collect(),
-        patience: Some(2.0),
+        rules: DecodingRules {
+            patience: Some(2.0),
+            ..beams(3).rules
+        },
         ..beams(3)
     };
     [beams(5), prompted, samples, beams(2), english, patient]

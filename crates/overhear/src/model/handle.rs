@@ -14,7 +14,7 @@ use crate::backend::{self, Backend, Capacity, Device, State};
 use crate::checkpoint::Checkpoint;
 use crate::engine::Engine;
 use crate::host::Host;
-use crate::transcribe::detect_spoken_language;
+use crate::transcribe::{LanguageOptions, detect_spoken_language};
 use crate::{
     Audio, ComputeType, DecodingOptions, DecodingResult, Error, Event, LanguageProbability, LogMel,
     ModelDimensions, Result, TokenId, Tokenizer, TranscribeOptions, Transcript,
@@ -22,6 +22,8 @@ use crate::{
 
 /// How to open a model.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct ModelOptions {
     /// Where the network runs.
     pub device: Device,
@@ -113,16 +115,16 @@ impl Model {
     /// would detect.
     ///
     /// `options` say how many windows of 30 seconds are asked (the first one by default), when one of them is sure, and
-    /// which languages are allowed; the language that they give is ignored. Probabilities are those of the window that
-    /// decides: the first that is sure, or else the one in which the language of the majority is likeliest. An
-    /// English-only model answers English.
+    /// which languages are allowed. Probabilities are those of the window that decides: the first that is sure, or else
+    /// the one in which the language of the majority is likeliest. An English-only model answers English.
     ///
     /// # Errors
-    /// As [`Model::transcribe`].
+    /// [`Error::Option`] if an option does not fit the model; [`Error::Audio`] and [`Error::Read`] if the audio cannot be
+    /// decoded; [`Error::NotFinite`]; [`Error::Device`].
     pub fn detect_language(
         &self,
         audio: &Audio,
-        options: &TranscribeOptions,
+        options: &LanguageOptions,
     ) -> Result<Vec<LanguageProbability>> {
         detect_spoken_language(self, audio, options)
     }

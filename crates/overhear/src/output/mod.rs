@@ -95,6 +95,8 @@ impl FromStr for Format {
 /// Layout of words in captions (srt, vtt, ass, lrc). Without effect if the transcript has no words. Names are
 /// openai/whisper's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct CaptionOptions {
     /// Underline each word as it is spoken, in srt and vtt.
     pub highlight_words: bool,

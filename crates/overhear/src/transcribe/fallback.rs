@@ -1,30 +1,30 @@
 //! When a window is decoded again at the next temperature, and when it is silence: the thresholds of
 //! `whisper/transcribe.py`.
 
-use super::TranscribeOptions;
+use super::Thresholds;
 use crate::decode::DecodingResult;
 
 /// Whether `result` loops, is too repetitive or too unlikely, and not just silent.
-pub(super) fn needs_fallback(result: &DecodingResult, options: &TranscribeOptions) -> bool {
-    let is_repetitive = options
-        .compression_ratio_threshold
+pub(super) fn needs_fallback(result: &DecodingResult, thresholds: &Thresholds) -> bool {
+    let is_repetitive = thresholds
+        .compression_ratio
         .is_some_and(|most| result.compression_ratio > most);
-    let is_unlikely = options
-        .logprob_threshold
+    let is_unlikely = thresholds
+        .logprob
         .is_some_and(|least| result.avg_logprob < least);
-    let is_silent = options
-        .no_speech_threshold
+    let is_silent = thresholds
+        .no_speech
         .is_some_and(|most| result.no_speech_prob > most);
     (result.looped.is_some() || is_repetitive || is_unlikely) && !(is_silent && is_unlikely)
 }
 
 /// Whether the window is skipped: no speech is likely, and the text is not likely enough to outweigh that.
-pub(super) fn is_silence(result: &DecodingResult, options: &TranscribeOptions) -> bool {
-    let is_silent = options
-        .no_speech_threshold
+pub(super) fn is_silence(result: &DecodingResult, thresholds: &Thresholds) -> bool {
+    let is_silent = thresholds
+        .no_speech
         .is_some_and(|most| result.no_speech_prob > most);
-    let is_likely = options
-        .logprob_threshold
+    let is_likely = thresholds
+        .logprob
         .is_some_and(|least| result.avg_logprob > least);
     is_silent && !is_likely
 }
@@ -81,13 +81,17 @@ mod tests {
             case(1.0, -1.0, 0.7, false, true), // exactly the threshold is not likely enough to keep
         ];
         for (i, c) in cases.iter().enumerate() {
-            let options = TranscribeOptions::default();
+            let thresholds = Thresholds::default();
             assert_eq!(
-                needs_fallback(&result(c), &options),
+                needs_fallback(&result(c), &thresholds),
                 c.needs_fallback,
                 "case {i}"
             );
-            assert_eq!(is_silence(&result(c), &options), c.is_silence, "case {i}");
+            assert_eq!(
+                is_silence(&result(c), &thresholds),
+                c.is_silence,
+                "case {i}"
+            );
         }
     }
 
@@ -100,21 +104,20 @@ mod tests {
             needs_fallback: false,
             is_silence: false,
         };
-        let off = TranscribeOptions {
-            compression_ratio_threshold: None,
-            logprob_threshold: None,
-            no_speech_threshold: None,
-            ..TranscribeOptions::default()
+        let off = Thresholds {
+            compression_ratio: None,
+            logprob: None,
+            no_speech: None,
         };
         assert!(!needs_fallback(&result(&hopeless), &off));
         assert!(!is_silence(&result(&hopeless), &off));
-        let only_no_speech = TranscribeOptions {
-            no_speech_threshold: Some(0.6),
+        let only_no_speech = Thresholds {
+            no_speech: Some(0.6),
             ..off.clone()
         };
         assert!(is_silence(&result(&hopeless), &only_no_speech));
-        let only_logprob = TranscribeOptions {
-            logprob_threshold: Some(-1.0),
+        let only_logprob = Thresholds {
+            logprob: Some(-1.0),
             ..off
         };
         assert!(needs_fallback(&result(&hopeless), &only_logprob));
@@ -134,7 +137,7 @@ mod tests {
                 looped: Some(vec![1]),
                 ..result(&case)
             };
-            needs_fallback(&looped, &TranscribeOptions::default())
+            needs_fallback(&looped, &Thresholds::default())
         };
         assert!(of(-0.1, 0.1) && of(-0.1, 0.9) && !of(-1.5, 0.9));
     }

@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{OnEvent, TranscribeOptions, Windows, send};
+use super::{LanguageOptions, OnEvent, TranscribeOptions, Windows, send};
 use crate::backend::State;
 use crate::decode::detect_language;
 use crate::engine::Engine;
@@ -16,7 +16,7 @@ use crate::{Audio, Event, Language, LanguageProbability, Model, Result};
 pub(crate) fn detect_spoken_language(
     model: &Model,
     audio: &Audio,
-    options: &TranscribeOptions,
+    options: &LanguageOptions,
 ) -> Result<Vec<LanguageProbability>> {
     options.validate(model.tokenizer())?;
     if !model.is_multilingual() {
@@ -47,7 +47,7 @@ pub(super) fn choose_language(
     let LanguageProbability {
         language,
         probability,
-    } = detect_in_file(model, options, windows, on_event)?[0];
+    } = detect_in_file(model, &options.languages, windows, on_event)?[0];
     send(
         on_event,
         Event::LanguageDetected {
@@ -61,13 +61,13 @@ pub(super) fn choose_language(
 /// Languages of the first window that is sure, or else of the one that speaks for the majority; likeliest first.
 fn detect_in_file(
     model: &Model,
-    options: &TranscribeOptions,
+    options: &LanguageOptions,
     windows: &mut Windows,
     on_event: OnEvent<'_>,
 ) -> Result<Vec<LanguageProbability>> {
     let n_windows = windows.mel.content_frames().div_ceil(N_FRAMES);
     let mut heard = Vec::new();
-    for window in 0..n_windows.clamp(1, options.language_detection_segments) {
+    for window in 0..n_windows.clamp(1, options.detection_segments) {
         windows.encode(window * N_FRAMES, N_FRAMES, on_event)?;
         let found = detect(model, options, windows)?;
         if is_sure(found[0], options) {
@@ -81,13 +81,13 @@ fn detect_in_file(
 /// Allowed languages in the encoded window, likeliest first, with their probabilities among each other.
 fn detect(
     model: &Model,
-    options: &TranscribeOptions,
+    options: &LanguageOptions,
     windows: &mut Windows,
 ) -> Result<Vec<LanguageProbability>> {
     let detect = |state: &mut dyn State, place| detect_language(state, model.tokenizer(), place);
     let mut languages = windows.seat.alone(detect)?;
     retain_allowed(&mut languages, options);
-    if !options.languages.is_empty() {
+    if !options.allowed.is_empty() {
         let sum: f32 = languages.iter().map(|found| found.probability).sum();
         for found in &mut languages {
             found.probability /= sum.max(f32::MIN_POSITIVE);
@@ -99,17 +99,14 @@ fn detect(
 }
 
 /// Leaves those of `languages` that detection may choose from.
-pub(super) fn retain_allowed(
-    languages: &mut Vec<LanguageProbability>,
-    options: &TranscribeOptions,
-) {
-    if !options.languages.is_empty() {
-        languages.retain(|found| options.languages.contains(&found.language));
+pub(super) fn retain_allowed(languages: &mut Vec<LanguageProbability>, options: &LanguageOptions) {
+    if !options.allowed.is_empty() {
+        languages.retain(|found| options.allowed.contains(&found.language));
     }
 }
 
-fn is_sure(found: LanguageProbability, options: &TranscribeOptions) -> bool {
-    let threshold = options.language_detection_threshold;
+fn is_sure(found: LanguageProbability, options: &LanguageOptions) -> bool {
+    let threshold = options.detection_threshold;
     threshold.is_some_and(|least| f64::from(found.probability) > least)
 }
 

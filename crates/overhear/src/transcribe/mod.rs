@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 pub(crate) use language::detect_spoken_language;
 pub(crate) use options::TranscribeOptions;
+pub use options::{LanguageOptions, Thresholds, WordOptions};
 pub use result::{Alternative, WindowHypotheses};
 pub(crate) use result::{Event, Segment, Transcript, Word};
 pub use silence::Silence;
@@ -136,7 +137,7 @@ pub(crate) fn transcribe(
             duration_s: windows.mel.duration_s(),
         },
     )?;
-    if options.word_timestamps {
+    if options.words.is_some() {
         model.alignment_heads().warn();
     }
     let silence_level = match options.hallucination_guard {
@@ -153,7 +154,7 @@ pub(crate) fn transcribe(
         windows,
         language: stretches.first().map_or(language, |first| first.language),
         decoding: options.decoding_options(tokenizer, language),
-        boosts: BoostTrie::new(tokenizer, &options.boost)?.map(Arc::new),
+        boosts: BoostTrie::new(tokenizer, &options.rules.boost)?.map(Arc::new),
         prompt: PromptHistory::new(model, options),
         segments: Vec::new(),
         n_best: Vec::new(),
@@ -202,17 +203,17 @@ impl Transcription<'_> {
         self.windows.encode(seek, n_frames, on_event)?;
         let is_after_loop = std::mem::take(&mut self.is_after_loop);
         // Windows do not draw the same numbers again.
-        self.decoding.seed = self.options.seed.wrapping_add(seek as u64);
+        self.decoding.rules.seed = self.options.rules.seed.wrapping_add(seek as u64);
         let Decoded {
             mut result,
             is_loop_cut,
         } = self.decode_with_fallback(on_event)?;
-        if fallback::is_silence(&result, self.options) {
+        if fallback::is_silence(&result, &self.options.thresholds) {
             return Ok(seek + n_frames);
         }
         let tokenizer = self.model.tokenizer();
         let mut split = segments::split(&result.tokens, &tokenizer.timestamps(), n_frames);
-        if self.options.multilingual {
+        if self.options.languages.multilingual {
             // What follows is in another language.
             split.end_within(n_frames);
         }
@@ -231,7 +232,7 @@ impl Transcription<'_> {
             .map(|(i, span)| segments::segment(span, &result, tokenizer, n_before + i, seek))
             .collect();
         let mut next = seek + split.n_done;
-        if self.options.word_timestamps {
+        if let Some(words) = &self.options.words {
             let window = Window {
                 seek,
                 n_frames,
@@ -239,7 +240,7 @@ impl Transcription<'_> {
                 is_closed: split.is_closed,
                 last_speech_s: self.last_speech_s,
             };
-            match self.add_words(window, &mut segments, next)? {
+            match self.add_words(window, words, &mut segments, next)? {
                 Next::At(frame) => next = frame,
                 Next::Again(frame) => return Ok(frame),
             }
@@ -252,8 +253,12 @@ impl Transcription<'_> {
         self.drop_hallucinations(seek, n_frames, &mut segments)?;
         for mut segment in segments {
             segments::clear_if_empty(&mut segment);
-            segment.language = self.options.multilingual.then_some(result.language);
-            segment.loop_cut = self.options.loop_guard.then_some(is_loop_cut);
+            segment.language = self
+                .options
+                .languages
+                .multilingual
+                .then_some(result.language);
+            segment.loop_cut = self.options.rules.loop_guard.then_some(is_loop_cut);
             self.prompt.push(&segment.tokens);
             self.segments.push(segment);
             send(
@@ -271,6 +276,7 @@ impl Transcription<'_> {
     fn add_words(
         &mut self,
         window: Window,
+        options: &WordOptions,
         segments: &mut Vec<Segment>,
         next: usize,
     ) -> Result<Next> {
@@ -297,10 +303,10 @@ impl Transcription<'_> {
             segments,
             alignment,
             |token| tokenizer.is_text(token),
-            self.options,
+            options,
             self.last_speech_s,
         );
-        let threshold = self.options.hallucination_silence_threshold;
+        let threshold = options.hallucination_silence_threshold;
         let next = words::next_window(window, segments, next, threshold);
         if let (Next::At(_), Some(end)) = (&next, words::last_end(segments)) {
             self.last_speech_s = end;
@@ -381,7 +387,7 @@ impl Transcription<'_> {
                 .windows
                 .seat
                 .decode(task, &mut || on_event(Event::Token))?;
-            let is_accepted = !fallback::needs_fallback(&result, self.options);
+            let is_accepted = !fallback::needs_fallback(&result, &self.options.thresholds);
             let is_loop_cut = looped.is_some() || result.looped.is_some();
             last = Some(Decoded {
                 result,

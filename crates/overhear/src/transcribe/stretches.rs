@@ -37,7 +37,7 @@ pub(super) fn stretches(
         language,
     };
     let stretches: Vec<Stretch> = clips.iter().map(whole).collect();
-    if !options.multilingual || !model.is_multilingual() {
+    if !options.languages.multilingual || !model.is_multilingual() {
         return Ok(stretches);
     }
     let mut hearing = Hearing {
@@ -113,7 +113,7 @@ impl Hearing<'_> {
         let (kernels, tokenizer) = (self.model.kernels(), self.model.tokenizer());
         let hear = |state: &mut dyn State, place| hear(kernels, state, tokenizer, place);
         let mut heard = self.windows.seat.alone(hear)?;
-        retain_allowed(&mut heard.languages, self.options);
+        retain_allowed(&mut heard.languages, &self.options.languages);
         self.languages = heard.languages.iter().map(|found| found.language).collect();
         Ok(weigh(&heard))
     }
