@@ -143,8 +143,9 @@ fn a_mixed_recording_has_a_language_a_window() {
         .iter()
         .filter(|segment| !segment.text.is_empty())
     {
-        // Windows begin where a language does.
-        heard[(segment.start / 30.0) as usize].push(segment.language.unwrap().code());
+        // Every window begins with its speech, and ends with silence, in which a segment may begin.
+        let middle = (segment.start + segment.end) / 2.0;
+        heard[(middle / 30.0) as usize].push(segment.language.unwrap().code());
     }
     for (window, code) in [(0, "en"), (1, "de"), (3, "es")] {
         assert!(!heard[window].is_empty(), "{transcript:?}");
