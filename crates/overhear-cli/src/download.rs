@@ -27,7 +27,7 @@ pub(crate) fn pull(
     };
     let bar = shown.bar.clone();
     let pulled = interrupt.run(move || {
-        let folder = hub.pull(&repository, &mut |progress| shown.show(progress));
+        let folder = hub.pull(&repository, |progress| shown.show(progress));
         shown.bar.finish_and_clear();
         folder
     });

@@ -1,18 +1,18 @@
-//! What is written down of what is said.
+//! Tasks: a transcript of speech, or its translation.
 
 use std::str::FromStr;
 
 use crate::names::{by_name, display_name};
 use crate::{Error, Result};
 
-/// What to write down.
+/// Task of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Task {
-    /// The words as spoken.
+    /// Transcript: the words as spoken.
     #[default]
     Transcribe,
-    /// Their English translation.
+    /// Translation to English.
     Translate,
 }
 

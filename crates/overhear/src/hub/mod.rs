@@ -6,7 +6,7 @@
 //! use overhear::model::find::Repository;
 //!
 //! let repository: Repository = "turbo".parse()?;
-//! let folder = Hub::from_env()?.pull(&repository, &mut |progress| drop(progress))?;
+//! let folder = Hub::from_env()?.pull(&repository, |progress| drop(progress))?;
 //! # Ok::<(), overhear::Error>(())
 //! ```
 
@@ -143,6 +143,15 @@ impl Hub {
     /// terms to be accepted or a token, or sends data that contradict its checksums; [`Error::Cache`] if the disk is
     /// full or the cache cannot be written.
     pub fn pull(
+        &self,
+        repository: &Repository,
+        mut on_progress: impl FnMut(Progress<'_>),
+    ) -> Result<PathBuf> {
+        self.pull_to(repository, &mut on_progress)
+    }
+
+    /// [`Hub::pull`], compiled once for all progress functions.
+    fn pull_to(
         &self,
         repository: &Repository,
         on_progress: &mut dyn FnMut(Progress<'_>),

@@ -20,12 +20,12 @@ use crate::{
     ModelDimensions, Result, TokenId, Tokenizer, TranscribeOptions, Transcript,
 };
 
-/// How to open a model.
+/// Options of opening a model.
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct ModelOptions {
-    /// Where the network runs.
+    /// Device that the network runs on.
     pub device: Device,
     /// Arithmetic. Default: [`ComputeType::Auto`].
     pub compute_type: ComputeType,

@@ -6,9 +6,9 @@ use crate::{Error, Language, Result, Task, Tokenizer};
 /// Options of [`Model::transcribe`](crate::Model::transcribe). Names and defaults are openai/whisper's.
 ///
 /// [`DecodingOptions`] is no part of them, since the reference's `transcribe` and `decode` differ in some options and in
-/// their defaults: `transcribe` takes a list of temperatures, of which the first is tried with beams and the others with
-/// 5 samples (the default of the command), and prompts as text; `decode` takes one temperature, one sample and tokens.
-/// What both have with the same defaults is in [`DecodingRules`], which is a part of either.
+/// their defaults: `transcribe` takes a list of temperatures, decodes with 5 samples at those above 0 (the default of the
+/// command), and takes prompts as text; `decode` takes one temperature, one sample by default, and prompts as tokens.
+/// Options that both have with the same defaults are [`DecodingRules`], a part of either.
 ///
 /// ```
 /// use overhear::decode::DecodingRules;
