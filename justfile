@@ -34,7 +34,7 @@ fmt:
 
 # Lints, warnings denied.
 clippy:
-    cargo clippy --workspace --all-targets --locked -- -D warnings
+    cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 
 # Spelling.
 typos:
@@ -117,6 +117,7 @@ sweep: (inflate "tiny") (inflate "small")
         left_out+=' + test(/^base::/)'
     fi
     cargo nextest run --workspace --locked --run-ignored only -E "not ($left_out)"
+    cargo nextest run --package overhear --features serde --locked --test options
 
 # Parity at the shape of turbo. The checkpoint takes 1.6 GB of disk, the run minutes per clip.
 sweep-turbo: (inflate "turbo")

@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     };
     let model_options = ModelOptions {
-        compute_type: ComputeType::parse(compute_type).ok_or("unknown compute type")?,
+        compute_type: compute_type.parse::<ComputeType>()?,
         ..ModelOptions::default()
     };
     let model = Model::open(model, &model_options)?;

@@ -53,12 +53,4 @@ impl ComputeType {
             ComputeType::Int8Bfloat16 => "int8_bfloat16",
         }
     }
-
-    /// The type of this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|compute_type| compute_type.name() == name)
-    }
 }
