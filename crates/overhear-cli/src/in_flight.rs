@@ -1,4 +1,4 @@
-//! One input that is being transcribed: its thread, its reports, and what there is of its transcript.
+//! Input that is being transcribed: its thread, its reports, and its transcript so far.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -21,24 +21,24 @@ pub(crate) enum Report {
     End(Box<overhear::Result<Transcript>>),
 }
 
-/// An input in flight.
+/// Input in flight.
 pub(crate) struct InFlight<'a> {
     pub(crate) job: &'a Job<'a>,
-    /// Place of the job among all.
+    /// Index of the job.
     pub(crate) index: usize,
-    /// The transcribing thread; `None` if the input could not be opened.
+    /// Transcribing thread; `None` if the input could not be opened.
     pub(crate) worker: Option<JoinHandle<()>>,
     /// Reports that are not displayed yet.
     pub(crate) reports: VecDeque<Report>,
-    /// Whether its display has begun.
+    /// Whether the display of the file has begun.
     pub(crate) is_shown: bool,
-    /// The language detected, as far as it was displayed.
+    /// Detected language, once it was displayed.
     pub(crate) shown_language: Option<Language>,
-    /// The transcript, or what there is of it.
+    /// Transcript, or the part of it that was reported.
     pub(crate) transcript: Transcript,
-    /// How it ended, once it has ended by itself.
+    /// Outcome; `None` while the file is being transcribed, or if a signal stopped it.
     pub(crate) end: Option<Result<(), Failure>>,
-    /// Seconds of it that are done.
+    /// Seconds of audio that are done.
     pub(crate) position_s: f64,
     is_stopped: bool,
 }
@@ -59,7 +59,7 @@ impl<'a> InFlight<'a> {
         }
     }
 
-    /// An input that failed before anything of it was transcribed.
+    /// Returns an input that failed before its transcription began.
     pub(crate) fn failed(job: &'a Job<'a>, index: usize, failure: Failure) -> Self {
         Self {
             end: Some(Err(failure)),
@@ -67,7 +67,7 @@ impl<'a> InFlight<'a> {
         }
     }
 
-    /// Whether its thread is at work.
+    /// Returns whether the thread is at work.
     pub(crate) fn is_running(&self) -> bool {
         self.end.is_none() && !self.is_stopped
     }
@@ -111,7 +111,7 @@ impl<'a> InFlight<'a> {
     }
 }
 
-/// Transcribes `audio` and reports it. Ends when nobody takes a report any more, or after a signal.
+/// Transcribes `audio` and reports it. Ends early if `report` returns false, or after a signal.
 pub(crate) fn work(
     engine: &Engine,
     audio: &Audio,

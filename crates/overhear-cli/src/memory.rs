@@ -1,8 +1,8 @@
-//! Memory that this process may still use.
+//! Free memory, and the number of files that it has room for.
 
 use std::fs;
 
-/// Files transcribed at the same time where nothing else is asked for: on two cores more are hardly faster.
+/// Default number of files transcribed at the same time: on two cores more are hardly faster.
 const MOST_AT_ONCE: usize = 4;
 
 /// Returns how many of `n_files` files to transcribe at the same time, if each takes `bytes_per_file`: no more than half of

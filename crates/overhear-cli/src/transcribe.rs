@@ -1,7 +1,7 @@
 //! `overhear transcribe`: transcribes the inputs, several at the same time, and writes their outputs.
 //!
-//! Outputs are written as soon as a file is done. What is shown is in the order of the inputs, as if they were transcribed
-//! one after another: the reports of a file wait until those before it are done.
+//! Outputs are written as soon as a file is done. The display is in the order of the inputs, as if they were transcribed one
+//! after another: reports of a file are held back until the files before it are done.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -151,9 +151,9 @@ enum ModelSlot {
 
 struct Run<'a> {
     model: ModelSlot,
-    /// Made when the model is open.
+    /// Engine, once the model is open.
     engine: Option<Engine>,
-    /// Number of files transcribed at the same time, as far as it is known.
+    /// Number of files transcribed at the same time; 1 until the engine exists.
     n_at_once: usize,
     /// Seconds of audio of the files that are done.
     finished_s: f64,
@@ -256,7 +256,7 @@ impl Run<'_> {
         Ok(file)
     }
 
-    /// Takes a report of a file in flight. If the file is done, its outputs are written.
+    /// Records a report of a file in flight. Writes the outputs of a file that is done.
     fn take(
         &self,
         in_flight: &mut VecDeque<InFlight<'_>>,
@@ -322,8 +322,8 @@ impl Run<'_> {
         }
     }
 
-    /// After a signal: takes what the files in flight still report, until all have stopped or [`STOP_WITHIN`] is over.
-    /// Files that are done are finished.
+    /// After a signal: records the reports of the files in flight until all of them have stopped or [`STOP_WITHIN`] has
+    /// passed. Finishes the files that are done.
     fn collect(
         &mut self,
         in_flight: &mut VecDeque<InFlight<'_>>,
@@ -351,7 +351,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Writes what there is of the files that were stopped. Describes it, and the jobs that were not begun.
+    /// Writes the partial transcripts of the files that were stopped. Returns a description of them and of the jobs that
+    /// were not begun.
     fn stop(
         &self,
         in_flight: VecDeque<InFlight<'_>>,
@@ -396,8 +397,7 @@ impl Run<'_> {
         }
     }
 
-    /// Returns the engine, made when it is first needed, for so many of `n_jobs` files at the same time as the batch size
-    /// says.
+    /// Returns the engine, made on first use for as many of `n_jobs` files at the same time as the batch size allows.
     fn engine(&mut self, n_jobs: usize) -> Result<Engine, Failure> {
         if let Some(engine) = &self.engine {
             return Ok(engine.clone());

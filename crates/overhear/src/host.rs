@@ -1,4 +1,4 @@
-//! What runs on the processor whatever the device of the network.
+//! Kernels and threads of the processor, for the work that runs there whatever the device of the network.
 
 use std::sync::Arc;
 

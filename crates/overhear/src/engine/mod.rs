@@ -1,13 +1,13 @@
-//! The engine: it owns the state of a device, and lends *seats* in it to files that are transcribed at the same time.
+//! Engine: owner of a device's state, which lends *seats* in it to files that are transcribed at the same time.
 //!
-//! A [`Seat`] is a slot of audio and some rows of text. Its owner encodes windows into the slot and asks for them to be
-//! decoded; windows of all seats that are being decoded share every step, so that one pass over the weights serves all
-//! of them (continuous batching). A row's result never depends on the others, so each file's transcript is what it is
-//! alone, to the bit.
+//! A [`Seat`] is a slot of audio and some rows of text. The seat's owner encodes windows into the slot and asks for them
+//! to be decoded. Windows of all seats share every step, so that one pass over the weights serves all of them (continuous
+//! batching). A row's result never depends on the other rows, so each file has the transcript that it has alone, to the
+//! bit.
 //!
-//! There is no thread of the engine's own. One of the owners that wait for a window, the *leader*, runs the steps for
-//! all; when its own window is done it leaves the lead to another. Between two steps whoever wants the state for
-//! itself, to encode or to align, gets it first.
+//! The engine has no thread of its own. One of the owners that wait for a window, the *leader*, runs the steps for all of
+//! them; when the leader's window is done, another owner becomes the leader. Between two steps, an owner that needs the
+//! state exclusively, to encode or to align, gets it first (a fair unlock).
 
 mod step;
 #[cfg(test)]
@@ -29,10 +29,11 @@ use crate::mel::MelWindow;
 use crate::transcribe::{OnEvent, transcribe};
 use crate::{Error, Event, Model, Result, TranscribeOptions, Transcript};
 
-/// How often an owner that does not lead is asked whether it still wants its window.
+/// Interval at which an owner that does not lead is asked whether to go on.
 const POLL: Duration = Duration::from_millis(50);
 
-/// A model that transcribes several files at the same time: their windows share every pass over the decoder's weights.
+/// Engine that transcribes several files at the same time with one model: their windows share every pass over the
+/// decoder's weights.
 ///
 /// Each file is transcribed as [`Model::transcribe`] does it, on a thread of the caller's, and with the same result to
 /// the bit. Cheap to clone; memory is allocated when the engine is made. An event function must not wait for another file
@@ -44,33 +45,33 @@ pub struct Engine {
 
 struct Shared {
     model: Model,
-    /// Rows of text of each seat.
+    /// Number of rows of text of each seat.
     n_rows: usize,
     core: Mutex<Core>,
-    /// Per seat: told when its window is done, or when it is to lead.
+    /// Per seat: notified when its window is done, or when its owner becomes the leader.
     turn: Vec<Condvar>,
-    /// Told when a seat is given back.
+    /// Notified when a seat becomes free.
     freed: Condvar,
 }
 
-/// What one thread at a time has for itself.
+/// Mutable part of the engine, used by one thread at a time.
 struct Core {
     state: Box<dyn State>,
     stepper: Stepper,
     is_taken: Vec<bool>,
-    /// By seat, the windows being decoded and those that are done.
+    /// Windows by seat, being decoded or done.
     windows: Vec<Option<Window>>,
-    /// The seat whose owner runs the steps.
+    /// Seat whose owner runs the steps.
     leader: Option<usize>,
 }
 
-/// A place in the engine for one file: slot `index`, and `n_rows` rows from `index * n_rows` on.
+/// Share of the state for one file: slot `index`, and `n_rows` rows from `index * n_rows` on.
 pub(crate) struct Seat {
     shared: Arc<Shared>,
     index: usize,
 }
 
-/// Where a seat is in the state.
+/// Slot and first row of a seat.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) slot: usize,
@@ -142,7 +143,7 @@ impl Engine {
         transcribe(&self.shared.model, self.seat(), audio, options, on_event)
     }
 
-    /// A free seat; waits for one.
+    /// Returns a free seat, or waits for one.
     pub(crate) fn seat(&self) -> Seat {
         let mut core = self.shared.core.lock();
         loop {
@@ -166,7 +167,7 @@ impl Seat {
         }
     }
 
-    /// Encodes `mel` into the seat's slot; `goes_on` may end it.
+    /// Encodes `mel` into the seat's slot; `goes_on` may cancel it.
     ///
     /// # Errors
     /// As [`State::encode`].
@@ -175,13 +176,13 @@ impl Seat {
         core.state.encode(&[(self.index, mel)], goes_on)
     }
 
-    /// Gives the state to `work` alone, which may use the seat's place.
+    /// Calls `work` with exclusive use of the state and with the place of the seat in it.
     pub(crate) fn alone<T>(&mut self, work: impl FnOnce(&mut dyn State, Place) -> T) -> T {
         work(&mut *self.shared.core.lock().state, self.place())
     }
 
-    /// Decodes the window in the seat's slot, in steps shared with the other seats. `goes_on` is asked after every step
-    /// that this seat's owner leads, and else now and then.
+    /// Decodes the window in the seat's slot, in steps shared with the other seats. `goes_on` is called after every step
+    /// while this seat's owner leads, and every [`POLL`] otherwise.
     ///
     /// # Errors
     /// [`Error::Canceled`], [`Error::NotFinite`], [`Error::Device`].
@@ -196,7 +197,7 @@ impl Seat {
         loop {
             if *core.leader.get_or_insert(self.index) == self.index {
                 core.step();
-                self.shared.tell_done(&core, self.index);
+                self.shared.notify_done(&core, self.index);
             } else {
                 self.shared.turn[self.index].wait_for(&mut core, POLL);
             }
@@ -225,7 +226,7 @@ impl Drop for Seat {
 }
 
 impl Shared {
-    /// Takes the window of `seat` out of the steps, and passes the lead on if `seat` has it.
+    /// Removes the window of `seat` from the steps. If the seat's owner leads, another becomes the leader.
     fn leave(&self, core: &mut Core, seat: usize) -> Option<Window> {
         let window = core.windows[seat].take();
         if core.leader == Some(seat) {
@@ -237,8 +238,8 @@ impl Shared {
         window
     }
 
-    /// Wakes the owners whose windows are done, but for `leader`, who sees it.
-    fn tell_done(&self, core: &Core, leader: usize) {
+    /// Wakes the owners whose windows are done, except the leader.
+    fn notify_done(&self, core: &Core, leader: usize) {
         for (seat, window) in core.windows.iter().enumerate() {
             if seat != leader && window.as_ref().is_some_and(Window::is_done) {
                 self.turn[seat].notify_one();

@@ -1,20 +1,20 @@
-//! One step of all windows that are being decoded: one decoder call, and the next token of every row.
+//! Step of all windows that are being decoded: one decoder call, and the next token of every row.
 
 use crate::backend::{Batch, Capacity, State};
 use crate::decode::{Next, Window};
 use crate::host::Host;
 use crate::{Error, Result};
 
-/// Runs the steps of a state; keeps what they need, so that a step allocates nothing.
+/// Runner of the steps of a state. Its buffers are kept, so that a step allocates nothing.
 pub(crate) struct Stepper {
     host: Host,
     capacity: Capacity,
     batch: Batch,
-    /// The windows of the step, by index, and how many logits each has.
+    /// Windows of the step: index and number of rows of logits.
     joined: Vec<(usize, usize)>,
-    /// Per row of logits.
+    /// Statistics of each row of logits.
     next: Vec<Next>,
-    /// Which row each row goes on from.
+    /// For each row, the row that it continues (`rearrange`).
     source: Vec<usize>,
 }
 
@@ -36,8 +36,8 @@ impl Stepper {
         Capacity::check("rows", n_rows, self.capacity.rows)
     }
 
-    /// Goes one step on with every window that is not done. One that begins waits for a further step if its prompt does not
-    /// fit beside the others' tokens. What fails ends its window, and is what [`Window::finish`] returns.
+    /// Runs one step of every window that is not done. A window that begins waits for the next step if its prompt does not
+    /// fit into the capacity beside the other windows' tokens. A failure ends its window; [`Window::finish`] returns it.
     pub(crate) fn step(&mut self, state: &mut dyn State, windows: &mut [Option<Window>]) {
         self.batch.clear();
         self.joined.clear();
@@ -66,7 +66,7 @@ impl Stepper {
         }
     }
 
-    /// Decodes the batch, and lets every window that joined it choose its next tokens.
+    /// Decodes the batch and chooses the next tokens of every window in it.
     fn choose(&mut self, state: &mut dyn State, windows: &mut [Option<Window>]) -> Result<()> {
         let logits = state.decode(&self.batch)?;
         let n_logits = self.batch.logits_at.len();
@@ -116,7 +116,7 @@ impl Stepper {
     }
 }
 
-/// Names the encoder's output, where it is what is not finite, in the error of windows that failed.
+/// Replaces the error of failed windows whose encoder output is not finite by one that names the encoder.
 fn blame_encoder(state: &dyn State, windows: &mut [Option<Window>]) {
     for window in windows.iter_mut().flatten() {
         let features = state.audio_features(window.slot());

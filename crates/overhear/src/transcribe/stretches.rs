@@ -70,24 +70,24 @@ pub(super) fn stretches(
     Ok(merged(parts))
 }
 
-/// Piece of a clip, encoded alone: its frames, and the log-likelihood of each language.
+/// Piece of a clip, encoded alone: range of frames, and log-likelihood of each language.
 struct Piece {
     start: usize,
     end: usize,
     heard: Vec<f64>,
 }
 
-/// Asks pieces of a recording for their languages.
+/// Language detection in pieces of a recording.
 struct Hearing<'a> {
     model: &'a Model,
     options: &'a TranscribeOptions,
     windows: &'a mut Windows,
-    /// Languages of the log-likelihoods, the same for every piece.
+    /// Languages that the log-likelihoods belong to, the same for every piece.
     languages: Vec<Language>,
 }
 
 impl Hearing<'_> {
-    /// Cuts a clip into pieces of these lengths, and hears each.
+    /// Cuts a clip into pieces of these lengths, and detects the languages of each.
     fn cut(
         &mut self,
         clip: &Stretch,
@@ -107,7 +107,7 @@ impl Hearing<'_> {
         Ok(cut)
     }
 
-    /// Log-likelihood of each language in the frames from `start` to `end`.
+    /// Returns the log-likelihood of each language in the frames from `start` to `end`.
     fn hear(&mut self, start: usize, end: usize, on_event: OnEvent<'_>) -> Result<Vec<f64>> {
         self.windows.encode_alone(start, end - start, on_event)?;
         let (kernels, tokenizer) = (self.model.kernels(), self.model.tokenizer());
@@ -118,7 +118,7 @@ impl Hearing<'_> {
         Ok(weigh(&heard))
     }
 
-    /// Frames of the piece that begins at frame `start` of a clip that ends at `end`.
+    /// Returns the number of frames of the piece that begins at frame `start` of a clip that ends at `end`.
     fn piece_length(&mut self, start: usize, end: usize, lengths: &Range<usize>) -> Result<usize> {
         let n_ahead = pieces::n_ahead(lengths).min(end - start);
         let mut levels = self.windows.mel.levels(start, n_ahead)?;
@@ -128,8 +128,8 @@ impl Hearing<'_> {
     }
 }
 
-/// The parts of a clip between all ends of pieces of its `cuts`, with the mean over the cuts of what was heard there: a
-/// part has of each piece the share that its length is of the piece's.
+/// Returns the parts of a clip between all ends of pieces of its `cuts`, each with the mean over the cuts of the
+/// log-likelihoods there: a part gets the share of a piece's log-likelihoods that its length is of the piece's length.
 fn overlay(cuts: &[Vec<Piece>]) -> Vec<(usize, usize, Vec<f64>)> {
     let mut ends: Vec<usize> = cuts.iter().flatten().map(|piece| piece.end).collect();
     ends.sort_unstable();
