@@ -18,6 +18,11 @@ pub(crate) enum Report {
     Duration(f64),
     Segment(Box<Segment>),
     Progress(f64),
+}
+
+/// Message of a transcribing thread: a report, or its last message, the result.
+pub(crate) enum Message {
+    Report(Report),
     End(Box<overhear::Result<Transcript>>),
 }
 
@@ -32,8 +37,6 @@ pub(crate) struct InFlight<'a> {
     pub(crate) reports: VecDeque<Report>,
     /// Whether the display of the file has begun.
     pub(crate) is_shown: bool,
-    /// Detected language, once it was displayed.
-    pub(crate) shown_language: Option<Language>,
     /// Transcript, or the part of it that was reported.
     pub(crate) transcript: Transcript,
     /// Outcome; `None` while the file is being transcribed, or if a signal stopped it.
@@ -51,7 +54,6 @@ impl<'a> InFlight<'a> {
             worker: None,
             reports: VecDeque::new(),
             is_shown: false,
-            shown_language: None,
             transcript: Transcript::default(),
             end: None,
             position_s: 0.0,
@@ -72,31 +74,36 @@ impl<'a> InFlight<'a> {
         self.end.is_none() && !self.is_stopped
     }
 
-    /// Takes a report; returns true if it is the transcript.
-    pub(crate) fn take(&mut self, report: Report) -> bool {
-        match report {
-            Report::End(end) => match *end {
-                Ok(transcript) => {
-                    self.transcript = transcript;
-                    self.end = Some(Ok(()));
-                    return true;
-                }
-                Err(Error::Canceled) => self.is_stopped = true,
-                Err(error) => self.end = Some(Err(error.into())),
-            },
-            report => {
-                match &report {
-                    Report::Language(language, _) => self.transcript.language = *language,
-                    Report::Duration(duration_s) => self.transcript.duration_s = *duration_s,
-                    Report::Segment(segment) => {
-                        self.transcript.text.push_str(&segment.text);
-                        self.transcript.segments.push((**segment).clone());
-                    }
-                    Report::Progress(position_s) => self.position_s = *position_s,
-                    _ => {}
-                }
-                self.reports.push_back(report);
+    /// Takes a message; returns true if it is the transcript.
+    pub(crate) fn take(&mut self, message: Message) -> bool {
+        let report = match message {
+            Message::Report(report) => report,
+            Message::End(end) => return self.take_end(*end),
+        };
+        match &report {
+            Report::Language(language, _) => self.transcript.language = *language,
+            Report::Duration(duration_s) => self.transcript.duration_s = *duration_s,
+            Report::Segment(segment) => {
+                self.transcript.text.push_str(&segment.text);
+                self.transcript.segments.push((**segment).clone());
             }
+            Report::Progress(position_s) => self.position_s = *position_s,
+            Report::Note(_) | Report::Measuring(_) => {}
+        }
+        self.reports.push_back(report);
+        false
+    }
+
+    /// Takes the result; returns true if it is a transcript.
+    fn take_end(&mut self, end: overhear::Result<Transcript>) -> bool {
+        match end {
+            Ok(transcript) => {
+                self.transcript = transcript;
+                self.end = Some(Ok(()));
+                return true;
+            }
+            Err(Error::Canceled) => self.is_stopped = true,
+            Err(error) => self.end = Some(Err(error.into())),
         }
         false
     }
@@ -111,16 +118,16 @@ impl<'a> InFlight<'a> {
     }
 }
 
-/// Transcribes `audio` and reports it. Ends early if `report` returns false, or after a signal.
+/// Transcribes `audio` and sends what comes of it. Ends early if `send` returns false, or after a signal.
 pub(crate) fn work(
     engine: &Engine,
     audio: &Audio,
     options: &TranscribeOptions,
     interrupt: &Interrupt,
-    report: &dyn Fn(Report) -> bool,
+    send: &dyn Fn(Message) -> bool,
 ) {
     let on_event = |event: Event<'_>| {
-        let message = match event {
+        let report = match event {
             Event::LanguageDetected {
                 language,
                 probability,
@@ -131,12 +138,12 @@ pub(crate) fn work(
             Event::Progress { position_s } => Some(Report::Progress(position_s)),
             _ => None,
         };
-        let heard = message.is_none_or(report);
+        let heard = report.is_none_or(|report| send(Message::Report(report)));
         match heard && interrupt.signal().is_none() {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         }
     };
     let end = engine.transcribe_with(audio, options, on_event);
-    report(Report::End(Box::new(end)));
+    send(Message::End(Box::new(end)));
 }

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use overhear::audio::AudioOptions;
 use overhear::output::{CaptionOptions, Format, format_timestamp};
-use overhear::{ComputeType, Engine, Language, Model, ModelOptions, TranscribeOptions, Transcript};
+use overhear::{Engine, Language, Model, ModelOptions, TranscribeOptions, Transcript};
 
 use crate::args::{TranscribeArgs, formats};
 use crate::failure::Failure;
-use crate::in_flight::{InFlight, Report, work};
+use crate::in_flight::{InFlight, Message, Report, work};
 use crate::inputs::{self, Input};
 use crate::interrupt::{Interrupt, POLL, start};
 use crate::live::{Live, LiveOptions};
@@ -217,7 +217,7 @@ impl Run<'_> {
                 return Ok(n_failed);
             }
             match receiver.recv_timeout(POLL) {
-                Ok((index, report)) => self.take(&mut in_flight, index, report)?,
+                Ok((index, message)) => self.take(&mut in_flight, index, message)?,
                 Err(RecvTimeoutError::Timeout) => {
                     self.live.tick();
                     in_flight.iter_mut().for_each(InFlight::propagate_panic);
@@ -233,7 +233,7 @@ impl Run<'_> {
         job: &'j Job<'j>,
         index: usize,
         n_jobs: usize,
-        sender: &Sender<(usize, Report)>,
+        sender: &Sender<(usize, Message)>,
     ) -> Result<InFlight<'j>, Failure> {
         let name = job.input.display();
         warnings::about(&name);
@@ -249,23 +249,23 @@ impl Run<'_> {
         let (options, interrupt) = (self.options.clone(), self.interrupt.clone());
         let sender = sender.clone();
         file.worker = Some(start(move || {
-            work(&engine, &audio, &options, &interrupt, &|report| {
-                sender.send((index, report)).is_ok()
+            work(&engine, &audio, &options, &interrupt, &|message| {
+                sender.send((index, message)).is_ok()
             });
         })?);
         Ok(file)
     }
 
-    /// Records a report of a file in flight. Writes the outputs of a file that is done.
+    /// Records a message of a file in flight. Writes the outputs of a file that is done.
     fn take(
         &self,
         in_flight: &mut VecDeque<InFlight<'_>>,
         index: usize,
-        report: Report,
+        message: Message,
     ) -> Result<(), Failure> {
         let file = in_flight.iter_mut().find(|file| file.index == index);
-        let file = file.expect("a file is in flight until its last report");
-        if file.take(report) && matches!(self.destination, Destination::Folder(_)) {
+        let file = file.expect("a file is in flight until its last message");
+        if file.take(message) && matches!(self.destination, Destination::Folder(_)) {
             self.write(file.job, &file.transcript, true)?;
         }
         Ok(())
@@ -273,18 +273,19 @@ impl Run<'_> {
 
     /// Displays what a file has reported.
     fn show(&mut self, file: &mut InFlight<'_>) {
-        let Some(compute_type) = self.compute_type() else {
+        // Nothing is reported before the model is open.
+        let ModelSlot::Opened(model) = &self.model else {
             return;
         };
         if file.worker.is_some() && !file.is_shown {
             file.is_shown = true;
-            self.live.begin(&file.job.input.display(), compute_type);
+            self.live
+                .begin(&file.job.input.display(), model.compute_type());
         }
         while let Some(report) = file.reports.pop_front() {
             match report {
                 Report::Note(note) => self.live.note(&note),
                 Report::Language(language, probability) => {
-                    file.shown_language = Some(language);
                     let name = language.name();
                     self.live.note(&format!(
                         "detected language: {name} ({:.1} %)",
@@ -295,12 +296,9 @@ impl Run<'_> {
                 Report::Duration(duration_s) => self.live.duration(duration_s),
                 Report::Progress(position_s) => self.live.progress(position_s),
                 Report::Segment(segment) => {
-                    let language = file.shown_language.unwrap_or(file.transcript.language);
-                    if let ModelSlot::Opened(model) = &self.model {
-                        self.live.segment(&segment, model.tokenizer(), language);
-                    }
+                    let language = file.transcript.language;
+                    self.live.segment(&segment, model.tokenizer(), language);
                 }
-                Report::End(_) => {}
             }
         }
     }
@@ -327,12 +325,12 @@ impl Run<'_> {
     fn collect(
         &mut self,
         in_flight: &mut VecDeque<InFlight<'_>>,
-        receiver: &mpsc::Receiver<(usize, Report)>,
+        receiver: &mpsc::Receiver<(usize, Message)>,
     ) -> Result<(), Failure> {
         let stop_at = Instant::now() + STOP_WITHIN;
         while in_flight.iter().any(InFlight::is_running) && Instant::now() < stop_at {
-            if let Ok((index, report)) = receiver.recv_timeout(POLL) {
-                self.take(in_flight, index, report)?;
+            if let Ok((index, message)) = receiver.recv_timeout(POLL) {
+                self.take(in_flight, index, message)?;
             }
         }
         for mut file in std::mem::take(in_flight) {
@@ -388,13 +386,6 @@ impl Run<'_> {
             n => left.push(format!("{n} inputs more were not begun")),
         }
         Ok(format!(": {}", left.join("; ")))
-    }
-
-    fn compute_type(&self) -> Option<ComputeType> {
-        match &self.model {
-            ModelSlot::Opened(model) => Some(model.compute_type()),
-            ModelSlot::Located(..) => None,
-        }
     }
 
     /// Returns the engine, made on first use for as many of `n_jobs` files at the same time as the batch size allows.

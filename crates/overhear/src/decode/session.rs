@@ -1,13 +1,13 @@
 //! One window decoded stage by stage.
 
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
 use crate::backend::{Batch, Capacity, State};
 use crate::decode::{BoostTrie, DecodingTask, Window, detect_language, likeliest};
 use crate::engine::{Place, Stepper};
 use crate::mel::MelWindow;
 use crate::{DecodingOptions, DecodingResult, Language, LogMel, Model, Result, TokenId};
-
-use std::ops::ControlFlow;
-use std::sync::Arc;
 
 /// The stages of one window, for programs that time or steer them one by one; [`Model::transcribe`] walks a file
 /// by the same ones. All memory is allocated when a session is made.

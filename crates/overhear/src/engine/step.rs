@@ -57,7 +57,10 @@ impl Stepper {
             self.joined.push((i, n_logits));
         }
         if let Err(error) = self.choose(state, windows) {
-            let reason = error.to_string();
+            let reason = match error {
+                Error::Device(reason) => reason,
+                error => error.to_string(),
+            };
             for &(i, _) in &self.joined {
                 if let Some(window) = &mut windows[i] {
                     window.fail(Error::Device(reason.clone()));

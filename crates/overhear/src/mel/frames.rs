@@ -1,6 +1,6 @@
 //! Computes frames of the spectrogram one after another, from samples that arrive in blocks.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use overhear_kernels::{Kernels, Pool, Spectrogram};
 
@@ -46,14 +46,15 @@ impl FrameTransform {
         let Some(pool) = &self.pool else {
             return transform(samples, decades);
         };
-        let chunks = decades.chunks_mut(CHUNK * self.n_mels());
-        let chunks: Vec<Mutex<&mut [f32]>> = chunks.map(Mutex::new).collect();
-        pool.run(chunks.len(), &|i| {
-            let mut decades = chunks[i].lock().unwrap_or_else(PoisonError::into_inner);
-            let n_frames = decades.len() / self.n_mels();
-            let samples = &samples[i * CHUNK * HOP_LENGTH..][..(n_frames - 1) * HOP_LENGTH + N_FFT];
-            transform(samples, &mut decades);
+        let n_chunks = decades.len() / (CHUNK * self.n_mels());
+        let (chunks, rest) = decades.split_at_mut(n_chunks * CHUNK * self.n_mels());
+        let mut firsts: Vec<usize> = (0..n_chunks)
+            .map(|chunk| chunk * CHUNK * HOP_LENGTH)
+            .collect();
+        pool.run_rows(chunks, &mut firsts, &|decades, first| {
+            transform(&samples[*first..], decades);
         });
+        transform(&samples[n_chunks * CHUNK * HOP_LENGTH..], rest);
     }
 }
 
