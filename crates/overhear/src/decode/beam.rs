@@ -1,26 +1,26 @@
-//! Beam search: `BeamSearchDecoder` of `whisper/decoding.py`.
+//! Beam search: `whisper/decoding.py::BeamSearchDecoder`.
 //!
-//! The reference keys candidates by their whole sequence, which only matters at the first step, when all its beams are
-//! equal. Here the first step has one row, and from then on no two rows are: candidates are distinct by themselves.
-//! What the rules forbid is no candidate; in the reference it is one of probability 0.
+//! openai/whisper keys candidates by their whole sequence, which matters only in the first step, when all beams are
+//! equal. Here the first step has one row, and later all rows differ, so candidates are distinct without keys. Tokens
+//! that the logit filters forbid are no candidates; in openai/whisper they are candidates of probability 0.
 
 use super::row::{Next, Row, Rules};
 
 pub(super) struct BeamSearchDecoder {
     beam_size: usize,
     max_candidates: usize,
-    /// Texts that have ended, in the order in which they did, the better first.
+    /// Finished hypotheses, in the order in which they ended; those of one step by descending score.
     finished: Vec<Row>,
-    /// One text a candidate, kept to allocate nothing in a step.
+    /// Candidates of a step, kept so that a step does not allocate.
     candidates: Vec<Candidate>,
     next_rows: Vec<Row>,
     max_tokens: usize,
 }
 
-/// One row and one token after it.
+/// A row extended by one token.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
-    /// How many were collected before it.
+    /// Number of candidates collected before this one.
     order: usize,
     row: usize,
     token: usize,
@@ -29,7 +29,7 @@ struct Candidate {
 }
 
 impl BeamSearchDecoder {
-    /// `max_tokens`: as long as a text may get.
+    /// Returns a decoder for texts of up to `max_tokens` tokens.
     pub(super) fn new(beam_size: usize, max_candidates: usize, max_tokens: usize) -> Self {
         Self {
             beam_size,
@@ -43,9 +43,11 @@ impl BeamSearchDecoder {
         }
     }
 
-    /// Replaces `rows` by the best that go on from them, from `logits`, `[rows.len(), n_vocab]`; true when enough
-    /// texts have ended. The first time there is one row, empty. `source`: which row each goes on from; those given
-    /// are the numbers of the rows.
+    /// Replaces `rows` by their best continuations, and returns whether the search is over. `logits`:
+    /// `[rows.len(), n_vocab]`. `source[i]`, on entry the number of row `i` in the state, is set to the row whose
+    /// self-attention cache row `i` continues.
+    ///
+    /// In the first step there is a single, empty row.
     pub(super) fn update(
         &mut self,
         rows: &mut Vec<Row>,
@@ -55,7 +57,7 @@ impl BeamSearchDecoder {
         source: &mut [usize],
     ) -> bool {
         self.collect(rows, next, logits, rules);
-        // Equals stay in the order in which they were collected.
+        // Equal scores keep the order of collection.
         let best_first = |a: &Candidate, b: &Candidate| {
             let by_score = b.score.total_cmp(&a.score);
             by_score.then(a.order.cmp(&b.order))
@@ -92,11 +94,11 @@ impl BeamSearchDecoder {
         rows.iter_mut()
             .zip(&mut self.next_rows)
             .for_each(|(row, next)| std::mem::swap(row, next));
-        // Nothing goes on where nothing but NaN comes of damaged weights.
+        // No row continues if damaged weights make all logits NaN.
         self.finished.len() >= self.max_candidates || rows.is_empty()
     }
 
-    /// The likeliest tokens of each row.
+    /// Collects the most probable tokens after each row.
     fn collect(&mut self, rows: &[Row], next: &[Next], logits: &[f32], rules: &Rules<'_>) {
         let n_vocab = logits.len() / rows.len();
         self.candidates.clear();
@@ -116,10 +118,10 @@ impl BeamSearchDecoder {
         }
     }
 
-    /// The texts to choose from: those that have ended, and if they are fewer than beams, the best of those that have
-    /// not.
+    /// Returns the hypotheses to rank: the finished ones, and if they are fewer than beams, the best of the unfinished
+    /// ones.
     pub(super) fn finalize(mut self, mut rows: Vec<Row>) -> Vec<Row> {
-        // `np.argsort(..)[::-1]`: of equals the last comes first.
+        // As `np.argsort(..)[::-1]`: of equal scores the last comes first.
         rows.reverse();
         rows.sort_by(|a, b| b.score().total_cmp(&a.score()));
         let n_missing = self.beam_size.saturating_sub(self.finished.len());

@@ -1,34 +1,34 @@
-//! Phrases made likelier: a trie over their tokens that search walks along with each text.
+//! Boosting of phrases: a trie over their tokens, which search walks along with each hypothesis.
 //!
-//! Every token that begins or continues a phrase gains the phrase's weight. A phrase that breaks off gives back what
-//! its tokens gained, so that whoever continues it gains that much over whoever does not; a phrase that ends keeps
-//! it. Where a phrase breaks off, the longest end of it that begins another goes on (Aho and Corasick 1975). Nothing
-//! enters the prompt, and the log-probabilities reported are the model's own.
+//! Each token that begins or continues a phrase gains the weight of the phrase. A phrase that breaks off loses the
+//! gains of its tokens; a complete phrase keeps them. After a break, matching continues with the longest suffix that
+//! begins another phrase (Aho and Corasick 1975). The prompt is not used, and the reported log-probabilities are those
+//! of the model, without gains.
 
 use crate::{Error, Result, TokenId, Tokenizer};
 
-/// A phrase to be made likelier.
+/// A phrase whose probability is to be raised.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 pub struct BoostPhrase {
-    /// The phrase, in the case in which it is to be written.
+    /// Text of the phrase, in the case in which it is to be written.
     pub text: String,
-    /// What each of its tokens gains, in nats: above 0, up to [`BoostPhrase::MAX_WEIGHT`].
-    /// [`BoostPhrase::DEFAULT_WEIGHT`] is a good beginning.
+    /// Gain of each token's logit, in nats: above 0, up to [`BoostPhrase::MAX_WEIGHT`]. [`BoostPhrase::DEFAULT_WEIGHT`]
+    /// is a good start.
     #[cfg_attr(feature = "serde", serde(default = "default_weight"))]
     pub weight: f32,
 }
 
 impl BoostPhrase {
-    /// Tokens seven times as likely.
+    /// Default weight: multiplies the odds of a token by 7.
     pub const DEFAULT_WEIGHT: f32 = 2.0;
 
-    /// Tokens 500 million times as likely: nothing else is said then. Of larger weights too little would be left of a
-    /// logit in f32 to tell probabilities from.
+    /// Maximum weight: multiplies the odds of a token by 500 million, so that nothing else is sampled. A larger weight
+    /// would leave too few bits of an f32 logit to compute probabilities from.
     pub const MAX_WEIGHT: f32 = 20.0;
 
-    /// A phrase of the default weight.
+    /// Returns a phrase of the default weight.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self {
@@ -43,15 +43,15 @@ fn default_weight() -> f32 {
     BoostPhrase::DEFAULT_WEIGHT
 }
 
-/// How far a text has got in the phrases.
+/// Position of a text in the trie.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Match {
     node: usize,
-    /// All that phrases have added so far.
+    /// Sum of all gains so far.
     pub(super) bonus: f32,
 }
 
-/// All phrases. Node 0 is their common beginning.
+/// Trie of all phrases. Node 0 is the root.
 #[derive(Debug)]
 pub(crate) struct BoostTrie {
     nodes: Vec<Node>,
@@ -59,21 +59,21 @@ pub(crate) struct BoostTrie {
 
 #[derive(Debug, Default)]
 struct Node {
-    /// By token.
+    /// Child nodes, sorted by token.
     children: Vec<(TokenId, usize)>,
-    /// The node of the longest end of this one's tokens that begins a phrase.
+    /// Node of the longest proper suffix of this node's tokens that begins a phrase.
     fallback: usize,
-    /// What this node's token gains.
+    /// Gain of this node's token.
     weight: f32,
     ends_phrase: bool,
-    /// What the tokens up to this one gain.
+    /// Sum of the gains from the root to this node.
     total: f32,
-    /// What of it stays when the phrase breaks off, as another has ended.
+    /// Part of `total` that remains if the phrase breaks off here, because another phrase is complete within it.
     kept: f32,
 }
 
 impl BoostTrie {
-    /// The trie of `phrases`, each with and without a space before it; `None` if there are none.
+    /// Returns the trie of `phrases`, each with and without a space before it; `None` if there are no phrases.
     ///
     /// # Errors
     /// [`Error::Option`] if a weight is not a number above 0 and up to [`BoostPhrase::MAX_WEIGHT`].
@@ -84,7 +84,7 @@ impl BoostTrie {
         for phrase in phrases {
             if !(phrase.weight > 0.0 && phrase.weight <= BoostPhrase::MAX_WEIGHT) {
                 let reason = format!(
-                    "the weight {} of `{}` is not above 0 and up to {}",
+                    "the weight {} of `{}` must be above 0 and at most {}",
                     phrase.weight,
                     phrase.text,
                     BoostPhrase::MAX_WEIGHT
@@ -121,7 +121,7 @@ impl BoostTrie {
         self.nodes[node].ends_phrase = node != 0;
     }
 
-    /// Works out, nodes of few tokens first, what hangs on shorter ones.
+    /// Sets `fallback`, `total` and `kept` of all nodes, breadth first, since they depend on shorter suffixes.
     fn link(&mut self) {
         let mut order = vec![0];
         let mut done = 0;
@@ -154,7 +154,7 @@ impl BoostTrie {
         children.binary_search_by_key(&token, |(token, _)| *token)
     }
 
-    /// The node after `token` at `node`.
+    /// Returns the node after `token` at `node`.
     fn go(&self, mut node: usize, token: TokenId) -> usize {
         loop {
             match self.find(node, token) {
@@ -165,7 +165,7 @@ impl BoostTrie {
         }
     }
 
-    /// The match after `token`.
+    /// Returns the match after `token`.
     pub(super) fn next(&self, at: Match, token: TokenId) -> Match {
         let at_risk = self.nodes[at.node].total - self.nodes[at.node].kept;
         Match {
@@ -174,7 +174,7 @@ impl BoostTrie {
         }
     }
 
-    /// What `token` gains over tokens that no phrase goes on with.
+    /// Returns the gain of `token` relative to a token that continues no phrase.
     pub(super) fn gain(&self, at: Match, token: TokenId) -> f32 {
         let to = self.go(at.node, token);
         let goes_on = self.find(at.node, token).is_ok();
@@ -186,12 +186,12 @@ impl BoostTrie {
         self.nodes[to].total - before
     }
 
-    /// Adds what each token gains to its logit, times `sign`.
+    /// Adds the gain of each token, times `sign`, to `logits`, `[n_vocab]`.
     pub(super) fn add_gains(&self, at: Match, logits: &mut [f32], sign: f32) {
         let mut node = at.node;
         loop {
             for &(token, _) in &self.nodes[node].children {
-                // Tokens of shorter ends count only where no longer one has them.
+                // A token that continues several suffixes counts once, for the longest of them.
                 let is_shadowed = node != at.node && self.parent_on_the_way(at.node, token) != node;
                 if !is_shadowed {
                     logits[token as usize] += sign * self.gain(at, token);
@@ -204,7 +204,7 @@ impl BoostTrie {
         }
     }
 
-    /// The first node from `node` on, by fallbacks, that has a child `token`.
+    /// Returns the first node from `node` on, along fallbacks, that has a child `token`.
     fn parent_on_the_way(&self, mut node: usize, token: TokenId) -> usize {
         while node != 0 && self.find(node, token).is_err() {
             node = self.nodes[node].fallback;
@@ -217,7 +217,7 @@ impl BoostTrie {
 mod tests {
     use super::*;
 
-    /// Phrases of tokens, all of weight 1 but the last, of weight 3.
+    /// Returns a trie of phrases of weight 1, the last of which has weight 3.
     fn trie(phrases: &[&[TokenId]]) -> BoostTrie {
         let mut trie = BoostTrie {
             nodes: vec![Node::default()],
@@ -230,7 +230,7 @@ mod tests {
         trie
     }
 
-    /// The bonus after each token.
+    /// Returns the bonus after each token.
     fn bonuses(trie: &BoostTrie, tokens: &[TokenId]) -> Vec<f32> {
         let mut at = Match::default();
         let step = |token: &TokenId| {
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn logits_gain_what_matches_gain_and_get_it_back() {
+    fn logits_gain_as_matches_do_and_gains_can_be_removed() {
         let trie = trie(&[&[1, 2, 3], &[2, 4], &[2, 3], &[1, 5], &[9]]);
         let mut at = Match::default();
         for token in [1, 2, 6, 2, 4, 9, 1, 2, 3] {
@@ -275,7 +275,7 @@ mod tests {
                     trie.gain(at, other),
                     "{at:?} {other}"
                 );
-                // Compared with a token of no phrase.
+                // Token 11 is in no phrase.
                 let lead = trie.next(at, other).bonus - trie.next(at, 11).bonus;
                 assert_eq!(lead, trie.gain(at, other), "{at:?} {other}");
             }

@@ -1,22 +1,22 @@
-//! The logit filters, in the reference's order: `SuppressBlank`, `SuppressTokens`, `ApplyTimestampRules`
-//! of `whisper/decoding.py`.
+//! Logit filters, in the order of openai/whisper: `SuppressBlank`, `SuppressTokens`, `ApplyTimestampRules` of
+//! `whisper/decoding.py`.
 
 use overhear_kernels::{Kernels, Maxima};
 
 use super::DecodingOptions;
 use crate::{Result, TokenId, Tokenizer};
 
-/// Seconds from one timestamp to the next.
+/// Time between neighbouring timestamp tokens in seconds.
 const PRECISION_S: f64 = 0.02;
 
-/// All filters of one decoding task.
+/// All logit filters of one decoding task.
 pub(super) struct LogitFilters {
-    /// Forbidden as the first token.
+    /// Tokens forbidden as the first token.
     blank: Vec<TokenId>,
-    /// Always forbidden.
+    /// Tokens that are always forbidden.
     suppressed: Vec<TokenId>,
     timestamps: Option<TimestampRules>,
-    /// A text token that may not be the first one after the first so many tokens.
+    /// Number of leading tokens, and the text token that must not be the first text token after them.
     not_next: Option<(usize, TokenId)>,
     eot: TokenId,
 }
@@ -25,7 +25,7 @@ struct TimestampRules {
     eot: usize,
     no_timestamps: usize,
     timestamp_begin: usize,
-    /// Behind the last; tokens that a fine-tune added may follow.
+    /// End of the timestamp tokens (exclusive). Tokens that a fine-tune added may follow.
     timestamp_end: usize,
     max_initial_timestamp_index: Option<usize>,
 }
@@ -59,13 +59,13 @@ impl LogitFilters {
         })
     }
 
-    /// Forbids that `token` is the next text token after the first `n_tokens` of the text.
+    /// Forbids `token` as the next text token after the first `n_tokens` tokens.
     pub(super) fn forbid_next(&mut self, n_tokens: usize, token: TokenId) {
         self.not_next = Some((n_tokens, token));
     }
 
-    /// Forbids what may not follow `sampled` by setting its logit to negative infinity, and finds the maxima of what is
-    /// left. `logits`: `[n_vocab]`.
+    /// Sets the logits of all tokens that must not follow `sampled` to negative infinity, and finds the maxima of the
+    /// others. `logits`: `[n_vocab]`.
     pub(super) fn apply(
         &self,
         kernels: &Kernels,
@@ -96,13 +96,13 @@ impl LogitFilters {
 }
 
 impl TimestampRules {
-    /// Forbids what would break the order of timestamps.
+    /// Forbids tokens that would break the order of timestamps.
     fn forbid_by_order(&self, logits: &mut [f32], sampled: &[TokenId]) {
         let (begin, end) = (self.timestamp_begin, self.timestamp_end);
         let is_timestamp = |token: &TokenId| (begin..end).contains(&(*token as usize));
         logits[self.no_timestamps] = f32::NEG_INFINITY;
 
-        // Timestamps come in pairs, except directly before the end of text.
+        // Timestamps come in pairs, except directly before the end-of-text token.
         let last_was_timestamp = sampled.last().is_some_and(is_timestamp);
         let penultimate_was_timestamp =
             sampled.len() < 2 || is_timestamp(&sampled[sampled.len() - 2]);
@@ -114,7 +114,7 @@ impl TimestampRules {
                 forbid(&mut logits[end..]);
             }
         }
-        // They never decrease, and no segment has length zero.
+        // Timestamps never decrease, and no segment has length zero.
         if let Some(last) = sampled.iter().rev().find(|token| is_timestamp(token)) {
             let closes_pair = last_was_timestamp && !penultimate_was_timestamp;
             let first_allowed = if closes_pair {
@@ -124,7 +124,7 @@ impl TimestampRules {
             };
             forbid(&mut logits[begin..first_allowed]);
         }
-        // The first token is a timestamp, and an early one.
+        // The first token is a timestamp of at most the given maximum.
         if sampled.is_empty() {
             self.forbid_text(logits);
             if let Some(last_allowed) = self.max_initial_timestamp_index {
@@ -133,7 +133,7 @@ impl TimestampRules {
         }
     }
 
-    /// Whether all timestamps together are likelier than any other token.
+    /// Returns whether the probability of all timestamps together exceeds that of every other token.
     fn is_timestamp(&self, kernels: &Kernels, logits: &[f32], maxima: &Maxima) -> bool {
         let (begin, end) = (self.timestamp_begin, self.timestamp_end);
         let added = logits[end..].iter().copied();
@@ -141,7 +141,7 @@ impl TimestampRules {
         kernels.log_sum_exp(&logits[begin..end]) > likeliest_text
     }
 
-    /// Forbids everything but timestamps.
+    /// Forbids all tokens but timestamps.
     fn forbid_text(&self, logits: &mut [f32]) {
         forbid(&mut logits[..self.timestamp_begin]);
         forbid(&mut logits[self.timestamp_end..]);

@@ -1,11 +1,11 @@
-//! One token after the other: `GreedyDecoder` of `whisper/decoding.py`, which also samples.
+//! Greedy search, and sampling at temperatures above 0: `whisper/decoding.py::GreedyDecoder`.
 
 use super::row::{Next, Row, Rules};
 use super::sampler::Sampler;
 
 pub(super) struct GreedyDecoder {
     temperature: f32,
-    /// One for each text sampled side by side.
+    /// Random number generators, one per row.
     samplers: Vec<Sampler>,
 }
 
@@ -18,8 +18,10 @@ impl GreedyDecoder {
         }
     }
 
-    /// Appends a token to every row that is not complete, from `logits`, `[n such rows, n_vocab]`. The first time
-    /// there is one row, empty, from which all begin. `source`: which row each goes on from.
+    /// Appends a token to each unfinished row. `logits`: `[n_unfinished, n_vocab]`. `source[row]` is set to the row
+    /// whose self-attention cache `row` continues.
+    ///
+    /// In the first step there is a single, empty row, from which all rows begin.
     pub(super) fn update(
         &mut self,
         rows: &mut Vec<Row>,
@@ -41,7 +43,7 @@ impl GreedyDecoder {
             let token = if self.temperature > 0.0 {
                 sampler.draw(logits, self.temperature)
             } else {
-                // Nothing but NaN comes of damaged weights: end the text rather than fail.
+                // Logits of damaged weights may be all NaN: end the text rather than panic.
                 let likeliest = next[i].maxima.argmax(logits);
                 likeliest.unwrap_or(rules.specials.eot as usize)
             };

@@ -1,4 +1,4 @@
-//! Which language is spoken: `whisper/decoding.py::detect_language`.
+//! Language detection: `whisper/decoding.py::detect_language`.
 
 use overhear_kernels::Kernels;
 
@@ -7,8 +7,8 @@ use crate::backend::{Batch, State};
 use crate::engine::Place;
 use crate::{Error, Language, Result, Tokenizer};
 
-/// The probabilities of all languages the model knows, in the order of their tokens, for the window in the slot of
-/// `place`. Uses its first row and leaves it empty.
+/// Returns the probability of each language that the model has, in the order of their tokens, for the window in the
+/// slot of `place`. Uses the first row of `place` and leaves it empty.
 ///
 /// # Errors
 /// [`Error::NotFinite`], [`Error::Device`].
@@ -22,15 +22,15 @@ pub(crate) fn detect_language(
     languages
 }
 
-/// What is heard of a window before a word of it is decoded.
+/// Probabilities of the languages and of no speech in a window.
 pub(crate) struct Heard {
-    /// As [`detect_language`] gives them.
+    /// Probabilities of the languages, as [`detect_language`] returns them.
     pub(crate) languages: Vec<LanguageProbability>,
-    /// The probability that nobody speaks.
+    /// Probability that the window holds no speech.
     pub(crate) no_speech_prob: f64,
 }
 
-/// [`detect_language`], and whether anybody speaks.
+/// Returns the languages as [`detect_language`] does, and the probability of no speech, from one step of the decoder.
 ///
 /// # Errors
 /// As [`detect_language`].
@@ -50,7 +50,7 @@ pub(crate) fn hear(
     })
 }
 
-/// The logits behind start-of-transcript, alone in the first row of `place`.
+/// Returns the logits after `<|startoftranscript|>` alone, `[n_vocab]`, decoded in the first row of `place`.
 fn logits_at_sot<'a>(
     state: &'a mut dyn State,
     tokenizer: &Tokenizer,
@@ -62,7 +62,7 @@ fn logits_at_sot<'a>(
     Ok(state.decode(&batch)?)
 }
 
-/// The softmax of the `logits` of languages.
+/// Returns the softmax over the language tokens of `logits`, `[n_vocab]`.
 fn probabilities(logits: &[f32], tokenizer: &Tokenizer) -> Result<Vec<LanguageProbability>> {
     let known = Language::all()
         .filter_map(|language| Some((language, tokenizer.language_token(language)?)));
@@ -86,10 +86,10 @@ fn probabilities(logits: &[f32], tokenizer: &Tokenizer) -> Result<Vec<LanguagePr
     Ok(known.into_iter().map(probability).collect())
 }
 
-/// The likeliest of `languages`, the first of equals.
+/// Returns the most probable of `languages`; of equal ones, the first.
 ///
 /// # Panics
-/// If there are none: a multilingual model has languages.
+/// If `languages` is empty, which it is only for English-only models.
 pub(crate) fn likeliest(languages: &[LanguageProbability]) -> LanguageProbability {
     let likeliest = languages.iter().reduce(|best, other| {
         if other.probability > best.probability {
@@ -98,5 +98,5 @@ pub(crate) fn likeliest(languages: &[LanguageProbability]) -> LanguageProbabilit
             best
         }
     });
-    *likeliest.expect("a multilingual model has languages")
+    *likeliest.expect("a multilingual model has language tokens")
 }

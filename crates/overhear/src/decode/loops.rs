@@ -1,21 +1,22 @@
-//! Repetition loops: text that has begun to go round, told from repetitions that people speak.
+//! Detection of repetition loops, as distinct from repetitions that people speak.
 //!
-//! A model that has lost the audio says the same again until its window is full, each round likelier than the one
-//! before. Timestamps differ from round to round and are left out: a loop is text tokens that repeat, exactly, at the
-//! end of what there is so far; more often than people repeat, or faster than anybody speaks.
+//! A model that has lost track of the audio repeats itself until the window is full, with a probability that rises from
+//! round to round. A loop is a sequence of text tokens at the end of the text that is repeated exactly, either more
+//! often than people repeat themselves or faster than anybody speaks. Timestamps are ignored, since they differ from
+//! round to round.
 
 use std::ops::Range;
 
 use crate::TokenId;
 
-/// Longest round looked for, in text tokens: three of them are nearly all that a window holds (224).
+/// Maximum length of a round in text tokens: three rounds nearly fill a window (224 tokens).
 const MAX_PERIOD: usize = 64;
 
-/// Rounds after which a repetition of `period` tokens is a loop.
+/// Returns the number of rounds from which a repetition of `period` tokens is a loop.
 ///
-/// Rounds of one to three tokens take 16 tokens in all: a card number of one digit, laughter and "no, no, no" are
-/// spoken, and are shorter. Four rounds of a phrase are more than emphasis; from 16 tokens on, a long sentence, three
-/// are.
+/// Rounds of one to three tokens must add up to 16 tokens: card numbers of one repeated digit, laughter and "no, no,
+/// no" are shorter. Phrases must occur four times, which is more than emphasis; long sentences, from 16 tokens on,
+/// three times.
 const fn n_rounds(period: usize) -> usize {
     match period {
         ..4 => 16usize.div_ceil(period),
@@ -24,36 +25,36 @@ const fn n_rounds(period: usize) -> usize {
     }
 }
 
-/// Rounds of a repetition that is too fast to be spoken: four of a phrase are more than emphasis.
+/// Minimum number of rounds of a repetition that is too fast to be spoken: more than emphasis.
 const N_RUSHED_ROUNDS: usize = 4;
 
-/// Least time that a token takes to be said, in seconds: twice the pace of the fastest speakers, since times that a model
-/// tells are not exact.
+/// Minimum duration of a spoken token in seconds: half of that of the fastest speakers, since timestamps are not exact.
 const TOKEN_S: f64 = 0.05;
 
-/// Seconds from one timestamp to the next, and of a window.
+/// Time between neighbouring timestamp tokens in seconds.
 const TIME_PRECISION_S: f64 = 0.02;
+/// Duration of a window in seconds.
 const WINDOW_S: f64 = 30.0;
 
-/// The tokens that are not text: those from `eot` on, timestamps those from `timestamp_begin` on.
+/// Limits of the tokens that are not text: `eot` and above, of which timestamps are `timestamp_begin` and above.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Specials {
     pub(super) eot: TokenId,
     pub(super) timestamp_begin: TokenId,
 }
 
-/// A loop at the end of a text.
+/// A repetition loop at the end of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Loop {
-    /// Text tokens of a round.
+    /// Number of text tokens of a round.
     pub(super) period: usize,
-    /// Text tokens before the first round.
+    /// Number of text tokens before the first round.
     pub(super) n_before: usize,
 }
 
 impl Loop {
-    /// The loop that `tokens` end with, the one of the shortest rounds. Asked after every token it is found when it
-    /// has just become one, so that its first round is where it began.
+    /// Returns the loop that `tokens` end with; of several, the one with the shortest round. If called after every
+    /// token, it finds a loop as soon as it has enough rounds, and its first round is where the repetition began.
     pub(super) fn at_end_of(tokens: &[TokenId], specials: Specials) -> Option<Self> {
         let is_text = |token: &&TokenId| **token < specials.eot;
         let n_text = tokens.iter().filter(is_text).count();
@@ -76,7 +77,7 @@ impl Loop {
                 if !is_rushed(N_RUSHED_ROUNDS) {
                     return None;
                 }
-                // Not known before a timestamp told the time, there may be more rounds.
+                // A rushed loop may have more rounds, if no timestamp showed its duration before.
                 n_found = (N_RUSHED_ROUNDS..)
                     .take_while(|&n_rounds| is_rushed(n_rounds))
                     .last()?;
@@ -88,11 +89,11 @@ impl Loop {
         })
     }
 
-    /// Where to cut `tokens`: behind the first round, so that what may have been said stays, once; with the timestamp
-    /// that follows.
+    /// Returns the length to cut `tokens` to: after the first round, which may have been spoken, and the timestamp that
+    /// follows.
     ///
-    /// Rounds can be told from where they begin only up to a turn (of "Go. No. No. No." they may be ". No" as well as
-    /// "No."): the place is the first within the turn where a segment ends, or else where a sentence does.
+    /// The boundaries of rounds are ambiguous (the rounds of "Go. No. No. No." may be ". No" or "No."). The cut is at
+    /// the first end of a segment within one period, or else at the first end of a sentence.
     pub(super) fn cut(
         self,
         tokens: &[TokenId],
@@ -116,8 +117,8 @@ impl Loop {
     }
 }
 
-/// Whether the text of `tokens` from the `n_before`th text token on had to be said faster than anybody speaks, between
-/// the timestamps around it. The window ends at the latest where none follows.
+/// Returns whether the text tokens from index `n_before` on would have to be spoken faster than anybody speaks, given
+/// the timestamps around them. Without a timestamp after them, the end of the window is their end.
 fn is_rushed(tokens: &[TokenId], n_before: usize, specials: Specials) -> bool {
     let is_text = |token: TokenId| token < specials.eot;
     let time_s = |token: TokenId| f64::from(token - specials.timestamp_begin) * TIME_PRECISION_S;
@@ -148,10 +149,10 @@ mod tests {
         eot: EOT,
         timestamp_begin: TIMES,
     };
-    /// The token that ends sentences in these tests.
+    /// Token that ends sentences in these tests.
     const STOP: TokenId = 13;
 
-    /// The first loop found when `tokens` come one after the other, and how many had come.
+    /// Returns the first loop found while `tokens` are appended one by one, and the number of tokens by then.
     fn first_loop(tokens: &[TokenId]) -> Option<(usize, Loop)> {
         (1..=tokens.len()).find_map(|n| Some((n, Loop::at_end_of(&tokens[..n], SPECIALS)?)))
     }
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_repeat_is_no_loop() {
+    fn repetitions_that_people_speak_are_not_loops() {
         let cases: [(&str, Vec<TokenId>); 6] = [
             ("nothing", vec![]),
             ("no, no, no, no, no, no, no.", [7, 11].repeat(7)),
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_is_cut_behind_its_first_round_where_something_ends() {
+    fn a_loop_is_cut_after_its_first_round_at_the_end_of_a_segment_or_sentence() {
         let time = |n: TokenId| EOT + 100 + n;
         let rounds = |n: TokenId| (1..n).flat_map(move |i| [time(i), 20, 21, STOP, time(i + 1)]);
         let timed: Vec<TokenId> = [time(0), 30, STOP, time(1)]
@@ -198,7 +199,7 @@ mod tests {
                 &[30, 31, 1, 2, 3, 4],
             ),
             (&[vec![30], vec![5; 16]].concat(), &[30, 5]),
-            // The round is [STOP, 1, 2, 3] as well as [1, 2, 3, STOP].
+            // The round may also be read as [STOP, 1, 2, 3].
             (
                 &[vec![30, STOP], [1, 2, 3, STOP].repeat(4)].concat(),
                 &[30, STOP, 1, 2, 3, STOP],
@@ -215,16 +216,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_repeated_faster_than_anybody_speaks_is_a_loop_and_no_sooner() {
+    fn repetitions_faster_than_speech_are_loops() {
         let at = |seconds: f64| TIMES + (seconds / TIME_PRECISION_S).round() as TokenId;
         let early = |n: usize| [7, STOP].repeat(n);
-        // As nano says behind the end of the audio: the window leaves no time for it.
+        // As of nano after the end of the audio: the rest of the window is too short.
         let at_the_end = [vec![at(29.84), 30, 31], early(5)].concat();
         assert_eq!(
             cut(&at_the_end).as_deref(),
             Some(&[at(29.84), 30, 31, 7, STOP][..])
         );
-        // A timestamp tells that there was no time for six.
+        // The timestamp shows that the time was too short for six rounds.
         let hurried = [vec![at(3.0)], early(6), vec![at(3.1)]].concat();
         assert_eq!(cut(&hurried).as_deref(), Some(&[at(3.0), 7, STOP][..]));
         for (name, tokens) in [
@@ -233,10 +234,7 @@ mod tests {
                 "in a second",
                 vec![vec![at(3.0)], early(6), vec![at(4.0), at(4.0), 9]],
             ),
-            (
-                "where times are not told",
-                vec![early(7), vec![9], early(7)],
-            ),
+            ("without timestamps", vec![early(7), vec![9], early(7)]),
             (
                 "over several segments",
                 (0..6)
@@ -272,12 +270,12 @@ mod tests {
             let n_before = tokens.len();
             for i in 0..n_rounds(period) as TokenId + 3 {
                 tokens.extend(&round);
-                // Slowly: 1.4 seconds a round.
+                // 1.4 seconds per round: slow enough to be spoken.
                 tokens.push(time + 70 * i);
             }
             let (n, found) = first_loop(&tokens).expect("a loop");
             prop_assert_eq!(found, Loop { period, n_before });
-            // Text tokens, and a timestamp behind every round but the last.
+            // n_rounds rounds of text, and a timestamp after every round but the last.
             prop_assert_eq!(n, n_before + (period + 1) * n_rounds(period) - 1);
             let mut expected = tokens[..n_before + period].to_vec();
             expected.push(time);

@@ -1,4 +1,4 @@
-//! One 30-second window to tokens, stage by stage: `whisper/decoding.py`.
+//! Decoding of one 30-second window, from audio features to tokens: `whisper/decoding.py`.
 
 mod beam;
 mod boost;
@@ -37,24 +37,25 @@ pub(crate) use window::Window;
 use crate::Language;
 pub use crate::mel::{LogMel, log_mel_spectrogram};
 
-/// A language and how likely it is.
+/// A language and its probability.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LanguageProbability {
     /// The language.
     pub language: Language,
-    /// Its probability among all languages, 0 to 1.
+    /// Probability of the language among all languages of the model, 0 to 1.
     pub probability: f32,
 }
 
-/// `whisper/utils.py::compression_ratio`: bytes of the text over bytes of its zlib compression.
+/// Returns the compression ratio of `text`: its bytes divided by the bytes of its zlib compression, as
+/// `whisper/utils.py::compression_ratio`.
 ///
-/// Stock zlib is linked for this: the threshold is tested against its exact byte count.
+/// Links stock zlib, since the threshold on the ratio was tuned to its exact byte count.
 pub(crate) fn compression_ratio(text: &str) -> f64 {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::new(6));
     encoder
         .write_all(text.as_bytes())
-        .expect("writing to memory");
-    let compressed = encoder.finish().expect("writing to memory");
+        .expect("writing to memory cannot fail");
+    let compressed = encoder.finish().expect("writing to memory cannot fail");
     text.len() as f64 / compressed.len() as f64
 }

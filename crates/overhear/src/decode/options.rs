@@ -1,70 +1,70 @@
-//! What a caller of `decode` can choose, and what does not go together.
+//! Options of decoding, and the check that they fit together.
 
 use std::num::NonZeroUsize;
 
 use super::{BoostPhrase, Suppress};
 use crate::{Error, Language, Result, Task, TokenId};
 
-/// Most rows of text of one window: each has memory of its own, 18 MB at the size of turbo.
+/// Maximum number of rows of text of one window. Each has its own self-attention cache, 18 MB for turbo.
 const MAX_ROWS: usize = 128;
-/// Most tokens reported at one position: beyond it they are noise.
+/// Maximum number of alternatives per position: less probable tokens are noise.
 const MAX_ALTERNATIVES: usize = 100;
 
-/// Options of decoding one window: `whisper/decoding.py::DecodingOptions`, with its defaults.
+/// Options of decoding one window: `whisper/decoding.py::DecodingOptions`, with the same defaults.
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct DecodingOptions {
-    /// Transcribe, or translate to English.
+    /// Task: transcription, or translation to English.
     pub task: Task,
-    /// Language spoken; `None` detects it.
+    /// Language of the speech. `None`: it is detected.
     pub language: Option<Language>,
-    /// Temperature: 0 takes the likeliest token, more samples. Default: 0.
+    /// Temperature of the sampling; 0 selects the most probable token. Default: 0.
     pub temperature: f32,
-    /// Number of texts sampled side by side at temperatures above 0, of which the likeliest is kept. `None`: one.
+    /// Number of independent samples at temperatures above 0, of which the most probable is kept. `None`: one.
     pub best_of: Option<usize>,
-    /// Tokens said before, of which the last 223 count. Of a text: `tokenizer.encode_prompt(text)`.
+    /// Tokens of the text before the window, of which the last 223 are used. For a text:
+    /// `tokenizer.encode_prompt(text)`.
     pub prompt: Vec<TokenId>,
-    /// Tokens that the transcript is taken to begin with; no part of the result.
+    /// Tokens that the transcript must begin with. The result does not contain them.
     pub prefix: Vec<TokenId>,
     /// Rules of search and sampling.
     pub rules: DecodingRules,
 }
 
-/// Rules of search and sampling, the same for one window ([`DecodingOptions`]) and for a file
-/// ([`TranscribeOptions`](crate::TranscribeOptions)), and with the same defaults.
+/// Rules of search and sampling, shared by the options of one window ([`DecodingOptions`]) and of a file
+/// ([`TranscribeOptions`](crate::TranscribeOptions)).
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct DecodingRules {
-    /// Number of texts followed at once by beam search, which takes no notice of the temperature. `None`: no beam
-    /// search.
+    /// Number of beams of beam search, which ignores the temperature. `None`: no beam search.
     pub beam_size: Option<usize>,
-    /// Patience of beam search, which ends with `beam_size * patience` ended texts. `None`: 1.
-    /// See <https://arxiv.org/abs/2204.05424>.
+    /// Patience of beam search, which ends when `beam_size * patience` hypotheses are finished. `None`: 1. See
+    /// <https://arxiv.org/abs/2204.05424>.
     pub patience: Option<f64>,
-    /// Exponent, 0 to 1, of the length by which log-probabilities are divided to compare texts, as in
-    /// <https://arxiv.org/abs/1609.08144>. `None`: divide by the number of tokens.
+    /// Exponent, 0 to 1, of the length penalty, by which the log-probability of a hypothesis is divided in the ranking:
+    /// <https://arxiv.org/abs/1609.08144>. `None`: the log-probability is divided by the number of tokens.
     pub length_penalty: Option<f64>,
-    /// Maximum number of tokens sampled of a window. `None`: half of the decoder's positions, 224.
+    /// Maximum number of tokens sampled per window. `None`: half of the decoder's context, 224.
     pub sample_len: Option<NonZeroUsize>,
-    /// Tokens never sampled. Default: all that are not speech.
+    /// Tokens that are never sampled. Default: all that are not speech.
     pub suppress_tokens: Suppress,
-    /// Whether a text may not begin with a blank or end at once. Default: true.
+    /// Whether to forbid a blank and the end-of-text token as the first token. Default: true.
     pub suppress_blank: bool,
-    /// Whether to leave timestamps out. Default: false.
+    /// Whether to decode without timestamps. Default: false.
     pub without_timestamps: bool,
-    /// Latest time, in seconds, at which the first timestamp may stand. `None`: no limit. Default: 1.
+    /// Maximum of the first timestamp in seconds. `None`: no maximum. Default: 1.
     pub max_initial_timestamp: Option<f64>,
-    /// Seed of the sampling at temperatures above 0. Default: 0.
+    /// Seed of the random numbers at temperatures above 0. Default: 0.
     pub seed: u64,
-    /// Number of likeliest tokens to report at each position. Default: 0, none.
+    /// Number of most probable tokens to report at each position. Default: 0.
     pub alternatives: usize,
-    /// Phrases made likelier, without a part in the prompt. Default: none.
+    /// Phrases whose probability is raised, without a prompt. Default: none.
     pub boost: Vec<BoostPhrase>,
-    /// Whether to stop as soon as the text goes round in a loop, and to cut the loop behind its first round: see
-    /// [`DecodingResult::looped`]. A file is continued from there at the next temperature, and the text is no prompt of
-    /// later windows. Default: false, as the reference.
+    /// Whether to stop as soon as the text repeats itself in a loop, and to cut it after the first round: see
+    /// [`DecodingResult::looped`]. A file is then decoded further from the cut at the next temperature, and the text is
+    /// not used as the prompt of later windows. Default: false, as in openai/whisper.
     ///
     /// [`DecodingResult::looped`]: super::DecodingResult::looped
     pub loop_guard: bool,
@@ -90,7 +90,7 @@ impl Default for DecodingRules {
 }
 
 impl DecodingOptions {
-    /// `DecodingTask._verify_options`.
+    /// Checks that the options fit together: `whisper/decoding.py::DecodingTask._verify_options`.
     ///
     /// # Errors
     /// [`Error::Option`].
@@ -117,7 +117,7 @@ impl DecodingOptions {
             return refuse("patience", "requires beam_size to be given");
         }
         if self.max_candidates() < 1 || self.rules.patience.is_some_and(|p| !p.is_finite()) {
-            return refuse("patience", "beam_size * patience must come to 1 or more");
+            return refuse("patience", "beam_size * patience must be 1 or more");
         }
         if self
             .rules
@@ -133,12 +133,12 @@ impl DecodingOptions {
         Ok(())
     }
 
-    /// Rows of text decoded side by side.
+    /// Returns the number of rows of text that are decoded in parallel: `DecodingTask.n_group`.
     pub(crate) fn n_group(&self) -> usize {
         self.rules.beam_size.or(self.best_of).unwrap_or(1)
     }
 
-    /// Ended texts that end beam search, rounded as Python rounds.
+    /// Returns the number of finished hypotheses that ends beam search, rounded half to even as in Python.
     pub(super) fn max_candidates(&self) -> usize {
         let n = self.n_group() as f64 * self.rules.patience.unwrap_or(1.0);
         n.round_ties_even() as usize

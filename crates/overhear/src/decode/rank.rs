@@ -1,16 +1,16 @@
-//! Which of several texts is the window's: `MaximumLikelihoodRanker` of `whisper/decoding.py`.
+//! Ranking of hypotheses: `whisper/decoding.py::MaximumLikelihoodRanker`.
 
 use super::row::Row;
 
-/// Compares texts of different lengths.
+/// Ranking by log-probability, normalised by the length.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MaximumLikelihoodRanker {
-    /// `None`: simple length normalisation.
+    /// Exponent of the length penalty. `None`: division by the length.
     pub(super) length_penalty: Option<f64>,
 }
 
 impl MaximumLikelihoodRanker {
-    /// What texts are ranked by.
+    /// Returns the normalised score of `row`.
     pub(super) fn score(self, row: &Row) -> f64 {
         let length = row.tokens.len() as f64;
         let penalty = match self.length_penalty {
@@ -20,7 +20,7 @@ impl MaximumLikelihoodRanker {
         f64::from(row.score()) / penalty
     }
 
-    /// Best first, of equals the first, none twice; there is at least one if there was one.
+    /// Returns scores and rows, best first and without duplicates. Of equal scores, the earlier row comes first.
     pub(super) fn rank(self, rows: Vec<Row>) -> Vec<(f64, Row)> {
         let mut ranked: Vec<(f64, Row)> = Vec::with_capacity(rows.len());
         for row in rows {
@@ -28,7 +28,7 @@ impl MaximumLikelihoodRanker {
                 ranked.push((self.score(&row), row));
             }
         }
-        // An empty text of probability 1 is 0 / 0.
+        // The score of an empty text of probability 1 is 0 / 0.
         let key = |score: f64| {
             if score.is_nan() {
                 f64::NEG_INFINITY
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn length_decides_as_much_as_the_penalty_says() {
+    fn the_length_penalty_weighs_the_length() {
         let rows = || vec![row(&[1], -1.0), row(&[2; 7], -4.0)];
         assert_eq!(ranked(None, rows())[0], (-4.0 / 7.0, vec![2; 7]));
         assert_eq!(ranked(Some(0.0), rows())[0], (-1.0, vec![1]));
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_equals_is_best_and_none_comes_twice() {
+    fn equal_scores_keep_their_order_and_duplicates_are_dropped() {
         let rows = vec![
             row(&[3], -2.0),
             row(&[1], -1.0),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_without_tokens_is_the_last() {
+    fn a_text_without_tokens_is_ranked_last() {
         for sum in [0.0, -1.0] {
             assert_eq!(ranked(None, vec![row(&[], sum), row(&[1], -9.0)])[0].1, [1]);
         }

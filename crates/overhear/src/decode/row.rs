@@ -1,4 +1,4 @@
-//! A text in the making, and what its next token is chosen from.
+//! One hypothesis during the search, and the statistics from which its next token is selected.
 
 use overhear_kernels::Maxima;
 
@@ -7,19 +7,20 @@ use super::loops::{Loop, Specials};
 use super::result::TokenProbability;
 use crate::TokenId;
 
-/// One text in the making, or an ended one.
+/// A hypothesis, unfinished or finished.
 #[derive(Debug, Default)]
 pub(super) struct Row {
-    /// What was sampled, without the end of text.
+    /// Sampled tokens, without the end-of-text token.
     pub(super) tokens: Vec<TokenId>,
     pub(super) logprobs: Vec<f32>,
-    /// The likeliest tokens at each position, if asked for.
+    /// Most probable tokens at each position, if requested.
     pub(super) alternatives: Vec<Vec<TokenProbability>>,
-    /// Of the tokens, the end of text included. In f32, as torch adds it up: ties hang on it.
+    /// Sum of the log-probabilities of the tokens, the end-of-text token included. In f32 as in torch, since ties
+    /// depend on the rounding.
     pub(super) sum_logprob: f32,
-    /// What boosted phrases add to it, and which phrase is under way.
+    /// Gains of boosted phrases, and the position in the phrase that is being matched.
     pub(super) boosted: Match,
-    /// The loop that it fell into, looked for only with the loop guard.
+    /// Repetition loop that the text ends with; searched for only with the loop guard.
     pub(super) looped: Option<Loop>,
     pub(super) is_complete: bool,
 }
@@ -33,12 +34,12 @@ impl Row {
         }
     }
 
-    /// What search goes by.
+    /// Returns the score that beam search compares.
     pub(super) fn score(&self) -> f32 {
         self.sum_logprob + self.boosted.bonus
     }
 
-    /// Appends `token`, chosen from `next`.
+    /// Appends `token`, selected from the logits of `next`.
     pub(super) fn push(&mut self, token: usize, next: &Next, logprob: f32, rules: &Rules<'_>) {
         let token = token as TokenId;
         self.sum_logprob += logprob;
@@ -59,7 +60,7 @@ impl Row {
         }
     }
 
-    /// Drops all but the first `n_tokens` tokens.
+    /// Removes all but the first `n_tokens` tokens.
     pub(super) fn truncate(&mut self, n_tokens: usize) {
         self.tokens.truncate(n_tokens);
         self.logprobs.truncate(n_tokens);
@@ -68,7 +69,7 @@ impl Row {
     }
 }
 
-/// By hand, as the derived one would not use the memory of `self` again.
+/// Written out because the derived `clone_from` would not reuse the memory of `self`.
 impl Clone for Row {
     fn clone(&self) -> Self {
         let mut row = Self::with_capacity(self.tokens.capacity());
@@ -87,7 +88,7 @@ impl Clone for Row {
     }
 }
 
-/// What is the same for all rows of a task.
+/// Parameters shared by all rows of a task.
 #[derive(Clone, Copy)]
 pub(super) struct Rules<'a> {
     pub(super) boosts: Option<&'a BoostTrie>,
@@ -95,29 +96,29 @@ pub(super) struct Rules<'a> {
     pub(super) loop_guard: bool,
 }
 
-/// Statistics of a row of logits.
+/// Statistics of a row of logits, `[n_vocab]`.
 #[derive(Debug, Default)]
 pub(crate) struct Next {
-    /// Index of the window whose logits they are.
+    /// Index of the window that requested the logits.
     pub(crate) window: usize,
-    /// Place of the logits among those of the window.
+    /// Index of the row among the rows of logits of the window.
     pub(crate) at: usize,
-    /// Where the largest are.
+    /// Positions of the largest logits.
     pub(super) maxima: Maxima,
-    /// The logarithm of the sum of the exponentials, without what boosts add.
+    /// Log-sum-exp of the filtered logits, without the gains of boosted phrases.
     pub(super) log_sum: f32,
-    /// The same of the logits behind start-of-transcript, unfiltered, in the first step of a window.
+    /// Log-sum-exp of the unfiltered logits after `<|startoftranscript|>`, in the first step of a window.
     pub(super) log_sum_at_sot: f32,
-    /// Their logit of no speech.
+    /// Logit of no speech after `<|startoftranscript|>`, in the first step of a window.
     pub(super) no_speech: f32,
-    /// The candidates of beam search: tokens and their logits, the likeliest first.
+    /// Candidates of beam search: tokens and their logits, best first.
     pub(super) largest: Vec<(usize, f32)>,
     pub(super) alternatives: Vec<TokenProbability>,
 }
 
 impl Rules<'_> {
-    /// The log-probability of `token` after `row`, whose filtered logits are `logits`, boosts included: statistics are
-    /// the model's own, and the temperature plays no part.
+    /// Returns the log-probability of `token` after `row`, at temperature 1 and without the gains of boosted phrases,
+    /// which `logits` (filtered) include.
     pub(super) fn logprob(&self, row: &Row, next: &Next, logits: &[f32], token: usize) -> f32 {
         let gain = self
             .boosts
@@ -125,7 +126,7 @@ impl Rules<'_> {
         logits[token] - gain - next.log_sum
     }
 
-    /// What boosts add to `row` if `token` follows, in all.
+    /// Returns the sum of all gains of boosted phrases if `token` follows `row`.
     pub(super) fn bonus(&self, row: &Row, token: usize) -> f32 {
         self.boosts.map_or(0.0, |boosts| {
             boosts.next(row.boosted, token as TokenId).bonus

@@ -1,13 +1,13 @@
-//! Sampling at temperatures above 0, from a generator of our own: same seed, same text, for any number of
-//! threads and rows. It cannot equal torch's.
+//! Sampling at temperatures above 0. The text depends on the seed alone, not on the number of threads or rows. It
+//! cannot equal that of openai/whisper, which draws from torch's generator.
 
-/// A SplitMix64 generator (Steele, Lea, Flood 2014): tiny, seekable, and good enough to pick tokens.
+/// SplitMix64 generator (Steele, Lea, Flood 2014): tiny, and good enough to sample tokens.
 pub(super) struct Sampler {
     state: u64,
 }
 
 impl Sampler {
-    /// The generator of row `row` of a window: rows draw independently of each other.
+    /// Returns the generator of row `row` of a window. The generators of rows are independent.
     pub(super) fn new(seed: u64, row: usize) -> Self {
         let mut sampler = Self { state: seed };
         sampler.state = sampler.next().wrapping_add(row as u64);
@@ -22,7 +22,7 @@ impl Sampler {
         z ^ (z >> 31)
     }
 
-    /// In [0, 1).
+    /// Returns a random number in [0, 1).
     fn uniform(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }

@@ -1,4 +1,4 @@
-//! One window decoded stage by stage.
+//! Stage-by-stage decoding of one window.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use crate::engine::{Place, Stepper};
 use crate::mel::MelWindow;
 use crate::{DecodingOptions, DecodingResult, Language, LogMel, Model, Result, TokenId};
 
-/// The stages of one window, for programs that time or steer them one by one; [`Model::transcribe`] walks a file
-/// by the same ones. All memory is allocated when a session is made.
+/// A session runs the stages of one window one by one, for programs that time or control them; [`Model::transcribe`]
+/// runs the same stages over a file. All memory is allocated when the session is made.
 pub struct Session {
     model: Model,
     state: Box<dyn State>,
@@ -19,7 +19,7 @@ pub struct Session {
 }
 
 impl Model {
-    /// A session for one window of audio and up to `n_rows` rows of text over it.
+    /// Returns a session for one window of audio and up to `n_rows` rows of text.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if there is not enough memory.
@@ -35,7 +35,7 @@ impl Model {
 }
 
 impl Session {
-    /// Runs the encoder over a window, the cross-attention keys and values of every decoder layer included.
+    /// Runs the encoder over a window, and computes the cross-attention keys and values of every decoder layer.
     ///
     /// # Errors
     /// [`crate::Error::Option`] if `mel` is not `[n_mels, 3000]`, [`crate::Error::Device`].
@@ -45,17 +45,18 @@ impl Session {
         self.state.encode(&[(0, &mel)], goes_on)
     }
 
-    /// The encoder's output for the window last encoded, `[n_audio_ctx, n_audio_state]`.
+    /// Returns the audio features, the encoder's output for the window that was encoded last,
+    /// `[n_audio_ctx, n_audio_state]`.
     #[must_use]
     pub fn audio_features(&self) -> &[f32] {
         self.state.audio_features(0)
     }
 
-    /// Decodes the window last encoded, from its beginning: `whisper/decoding.py::decode`.
+    /// Decodes the window that was encoded last: `whisper/decoding.py::decode`.
     ///
     /// # Errors
-    /// [`crate::Error::Option`] if an option does not fit the model, [`crate::Error::Capacity`] if the session has
-    /// fewer rows than `options` decode side by side, [`crate::Error::NotFinite`], [`crate::Error::Device`].
+    /// [`crate::Error::Option`] if an option does not fit the model, [`crate::Error::Capacity`] if `options` need more
+    /// rows than the session has, [`crate::Error::NotFinite`], [`crate::Error::Device`].
     pub fn decode(&mut self, options: &DecodingOptions) -> Result<DecodingResult> {
         options.verify()?;
         self.stepper.check_rows(options.n_group())?;
@@ -91,7 +92,7 @@ impl Session {
     /// `[tokens.len(), n_vocab]`: `whisper/decoding.py::PyTorchInference.logits`.
     ///
     /// # Errors
-    /// [`crate::Error::Capacity`] if the session has fewer rows, or one of them has no position left;
+    /// [`crate::Error::Capacity`] if the session has fewer rows, or if a row has no position left;
     /// [`crate::Error::Device`].
     pub fn step(&mut self, tokens: &[TokenId]) -> Result<&[f32]> {
         self.batch.clear();
@@ -101,7 +102,7 @@ impl Session {
         Ok(self.state.decode(&self.batch)?)
     }
 
-    /// Forgets what row `row` holds beyond its first `n_tokens` tokens.
+    /// Removes all but the first `n_tokens` tokens of row `row`.
     pub fn truncate(&mut self, row: usize, n_tokens: usize) {
         self.state.truncate(row, n_tokens);
     }

@@ -1,28 +1,28 @@
-//! Tokens that are never sampled.
+//! Suppression of tokens: `suppress_tokens` of `whisper/decoding.py::DecodingOptions`.
 
 use crate::{Error, Result, TokenId, Tokenizer};
 
 /// Tokens that are never sampled: `suppress_tokens` of `whisper/decoding.py::DecodingOptions`.
 ///
-/// All but [`Suppress::Nothing`] include the special tokens that steer the decoder: the tasks, the starts of transcript,
-/// prompt and language model, and no speech.
+/// All but [`Suppress::Nothing`] include the special tokens that control the decoder: the tasks,
+/// `<|startoftranscript|>`, `<|startofprev|>`, `<|startoflm|>` and no-speech.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Suppress {
-    /// No token, not even a special one. The reference's empty list.
+    /// No token, not even a special one: an empty list in openai/whisper.
     Nothing,
-    /// Tokens that are not speech: symbols that annotate sound, such as brackets and notes. The reference's `-1`.
+    /// Tokens that are not speech: symbols that annotate sound, such as brackets and notes. `-1` in openai/whisper.
     #[default]
     NonSpeech,
-    /// Tokens that are not speech, and these. The reference's list that holds `-1`.
+    /// Tokens that are not speech, and the listed ones: a list with `-1` in openai/whisper.
     NonSpeechAnd(Vec<TokenId>),
-    /// These tokens. The reference's list without `-1`.
+    /// The listed tokens: a list without `-1` in openai/whisper.
     Tokens(Vec<TokenId>),
 }
 
 impl Suppress {
-    /// Suppressed tokens in order, each once: `DecodingTask._get_suppress_tokens`.
+    /// Returns the suppressed tokens, sorted and without duplicates: `DecodingTask._get_suppress_tokens`.
     ///
     /// # Errors
     /// [`Error::Option`] if a token does not exist.
@@ -37,7 +37,10 @@ impl Suppress {
         if let Some(token) = listed.iter().find(|&&token| token as usize >= n_vocab) {
             return Err(Error::Option {
                 name: "suppress_tokens",
-                reason: format!("{token} is no token: 0 to {}", n_vocab - 1),
+                reason: format!(
+                    "{token} is not a token of the model, which has 0 to {}",
+                    n_vocab - 1
+                ),
             });
         }
         let special = [

@@ -1,4 +1,4 @@
-//! Decoding one window at one temperature: `whisper/decoding.py::DecodingTask`.
+//! Decoding of one window at one temperature: `whisper/decoding.py::DecodingTask`.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use super::window::TokenDecoder;
 use super::{BoostTrie, DecodingOptions, DecodingResult, Hypothesis, compression_ratio};
 use crate::{Error, Language, Model, Result, TokenId, Tokenizer, python};
 
-/// A decoding task with its options resolved; nothing below checks them again.
+/// A decoding task with its options checked and resolved.
 pub(crate) struct DecodingTask {
     pub(super) model: Model,
     language: Language,
     temperature: f32,
-    /// Rows of text decoded side by side.
+    /// Number of rows of text decoded in parallel.
     pub(super) n_group: usize,
-    /// Ended texts that end beam search; `None`: no beam search.
+    /// Number of finished hypotheses that ends beam search. `None`: no beam search.
     max_candidates: Option<usize>,
     ranker: MaximumLikelihoodRanker,
     seed: u64,
-    /// Tokens after which a text ends.
+    /// Maximum number of tokens of a text.
     pub(super) max_tokens: usize,
     /// Prompt, start-of-transcript sequence and prefix.
     pub(super) initial_tokens: Vec<TokenId>,
@@ -34,16 +34,15 @@ pub(crate) struct DecodingTask {
     boosts: Option<Arc<BoostTrie>>,
     pub(super) alternatives: usize,
     loop_guard: bool,
-    /// What every text begins with, as if it had been sampled.
+    /// Text that every row begins with, as if it had been sampled: see [`DecodingTask::resume`].
     pub(super) resumed: Row,
 }
 
 impl DecodingTask {
-    /// Resolves `options`; their `language` is `language` (already detected where it was not given), their `boost` is
-    /// `boosts`.
+    /// Resolves `options`. `language` (detected if need be) and `boosts` replace the options of these names.
     ///
     /// # Errors
-    /// [`Error::Option`].
+    /// [`Error::Option`] if options do not fit together or do not fit the model.
     pub(crate) fn new(
         model: &Model,
         language: Language,
@@ -75,7 +74,7 @@ impl DecodingTask {
         initial_tokens.extend_from_slice(python::last(&options.prefix, max_prefix_len));
         if initial_tokens.len() > n_ctx {
             let reason = format!(
-                "with the prompt it is {} tokens, the model takes {n_ctx}",
+                "prompt and prefix are {} tokens, the model takes at most {n_ctx}",
                 initial_tokens.len()
             );
             return Err(Error::Option {
@@ -93,7 +92,7 @@ impl DecodingTask {
                 length_penalty: options.rules.length_penalty,
             },
             seed: options.rules.seed,
-            // A task ends when sample_len tokens are sampled, or when prompt and text pass the decoder's positions.
+            // openai/whisper stops after sample_len tokens, or when prompt and text exceed the decoder's context.
             max_tokens: sample_len.min(n_ctx + 1 - initial_tokens.len()),
             initial_tokens,
             sot_index,
@@ -105,8 +104,8 @@ impl DecodingTask {
         })
     }
 
-    /// Goes on from where the loop of `looped` was cut, if there was one, and not into its next round. For another
-    /// task over the same window and the same options, but for the temperature and what hangs on it.
+    /// Continues after the cut of a repetition loop, if `looped` was cut, with its next round forbidden. `looped` must
+    /// be the result of a task for the same window, whose options differ by no more than the temperature.
     pub(crate) fn resume(&mut self, looped: &DecodingResult) {
         let Some(&first_of_round) = looped.looped.as_ref().and_then(|round| round.first()) else {
             return;
@@ -146,7 +145,7 @@ impl DecodingTask {
         }
     }
 
-    /// Filters the logits of `row` and works out what goes with them.
+    /// Filters `logits`, `[n_vocab]`, for the next token of `row`, and sets the statistics in `next`.
     pub(super) fn prepare(&self, row: &Row, logits: &mut [f32], next: &mut Next) {
         let kernels = self.model.kernels();
         if let Some(boosts) = &self.boosts {
@@ -154,7 +153,7 @@ impl DecodingTask {
         }
         self.filters
             .apply(kernels, logits, &mut next.maxima, &row.tokens);
-        // Probabilities are the model's own, without what boosts add.
+        // Log-probabilities are reported without the gains of boosted phrases.
         if let Some(boosts) = &self.boosts {
             boosts.add_gains(row.boosted, logits, -1.0);
             kernels.find_maxima(logits, &mut next.maxima);
@@ -176,7 +175,7 @@ impl DecodingTask {
             kernels.find_maxima(logits, &mut next.maxima);
         }
         if self.max_candidates.is_some() {
-            // One candidate more than beams: one of them may be the end of text.
+            // One candidate more than beams, since one of them may be the end-of-text token.
             next.maxima
                 .top_k(logits, self.n_group + 1, &mut next.largest);
         }
@@ -193,8 +192,8 @@ impl DecodingTask {
         }
     }
 
-    /// The best of `rows`, of which there is at least one, and the others beside it. Those that loop are cut, and come
-    /// last.
+    /// Returns the result of the best of `rows`, with the others as hypotheses. Rows with a repetition loop are cut and
+    /// ranked last. `rows` must not be empty.
     pub(super) fn result(&self, mut rows: Vec<Row>, no_speech_prob: f64) -> DecodingResult {
         rows.iter_mut().for_each(|row| self.cut(row));
         let mut ranked = self.ranker.rank(rows);
@@ -226,7 +225,7 @@ impl DecodingTask {
         }
     }
 
-    /// Cuts the loop of `row`, if it fell into one.
+    /// Cuts the repetition loop of `row`, if there is one, at the end of a sentence or segment.
     fn cut(&self, row: &mut Row) {
         let Some(looped) = row.looped else { return };
         let ends_sentence = |token| {

@@ -1,4 +1,4 @@
-//! What search promises beside equality with the reference (`tests/parity.rs`), on the bundled model.
+//! Properties of the search other than equality with openai/whisper (`tests/parity.rs`), on the bundled model.
 
 use std::path::Path;
 
@@ -83,7 +83,7 @@ fn hypotheses_are_sorted_and_distinct_and_begin_with_the_result() {
 }
 
 #[test]
-fn alternatives_change_nothing_and_hold_what_was_chosen() {
+fn alternatives_change_no_token_and_contain_the_selected_ones() {
     let model = model();
     let mel = mel("jfk.flac");
     for options in [DecodingOptions::default(), beams(5)] {
@@ -116,7 +116,7 @@ fn alternatives_change_nothing_and_hold_what_was_chosen() {
 }
 
 #[test]
-fn a_beam_of_one_is_the_greedy_search() {
+fn beam_search_with_one_beam_is_greedy_search() {
     let model = model();
     for clip in ["synth-en-05.flac", "jfk.flac", "real-cv-ja.flac"] {
         let mel = mel(clip);
@@ -135,7 +135,7 @@ fn a_beam_of_one_is_the_greedy_search() {
 }
 
 #[test]
-fn options_that_do_not_go_together_are_refused() {
+fn incompatible_options_are_refused() {
     let refused = |options: DecodingOptions| match options.verify() {
         Err(crate::Error::Option { name, .. }) => Some(name),
         _ => None,
@@ -183,7 +183,7 @@ fn options_that_do_not_go_together_are_refused() {
 }
 
 #[test]
-fn patience_is_rounded_as_python_rounds() {
+fn patience_is_rounded_half_to_even() {
     let candidates = |beam_size, patience| {
         let options = DecodingOptions {
             rules: DecodingRules {
@@ -200,7 +200,7 @@ fn patience_is_rounded_as_python_rounds() {
     assert_eq!(candidates(3, Some(1.5)), 4);
 }
 
-/// A text as sampling may leave it: words and timestamps in the order that the rules allow.
+/// Sequences of tokens as sampling may produce them: words and timestamps in an allowed order.
 fn sampled(begin: TokenId) -> impl Strategy<Value = Vec<TokenId>> {
     let step = prop_oneof![
         Just(None),
@@ -234,7 +234,7 @@ proptest! {
         let mut maxima = Maxima::default();
         filters.apply(model.kernels(), &mut logits, &mut maxima, &tokens);
         prop_assert!(logits.iter().any(|logit| logit.is_finite()), "{tokens:?}");
-        // The maxima are of what is left, of which many are equal.
+        // The maxima must be those of the allowed tokens, many of which have equal logits.
         prop_assert_eq!(maxima.argmax(&logits), reference::argmax(&logits));
         let (mut found, mut expected) = (Vec::new(), Vec::new());
         maxima.top_k(&logits, 6, &mut found);

@@ -1,4 +1,4 @@
-//! One window being decoded: its rows of a state, from the prompt to the texts to choose from.
+//! A window that is being decoded.
 
 use super::beam::BeamSearchDecoder;
 use super::greedy::GreedyDecoder;
@@ -7,7 +7,8 @@ use super::{DecodingResult, DecodingTask};
 use crate::backend::Batch;
 use crate::{Error, Result};
 
-/// A window in `slot` whose texts are rows from `first_row` on. Several windows may share a state and its steps.
+/// A window in slot `slot` of a state, whose texts are decoded in the rows from `first_row` on. Several windows can
+/// share a state and its steps.
 pub(crate) struct Window {
     task: DecodingTask,
     slot: usize,
@@ -16,13 +17,13 @@ pub(crate) struct Window {
     rows: Vec<Row>,
     no_speech_prob: f64,
     is_begun: bool,
-    /// Tokens of each text.
+    /// Number of tokens of each text so far.
     n_sampled: usize,
     is_done: bool,
     failure: Option<Error>,
 }
 
-/// What chooses tokens: `whisper/decoding.py::TokenDecoder`.
+/// Search algorithm: `whisper/decoding.py::TokenDecoder`.
 pub(super) enum TokenDecoder {
     Greedy(GreedyDecoder),
     Beam(BeamSearchDecoder),
@@ -72,7 +73,7 @@ impl Window {
         self.is_done = true;
     }
 
-    /// Tokens that [`Window::push`] will add.
+    /// Returns the number of tokens that [`Window::push`] will add.
     pub(crate) fn n_next_tokens(&self) -> usize {
         match self.is_begun {
             true => self.unfinished().count(),
@@ -80,12 +81,12 @@ impl Window {
         }
     }
 
-    /// Rows whose texts go on, by index.
+    /// Returns the indices of the rows that are not complete.
     fn unfinished(&self) -> impl Iterator<Item = usize> {
         (0..self.rows.len()).filter(|&row| !self.rows[row].is_complete)
     }
 
-    /// Adds the tokens that its rows go on with, and returns how many rows of logits it will take.
+    /// Adds the next tokens of all rows to `batch`, and returns the number of rows of logits that were requested.
     pub(crate) fn push(&self, batch: &mut Batch) -> usize {
         let before = batch.logits_at.len();
         if !self.is_begun {
@@ -96,15 +97,15 @@ impl Window {
         } else {
             for row in self.unfinished() {
                 let last = self.rows[row].tokens.last_chunk::<1>();
-                let last = last.expect("a row that has begun has tokens");
+                let last = last.expect("the first step gave every row a token");
                 batch.push(self.first_row + row, self.slot, last, &[0]);
             }
         }
         batch.logits_at.len() - before
     }
 
-    /// Rows of logits of the first step: behind start-of-transcript, and behind the prompt. An English-only model's
-    /// prompt may be start-of-transcript alone: both are the same logits then.
+    /// Returns the number of rows of logits of the first step: after `<|startoftranscript|>` (for the probability of no
+    /// speech) and after the last initial token. They coincide if an English-only model has no other initial token.
     fn n_first_logits(&self) -> usize {
         match self.task.sot_index + 1 == self.task.initial_tokens.len() {
             true => 1,
@@ -112,12 +113,12 @@ impl Window {
         }
     }
 
-    /// Filters a row of `logits`, the one at `next.at` of those that [`Window::push`] asked for, and works out its
-    /// statistics. Rows may be prepared at the same time.
+    /// Filters row `next.at` of the logits that [`Window::push`] requested, `[n_vocab]`, and sets its statistics in
+    /// `next`. Can be called for several rows in parallel.
     pub(crate) fn prepare(&self, logits: &mut [f32], next: &mut Next) {
         if self.is_begun {
             let row = self.unfinished().nth(next.at);
-            let row = row.expect("logits for every row that goes on");
+            let row = row.expect("there is one row of logits per unfinished row");
             return self.task.prepare(&self.rows[row], logits, next);
         }
         if next.at == 0 {
@@ -129,8 +130,9 @@ impl Window {
         }
     }
 
-    /// Chooses the next tokens from `logits`, those that its part of the batch asked for, prepared. `source`: the numbers
-    /// of all rows; those of this window are replaced by the rows that they go on from. False if it failed.
+    /// Selects the next tokens. `logits`: the rows that [`Window::push`] requested, after [`Window::prepare`]; `next`:
+    /// their statistics. `source`: for every row of the state, the row whose self-attention cache it continues, set for
+    /// the rows of this window. Returns false if the window failed.
     pub(crate) fn update(
         &mut self,
         mut logits: &[f32],
@@ -170,8 +172,8 @@ impl Window {
         true
     }
 
-    /// Whether logits are numbers. The logarithm of their sum of exponentials, needed anyway, is one if they are, unless
-    /// all are forbidden.
+    /// Checks that `logits` are numbers or negative infinity. A finite `log_sum` proves it without a pass over the
+    /// vocabulary.
     fn check(&self, log_sum: f32, logits: &[f32]) -> Result<()> {
         if log_sum.is_finite() || logits.iter().all(|&logit| logit < f32::INFINITY) {
             return Ok(());
@@ -180,17 +182,17 @@ impl Window {
         Err(Error::NotFinite { what })
     }
 
-    /// Whether the best of the beams loops. Its likelihood per token only grows, and the others would follow; rows of
-    /// the greedy search are complete when they loop.
+    /// Returns whether the best beam is in a repetition loop. The search need not go on then: the loop's probability
+    /// per token only grows, and the other beams would follow. (In greedy search, a row with a loop is complete.)
     fn is_looping(&self) -> bool {
         let is_beam = matches!(self.decoder, TokenDecoder::Beam(_));
         is_beam && self.rows.first().is_some_and(|row| row.looped.is_some())
     }
 
-    /// The best text, and the others beside it.
+    /// Returns the result of a window that is done.
     ///
     /// # Errors
-    /// What the window failed with: [`Error::NotFinite`], [`Error::Device`].
+    /// The error that the window failed with: [`Error::NotFinite`], [`Error::Device`].
     pub(crate) fn finish(mut self) -> Result<DecodingResult> {
         if let Some(error) = self.failure {
             return Err(error);
