@@ -222,7 +222,7 @@ fn a_tokenizer_of_another_model_is_refused() {
         assert_eq!(
             error(&nano(), n_vocab),
             format!(
-                "DIR/vocab.json: does not fit the model: behind <|endoftext|>, which is token 50257 (multilingual), \
+                "DIR/vocab.json: does not fit the model: after <|endoftext|>, which is token 50257 (multilingual), \
                  Whisper's special tokens do not fit into a vocabulary of {n_vocab} tokens"
             )
         );

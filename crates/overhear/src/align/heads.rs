@@ -64,7 +64,7 @@ impl AlignmentHeads {
         if let Some((path, reason)) = &self.doubt {
             tracing::warn!(
                 file = %path.display(),
-                "{reason}: the times of words come from others, and may be off"
+                "{reason}; word timestamps use other heads and may be inaccurate"
             );
         }
     }
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_that_the_model_does_not_have_are_left_aside() {
+    fn lists_with_heads_that_the_model_does_not_have_are_ignored() {
         let distilled = dims(2, 20);
         for list in [
             "[[10, 12]]",

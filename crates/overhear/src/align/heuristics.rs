@@ -9,10 +9,10 @@ use crate::{Segment, TokenId, Word, python};
 /// Marks that end a sentence. Tested as Python's `in`: any substring matches.
 const SENTENCE_END_MARKS: &str = ".。!！?？";
 /// Upper limit of the median duration of a word, in seconds.
-const MOST_MEDIAN_S: f64 = 0.7;
+const MAX_MEDIAN_S: f64 = 0.7;
 /// Maximum difference in seconds between a segment's own time and that of its first or last word; beyond it the
 /// segment's time is used.
-const MOST_DIFFERENCE_S: f64 = 0.5;
+const MAX_DIFFERENCE_S: f64 = 0.5;
 
 /// A word with its time, before it is assigned to a segment.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,7 +92,7 @@ impl Durations {
             n if n % 2 == 1 => durations[middle],
             _ => (durations[middle - 1] + durations[middle]) / 2.0,
         };
-        let median = median.min(MOST_MEDIAN_S);
+        let median = median.min(MAX_MEDIAN_S);
         Self {
             median,
             max: 2.0 * median,
@@ -167,7 +167,7 @@ fn shorten_after_pause(words: &mut [Word], durations: Durations, last_speech_s: 
 
 /// Sets the segment's start to that of its first word, unless that word is much too long.
 fn fit_start(segment: &mut Segment, first: &mut Word, durations: Durations) {
-    if segment.start < first.end && segment.start - MOST_DIFFERENCE_S > first.start {
+    if segment.start < first.end && segment.start - MAX_DIFFERENCE_S > first.start {
         first.start = (first.end - durations.median).min(segment.start).max(0.0);
     } else {
         segment.start = first.start;
@@ -176,7 +176,7 @@ fn fit_start(segment: &mut Segment, first: &mut Word, durations: Durations) {
 
 /// Sets the segment's end to that of its last word, unless that word is much too long.
 fn fit_end(segment: &mut Segment, last: &mut Word, durations: Durations) {
-    if segment.end > last.start && segment.end + MOST_DIFFERENCE_S < last.end {
+    if segment.end > last.start && segment.end + MAX_DIFFERENCE_S < last.end {
         last.end = (last.start + durations.median).max(segment.end);
     } else {
         segment.end = last.end;

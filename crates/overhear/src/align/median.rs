@@ -92,7 +92,7 @@ mod tests {
         }
 
         #[test]
-        fn equal_elements_are_no_matter(x in prop::collection::vec((0u8..3).prop_map(f32::from), 0..40)) {
+        fn the_filter_equals_its_definition_with_ties(x in prop::collection::vec((0u8..3).prop_map(f32::from), 0..40)) {
             prop_assert_eq!(filtered(&x), naive(&x));
         }
 

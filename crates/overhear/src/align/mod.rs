@@ -48,15 +48,15 @@ pub(crate) fn find_alignment(
     text_tokens: &[TokenId],
     n_frames: usize,
 ) -> Result<Vec<WordTiming>> {
-    let Some(shown) = Shown::new(model, language, task, text_tokens, n_frames) else {
+    let Some(input) = AlignmentInput::new(model, language, task, text_tokens, n_frames) else {
         return Ok(Vec::new());
     };
-    let rows = predicting(&shown.text);
+    let rows = predicting(&input.text);
     let n_rows = rows.len();
-    let mut matrix = AlignmentMatrix::new(rows, shown.n_keys);
-    let request = shown.request(model, place);
+    let mut matrix = AlignmentMatrix::new(rows, input.n_keys);
+    let request = input.request(model, place);
     let probabilities = state.align(&request, &mut |weights| matrix.add(weights))?;
-    let path = dtw::dtw(&matrix.into_cost(), n_rows, shown.n_keys);
+    let path = dtw::dtw(&matrix.into_cost(), n_rows, input.n_keys);
     Ok(words::timings(
         model.tokenizer(),
         language,
@@ -67,7 +67,7 @@ pub(crate) fn find_alignment(
 }
 
 /// Input of the decoder's pass over the text.
-struct Shown {
+struct AlignmentInput {
     tokens: Vec<TokenId>,
     /// Range of the text in `tokens`.
     text: Range<usize>,
@@ -75,7 +75,7 @@ struct Shown {
     n_keys: usize,
 }
 
-impl Shown {
+impl AlignmentInput {
     /// Returns `None` if there is no text, less than one encoder position of audio, or more text than the decoder's
     /// context holds.
     fn new(

@@ -1,6 +1,6 @@
 //! Share of each token's cross-attention that falls on silent frames.
 
-use super::{Shown, predicting};
+use super::{AlignmentInput, predicting};
 use crate::Task;
 use crate::backend::State;
 use crate::engine::Place;
@@ -23,7 +23,8 @@ pub(crate) fn silent_attention(
     text_tokens: &[TokenId],
     is_silent: &[bool],
 ) -> Result<Option<Vec<f32>>> {
-    let Some(shown) = Shown::new(model, language, task, text_tokens, is_silent.len()) else {
+    let Some(input) = AlignmentInput::new(model, language, task, text_tokens, is_silent.len())
+    else {
         return Ok(None);
     };
     // An encoder position is silent only if all of its frames are.
@@ -32,8 +33,8 @@ pub(crate) fn silent_attention(
         .map(|frames| frames.iter().all(|&is_silent| is_silent))
         .collect();
     let mut shares = vec![0.0; text_tokens.len()];
-    let n_keys = shown.n_keys;
-    let request = shown.request(model, place);
+    let n_keys = input.n_keys;
+    let request = input.request(model, place);
     let first = predicting(&request.text).start;
     state.align(&request, &mut |weights| {
         let rows = weights.chunks_exact(n_keys).skip(first);

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_said_has_no_rate_but_errors() {
+    fn an_empty_reference_has_errors_but_no_rate() {
         let errors = Errors::of(&align(&[], &["you", "you"]));
         assert_eq!((errors.rate(), errors.total()), (None, 2));
         assert_eq!(Errors::of(&align(&["a"; 4], &["a"])).rate(), Some(0.75));

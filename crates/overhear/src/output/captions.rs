@@ -135,7 +135,7 @@ fn underlined(word: &str) -> String {
     format!("{space}<u>{text}</u>")
 }
 
-/// Replaces what may not occur inside a caption: blank lines, which would end it, `-->`, which marks times, and NUL.
+/// Replaces text that must not occur in a caption: blank lines, which would end it, `-->`, which marks times, and NUL.
 fn caption_text(text: &str) -> String {
     let mut text = strip(text).replace('\0', "\u{fffd}");
     // Repeated, since `--->` becomes `-->`.
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn vtt_escapes_what_players_would_not_show_and_nothing_else() {
+    fn vtt_escapes_only_text_that_players_would_not_show() {
         for (text, expected) in [
             (
                 "AT&T, R&D & Q&A; you & me; 1 > 0 &",

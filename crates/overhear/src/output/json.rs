@@ -1,6 +1,7 @@
 //! JSON with the spacing, escapes and number formats of Python's `json.dump`, as the reference writes its result.
 //!
-//! Which fields a transcript has is said by its `Serialize` alone; the schema is `schema/transcript.schema.json`.
+//! The `Serialize` implementations of [`Transcript`] and its parts alone define the fields; the schema is
+//! `schema/transcript.schema.json`.
 //!
 //! Python writes `NaN`, which is not JSON; here it becomes `null`. The temperature is an `f32`, written in its shortest
 //! form (0.2, not 0.20000000298023224).
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_shortest_numbers_equally_near_the_even_one_is_written_as_python_does() {
+    fn of_two_equally_near_shortest_numbers_the_even_one_is_written() {
         // Python's repr of a quotient of a mean log-probability, and of powers of two.
         let cases: [(f64, &str); 5] = [
             (65_537.0 / 131_072.0, "0.5000076293945312"),

@@ -139,11 +139,11 @@ pub fn write_with(
 }
 
 impl Transcript {
-    /// File of `format` that holds the transcript, as [`write()`] writes it.
+    /// Returns the transcript as a file of `format`, as [`write()`] writes it.
     #[must_use]
     pub fn to_string_in(&self, format: Format) -> String {
         let mut bytes = Vec::new();
-        write(format, self, &mut bytes).expect("writing to memory");
+        write(format, self, &mut bytes).expect("writing to memory cannot fail");
         String::from_utf8(bytes).expect("every format is UTF-8")
     }
 }

@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timestamps_are_the_references() {
+    fn timestamps_equal_those_of_openai_whisper() {
         // Made with whisper.utils.format_timestamp(seconds, always_include_hours, decimal_marker).
         let cases = [
             (0.0, false, '.', "00:00.000"),

@@ -281,7 +281,7 @@ impl Tokenizer {
     }
 }
 
-/// `whisper/tokenizer.py::non_speech_tokens`.
+/// Returns the tokens of symbols that are not speech: `whisper/tokenizer.py::non_speech_tokens`.
 fn find_non_speech_tokens(tokenizer: &Tokenizer) -> Vec<TokenId> {
     const MARKS: &str = "\" # ( ) * + / : ; < = > @ [ \\ ] ^ _ ` { | } ~ 「 」 『 』 \
          << >> <<< >>> -- --- -( -[ (' (\" (( )) ((( ))) [[ ]] {{ }} ♪♪ ♪♪♪";

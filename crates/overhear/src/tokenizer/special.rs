@@ -194,7 +194,7 @@ fn misfit(n_vocab: usize, eot: TokenId) -> String {
         );
     }
     format!(
-        "does not fit the model: behind <|endoftext|>, which is token {eot} ({}), Whisper's special tokens do not fit \
+        "does not fit the model: after <|endoftext|>, which is token {eot} ({}), Whisper's special tokens do not fit \
          into a vocabulary of {n_vocab} tokens",
         flavour(eot)
     )

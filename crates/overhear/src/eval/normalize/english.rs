@@ -55,7 +55,8 @@ impl EnglishTextNormalizer {
     /// Builds the tables.
     #[must_use]
     pub fn new() -> Self {
-        let spellings = serde_json::from_str(SPELLINGS).expect("a file of this crate");
+        let spellings =
+            serde_json::from_str(SPELLINGS).expect("english.json is an object of strings");
         Self {
             numbers: EnglishNumberNormalizer::new(),
             spellings,
