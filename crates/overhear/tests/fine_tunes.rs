@@ -397,7 +397,7 @@ fn what_is_no_model_folder_is_told_by_what_it_is() {
         (
             "config.json",
             "pytorch_model.bin",
-            "no model.safetensors here, only pytorch_model.bin",
+            "no model.safetensors, only pytorch_model.bin",
         ),
         (
             "adapter_config.json",

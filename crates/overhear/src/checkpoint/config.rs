@@ -1,4 +1,4 @@
-//! Reads `config.json`: is this a Whisper model, and what are its dimensions?
+//! `config.json`: check that the model is a Whisper model, and its dimensions.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::excerpt::{excerpt, malformed};
 use crate::file::read_if_present;
 use crate::{Error, Result, json};
 
-/// The fields of Hugging Face's `WhisperConfig` that matter. What tensors tell too may be missing.
+/// Fields of Hugging Face's `WhisperConfig` that are read. Optional ones can be derived from tensors.
 #[derive(Debug, Deserialize)]
 pub(super) struct Config {
     #[serde(skip)]
@@ -43,14 +43,14 @@ fn yes() -> bool {
     true
 }
 
-/// The shape of a tensor by openai/whisper's name, if there is one.
+/// Function from openai/whisper's name of a tensor to the shape, if the tensor exists.
 pub(super) type ShapeOf<'a> = &'a dyn Fn(&str) -> Option<&'a [u64]>;
 
 impl Config {
     /// Reads `config.json` of `folder`.
     ///
     /// # Errors
-    /// [`Error::Model`] if there is none, or it is not of a Whisper model that can be run.
+    /// [`Error::Model`] if the file is missing, or not of a supported Whisper model.
     pub(super) fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("config.json");
         let missing = |reason: String| Error::Model {
@@ -69,7 +69,7 @@ impl Config {
         };
         match parse(&json) {
             Ok(config) => Ok(Self { path, ..config }),
-            // That of CTranslate2 has the same name and says nothing of a kind.
+            // CTranslate2 also writes a `config.json`, without a model type.
             Err(reason) => Err(match describe_folder(folder) {
                 Some(reason) if !has_model_type(&json) => missing(reason),
                 _ => Error::Model { path, reason },
@@ -77,15 +77,15 @@ impl Config {
         }
     }
 
-    /// Whether the output matrix is said to be another than the token embedding.
+    /// Returns whether the output matrix is declared to differ from the token embedding.
     pub(super) fn has_own_output(&self) -> bool {
         !self.tie_word_embeddings
     }
 
-    /// The dimensions, from tensors where the file has none.
+    /// Returns the dimensions; `shape` completes those that the file lacks.
     ///
     /// # Errors
-    /// [`Error::Model`] if neither tells, or they are not those of a model that can be run.
+    /// [`Error::Model`] if a dimension is missing from both, or is not supported.
     pub(super) fn dims(&self, shape: ShapeOf<'_>) -> Result<ModelDimensions> {
         self.complete(shape).map_err(|reason| Error::Model {
             path: self.path.clone(),
@@ -94,26 +94,26 @@ impl Config {
     }
 
     fn complete(&self, shape: ShapeOf<'_>) -> std::result::Result<ModelDimensions, String> {
-        let told = |field: &str, value: Option<usize>, tensor: &str, axis: usize| {
+        let dimension = |field: &str, value: Option<usize>, tensor: &str, axis: usize| {
             let by_tensor = || usize::try_from(*shape(tensor)?.get(axis)?).ok();
             value
                 .or_else(by_tensor)
-                .ok_or_else(|| format!("no {field}, and no tensor that tells"))
+                .ok_or_else(|| format!("no {field}, and no tensor from which it follows"))
         };
         let conv = "encoder.conv1.weight";
         if self.model_type.is_none() && shape(conv).is_none() {
             return Err("not a Whisper configuration: no model_type".into());
         }
-        let d_model = told("d_model", self.d_model, conv, 0)?;
+        let d_model = dimension("d_model", self.d_model, conv, 0)?;
         let positions = "decoder.positional_embedding";
         let dims = ModelDimensions {
-            n_mels: told("num_mel_bins", self.num_mel_bins, conv, 1)?,
+            n_mels: dimension("num_mel_bins", self.num_mel_bins, conv, 1)?,
             n_audio_ctx: self.max_source_positions.unwrap_or(1500),
             n_audio_state: d_model,
             n_audio_head: self.encoder_attention_heads,
             n_audio_layer: self.encoder_layers,
-            n_vocab: told("vocab_size", self.vocab_size, TOKEN_EMBEDDING, 0)?,
-            n_text_ctx: told(
+            n_vocab: dimension("vocab_size", self.vocab_size, TOKEN_EMBEDDING, 0)?,
+            n_text_ctx: dimension(
                 "max_target_positions",
                 self.max_target_positions,
                 positions,
@@ -124,8 +124,8 @@ impl Config {
             n_text_layer: self.decoder_layers,
         };
         check(&dims)?;
-        // Rows beyond those that are read would pass unseen.
-        let n_rows = told("vocab_size", None, TOKEN_EMBEDDING, 0);
+        // Further rows of the embedding would be ignored without an error.
+        let n_rows = dimension("vocab_size", None, TOKEN_EMBEDDING, 0);
         match n_rows {
             Ok(n_rows) if n_rows != dims.n_vocab => Err(format!(
                 "vocab_size is {}, but the token embedding has {n_rows} rows",
@@ -169,7 +169,7 @@ fn parse(json: &[u8]) -> std::result::Result<Config, String> {
 fn check(dims: &ModelDimensions) -> std::result::Result<(), String> {
     one_of("num_mel_bins", dims.n_mels, &[80, 128])?;
     one_of("max_source_positions", dims.n_audio_ctx, &[1500])?;
-    // Well beyond large (1280, 20, 32 and 448), well below what would exhaust memory.
+    // Well above large (1280, 20, 32 and 448), and well below sizes that exhaust memory.
     within("vocab_size", dims.n_vocab, 1..=1 << 20)?;
     within("max_target_positions", dims.n_text_ctx, 8..=4096)?;
     within("d_model", dims.n_audio_state, 1..=8192)?;
@@ -182,10 +182,10 @@ fn check(dims: &ModelDimensions) -> std::result::Result<(), String> {
         let d_model = dims.n_audio_state;
         if !d_model.is_multiple_of(heads) {
             return Err(format!(
-                "d_model {d_model} is no multiple of the {heads} {part}_attention_heads"
+                "d_model {d_model} is not a multiple of the {heads} {part}_attention_heads"
             ));
         }
-        // What attention's kernels hold; every published model has 64.
+        // Maximum that the attention kernels support; every published model has 64.
         within(
             &format!("{part} d_model per head"),
             d_model / heads,
@@ -227,7 +227,7 @@ mod tests {
     use super::super::testing::config;
     use super::parse;
 
-    /// The dimensions of a configuration alone.
+    /// Returns the dimensions from a configuration alone.
     fn dims(config: &str) -> Result<ModelDimensions, String> {
         parse(config.as_bytes())?.complete(&|_| None)
     }
@@ -266,7 +266,7 @@ mod tests {
             ),
             (
                 changed("decoder_attention_heads", json!(3)),
-                "d_model 4 is no multiple of the 3 decoder_attention_heads",
+                "d_model 4 is not a multiple of the 3 decoder_attention_heads",
             ),
             (
                 changed("d_model", json!(1028)),
@@ -318,7 +318,7 @@ mod tests {
             ),
             (
                 changed("num_mel_bins", Value::Null),
-                "no num_mel_bins, and no tensor that tells",
+                "no num_mel_bins, and no tensor from which it follows",
             ),
         ];
         for (config, reason) in cases {
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn tensors_tell_what_the_file_leaves_out() {
+    fn missing_dimensions_are_derived_from_tensors() {
         let whole = dims(&config().to_string()).unwrap();
         for field in [
             "model_type",

@@ -1,26 +1,26 @@
-//! The numbers that describe a Whisper model.
+//! Dimensions of a Whisper model.
 
-/// `whisper/model.py::ModelDimensions`.
+/// Dimensions of a model: `whisper/model.py::ModelDimensions`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ModelDimensions {
-    /// Mel bins: 80 or 128.
+    /// Number of mel bins: 80 or 128.
     pub n_mels: usize,
-    /// Encoder positions: 1500.
+    /// Number of encoder positions: 1500.
     pub n_audio_ctx: usize,
     /// Width of the encoder.
     pub n_audio_state: usize,
-    /// Heads of the encoder.
+    /// Number of attention heads of the encoder.
     pub n_audio_head: usize,
-    /// Encoder layers.
+    /// Number of encoder layers.
     pub n_audio_layer: usize,
-    /// Tokens the model knows; what pads the vocabulary to a round size is left out.
+    /// Number of tokens, without padding of the vocabulary to a round size.
     pub n_vocab: usize,
-    /// Decoder positions: 448.
+    /// Number of decoder positions: 448.
     pub n_text_ctx: usize,
     /// Width of the decoder.
     pub n_text_state: usize,
-    /// Heads of the decoder.
+    /// Number of attention heads of the decoder.
     pub n_text_head: usize,
-    /// Decoder layers.
+    /// Number of decoder layers.
     pub n_text_layer: usize,
 }

@@ -1,4 +1,5 @@
-//! Elements of tensors: read in the dtype that they are kept in, and checked to be finite while they are in the cache.
+//! Elements of tensors: reading in the dtype in which the model keeps them, and the check that they are finite, made
+//! while they are in the cache.
 
 use bytemuck::{Pod, cast_slice, cast_slice_mut, zeroed_vec};
 use half::{bf16, f16};
@@ -8,20 +9,20 @@ use super::safetensors::{SafeTensors, Tensor};
 use crate::excerpt::excerpt;
 use crate::{Error, Result};
 
-/// How a tensor is stored in its file.
+/// Element type of a tensor in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stored {
-    /// In the dtype that it is kept in.
+    /// A dtype that is kept.
     As(Dtype),
-    /// In f64, which becomes f32.
+    /// f64, which is rounded to f32.
     F64,
 }
 
-/// A tensor, the file it is in, and how it is stored there.
+/// A tensor, its file, and its element type there.
 pub(super) type Found<'a> = (&'a SafeTensors, &'a Tensor, Stored);
 
 impl Stored {
-    /// How `tensor` is stored; `None` if it cannot be read.
+    /// Returns the element type of `tensor`; `None` if it is not supported.
     pub(super) fn of(tensor: &Tensor) -> Option<Self> {
         match tensor.dtype.as_str() {
             "F32" => Some(Self::As(Dtype::F32)),
@@ -39,7 +40,7 @@ impl Stored {
         }
     }
 
-    /// Bytes of an element in the file.
+    /// Returns the size in bytes of an element in the file.
     pub(super) fn size(self) -> usize {
         match self {
             Self::As(dtype) => dtype.size(),
@@ -48,13 +49,13 @@ impl Stored {
     }
 }
 
-/// Reads elements from `first` on, in the dtype that they are kept in.
+/// Reads elements from index `first` on, in the dtype in which they are kept.
 ///
 /// # Errors
-/// [`Error::Model`] if they cannot be read, or one is infinite or not a number: whatever is computed with it is neither.
+/// [`Error::Model`] if the file cannot be read, or if an element is infinite or NaN, which would spread to all results.
 ///
 /// # Panics
-/// If there are fewer than `bytes` takes.
+/// If `bytes` exceeds the tensor.
 pub(super) fn read_elements(
     (file, tensor, stored): Found<'_>,
     first: usize,
@@ -87,7 +88,7 @@ pub(super) fn read_elements(
     })
 }
 
-/// Whether no element has all bits of its exponent set.
+/// Returns whether all elements are finite: an infinity or NaN has all bits of its exponent set.
 fn is_finite(dtype: Dtype, bytes: &[u8]) -> bool {
     let halves = |exponent: u16| {
         let words: &[u16] = cast_slice(bytes);
@@ -109,8 +110,8 @@ fn is_finite(dtype: Dtype, bytes: &[u8]) -> bool {
     !any_is_bad
 }
 
-/// Reads tensors that are kept in dtype `T` one behind the other. The header says they are in the file, so this
-/// allocates no more than the file holds.
+/// Reads tensors that are kept in dtype `T`, concatenated. Allocates no more than the file holds, since the header has
+/// been checked against its size.
 pub(super) fn read_all<T: Pod>(tensors: &[Found<'_>]) -> Result<Vec<T>> {
     let n_elements = |(_, tensor, stored): &Found<'_>| tensor.n_bytes() as usize / stored.size();
     let mut elements = zeroed_vec::<T>(tensors.iter().map(n_elements).sum());
@@ -123,7 +124,7 @@ pub(super) fn read_all<T: Pod>(tensors: &[Found<'_>]) -> Result<Vec<T>> {
     Ok(elements)
 }
 
-/// Reads tensors of any dtypes one behind the other as f32.
+/// Reads tensors of any dtypes as f32, concatenated.
 pub(super) fn read_widened(tensors: &[Found<'_>]) -> Result<Vec<f32>> {
     let mut elements = Vec::new();
     for found in tensors {

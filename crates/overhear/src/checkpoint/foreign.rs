@@ -1,5 +1,5 @@
-//! What was given in place of a Hugging Face folder of safetensors: told by its first bytes and its files, so that the
-//! error says what it is and what to do.
+//! Recognition of models in other formats, by their first bytes and file names, for error messages that say how to
+//! convert them.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,11 +7,11 @@ use std::path::Path;
 
 use crate::file::{LFS_POINTER, LFS_REASON};
 
-/// What to do about weights in a format that is not read.
+/// Advice for weights in an unsupported format.
 const CONVERT: &str = "overhear reads Hugging Face folders: get the model in that form (config.json, model.safetensors, \
      tokenizer.json), or load it with transformers and save it with save_pretrained";
 
-/// Why the file at `path` is no model folder.
+/// Returns why the file at `path` is not a model folder.
 pub(super) fn describe_file(path: &Path) -> String {
     let mut start = Vec::new();
     let read = File::open(path).and_then(|file| file.take(64).read_to_end(&mut start));
@@ -35,7 +35,7 @@ pub(super) fn describe_file(path: &Path) -> String {
     format!("{what}, not a model folder; {CONVERT}")
 }
 
-/// Why `folder`, which holds no safetensors, is no model; `None` if nothing in it is known either.
+/// Returns why `folder`, which has no safetensors file, is not a model; `None` if no other format is recognised.
 pub(super) fn describe_folder(folder: &Path) -> Option<String> {
     let has = |name: &str| folder.join(name).exists();
     if has("adapter_model.safetensors") || has("adapter_model.bin") {
@@ -59,12 +59,12 @@ pub(super) fn describe_folder(folder: &Path) -> Option<String> {
     ];
     let name = others.into_iter().find(|name| has(name))?;
     Some(format!(
-        "no model.safetensors here, only {name}, which is not read: load the model with transformers and save it with \
+        "no model.safetensors, only {name}, which overhear does not read: load the model with transformers and save it with \
          save_pretrained, or get the revision that has model.safetensors"
     ))
 }
 
-/// Whether `folder` holds what ct2-transformers-converter writes.
+/// Returns whether `folder` is an output of ct2-transformers-converter.
 fn is_ctranslate2(folder: &Path) -> bool {
     let has = |name: &str| folder.join(name).exists();
     has("model.bin") && (has("vocabulary.json") || has("vocabulary.txt"))

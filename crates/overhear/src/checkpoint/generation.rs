@@ -1,6 +1,6 @@
-//! The part of `generation_config.json` that is read: where special tokens are, and alignment heads.
+//! `generation_config.json`: positions of special tokens, and alignment heads.
 //!
-//! What it says of suppressed and forced tokens does not matter: the rules are openai/whisper's.
+//! Its lists of suppressed and forced tokens are ignored, since decoding follows openai/whisper's rules.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,26 +10,26 @@ use serde_json::Value;
 use crate::json::read_json_if_any;
 use crate::{Result, TokenId};
 
-/// `generation_config.json`, all fields as they are.
+/// Content of `generation_config.json`.
 #[derive(Debug, Default)]
 pub(crate) struct GenerationConfig(Value);
 
 impl GenerationConfig {
-    /// Reads that of `folder`; nothing is in one that is missing or empty.
+    /// Reads the file in `folder`; the content is empty if the file is missing or empty.
     ///
     /// # Errors
-    /// [`crate::Error::Model`] if it is not JSON.
+    /// [`crate::Error::Model`] if the file is not JSON.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         let config = read_json_if_any(&folder.join("generation_config.json"))?;
         Ok(Self(config.unwrap_or_default()))
     }
 
-    /// `alignment_heads`, whatever it is.
+    /// Returns the value of `alignment_heads`, of any form, unless it is null.
     pub(crate) fn alignment_heads(&self) -> Option<&Value> {
         self.0.get("alignment_heads").filter(|list| !list.is_null())
     }
 
-    /// Special tokens by the names that openai/whisper gives them.
+    /// Returns the special tokens by their names in openai/whisper.
     pub(crate) fn special_tokens(&self) -> BTreeMap<String, TokenId> {
         let id = |value: &Value| value.as_u64().and_then(|id| TokenId::try_from(id).ok());
         let mut tokens = BTreeMap::new();

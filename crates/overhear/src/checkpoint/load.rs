@@ -1,7 +1,7 @@
-//! Reads a Hugging Face checkpoint: configuration, and tensors by openai/whisper's names.
+//! Reader of Hugging Face checkpoints: configuration, and tensors by openai/whisper's names.
 //!
-//! Weights go from the file straight into the panels that the model keeps, some rows at a time: peak memory is the weights
-//! themselves.
+//! Weights are packed into the model's panels while they are read, some rows at a time, so that peak memory is that of
+//! the weights.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -22,36 +22,36 @@ use crate::json::read_json;
 use crate::{Error, Result};
 
 #[cfg(not(target_endian = "little"))]
-compile_error!("checkpoints are little-endian and are read as they are");
+compile_error!("checkpoints are little-endian and are read without byte swapping");
 
-/// The matrix of token embeddings, `[n_vocab, n_state]`.
+/// Name of the matrix of token embeddings, `[n_vocab, n_state]`.
 pub(crate) const TOKEN_EMBEDDING: &str = "decoder.token_embedding.weight";
-/// The output matrix, if it is not that: a name of Hugging Face's, as openai/whisper has none.
+/// Name of the output matrix, if it differs from the token embedding: Hugging Face's, as openai/whisper has none.
 pub(crate) const OUTPUT: &str = "proj_out.weight";
 
-/// More shards than any Whisper checkpoint has; each is an open file.
+/// Maximum number of shards, each of which is an open file; no Whisper checkpoint has as many.
 const MAX_SHARDS: usize = 100;
 
-/// An opened checkpoint. Tensors are asked for by openai/whisper's names (`decoder.blocks.0.attn.query.weight`),
-/// whatever the file calls them, and read straight into place in the dtype they are stored in.
+/// An open checkpoint. Tensors have openai/whisper's names (`decoder.blocks.0.attn.query.weight`), whatever the names
+/// in the file.
 pub(crate) struct Checkpoint {
-    /// The file to name when a tensor is in none.
+    /// File named in errors about missing tensors.
     path: PathBuf,
     dims: ModelDimensions,
     dtype: Dtype,
     has_own_output: bool,
     files: Vec<SafeTensors>,
-    /// By openai/whisper's name: which file, and which of its tensors.
+    /// Index of the file, and the tensor in it, by openai/whisper's name.
     tensors: HashMap<String, (usize, Tensor)>,
-    /// Those that were asked for.
+    /// Names of the tensors that were read.
     used: RefCell<HashSet<String>>,
 }
 
 impl Checkpoint {
-    /// Reads configuration and tensor headers of a Hugging Face folder; no weights yet.
+    /// Reads configuration and tensor headers of a Hugging Face folder, but no weights.
     ///
     /// # Errors
-    /// [`Error::Model`] naming the file (here and in all methods).
+    /// [`Error::Model`] with the file's path, as in all methods.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         let config = Config::read(folder)?;
         let (path, files) = open_files(folder)?;
@@ -62,7 +62,7 @@ impl Checkpoint {
                 reason: "no tensor of F16, BF16, F32 or F64".into(),
             });
         };
-        // Files of tied weights may have them under either name.
+        // A tied matrix may be stored under either name.
         if !tensors.contains_key(TOKEN_EMBEDDING)
             && !config.has_own_output()
             && let Some(tensor) = tensors.remove(OUTPUT)
@@ -75,7 +75,7 @@ impl Checkpoint {
         if config.has_own_output() && !has_own_output {
             tracing::warn!(
                 file = %path.display(),
-                "there is no proj_out.weight, though tie_word_embeddings is false: the token embedding is used for it"
+                "no proj_out.weight, although tie_word_embeddings is false: the token embedding is used instead"
             );
         }
         Ok(Self {
@@ -89,21 +89,21 @@ impl Checkpoint {
         })
     }
 
-    /// Whether there is a tensor of this name.
+    /// Returns whether there is a tensor of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
 
-    /// Whether the output matrix is another than the token embedding.
+    /// Returns whether the output matrix differs from the token embedding.
     pub(crate) fn has_own_output(&self) -> bool {
         self.has_own_output
     }
 
-    /// Warns of tensors that were never asked for: they may be what makes the model.
+    /// Warns of tensors that were never read, since the model may depend on them.
     pub(crate) fn warn_of_unused(&self) {
         let used = self.used.borrow();
         let unused = self.tensors.iter().filter(|(name, _)| {
-            // transformers leaves the one aside, and the embedding stands for the other.
+            // A tied output matrix is a copy of the token embedding, so it is not unknown.
             !used.contains(*name) && *name != OUTPUT
         });
         let mut names: Vec<&str> = unused.map(|(_, (_, tensor))| &tensor.name[..]).collect();
@@ -131,13 +131,13 @@ impl Checkpoint {
         &self.dims
     }
 
-    /// The dtype most weights are stored in.
+    /// Returns the dtype of most weights.
     pub(crate) fn dtype(&self) -> Dtype {
         self.dtype
     }
 
-    /// All at once, for tests: the matrices `names`, each `[n_rows, n_cols]`, stacked into one `[names.len() * n_rows, n_cols]`.
-    /// If they differ in dtype, they are widened to f32.
+    /// Reads the matrices `names`, each `[n_rows, n_cols]`, stacked into one `[names.len() * n_rows, n_cols]`, for
+    /// tests. Matrices of different dtypes are widened to f32.
     #[cfg(test)]
     pub(crate) fn matrix(&self, names: &[&str], n_rows: usize, n_cols: usize) -> Result<Matrix> {
         let rows = self.rows(names, n_rows, n_cols)?;
@@ -150,7 +150,7 @@ impl Checkpoint {
         Ok(Matrix::new(names.len() * n_rows, n_cols, data))
     }
 
-    /// The first `n_rows` rows of a matrix of `n_cols` columns, to be read some at a time.
+    /// Returns the first `n_rows` rows of a matrix of `n_cols` columns, for reading in parts.
     pub(crate) fn first_rows(
         &self,
         name: &str,
@@ -172,7 +172,7 @@ impl Checkpoint {
         })
     }
 
-    /// The same, to be read some rows at a time.
+    /// Returns the matrices `names`, each `[n_rows, n_cols]`, stacked, for reading in parts.
     pub(crate) fn rows(&self, names: &[&str], n_rows: usize, n_cols: usize) -> Result<Stacked<'_>> {
         let found = names
             .iter()
@@ -188,8 +188,8 @@ impl Checkpoint {
         })
     }
 
-    /// A 1-d convolution `[n_out, n_in, n_tap]` as a matrix `[n_out, n_tap * n_in]`, tap-major, so that a row
-    /// of the product's left side is `n_tap` consecutive frames of a time-major buffer.
+    /// Reads the weights of a 1-d convolution, `[n_out, n_in, n_tap]`, as a matrix `[n_out, n_tap * n_in]`, tap-major,
+    /// so that a row of activations is `n_tap` consecutive frames of a time-major buffer.
     pub(crate) fn convolution(
         &self,
         name: &str,
@@ -206,7 +206,7 @@ impl Checkpoint {
         Ok(Matrix::new(n_out, n_tap * n_in, data))
     }
 
-    /// A vector `[len]`, widened to f32; or a matrix of `len` elements, row after row (positional embeddings).
+    /// Reads a vector `[len]`, widened to f32; or a matrix of `len` elements, row-major (positional embeddings).
     pub(crate) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
         let (file, tensor, stored) = self.find(name)?;
         let n_elements = tensor.n_bytes() / stored.size() as u64;
@@ -275,31 +275,31 @@ fn misshapen((file, tensor, _): Found<'_>, shape: &[usize]) -> Error {
     )
 }
 
-/// Matrices of one shape, one behind the other, in their files.
+/// Matrices of one shape, stacked, in their files.
 pub(crate) struct Stacked<'a> {
     found: Vec<Found<'a>>,
-    /// If all have the same.
+    /// Common dtype of the matrices, if they have one.
     dtype: Option<Dtype>,
-    /// Of each.
+    /// Number of rows of each matrix.
     n_rows: usize,
     n_cols: usize,
 }
 
 impl Stacked<'_> {
-    /// The dtype of all, if they have the same.
+    /// Returns the common dtype of the matrices, if they have one.
     pub(crate) fn dtype(&self) -> Option<Dtype> {
         self.dtype
     }
 
-    /// Rows of all, and columns.
+    /// Returns the number of rows of all matrices, and of columns.
     pub(crate) fn shape(&self) -> (usize, usize) {
         (self.found.len() * self.n_rows, self.n_cols)
     }
 
-    /// Reads rows from `first` on, of all of one dtype.
+    /// Reads rows from index `first` on; all matrices must have the same dtype.
     ///
     /// # Panics
-    /// If there are fewer than `bytes` takes.
+    /// If `bytes` exceeds the rows.
     pub(crate) fn read(&self, first: usize, mut bytes: &mut [u8]) -> Result<()> {
         let mut row = first;
         while !bytes.is_empty() {
@@ -314,7 +314,7 @@ impl Stacked<'_> {
         Ok(())
     }
 
-    /// All of them, widened to f32.
+    /// Reads all rows, widened to f32.
     pub(crate) fn widened(&self) -> Result<Matrix> {
         let data = MatrixData::F32(read_widened(&self.found)?);
         Ok(Matrix::new(self.shape().0, self.n_cols, data))
@@ -328,7 +328,7 @@ fn bad(file: &SafeTensors, reason: String) -> Error {
     }
 }
 
-/// `model.safetensors`, or `model.safetensors.index.json` and the shards that it names.
+/// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
 fn open_files(folder: &Path) -> Result<(PathBuf, Vec<SafeTensors>)> {
     let single = folder.join("model.safetensors");
     if single.exists() {
@@ -352,7 +352,7 @@ fn open_files(folder: &Path) -> Result<(PathBuf, Vec<SafeTensors>)> {
     names.sort_unstable();
     names.dedup();
     if names.is_empty() || names.len() > MAX_SHARDS {
-        return Err(bad(format!("names {} files", names.len())));
+        return Err(bad(format!("lists {} files", names.len())));
     }
     let is_plain =
         |name: &str| is_plausible(name) && Path::new(name).file_name() == Some(name.as_ref());
@@ -377,7 +377,7 @@ fn open_files(folder: &Path) -> Result<(PathBuf, Vec<SafeTensors>)> {
             .map(|tensor| tensor.name.as_str())
             .collect();
         let listed = index.weight_map.iter().filter(|(_, file)| *file == name);
-        // What no shard has was left out when it was saved: an output matrix that is the embedding again.
+        // The output matrix may be missing if it was tied to the token embedding when the file was saved.
         let mut listed = listed.filter(|(tensor, _)| *tensor != OUTPUT);
         if let Some((tensor, _)) = listed.find(|(tensor, _)| !present.contains(tensor.as_str())) {
             return Err(bad(format!(
@@ -390,7 +390,7 @@ fn open_files(folder: &Path) -> Result<(PathBuf, Vec<SafeTensors>)> {
     Ok((path, files))
 }
 
-/// The part of `model.safetensors.index.json` that is read: which file each tensor is in.
+/// Fields of `model.safetensors.index.json` that are read: the file of each tensor.
 #[derive(Deserialize)]
 struct ShardIndex {
     weight_map: BTreeMap<String, String>,
@@ -405,7 +405,7 @@ fn index_by_name(files: &[SafeTensors]) -> Result<HashMap<String, (usize, Tensor
                 return Err(bad(
                     file,
                     format!(
-                        "tensors {} and {} are the same one",
+                        "tensors {} and {} have the same meaning",
                         excerpt(&other.name),
                         excerpt(&tensor.name)
                     ),
@@ -432,7 +432,7 @@ fn commonest_dtype(tensors: &HashMap<String, (usize, Tensor)>) -> Option<Dtype> 
     (most > 0).then_some(dtype)
 }
 
-/// Turns each output's `[n_in, n_tap]` into `[n_tap, n_in]`, in place.
+/// Transposes `[n_in, n_tap]` of each output to `[n_tap, n_in]`, in place.
 fn tap_major<T: Pod>(mut elements: Vec<T>, n_in: usize, n_tap: usize) -> Vec<T> {
     let mut row = vec![T::zeroed(); n_in * n_tap];
     for filter in elements.chunks_exact_mut(n_in * n_tap) {

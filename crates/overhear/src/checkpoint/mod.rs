@@ -1,4 +1,4 @@
-//! Checkpoints: a model folder's configuration and named tensors, read and checked.
+//! Checkpoints: configuration and named tensors of a model folder, read and checked.
 
 mod config;
 mod dims;

@@ -1,7 +1,7 @@
-//! openai/whisper's name of a tensor, from any published naming.
+//! Translation of tensor names to those of openai/whisper.
 
-/// The name openai/whisper gives the tensor that a file calls `name`: Hugging Face's names, with or without
-/// their `model.` prefix, are translated; openai's own come back as they are, and so does the output matrix `proj_out`,
+/// Returns openai/whisper's name of the tensor that a file calls `name`. Names of Hugging Face are translated, with or
+/// without the prefix `model.`. Names of openai/whisper are returned unchanged, and so is the output matrix `proj_out`,
 /// which openai/whisper does not have.
 pub(super) fn openai_name(name: &str) -> String {
     let name = name.strip_prefix("model.").unwrap_or(name);
@@ -38,7 +38,7 @@ mod tests {
     use super::openai_name;
 
     #[test]
-    fn every_kind_of_tensor_gets_its_openai_name() {
+    fn every_kind_of_tensor_has_its_openai_name() {
         let cases = [
             ("encoder.conv1.weight", "encoder.conv1.weight"),
             (
@@ -88,7 +88,11 @@ mod tests {
         for (huggingface, openai) in cases {
             assert_eq!(openai_name(huggingface), openai);
             assert_eq!(openai_name(&format!("model.{huggingface}")), openai);
-            assert_eq!(openai_name(openai), openai, "openai's own names stay");
+            assert_eq!(
+                openai_name(openai),
+                openai,
+                "openai's own names are unchanged"
+            );
         }
         assert_eq!(openai_name("proj_out.weight"), "proj_out.weight");
     }

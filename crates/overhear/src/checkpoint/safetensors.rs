@@ -1,8 +1,8 @@
-//! Reads safetensors files: the header once, tensors, or parts of them, with positioned reads.
+//! Reader of safetensors files: the header when the file is opened, tensors or parts of them with positioned reads.
 //!
-//! A file is an 8-byte little-endian header length, a JSON header naming each tensor's dtype, shape and byte
-//! range, and the tensors' bytes, which follow each other without gap or overlap. Nothing is mapped: a file
-//! that shrinks while it is read is an error, not a signal. Nothing is allocated that the file cannot fill.
+//! A file is an 8-byte little-endian header length, a JSON header with the dtype, shape and byte range of each tensor,
+//! and the bytes of the tensors without gap or overlap. Files are not mapped into memory: a file that shrinks while it
+//! is read is an error, not a signal. Allocations are bounded by the size of the file.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -17,17 +17,18 @@ use crate::excerpt::{excerpt, malformed};
 use crate::file::{LFS_POINTER, LFS_REASON};
 use crate::{Error, Result};
 
-/// The format allows 100 MB. That of large-v3 takes 0.15 MB.
+/// Maximum size of the header. The format allows 100 MB; the header of large-v3 takes 0.15 MB.
 const MAX_HEADER_BYTES: u64 = 32 << 20;
 
-/// Most tensors of a checkpoint; large-v3 has 1259.
+/// Maximum number of tensors of a checkpoint; large-v3 has 1259.
 pub(super) const MAX_TENSORS: usize = 50_000;
 
-/// Names that are longer, and shapes that have more dimensions, are damage; they would flood messages.
+/// Maximum length of a name, which bounds error messages.
 const MAX_NAME_BYTES: usize = 200;
+/// Maximum number of dimensions of a tensor.
 const MAX_RANK: usize = 8;
 
-/// An open file whose header has been read and found sound.
+/// An open file with a valid header.
 pub(super) struct SafeTensors {
     path: PathBuf,
     file: File,
@@ -35,14 +36,14 @@ pub(super) struct SafeTensors {
     tensors: Vec<Tensor>,
 }
 
-/// What the header says of one tensor; it fits the file.
+/// Description of a tensor in the header, checked against the file's size.
 #[derive(Clone, Debug)]
 pub(super) struct Tensor {
     pub(super) name: String,
-    /// As in the file: `F16`, `BF16`, `F32`, or what we do not read.
+    /// Dtype in the file: `F16`, `BF16`, `F32`, `F64`, or an unsupported one.
     pub(super) dtype: String,
     pub(super) shape: Vec<u64>,
-    /// Bytes from the end of the header.
+    /// First byte and end, relative to the end of the header.
     offsets: (u64, u64),
 }
 
@@ -53,14 +54,14 @@ impl Tensor {
 }
 
 impl SafeTensors {
-    /// Opens a file and checks its header against its size.
+    /// Opens a file and checks the header against the file's size.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let bad = |reason: String| Error::Model {
             path: path.to_owned(),
             reason,
         };
         let unreadable = |e: io::Error| bad(format!("cannot read: {e}"));
-        // Before opening, which would wait for a FIFO's other end.
+        // Checked before opening, which would block on a FIFO.
         if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
             return Err(bad("not a file".into()));
         }
@@ -117,7 +118,7 @@ impl SafeTensors {
     /// Reads bytes of `tensor` from byte `first` on.
     ///
     /// # Panics
-    /// If there are not as many.
+    /// If `bytes` exceeds the tensor.
     pub(super) fn read(&self, tensor: &Tensor, first: usize, bytes: &mut [u8]) -> Result<()> {
         let first = first as u64;
         assert!(first + bytes.len() as u64 <= tensor.n_bytes());
@@ -138,7 +139,7 @@ fn malformed_header(error: &serde_json::Error) -> String {
     malformed(error).replacen("malformed", "malformed header", 1)
 }
 
-/// Each tensor's byte range must be what its shape and dtype take.
+/// Checks that the byte range of each tensor fits its shape and dtype.
 fn check_sizes(tensors: &[Tensor]) -> std::result::Result<(), String> {
     for tensor in tensors {
         let Tensor {
@@ -167,7 +168,7 @@ fn check_sizes(tensors: &[Tensor]) -> std::result::Result<(), String> {
     Ok(())
 }
 
-/// Sorted by place, each tensor must begin where the one before ends. Returns where the last one ends.
+/// Checks that tensors follow each other without gap or overlap, and returns the end of the last one.
 fn check_tiling(tensors: &[Tensor]) -> std::result::Result<u64, String> {
     let mut by_place: Vec<&Tensor> = tensors.iter().collect();
     by_place.sort_by_key(|tensor| tensor.offsets);
@@ -186,7 +187,7 @@ fn check_tiling(tensors: &[Tensor]) -> std::result::Result<u64, String> {
         })
 }
 
-/// Bytes of one element of every dtype of the format that takes whole bytes.
+/// Returns the size in bytes of an element of `dtype`, if it is a dtype of the format with whole bytes.
 fn element_size(dtype: &str) -> Option<u64> {
     match dtype {
         "BOOL" | "U8" | "I8" | "F8_E4M3" | "F8_E5M2" => Some(1),
@@ -197,12 +198,12 @@ fn element_size(dtype: &str) -> Option<u64> {
     }
 }
 
-/// Whether a name from a file is fit for a message.
+/// Returns whether a name from a file is short and printable enough for an error message.
 pub(super) fn is_plausible(name: &str) -> bool {
     name.len() <= MAX_NAME_BYTES && !name.chars().any(char::is_control)
 }
 
-/// The JSON header; a name that comes twice is an error.
+/// The JSON header; duplicate names are an error.
 struct Header(Vec<Tensor>);
 
 #[derive(Deserialize)]

@@ -1,11 +1,11 @@
-//! Writes tiny model folders for tests.
+//! Writers of tiny model folders for tests.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-/// A tensor to write: name, dtype as safetensors writes it, shape, values.
+/// A tensor to write: name, dtype in the notation of safetensors, shape, values.
 #[derive(Clone)]
 pub(crate) struct TestTensor<'a>(
     pub(crate) &'a str,
@@ -14,7 +14,7 @@ pub(crate) struct TestTensor<'a>(
     pub(crate) Vec<f32>,
 );
 
-/// The bytes of a safetensors file of `tensors`, in their order.
+/// Returns a safetensors file of `tensors`, in this order.
 pub(crate) fn safetensors(tensors: &[TestTensor]) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     let mut data = Vec::new();
@@ -27,7 +27,7 @@ pub(crate) fn safetensors(tensors: &[TestTensor]) -> Vec<u8> {
                 "BF16" => data.extend(half::bf16::from_f32(value).to_le_bytes()),
                 "F32" => data.extend(value.to_le_bytes()),
                 "I64" => data.extend((value as i64).to_le_bytes()),
-                other => panic!("no such dtype here: {other}"),
+                other => panic!("dtype {other} is not supported by this writer"),
             }
         }
         header.insert(
@@ -38,7 +38,7 @@ pub(crate) fn safetensors(tensors: &[TestTensor]) -> Vec<u8> {
     file(&Value::Object(header).to_string(), &data)
 }
 
-/// A safetensors file of this header and data, whatever they are.
+/// Returns a safetensors file with this header and data, valid or not.
 pub(crate) fn file(header: &str, data: &[u8]) -> Vec<u8> {
     [
         &(header.len() as u64).to_le_bytes(),
@@ -48,7 +48,7 @@ pub(crate) fn file(header: &str, data: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-/// The configuration of a small Whisper model: d_model 4, 2 heads, 1 layer.
+/// Returns the configuration of a small Whisper model: d_model 4, 2 heads, 1 layer.
 pub(crate) fn config() -> Value {
     json!({
         "model_type": "whisper", "num_mel_bins": 80, "vocab_size": 51865, "d_model": 4,

@@ -1,5 +1,5 @@
-//! Where models are: a path, or a name in the folders of this machine and in the Hugging Face cache. Never a
-//! silent other model.
+//! Search for models: by path, or by name in the folders of this machine and in the Hugging Face cache. Another model
+//! is never substituted silently.
 
 use std::env;
 use std::ffi::OsStr;
@@ -11,7 +11,8 @@ use std::str::FromStr;
 use crate::{Error, Result};
 
 /// Names of openai/whisper (`whisper/__init__.py::_MODELS`) and of faster-whisper's distilled models, with their
-/// repositories on the Hugging Face hub. There `whisper-large` is the first version; to openai/whisper `large` is the latest.
+/// repositories on the Hugging Face hub. `whisper-large` on the hub is the first version; openai/whisper's `large` is
+/// the latest.
 const NAMES: [(&str, &str); 19] = [
     ("tiny.en", "openai/whisper-tiny.en"),
     ("tiny", "openai/whisper-tiny"),
@@ -34,7 +35,7 @@ const NAMES: [(&str, &str); 19] = [
     ("distil-large-v3.5", "distil-whisper/distil-large-v3.5"),
 ];
 
-/// The short names that models go by.
+/// Returns the short names of models: `tiny`, `turbo`, ...
 pub fn short_names() -> impl Iterator<Item = &'static str> {
     NAMES.iter().map(|(name, _)| *name)
 }
@@ -48,7 +49,7 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Repository that `model` names, if it is the name of one.
+    /// Returns the repository that `model` names, by a short name or as `org/name`.
     fn named(model: &str) -> Option<Self> {
         let (model, revision) = model.split_once('@').unwrap_or((model, "main"));
         let short = NAMES.iter().find(|(name, _)| *name == model);
@@ -57,7 +58,7 @@ impl Repository {
             let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
             !part.is_empty() && part.chars().all(allowed) && !part.chars().all(|c| c == '.')
         };
-        // The revision becomes a path below `refs` and a part of an address.
+        // The revision becomes a path below `refs` and a part of a URL.
         let is_good = is_plain(organisation) && is_plain(name) && revision.split('/').all(is_plain);
         is_good.then(|| Self {
             organisation: organisation.to_owned(),
@@ -66,33 +67,33 @@ impl Repository {
         })
     }
 
-    /// Organisation and name, as in an address: `openai/whisper-base`.
+    /// Returns organisation and name, as in a URL: `openai/whisper-base`.
     #[must_use]
     pub fn id(&self) -> String {
         format!("{}/{}", self.organisation, self.name)
     }
 
-    /// The branch, tag or commit.
+    /// Returns the branch, tag or commit.
     #[must_use]
     pub fn revision(&self) -> &str {
         &self.revision
     }
 
-    /// The repository's folder in a Hugging Face cache.
+    /// Returns the name of the repository's folder in a Hugging Face cache.
     #[must_use]
     pub fn folder_name(&self) -> String {
         format!("models--{}--{}", self.organisation, self.name)
     }
 
-    /// The repository whose folder in a cache has this name, at `main`.
+    /// Returns the repository whose folder in a cache has this name, at `main`.
     #[must_use]
     pub fn from_folder_name(name: &str) -> Option<Self> {
         let (organisation, name) = name.strip_prefix("models--")?.split_once("--")?;
         Self::named(&format!("{organisation}/{name}"))
     }
 
-    /// The repository's snapshot in `cache`: what `refs/<revision>` names, or the revision itself where it is a commit,
-    /// or the only one there. `None` if there is none, or a file of it is missing.
+    /// Returns the repository's snapshot in `cache`: the one that `refs/<revision>` names, or the one of the revision
+    /// if it is a commit, or the only one. `None` if there is no snapshot, or if a file of it is missing.
     #[must_use]
     pub fn snapshot(&self, cache: &Path) -> Option<PathBuf> {
         let folder = cache.join(self.folder_name());
@@ -112,7 +113,8 @@ impl Repository {
     }
 }
 
-/// Names are `turbo`, `org/name`, and both with `@revision`: a branch, a tag or a commit, otherwise `main`.
+/// Repositories parse from `turbo` or `org/name`, both optionally with `@revision`: a branch, a tag or a commit
+/// (default: `main`).
 impl FromStr for Repository {
     type Err = Error;
 
@@ -141,7 +143,7 @@ impl fmt::Display for Repository {
     }
 }
 
-/// Whether a snapshot has its configuration and all its weights: programs may have cached some files only.
+/// Returns whether a snapshot has its configuration and all weights: other programs may have cached only some files.
 fn is_complete(folder: &Path) -> bool {
     if !is_model(folder) {
         return false;
@@ -155,7 +157,7 @@ fn is_complete(folder: &Path) -> bool {
     }
 }
 
-/// The files that an index of shards names; `None` if it is no index.
+/// Returns the files that an index of shards lists; `None` if `index` is not valid.
 pub(crate) fn shards(index: &[u8]) -> Option<Vec<String>> {
     #[derive(serde::Deserialize)]
     struct Index {
@@ -172,22 +174,23 @@ fn is_model(folder: &Path) -> bool {
     folder.join("config.json").is_file()
 }
 
-/// Where models may be, in this order: `folders`, which hold models by name, the Hugging Face cache, `checkouts`.
+/// Folders to search for models, in this order: `folders`, which hold models by name, the Hugging Face cache,
+/// `checkouts`.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Places {
-    /// The caller's own, `$OVERHEAR_MODELS`, `models` beside the program, and the data folder.
+    /// The folder of the caller, `$OVERHEAR_MODELS`, `models` beside the executable, and the data folder.
     pub folders: Vec<PathBuf>,
-    /// The Hugging Face cache.
+    /// Hugging Face cache.
     pub cache: Option<PathBuf>,
-    /// `models` of the source checkouts that the program and the working directory are in.
+    /// `models` folders of the source checkouts that contain the executable and the working directory.
     pub checkouts: Vec<PathBuf>,
-    /// The data folder, where a program may put models of its own.
+    /// Data folder, where a program may write its own models.
     pub data: Option<PathBuf>,
 }
 
 impl Places {
-    /// The places of this process; `model_dir` comes first.
+    /// Returns the places of this process; `model_dir` comes first.
     #[must_use]
     pub fn from_env(model_dir: Option<&Path>) -> Self {
         let executable = env::current_exe().and_then(|path| path.canonicalize()).ok();
@@ -218,7 +221,7 @@ impl Places {
         }
     }
 
-    /// The path `model`, or else the model of that name in the first place that has it.
+    /// Returns the path `model` if it exists, or else the model of that name in the first place that has it.
     #[must_use]
     pub fn find(&self, model: &OsStr) -> Option<PathBuf> {
         if Path::new(model).exists() {
@@ -241,14 +244,14 @@ impl Places {
             .or_else(|| self.checkouts.iter().find_map(in_folder))
     }
 
-    /// All places, in order.
+    /// Iterates over all places, in order.
     pub fn all(&self) -> impl Iterator<Item = &Path> {
         let places = self.folders.iter().chain(&self.cache);
         places.chain(&self.checkouts).map(PathBuf::as_path)
     }
 }
 
-/// An environment variable that is set to a path; huggingface_hub expands `~`, so it is here.
+/// Returns the path in an environment variable, with `~` expanded as in huggingface_hub.
 fn variable(name: &str) -> Option<PathBuf> {
     let value = PathBuf::from(env::var_os(name).filter(|value| !value.is_empty())?);
     match value.strip_prefix("~") {
@@ -261,7 +264,7 @@ fn below_home(path: &str) -> Option<PathBuf> {
     env::home_dir().map(|home| home.join(path))
 }
 
-/// `$HF_HOME`, as `huggingface_hub/constants.py` has it.
+/// Returns `$HF_HOME` or its default, as `huggingface_hub/constants.py`.
 pub(crate) fn hugging_face_home() -> Option<PathBuf> {
     variable("HF_HOME").or_else(|| {
         let cache = variable("XDG_CACHE_HOME").or_else(|| below_home(".cache"));
@@ -269,20 +272,20 @@ pub(crate) fn hugging_face_home() -> Option<PathBuf> {
     })
 }
 
-/// The Hugging Face cache of this process.
+/// Returns the Hugging Face cache of this process.
 fn hugging_face_cache() -> Option<PathBuf> {
     variable("HF_HUB_CACHE")
         .or_else(|| variable("HUGGINGFACE_HUB_CACHE"))
         .or_else(|| hugging_face_home().map(|home| home.join("hub")))
 }
 
-/// The file that `$HF_TOKEN_PATH` names, or the one in `$HF_HOME`.
+/// Returns the file that `$HF_TOKEN_PATH` names, or the one in `$HF_HOME`.
 #[cfg(feature = "download")]
 pub(crate) fn token_path() -> Option<PathBuf> {
     variable("HF_TOKEN_PATH").or_else(|| hugging_face_home().map(|home| home.join("token")))
 }
 
-/// The `models` folder of the source checkout that `path` is in.
+/// Returns the `models` folder of the source checkout that contains `path`.
 fn checkout(path: &Path) -> Option<PathBuf> {
     path.ancestors()
         .find(|folder| folder.join("crates/overhear-cli/Cargo.toml").is_file())
@@ -334,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_is_read_through_refs_main_and_only_whole() {
+    fn snapshots_are_found_by_refs_main_and_only_if_complete() {
         let root = tempfile::tempdir().unwrap();
         let places = places(root.path());
         let repository = root

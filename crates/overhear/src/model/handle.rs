@@ -1,4 +1,4 @@
-//! The model: the handle that everything is done with.
+//! The handle of an open model.
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -20,20 +20,20 @@ use crate::{
     ModelDimensions, Result, TokenId, Tokenizer, TranscribeOptions, Transcript,
 };
 
-/// Options of opening a model.
+/// Options for opening a model.
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct ModelOptions {
     /// Device that the network runs on.
     pub device: Device,
-    /// Arithmetic. Default: [`ComputeType::Auto`].
+    /// Arithmetic of the network. Default: [`ComputeType::Auto`].
     pub compute_type: ComputeType,
-    /// Number of threads. `None`, the default: as many as the machine and its cgroup quota give.
+    /// Number of threads. `None`, the default: the number of processors that the machine and the cgroup quota allow.
     pub threads: Option<NonZeroUsize>,
 }
 
-/// An opened model. Cheap to clone, and usable from several threads at once.
+/// An open model. Cheap to clone, and usable from several threads at the same time.
 #[derive(Clone)]
 pub struct Model {
     inner: Arc<Inner>,
@@ -49,12 +49,12 @@ struct Inner {
 }
 
 impl Model {
-    /// Opens a Hugging Face model folder: `config.json`, `model.safetensors` (or shards), `tokenizer.json` (or
-    /// `vocab.json` and `merges.txt`). Weights stay in the dtype they are stored in, or are rounded or packed for the compute type.
+    /// Opens a Hugging Face model folder: `config.json`, `model.safetensors` (or shards), and `vocab.json` or
+    /// `tokenizer.json`. Weights keep their element type, or are rounded or packed for the compute type.
     ///
     /// # Errors
-    /// [`Error::Model`] if a file is missing, damaged, or does not fit the others; [`Error::Option`] if
-    /// `OVERHEAR_ISA` names an instruction set that this machine lacks, or the model does not fit the compute type.
+    /// [`Error::Model`] if a file is missing, damaged, or does not fit the others; [`Error::Option`] if `OVERHEAR_ISA`
+    /// names an instruction set that this machine lacks, or if the model does not fit the compute type.
     pub fn open(folder: impl AsRef<Path>, options: &ModelOptions) -> Result<Self> {
         let folder = folder.as_ref();
         let kernels = Kernels::from_env().map_err(|error| Error::Option {
@@ -96,11 +96,11 @@ impl Model {
         self.transcribe_with(audio, options, |_| ControlFlow::Continue(()))
     }
 
-    /// Transcribes as [`Model::transcribe`] and reports to `on_event`: segments as they become final, progress, and a
-    /// chance to cancel at every token.
+    /// Transcribes as [`Model::transcribe`], and calls `on_event` with each segment when it is final, with the
+    /// progress, and at every token, so that the caller can cancel.
     ///
     /// # Errors
-    /// As [`Model::transcribe`], and [`Error::Canceled`] when `on_event` breaks.
+    /// As [`Model::transcribe`], and [`Error::Canceled`] if `on_event` breaks.
     pub fn transcribe_with(
         &self,
         audio: &Audio,
@@ -111,12 +111,13 @@ impl Model {
         engine.transcribe_with(audio, options, on_event)
     }
 
-    /// Languages that may be spoken, likeliest first, at least one. The first is the one that [`Model::transcribe`]
-    /// would detect.
+    /// Returns the languages that may be spoken with their probabilities, most probable first, at least one. The first
+    /// is the language that [`Model::transcribe`] would detect.
     ///
-    /// `options` say how many windows of 30 seconds are asked (the first one by default), when one of them is sure, and
-    /// which languages are allowed. Probabilities are those of the window that decides: the first that is sure, or else
-    /// the one in which the language of the majority is likeliest. An English-only model answers English.
+    /// `options` set the number of 30-second windows to examine (by default the first one only), the probability from
+    /// which a window decides alone, and the allowed languages. The returned probabilities are those of the deciding
+    /// window: the first one above the threshold, or else the one with the highest probability of the language that
+    /// most windows have. For an English-only model the result is English.
     ///
     /// # Errors
     /// [`Error::Option`] if an option does not fit the model; [`Error::Audio`] and [`Error::Read`] if the audio cannot be
@@ -141,7 +142,8 @@ impl Model {
         session.decode(options)
     }
 
-    /// The encoder's output for one window, `[n_audio_ctx, n_audio_state]`: `whisper/model.py::embed_audio`.
+    /// Returns the audio features, the encoder's output for one window, `[n_audio_ctx, n_audio_state]`:
+    /// `whisper/model.py::embed_audio`.
     ///
     /// # Errors
     /// [`Error::Option`] if `mel` is not `[n_mels, 3000]`; [`Error::Device`].
@@ -151,12 +153,12 @@ impl Model {
         Ok(session.audio_features().to_vec())
     }
 
-    /// The decoder's logits after each of `tokens`, `[tokens.len(), n_vocab]`, for one window:
+    /// Returns the decoder's logits after each of `tokens` for one window, `[tokens.len(), n_vocab]`:
     /// `whisper/model.py::logits`.
     ///
     /// # Errors
-    /// [`Error::Option`] if `mel` is not `[n_mels, 3000]`; [`Error::Capacity`] if there are more tokens than the decoder
-    /// has positions; [`Error::Device`].
+    /// [`Error::Option`] if `mel` is not `[n_mels, 3000]`; [`Error::Capacity`] if there are more tokens than the
+    /// decoder's context holds; [`Error::Device`].
     pub fn logits(&self, mel: &LogMel, tokens: &[TokenId]) -> Result<Vec<f32>> {
         let mut session = self.session(1)?;
         session.encode(mel)?;
@@ -167,49 +169,49 @@ impl Model {
         Ok(logits)
     }
 
-    /// The numbers that describe the model.
+    /// Returns the dimensions of the model.
     #[must_use]
     pub fn dims(&self) -> &ModelDimensions {
         &self.inner.dims
     }
 
-    /// Whether the model knows languages and tasks (`Whisper.is_multilingual`), or English only.
+    /// Returns whether the model has language and task tokens (`Whisper.is_multilingual`); if not, it is English-only.
     #[must_use]
     pub fn is_multilingual(&self) -> bool {
         self.inner.tokenizer.is_multilingual()
     }
 
-    /// The model's tokenizer.
+    /// Returns the model's tokenizer.
     #[must_use]
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.inner.tokenizer
     }
 
-    /// Element type that the checkpoint stores the weights in.
+    /// Returns the element type of the weights in the checkpoint.
     #[must_use]
     pub fn dtype(&self) -> Dtype {
         self.inner.dtype
     }
 
-    /// Arithmetic in use; never [`ComputeType::Auto`].
+    /// Returns the arithmetic in use; never [`ComputeType::Auto`].
     #[must_use]
     pub fn compute_type(&self) -> ComputeType {
         self.inner.backend.compute_type()
     }
 
-    /// Instruction set in use.
+    /// Returns the instruction set in use.
     #[must_use]
     pub fn isa(&self) -> Isa {
         self.inner.host.kernels.isa().into()
     }
 
-    /// The threads in use.
+    /// Returns the number of threads in use.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.inner.host.pool.n_threads()
     }
 
-    /// The heads of cross-attention that word timestamps come from.
+    /// Returns the cross-attention heads that word timestamps are computed from.
     pub(crate) fn alignment_heads(&self) -> &AlignmentHeads {
         &self.inner.alignment_heads
     }

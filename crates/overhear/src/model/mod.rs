@@ -1,4 +1,4 @@
-//! Properties of a model, and which folder a name means.
+//! The model: opening, properties, and search by name.
 
 pub mod find;
 pub(crate) mod handle;

@@ -1,4 +1,4 @@
-//! Types that describe how a model is stored and run, and their names.
+//! Element types, instruction sets, compute types and devices, and their names.
 
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use overhear_kernels as kernels;
 use crate::names::{by_name, display_name};
 use crate::{ComputeType, Device, Error, Result};
 
-/// Element type that a checkpoint stores its weights in.
+/// Element type of the weights in a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dtype {
@@ -20,10 +20,10 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// All types.
+    /// All element types.
     pub const ALL: &'static [Self] = &[Self::F32, Self::F16, Self::Bf16];
 
-    /// Name: `f32`, `f16` or `bf16`.
+    /// Returns the name: `f32`, `f16` or `bf16`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -60,11 +60,11 @@ impl FromStr for Dtype {
 
 display_name!(Dtype);
 
-/// Instruction set that the kernels of the processor use.
+/// Instruction set of the CPU kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isa {
-    /// Scalar loops, on every machine.
+    /// Scalar loops; on every machine.
     Scalar,
     /// 128-bit NEON, with BF16 and DotProd if present.
     Neon,
@@ -77,7 +77,7 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// All sets, whatever this machine can run.
+    /// All instruction sets, whether or not this machine has them.
     pub const ALL: &'static [Self] = &[
         Self::Scalar,
         Self::Neon,
@@ -86,7 +86,7 @@ impl Isa {
         Self::Amx,
     ];
 
-    /// Name used by the environment variable `OVERHEAR_ISA`: `avx2`, `avx512`, ...
+    /// Returns the name, as in the environment variable `OVERHEAR_ISA`: `avx2`, `avx512`, ...
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -98,10 +98,12 @@ impl Isa {
         }
     }
 
-    /// Instruction set of models opened by this process: the machine's best, or the one that `OVERHEAR_ISA` names.
+    /// Returns the instruction set of models that this process opens: the machine's best, or the one that
+    /// `OVERHEAR_ISA` names.
     ///
     /// # Errors
-    /// [`Error::Option`] if `OVERHEAR_ISA` names a set that this machine does not have.
+    /// [`Error::Option`] if `OVERHEAR_ISA` names an instruction set that does not exist or that this machine does not
+    /// have.
     pub fn from_env() -> Result<Self> {
         let kernels = kernels::Kernels::from_env().map_err(|error| Error::Option {
             name: kernels::ISA_VARIABLE,
@@ -153,7 +155,7 @@ impl FromStr for Device {
 }
 
 impl Device {
-    /// Name: `cpu`.
+    /// Returns the name: `cpu`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -170,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_parse_back_and_unknown_ones_are_errors_that_list_the_known() {
+    fn names_parse_and_unknown_names_are_errors_that_list_the_known_ones() {
         for &dtype in Dtype::ALL {
             assert_eq!(dtype.to_string().parse::<Dtype>().unwrap(), dtype);
         }
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn instruction_sets_are_called_as_the_kernels_call_them() {
+    fn instruction_sets_have_the_same_names_as_in_the_kernels() {
         for &isa in kernels::Isa::ALL {
             assert_eq!(Isa::from(isa).name(), isa.name());
         }

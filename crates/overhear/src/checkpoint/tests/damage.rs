@@ -1,4 +1,4 @@
-//! Damaged and lying files: each is one clear error, and none costs time or memory.
+//! Tests of damaged and inconsistent files: each is an error with one clear message, and costs little time and memory.
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
@@ -69,7 +69,7 @@ fn any_flipped_bit_of_the_header_is_an_error_or_changes_no_weight() {
     let folder = tempfile::tempdir().unwrap();
     let whole = safetensors(&tensors(&huggingface_names("model."), "F16"));
     write(folder.path(), &config(), &whole);
-    // In place, and put back after: rewriting the file each time is thirty times slower.
+    // Changed in place and restored: rewriting the file for each bit is thirty times slower.
     let mut file = fs::OpenOptions::new()
         .write(true)
         .open(folder.path().join("model.safetensors"))
@@ -89,12 +89,12 @@ fn any_flipped_bit_of_the_header_is_an_error_or_changes_no_weight() {
         }
         put(bit / 8, whole[bit / 8]);
     }
-    // Only the metadata's 24 bytes can change without notice.
+    // Only the 24 bytes of the metadata can change without an error.
     assert!((1..8 * 32).contains(&n_harmless), "{n_harmless}");
 }
 
 #[test]
-fn a_header_that_lies_is_an_error() {
+fn a_header_that_does_not_fit_its_file_is_an_error() {
     let tensor = |dtype: &str, shape: &str, offsets: &str| {
         format!(r#"{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}"#)
     };

@@ -1,4 +1,4 @@
-//! Checkpoints: every naming, dtype and layout. `damage` has what is wrong with files.
+//! Tests of reading checkpoints: every naming, dtype and layout. Damaged files are in `damage`.
 
 mod damage;
 
@@ -15,7 +15,7 @@ fn nano() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/nano")
 }
 
-/// All elements, widened.
+/// Returns all elements, widened to f32.
 fn widened(matrix: &Matrix) -> Vec<f32> {
     let mut out = vec![0.0; matrix.n_rows() * matrix.n_cols()];
     out.chunks_exact_mut(matrix.n_cols())
@@ -34,7 +34,7 @@ const CONV: &str = "encoder.conv1.weight";
 const NORM: &str = "decoder.ln.bias";
 const POSITIONS: &str = "decoder.positional_embedding";
 
-/// Two projections, a convolution, a bias and positions, in Hugging Face's names behind `prefix`.
+/// Returns two projections, a convolution, a bias and positions under `names`.
 fn tensors<'a>(names: &'a [String; 5], dtype: &'a str) -> [TestTensor<'a>; 5] {
     [
         TestTensor(&names[0], dtype, &[4, 4], counting(16, 0)),
@@ -56,7 +56,7 @@ fn huggingface_names(prefix: &str) -> [String; 5] {
     .map(|name| format!("{prefix}{name}"))
 }
 
-/// The whole of such a checkpoint: the stack, the convolution, the bias and the positions.
+/// Reads all tensors of such a checkpoint: the stacked projections, the convolution, the bias and the positions.
 fn contents(checkpoint: &Checkpoint) -> crate::Result<[Vec<f32>; 4]> {
     Ok([
         widened(&checkpoint.matrix(&[QUERY, KEY], 4, 4)?),
@@ -194,7 +194,7 @@ fn shards_give_the_same_weights_as_one_file() {
             json!({"a": ".."}),
             "\"..\" is not the name of a file in this folder",
         ),
-        (json!({}), "names 0 files"),
+        (json!({}), "lists 0 files"),
     ];
     for (map, reason) in cases {
         fs::write(&index, json!({"weight_map": map}).to_string()).unwrap();
@@ -215,7 +215,7 @@ fn shards_give_the_same_weights_as_one_file() {
 }
 
 #[test]
-fn nano_has_the_values_that_numpy_reads() {
+fn nano_has_the_same_values_as_read_by_numpy() {
     let checkpoint = Checkpoint::open(&nano()).unwrap();
     let dims = ModelDimensions {
         n_mels: 80,
@@ -331,7 +331,7 @@ fn a_missing_or_misshapen_tensor_is_named_with_both_shapes() {
 }
 
 #[test]
-fn a_configuration_of_other_weights_is_told_by_the_first_tensor() {
+fn a_configuration_that_does_not_fit_the_weights_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let nano_with = |field: &str, value: usize| {
         let mut config: Value =
@@ -358,7 +358,7 @@ fn a_configuration_of_other_weights_is_told_by_the_first_tensor() {
 }
 
 #[test]
-fn the_tied_output_matrix_is_ignored_and_a_tensor_under_two_names_refused() {
+fn the_tied_output_matrix_is_ignored_and_a_tensor_under_two_names_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let names = huggingface_names("model.");
     let mut tensors = tensors(&names, "F16").to_vec();
@@ -375,7 +375,7 @@ fn the_tied_output_matrix_is_ignored_and_a_tensor_under_two_names_refused() {
     let message = error(folder.path());
     assert!(
         message.starts_with("DIR/model.safetensors: tensors ")
-            && message.ends_with(" are the same one"),
+            && message.ends_with(" have the same meaning"),
         "{message}"
     );
 }
@@ -384,7 +384,7 @@ fn error(folder: &Path) -> String {
     in_folder(&Checkpoint::open(folder).err().unwrap(), folder)
 }
 
-/// The message, which is one line, with the folder written `DIR`.
+/// Returns the message, which must be one line, with the folder replaced by `DIR`.
 fn in_folder(error: &crate::Error, folder: &Path) -> String {
     let message = error.to_string();
     assert!(!message.contains('\n'), "{message}");
