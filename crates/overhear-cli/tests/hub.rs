@@ -261,7 +261,7 @@ fn a_wrong_checksum_is_loaded_anew_and_twice_wrong_is_refused() {
     let damaged = pull(&sandbox, &server);
     damaged.assert(3);
     assert!(
-        damaged.stderr.contains("arrives damaged"),
+        damaged.stderr.contains("arrived damaged"),
         "{}",
         damaged.stderr
     );
@@ -280,7 +280,7 @@ fn a_wrong_checksum_is_loaded_anew_and_twice_wrong_is_refused() {
     });
     let damaged = pull(&sandbox, &server);
     assert!(
-        damaged.stderr.contains("config.json arrives damaged"),
+        damaged.stderr.contains("config.json arrived damaged"),
         "{}",
         damaged.stderr
     );

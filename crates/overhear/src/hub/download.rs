@@ -70,7 +70,7 @@ impl<'a> Pull<'a> {
         let headers = hub.retrying(repository, self.on_progress, || hub.client.head(&address))?;
         let etag = etag(&headers).ok_or_else(|| Error::Network {
             name: repository.to_string(),
-            reason: format!("{address} is answered without an ETag, which a mirror must pass on"),
+            reason: format!("the response from {address} has no ETag; a mirror must pass it on"),
         })?;
         let linked = header(&headers, "x-linked-size");
         // The length of a redirect is that of its own body.
@@ -166,7 +166,7 @@ impl<'a> Pull<'a> {
         Err(self.hub.refused(
             self.repository,
             &format!(
-                "{} arrives damaged: its checksum is not {}, the one that the hub names; try again later",
+                "{} arrived damaged: its checksum is not {} as on the hub; try again later",
                 file.name, file.etag
             ),
         ))
@@ -217,7 +217,7 @@ impl<'a> Pull<'a> {
         };
         if begins > offset {
             return Ok(Err(Failure::Final(format!(
-                "{address} is answered from byte {begins} on instead of {offset}"
+                "the response from {address} starts at byte {begins} instead of {offset}"
             ))));
         }
         let mut output = OpenOptions::new()

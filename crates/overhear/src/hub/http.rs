@@ -95,7 +95,7 @@ impl Client {
                 };
             }
             let location = header(response.headers(), "location")
-                .ok_or_else(|| Failure::Final(format!("{uri} redirects to nowhere")))?;
+                .ok_or_else(|| Failure::Final(format!("{uri} redirects without a location")))?;
             let next = match location.strip_prefix('/') {
                 Some(path) if !path.starts_with('/') => {
                     let (scheme, authority) = origin(&uri);

@@ -196,7 +196,7 @@ impl Hub {
             reason: reason.to_owned(),
         };
         let json = fs::read(index).map_err(|error| bad(&format!("cannot read: {error}")))?;
-        let shards = shards(&json).ok_or_else(|| bad("is no index of shards"))?;
+        let shards = shards(&json).ok_or_else(|| bad("is not an index of shards"))?;
         let is_plain = |name: &String| {
             name.ends_with(".safetensors") && !name.contains(['/', '\\', '?', '#', '%'])
         };
@@ -226,13 +226,13 @@ impl Hub {
         })?;
         let listing: Listing = serde_json::from_slice(&json).map_err(|error| Error::Network {
             name: repository.to_string(),
-            reason: format!("{address} does not answer as the hub does: {error}"),
+            reason: format!("unexpected response from {address}: {error}"),
         })?;
         match listing.sha.len() == 40 && listing.sha.chars().all(|c| c.is_ascii_hexdigit()) {
             true => Ok(listing),
             false => Err(Error::Network {
                 name: repository.to_string(),
-                reason: format!("{address} names no commit"),
+                reason: format!("the response from {address} has no commit"),
             }),
         }
     }
@@ -360,7 +360,7 @@ pub fn verify(snapshot: &Path) -> Result<usize> {
             Some(false) => {
                 return Err(bad(
                     &path,
-                    "is damaged: its checksum is not the hub's; remove the model (overhear models rm) and pull it again".into(),
+                    "is damaged: its checksum differs from the hub's; remove the model (overhear models rm) and pull it again".into(),
                 ));
             }
             None => {}

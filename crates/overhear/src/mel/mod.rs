@@ -68,16 +68,16 @@ impl LogMel {
     }
 }
 
-/// Window of the log-mel spectrogram as the encoder takes it, time-major: `[N_FRAMES, n_mels]`.
+/// Window of the log-mel spectrogram in the encoder's layout, time-major: `[N_FRAMES, n_mels]`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MelWindow {
     n_mels: usize,
-    /// `[N_FRAMES, n_mels]`, a frame after the other.
+    /// `[N_FRAMES, n_mels]`, row-major.
     pub(crate) data: Vec<f32>,
 }
 
 impl MelWindow {
-    /// All zeros: what the reference pads a window with.
+    /// Returns a window of zeros, the padding value of the reference.
     fn zeros(n_mels: usize) -> Self {
         Self {
             n_mels,
@@ -85,7 +85,7 @@ impl MelWindow {
         }
     }
 
-    /// The window that `mel` is, transposed, for a model of `n_mels` mel bins.
+    /// Transposes `mel` to a window for a model of `n_mels` mel bins.
     ///
     /// # Errors
     /// [`Error::Option`] if `mel` is not `[n_mels, N_FRAMES]`.
@@ -109,7 +109,7 @@ impl MelWindow {
         Ok(window)
     }
 
-    /// Writes the frames from `first` on from decades (`log10` of power, `[n, n_mels]`), clamped 8 below the maximum
+    /// Writes frames from index `first` on. `decades`: `log10` of power, `[n, n_mels]`; they are clamped 8 below `max`
     /// and scaled.
     fn set_frames(&mut self, first: usize, decades: &[f32], max: f32) {
         for (out, value) in self.data[first * self.n_mels..].iter_mut().zip(decades) {

@@ -74,7 +74,7 @@ impl MelStream {
         Ok(stream)
     }
 
-    /// Number of frames of the audio itself, without padding: `content_frames` of the reference.
+    /// Returns the number of frames of the audio itself, without padding: `content_frames` of the reference.
     pub(crate) fn content_frames(&self) -> usize {
         self.n_samples / HOP_LENGTH
     }
@@ -207,7 +207,7 @@ impl MelStream {
     }
 }
 
-/// A reader of the frames of `audio` from its start.
+/// Returns a reader of the frames of `audio` from its start.
 fn frame_reader(audio: &Audio, n_mels: usize, host: &Host) -> Result<FrameReader> {
     let transform = FrameTransform::new(n_mels, host.kernels, Some(Arc::clone(&host.pool)));
     Ok(FrameReader::new(audio.reader()?, transform))
