@@ -1,10 +1,11 @@
-//! When a window is decoded again at the next temperature, and when it is silence: the thresholds of
-//! `whisper/transcribe.py`.
+//! Thresholds for repeating a window at the next temperature, and for silence: `decode_with_fallback` and
+//! `no_speech_threshold` in `whisper/transcribe.py`.
 
 use super::Thresholds;
 use crate::decode::DecodingResult;
 
-/// Whether `result` loops, is too repetitive or too unlikely, and not just silent.
+/// Returns whether `result` must be repeated at the next temperature: if it has a repetition loop, is too repetitive or
+/// too improbable, and is not silence.
 pub(super) fn needs_fallback(result: &DecodingResult, thresholds: &Thresholds) -> bool {
     let is_repetitive = thresholds
         .compression_ratio
@@ -18,7 +19,7 @@ pub(super) fn needs_fallback(result: &DecodingResult, thresholds: &Thresholds) -
     (result.looped.is_some() || is_repetitive || is_unlikely) && !(is_silent && is_unlikely)
 }
 
-/// Whether the window is skipped: no speech is likely, and the text is not likely enough to outweigh that.
+/// Returns whether the window is silence: no speech is probable, and the text is not probable enough to outweigh that.
 pub(super) fn is_silence(result: &DecodingResult, thresholds: &Thresholds) -> bool {
     let is_silent = thresholds
         .no_speech
@@ -59,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn thresholds_decide_as_the_reference() {
+    fn thresholds_decide_as_in_openai_whisper() {
         let case =
             |compression_ratio, avg_logprob, no_speech_prob, needs_fallback, is_silence| Case {
                 compression_ratio,

@@ -1,40 +1,40 @@
-//! Skips silence around what may be a hallucination: the rules of `whisper/transcribe.py` behind
-//! `hallucination_silence_threshold`.
+//! Skipping of silence around possible hallucinations: the rules of `hallucination_silence_threshold` in
+//! `whisper/transcribe.py`.
 
 use super::words::last_end;
 use super::{Segment, Word};
 use crate::mel::{FRAMES_PER_SECOND, N_FRAMES};
 
-/// Punctuation does not count as a word here. Tested as Python's `in`: any substring counts.
+/// Punctuation, which does not count as a word. Tested as Python's `in`: any substring matches.
 const PUNCTUATION: &str = "\"'“¿([{-\"'.。,，!！?？:：”)]}、";
-/// Words of a segment that are looked at.
+/// Number of words of a segment that are scored.
 const N_WORDS: usize = 8;
-/// A possible hallucination this close to an end of the window, in seconds, has silence there.
+/// Distance in seconds to an edge of the window within which a possible hallucination counts as having silence there.
 const EDGE_S: f64 = 2.0;
 
-/// A window that has been decoded.
+/// A decoded window.
 #[derive(Clone, Copy)]
 pub(super) struct Window {
-    /// Its first frame.
+    /// First frame of the window.
     pub(super) seek: usize,
-    /// Frames of it that are audio.
+    /// Number of frames of the window that are audio.
     pub(super) n_frames: usize,
-    /// Frames of the file.
+    /// Number of frames of the file.
     pub(super) content_frames: usize,
-    /// Whether it ends on a lone timestamp: nothing is said after it.
+    /// Whether the window ends with a single timestamp, after which nothing is said.
     pub(super) is_closed: bool,
-    /// Where speech ended before it, in seconds.
+    /// End of the speech before the window in seconds.
     pub(super) last_speech_s: f64,
 }
 
-/// What becomes of a window.
+/// Effect of the rules on a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Skip {
-    /// It stands.
+    /// The window is kept.
     None,
-    /// It began with silence: it is decoded again from this frame on, as if this time had not been.
+    /// The window began with silence: decoding is repeated from this frame on.
     Leading(usize),
-    /// It stands up to a segment, and the next begins at this frame.
+    /// The window is kept up to a segment; the next window begins at this frame.
     To(usize),
 }
 
@@ -43,14 +43,14 @@ impl Window {
         seconds(self.seek)
     }
 
-    /// Where a whole window would end.
+    /// Returns the end of a window of full length in seconds.
     fn end_s(self) -> f64 {
         seconds(self.seek + N_FRAMES)
     }
 }
 
-/// Looks through the words of the window's `segments` and drops those from the first hallucination on that silence
-/// longer than `threshold` seconds surrounds.
+/// Applies the rules to the words of the window's `segments`: removes all segments from the first possible
+/// hallucination on that is surrounded by silence longer than `threshold` seconds.
 pub(super) fn skip(window: Window, segments: &mut Vec<Segment>, threshold: f64) -> Skip {
     let mut skip = Skip::None;
     if !window.is_closed
@@ -92,7 +92,7 @@ pub(super) fn skip(window: Window, segments: &mut Vec<Segment>, threshold: f64) 
     skip
 }
 
-/// Whether there is silence, or another hallucination, on either side of `segment`.
+/// Returns whether there is silence, or another possible hallucination, on both sides of `segment`.
 fn is_surrounded(
     window: Window,
     segment: &Segment,
@@ -113,7 +113,7 @@ fn is_surrounded(
     silence_before && silence_after
 }
 
-/// Whether most of a segment's first words are improbable, or last too short or too long.
+/// Returns whether most of a segment's first words are improbable, too short or too long: `is_segment_anomaly`.
 fn is_anomalous(segment: Option<&Segment>) -> bool {
     let Some(segment) = segment.filter(|segment| !words(segment).is_empty()) else {
         return false;
@@ -157,7 +157,7 @@ fn seconds(frame: usize) -> f64 {
     frame as f64 / FRAMES_PER_SECOND
 }
 
-/// As Python rounds: half to even.
+/// Converts seconds to frames, rounded half to even as in Python.
 fn frame(seconds: f64) -> usize {
     (seconds * FRAMES_PER_SECOND).round_ties_even() as usize
 }

@@ -1,7 +1,7 @@
-//! Which language a file is in: the one that its first windows are heard in.
+//! Language of a file, detected in its first windows.
 //!
-//! The reference asks the first 30 seconds. What goes further is faster-whisper's, by name and meaning
-//! (`faster_whisper/transcribe.py::detect_language`), but for the allowed languages.
+//! openai/whisper uses the first 30 seconds only. The further options have names and meaning of faster-whisper
+//! (`faster_whisper/transcribe.py::detect_language`), except the allowed languages.
 
 use std::ops::ControlFlow;
 
@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::mel::N_FRAMES;
 use crate::{Audio, Event, Language, LanguageProbability, Model, Result};
 
-/// Languages that a transcription of `audio` would detect: [`Model::detect_language`].
+/// Returns the languages that a transcription of `audio` would detect: [`Model::detect_language`].
 pub(crate) fn detect_spoken_language(
     model: &Model,
     audio: &Audio,
@@ -31,7 +31,7 @@ pub(crate) fn detect_spoken_language(
     detect_in_file(model, options, &mut windows, on_event)
 }
 
-/// The language given, or the one detected in the first windows.
+/// Returns the language in `options`, or the detected one.
 pub(super) fn choose_language(
     model: &Model,
     options: &TranscribeOptions,
@@ -58,7 +58,7 @@ pub(super) fn choose_language(
     Ok(language)
 }
 
-/// Languages of the first window that is sure, or else of the one that speaks for the majority; likeliest first.
+/// Returns the languages, most probable first, of the first window above the threshold, or else of the [`majority`].
 fn detect_in_file(
     model: &Model,
     options: &LanguageOptions,
@@ -78,7 +78,7 @@ fn detect_in_file(
     Ok(majority(heard))
 }
 
-/// Allowed languages in the encoded window, likeliest first, with their probabilities among each other.
+/// Returns the allowed languages of the encoded window, most probable first, with probabilities that sum to 1.
 fn detect(
     model: &Model,
     options: &LanguageOptions,
@@ -93,12 +93,12 @@ fn detect(
             found.probability /= sum.max(f32::MIN_POSITIVE);
         }
     }
-    // Stable: of equals the first stays the first.
+    // Stable, so that the order of equal probabilities is that of the tokens.
     languages.sort_by(|a, b| b.probability.total_cmp(&a.probability));
     Ok(languages)
 }
 
-/// Leaves those of `languages` that detection may choose from.
+/// Removes languages that are not allowed.
 pub(super) fn retain_allowed(languages: &mut Vec<LanguageProbability>, options: &LanguageOptions) {
     if !options.allowed.is_empty() {
         languages.retain(|found| options.allowed.contains(&found.language));
@@ -110,12 +110,13 @@ fn is_sure(found: LanguageProbability, options: &LanguageOptions) -> bool {
     threshold.is_some_and(|least| f64::from(found.probability) > least)
 }
 
-/// Languages of the window in which the language heard in the most windows, the first of equals, is likeliest.
+/// Returns the languages of the deciding window: of those whose most probable language is the most frequent one (of
+/// equally frequent ones, the first), the window with its highest probability.
 ///
-/// `heard`: languages of each window, likeliest first.
+/// `heard`: languages of each window, most probable first.
 ///
 /// # Panics
-/// If there are no windows.
+/// If `heard` is empty.
 fn majority(mut heard: Vec<Vec<LanguageProbability>>) -> Vec<LanguageProbability> {
     let of = |language| {
         let firsts = heard.iter().map(|window| window[0]).enumerate();
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_majority_has_the_languages_of_its_likeliest_window_and_the_first_of_equals_wins() {
+    fn the_majority_returns_its_most_probable_window_and_the_first_of_equals() {
         let heard = [
             vec![found("de", 0.4), found("en", 0.35)],
             vec![found("en", 0.3), found("fr", 0.2)],

@@ -1,4 +1,4 @@
-//! A file of any length to segments: `whisper/transcribe.py`.
+//! Transcription of a file of any length: `whisper/transcribe.py`.
 
 mod fallback;
 mod hallucination;
@@ -35,22 +35,22 @@ use crate::engine::Seat;
 use crate::mel::{FRAMES_PER_SECOND, MelStream, N_FRAMES};
 use crate::{Audio, Error, Language, Model, Result, TokenId};
 
-/// The caller's event function.
+/// Event function of the caller.
 pub(crate) type OnEvent<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
 
-/// Seconds of audio between two events of the pass that measures it.
+/// Duration of audio in seconds between two `Measuring` events of the first pass.
 const MEASURING_S: f64 = 60.0;
 
-/// The audio, and the seat that one window of it at a time is encoded in.
+/// Windows of a file, and the seat in which they are encoded one at a time.
 struct Windows {
     mel: MelStream,
     seat: Seat,
-    /// First frame and number of frames of the window in the seat.
+    /// First frame and number of frames of the window that is encoded in the seat.
     encoded: Option<(usize, usize)>,
 }
 
 impl Windows {
-    /// The windows of `audio`, decoded in `seat`.
+    /// Opens the windows of `audio`, to be decoded in `seat`.
     fn open(
         model: &Model,
         audio: &Audio,
@@ -64,8 +64,8 @@ impl Windows {
         })
     }
 
-    /// Encodes the window at frame `seek` of `n_frames` frames, unless it is the one at hand: the window of the
-    /// language detection is the first again in audio of 30 seconds and more.
+    /// Encodes the window of `n_frames` frames from `seek` on, unless it already is the encoded one, as after language
+    /// detection in audio of at least 30 seconds.
     fn encode(&mut self, seek: usize, n_frames: usize, on_event: OnEvent<'_>) -> Result<()> {
         if self.encoded != Some((seek, n_frames)) {
             self.encoded = None;
@@ -76,7 +76,7 @@ impl Windows {
         Ok(())
     }
 
-    /// Encodes the `n_frames` frames from `seek` on alone, as if the file held nothing else.
+    /// Encodes the `n_frames` frames from `seek` on, as if the file contained nothing else.
     fn encode_alone(&mut self, seek: usize, n_frames: usize, on_event: OnEvent<'_>) -> Result<()> {
         self.encoded = None;
         let mel = self.mel.in_silence(seek, n_frames)?;
@@ -84,31 +84,31 @@ impl Windows {
     }
 }
 
-/// One file being transcribed.
+/// State of the transcription of one file.
 struct Transcription<'a> {
     model: &'a Model,
     options: &'a TranscribeOptions,
     windows: Windows,
-    /// The language of the window at hand.
+    /// Language of the current window.
     language: Language,
-    /// What every window is decoded with, but for temperature and prompt.
+    /// Decoding options of all windows, except temperature, prompt and seed.
     decoding: DecodingOptions,
     boosts: Option<Arc<BoostTrie>>,
     prompt: PromptHistory,
     segments: Vec<Segment>,
     n_best: Vec<WindowHypotheses>,
-    /// Where the last word ended, in seconds; kept with word timestamps only.
+    /// End of the last word in seconds; set with word timestamps only.
     last_speech_s: f64,
-    /// Whether the window at hand begins where a loop was cut.
+    /// Whether the current window begins where a repetition loop was cut.
     is_after_loop: bool,
-    /// Up to which level frames are silent; kept with the hallucination guard only.
+    /// Level up to which frames are silent; with the hallucination guard only.
     silence_level: Option<f32>,
 }
 
-/// What a window was decoded to.
+/// Result of decoding a window.
 struct Decoded {
     result: DecodingResult,
-    /// Whether a loop was cut out of it.
+    /// Whether a repetition loop was cut out of the window's text.
     is_loop_cut: bool,
 }
 
@@ -181,7 +181,7 @@ pub(crate) fn transcribe(
 }
 
 impl Transcription<'_> {
-    /// Walks the stretches window by window. What was said in one language is no prompt for another.
+    /// Transcribes the stretches window by window. Text in one language is not used as the prompt for another.
     fn run(&mut self, stretches: &[Stretch], on_event: OnEvent<'_>) -> Result<()> {
         for stretch in stretches {
             if stretch.language != std::mem::replace(&mut self.language, stretch.language) {
@@ -197,12 +197,12 @@ impl Transcription<'_> {
         Ok(())
     }
 
-    /// Transcribes the window at frame `seek`; returns the frame at which the next begins.
+    /// Transcribes the window at frame `seek`, and returns the first frame of the next window.
     fn window(&mut self, seek: usize, stretch_end: usize, on_event: OnEvent<'_>) -> Result<usize> {
         let n_frames = N_FRAMES.min(stretch_end - seek);
         self.windows.encode(seek, n_frames, on_event)?;
         let is_after_loop = std::mem::take(&mut self.is_after_loop);
-        // Windows do not draw the same numbers again.
+        // Each window has its own random numbers.
         self.decoding.rules.seed = self.options.rules.seed.wrapping_add(seek as u64);
         let Decoded {
             mut result,
@@ -214,10 +214,11 @@ impl Transcription<'_> {
         let tokenizer = self.model.tokenizer();
         let mut split = segments::split(&result.tokens, &tokenizer.timestamps(), n_frames);
         if self.options.languages.multilingual {
-            // What follows is in another language.
+            // The audio after the stretch is in another language.
             split.end_within(n_frames);
         }
-        // Every temperature looped. Twice in a row is given up: the loop may be in the audio.
+        // All temperatures ended in a repetition loop. The next window continues after the cut, but only once: a second
+        // loop may be in the audio.
         let resumed_at = match &result.looped {
             Some(_) if !is_after_loop => {
                 segments::end_frames(&result.tokens, &tokenizer.timestamps())
@@ -272,7 +273,8 @@ impl Transcription<'_> {
         Ok(next)
     }
 
-    /// Gives the segments of the window in the state their words; says where to go on, without words at `next`.
+    /// Adds words to the segments of the encoded window, and returns where to continue; without words, that is at
+    /// `next`.
     fn add_words(
         &mut self,
         window: Window,
@@ -314,7 +316,7 @@ impl Transcription<'_> {
         Ok(next)
     }
 
-    /// Weighs the `segments` of the window in the state, and clears those that were made up over silence.
+    /// Computes the evidence of hallucination of each segment of the encoded window, and clears the hallucinated ones.
     fn drop_hallucinations(
         &mut self,
         seek: usize,
@@ -368,8 +370,8 @@ impl Transcription<'_> {
         Ok(())
     }
 
-    /// Decodes the window in the state at one temperature after the other, until a result passes; after a loop from
-    /// where it was cut.
+    /// Decodes the encoded window at one temperature after another, until a result passes the thresholds. After a
+    /// repetition loop, decoding continues at the cut.
     fn decode_with_fallback(&mut self, on_event: OnEvent<'_>) -> Result<Decoded> {
         self.decoding.prompt = self.prompt.tokens();
         let mut last: Option<Decoded> = None;
@@ -401,7 +403,8 @@ impl Transcription<'_> {
     }
 }
 
-/// The frames of each clip; ends are clamped to the audio (the reference would loop forever beyond it).
+/// Returns the range of frames of each clip. Ends are clamped to the audio; beyond it, openai/whisper would loop
+/// forever.
 fn clips(clip_timestamps: &[f64], content_frames: usize) -> Vec<(usize, usize)> {
     let frame = |seconds: f64| (seconds * FRAMES_PER_SECOND).round_ties_even() as usize;
     let mut points: Vec<usize> = clip_timestamps

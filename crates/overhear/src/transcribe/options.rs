@@ -1,14 +1,14 @@
-//! What a caller can choose, and what follows from it.
+//! Options of a transcription, and the decoding options derived from them.
 
 use crate::decode::{DecodingOptions, DecodingRules};
 use crate::{Error, Language, Result, Task, Tokenizer};
 
-/// Options of [`Model::transcribe`](crate::Model::transcribe). Names and defaults are openai/whisper's.
+/// Options of [`Model::transcribe`](crate::Model::transcribe). Names and defaults are those of openai/whisper.
 ///
-/// [`DecodingOptions`] is no part of them, since the reference's `transcribe` and `decode` differ in some options and in
-/// their defaults: `transcribe` takes a list of temperatures, decodes with 5 samples at those above 0 (the default of the
-/// command), and takes prompts as text; `decode` takes one temperature, one sample by default, and prompts as tokens.
-/// Options that both have with the same defaults are [`DecodingRules`], a part of either.
+/// [`DecodingOptions`] is not a field, since `transcribe` and `decode` of openai/whisper differ in some options and
+/// defaults: `transcribe` takes a list of temperatures, uses 5 samples at temperatures above 0 (the default of the
+/// command line), and takes prompts as text; `decode` takes one temperature, uses one sample by default, and takes
+/// prompts as tokens. Options that both share, with the same defaults, are in [`DecodingRules`].
 ///
 /// ```
 /// use overhear::decode::DecodingRules;
@@ -30,43 +30,44 @@ use crate::{Error, Language, Result, Task, Tokenizer};
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct TranscribeOptions {
-    /// Transcribe, or translate to English.
+    /// Task: transcription, or translation to English.
     pub task: Task,
-    /// Language spoken; `None` detects it, by default from the first 30 seconds.
+    /// Language of the speech. `None`: it is detected, by default from the first 30 seconds.
     pub language: Option<Language>,
-    /// Detection of the language.
+    /// Options of language detection.
     pub languages: LanguageOptions,
-    /// Temperatures to try in turn while a window fails a threshold. Default: 0, 0.2, 0.4, 0.6, 0.8, 1.
+    /// Temperatures, tried in order until a window passes the thresholds. Default: 0, 0.2, 0.4, 0.6, 0.8, 1.
     pub temperatures: Vec<f32>,
-    /// Number of texts sampled side by side at temperatures above 0, of which the likeliest is kept. `None`: one.
-    /// Default: 5, as of the reference's command.
+    /// Number of independent samples at temperatures above 0, of which the most probable is kept. `None`: one. Default:
+    /// 5, as on openai/whisper's command line.
     pub best_of: Option<usize>,
-    /// Rules of search and sampling. Beam search is for temperature 0 only; the reference's command has 5 beams.
+    /// Rules of search and sampling. Beam search applies to temperature 0 only; openai/whisper's command line uses 5
+    /// beams.
     pub rules: DecodingRules,
-    /// Thresholds at which a window fails or is silence.
+    /// Thresholds for repeating a window at the next temperature, and for silence.
     pub thresholds: Thresholds,
-    /// Whether the text so far is the next window's prompt. Default: true.
+    /// Whether the previous text is the prompt of the next window. Default: true.
     pub condition_on_previous_text: bool,
-    /// Text put before the first window as if it had been said.
+    /// Prompt of the first window, used as if it were previous text.
     pub initial_prompt: Option<String>,
-    /// Whether `initial_prompt` is put before every window. Default: false.
+    /// Whether `initial_prompt` is prepended to the prompt of every window. Default: false.
     pub carry_initial_prompt: bool,
-    /// Text that every window is taken to begin with. As in the reference it is no part of the transcript.
+    /// Text that every window must begin with. As in openai/whisper, it is not part of the transcript.
     pub prefix: Option<String>,
-    /// Words put before every window's prompt, as faster-whisper's `hotwords`; not with a `prefix`. Of long ones the
-    /// first 223 tokens count.
+    /// Words prepended to the prompt of every window: faster-whisper's `hotwords`. Ignored with a `prefix`. At most the
+    /// first 223 tokens are used.
     pub hotwords: Option<String>,
-    /// Word timestamps, to which segments are fitted. `None`, the default: no words.
+    /// Word timestamps, to which the times of segments are adjusted. `None`, the default: no words.
     pub words: Option<WordOptions>,
-    /// Seconds `start, end, start, end, ...` of the clips to process; the last end may be missing.
+    /// Times `start, end, start, end, ...` of the clips to process, in seconds; the last end is optional.
     pub clip_timestamps: Vec<f64>,
-    /// Whether to weigh for every segment what speaks for its having been made up over silence, to report it
-    /// ([`Silence`]), and to drop the segment if it is enough. Default: false, as the reference.
+    /// Whether to compute for each segment the evidence that it is a hallucination over silence ([`Silence`]), and to
+    /// clear segments with strong evidence. Default: false, as in openai/whisper.
     ///
     /// [`Silence`]: crate::transcribe::Silence
     pub hallucination_guard: bool,
-    /// Number of hypotheses to keep of each window, best first, as far as the search has so many: a text for each beam
-    /// or sample, one for the greedy search. Default: 0, none.
+    /// Number of hypotheses to return per window, best first, if the search has as many: one per beam or sample, and
+    /// one for greedy search. Default: 0.
     pub n_best: usize,
 }
 
@@ -75,28 +76,29 @@ pub struct TranscribeOptions {
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct LanguageOptions {
-    /// Languages that detection may choose from; none stands for all. Default: none.
+    /// Languages that detection may return; empty: all. Default: empty.
     pub allowed: Vec<Language>,
-    /// Maximum number of windows of 30 seconds to detect the language from: the first that is sure decides, or else the
-    /// majority. Default: 1, as the reference.
+    /// Maximum number of 30-second windows for language detection: the first one above `detection_threshold` decides,
+    /// or else the majority. Default: 1, as in openai/whisper.
     pub detection_segments: usize,
-    /// Probability of its likeliest language above which a window is sure. `None`: none is. Default: 0.5.
+    /// Probability of the most probable language above which a window decides alone. `None`: never. Default: 0.5.
     pub detection_threshold: Option<f64>,
-    /// Whether several languages are spoken: each segment is transcribed in its own, and names it. The audio is heard
-    /// once more for that, a few seconds at a time; a language that is given is one of them. Default: false.
+    /// Whether the recording is in several languages: each segment is then transcribed in its own language and states
+    /// it. Takes an additional pass of the encoder over the audio, a few seconds at a time. `language`, if set, is one
+    /// of the languages. Default: false.
     pub multilingual: bool,
 }
 
-/// Thresholds at which a window fails, so that the next temperature is tried, or is silence. `None`: no such test.
+/// Thresholds for repeating a window at the next temperature, and for silence. `None`: no such test.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Thresholds {
-    /// Compression ratio of its text above which a window has failed. Default: 2.4.
+    /// Compression ratio above which decoding counts as failed. Default: 2.4.
     pub compression_ratio: Option<f64>,
-    /// Mean log-probability per token below which a window has failed. Default: -1.
+    /// Mean log-probability per token below which decoding counts as failed. Default: -1.
     pub logprob: Option<f64>,
-    /// Probability of no speech above which a window that is below `logprob` is silence. Default: 0.6.
+    /// Probability of no speech above which a window below `logprob` counts as silence. Default: 0.6.
     pub no_speech: Option<f64>,
 }
 
@@ -105,11 +107,11 @@ pub struct Thresholds {
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct WordOptions {
-    /// Punctuation that belongs to the word after it.
+    /// Punctuation that is merged with the next word.
     pub prepend_punctuations: String,
-    /// Punctuation that belongs to the word before it.
+    /// Punctuation that is merged with the previous word.
     pub append_punctuations: String,
-    /// Seconds of silence around a possible hallucination beyond which both are skipped. Default: `None`.
+    /// Duration of silence in seconds around a possible hallucination above which both are skipped. Default: `None`.
     pub hallucination_silence_threshold: Option<f64>,
 }
 
@@ -168,10 +170,10 @@ impl Default for WordOptions {
 }
 
 impl LanguageOptions {
-    /// Checks what can be checked without audio.
+    /// Checks the options that do not depend on the audio.
     ///
     /// # Errors
-    /// [`Error::Option`].
+    /// [`Error::Option`] if an option is invalid or does not fit the model.
     pub(super) fn validate(&self, tokenizer: &Tokenizer) -> Result<()> {
         if self.detection_segments == 0 {
             return Err(Error::Option {
@@ -183,7 +185,7 @@ impl LanguageOptions {
     }
 }
 
-/// Refuses the first of `languages` that the multilingual model of `tokenizer` does not know.
+/// Returns an error if the multilingual model of `tokenizer` lacks one of `languages`.
 fn check_known(name: &'static str, languages: &[Language], tokenizer: &Tokenizer) -> Result<()> {
     let is_known = |language: Language| tokenizer.language_token(language).is_some();
     let unknown = languages.iter().find(|&&language| !is_known(language));
@@ -200,10 +202,10 @@ fn check_known(name: &'static str, languages: &[Language], tokenizer: &Tokenizer
 }
 
 impl TranscribeOptions {
-    /// Checks what can be checked without audio.
+    /// Checks the options that do not depend on the audio.
     ///
     /// # Errors
-    /// [`Error::Option`].
+    /// [`Error::Option`] if an option is invalid or does not fit the model.
     pub(super) fn validate(&self, tokenizer: &Tokenizer) -> Result<()> {
         let refuse = |name, reason: String| Err(Error::Option { name, reason });
         if self.temperatures.is_empty() {
@@ -250,7 +252,7 @@ impl TranscribeOptions {
         check_known("language", self.language.as_slice(), tokenizer)
     }
 
-    /// Options of one window at one temperature, but for its prompt, which is the caller's.
+    /// Returns the decoding options of all windows, to be completed with temperature and prompt.
     pub(super) fn decoding_options(
         &self,
         tokenizer: &Tokenizer,
@@ -270,7 +272,7 @@ impl TranscribeOptions {
         }
     }
 
-    /// Sets what hangs on the temperature: beams are for 0, samples for anything above.
+    /// Sets the temperature and the options that depend on it: beam search for 0, samples above.
     pub(super) fn set_temperature(&self, decoding: &mut DecodingOptions, temperature: f32) {
         let is_sampled = temperature > 0.0;
         decoding.temperature = temperature;
@@ -279,7 +281,7 @@ impl TranscribeOptions {
         decoding.rules.patience = self.rules.patience.filter(|_| !is_sampled);
     }
 
-    /// Rows of text that decoding with these options needs at once: beams, or samples at a temperature.
+    /// Returns the number of rows of text that decoding with these options needs: the number of beams or samples.
     #[must_use]
     pub fn n_rows(&self) -> usize {
         let mut decoding = DecodingOptions::default();

@@ -1,23 +1,24 @@
-//! A recording cut where it is quietest, into pieces of which each is most likely in one language.
+//! Cuts of a recording at its quietest places, into pieces that are probably in one language each.
 
 use std::ops::Range;
 
-/// Frames of the shortest and of the longest piece of each cut: 1 to 5 s and 1.5 to 4.5 s. Languages of shorter pieces are
-/// guesses, longer ones are rarely in one language where speakers take turns. Two cuts end in different places, so that a
-/// piece with the end of one language and the beginning of another is not all that is heard of either.
+/// Minimum and maximum number of frames of a piece, for each of two cuts: 1 to 5 s and 1.5 to 4.5 s. Shorter pieces are
+/// too short for language detection, longer ones often contain several speakers. Two cuts with different ends ensure
+/// that a change of language within a piece of one cut is resolved by the other.
 pub(super) const CUTS: [Range<usize>; 2] = [100..500, 150..450];
-/// Frames that the level is averaged over: what is quiet for 0.2 s is a pause, not the closure of a consonant.
+/// Number of frames over which levels are averaged, 0.2 s: longer than the closure of a consonant.
 const N_AVERAGED: usize = 20;
 
-/// Number of levels that [`end`] looks at: those of the longest piece, and of the shortest behind it.
+/// Returns the number of levels that [`end`] needs: those of the longest piece, and of a shortest one after it.
 pub(super) fn n_ahead(lengths: &Range<usize>) -> usize {
     lengths.end + lengths.start
 }
 
-/// Returns where the piece that begins at the first of `levels` ends: at the quietest place that leaves no shorter piece
-/// behind it, the last of equals; or with the levels, if there are no more than a piece may have.
+/// Returns the end of the piece that begins at the first of `levels`: the quietest place (of equal ones the last) that
+/// leaves at least a shortest piece after it, or the end of `levels` if they are no more than a piece may have.
 ///
-/// `levels`: the level of each frame, [`n_ahead`] of them or all there are. `lengths`: those of the cut.
+/// `levels`: one per frame, [`n_ahead`] of them, or fewer at the end of the recording. `lengths`: minimum and maximum
+/// length of pieces.
 pub(super) fn end(levels: &[f32], lengths: &Range<usize>) -> usize {
     if levels.len() <= lengths.end {
         return levels.len();
@@ -34,7 +35,7 @@ pub(super) fn end(levels: &[f32], lengths: &Range<usize>) -> usize {
 mod tests {
     use super::*;
 
-    /// The pieces of `levels` by the first cut.
+    /// Returns the pieces of `levels` by the first cut.
     fn pieces(levels: &[f32]) -> Vec<Range<usize>> {
         let mut pieces = Vec::new();
         let mut start = 0;
@@ -49,7 +50,7 @@ mod tests {
     #[test]
     fn pieces_end_in_pauses() {
         let mut levels = vec![1.0; 1200];
-        // Too early, too short, and two pauses of which the second is deeper.
+        // Pauses that are too early, and too short, then two of which the second is deeper.
         levels[50..80].fill(0.0);
         levels[150..154].fill(0.0);
         levels[200..230].fill(0.5);
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_cover_all_and_are_as_long_as_they_may_be_where_nothing_is_quieter() {
+    fn pieces_cover_all_and_have_maximum_length_at_constant_level() {
         for n in [0, 1, 99, 500, 501, 599, 600, 601, 3000] {
             let pieces = pieces(&vec![0.0; n]);
             let mut next = 0;

@@ -1,18 +1,18 @@
-//! What the next window is told of what was said: `all_tokens` and its bookkeeping in `whisper/transcribe.py`.
+//! Prompts from the previous text: `all_tokens` and `prompt_reset_since` in `whisper/transcribe.py`.
 
 use super::TranscribeOptions;
 use crate::{Model, TokenId, python};
 
-/// Everything said so far, the initial prompt before it.
+/// The initial prompt, followed by all text so far.
 pub(super) struct PromptHistory {
     tokens: Vec<TokenId>,
     n_initial: usize,
     is_initial_carried: bool,
-    /// Tokens before this one are no longer part of a prompt.
+    /// Index of the first token that may be part of a prompt.
     reset_since: usize,
-    /// Before everything else in every prompt: faster-whisper's `get_prompt`.
+    /// Tokens prepended to every prompt: hotwords of faster-whisper's `get_prompt`.
     hotwords: Vec<TokenId>,
-    /// Most tokens of a prompt.
+    /// Maximum number of tokens of a prompt.
     max_len: usize,
 }
 
@@ -38,8 +38,8 @@ impl PromptHistory {
         }
     }
 
-    /// The prompt of the next window. Hot words and what was said share the room of one prompt: faster-whisper gives
-    /// them one each, which may leave none for the text.
+    /// Returns the prompt of the next window. Hotwords and previous text share the maximum length; in faster-whisper
+    /// each may take all of it, which can leave no room for the window's text.
     pub(super) fn tokens(&self) -> Vec<TokenId> {
         let mut said = self.said_before();
         if !self.hotwords.is_empty() {
@@ -49,7 +49,7 @@ impl PromptHistory {
         said
     }
 
-    /// Initial prompt and what was said since the last reset.
+    /// Returns the initial prompt and the text since the last reset.
     fn said_before(&self) -> Vec<TokenId> {
         if !self.is_initial_carried {
             return self.tokens[self.reset_since..].to_vec();
@@ -63,12 +63,12 @@ impl PromptHistory {
         self.tokens.extend_from_slice(tokens);
     }
 
-    /// Keeps what was said so far out of all further prompts.
+    /// Excludes the text so far from all further prompts.
     pub(super) fn reset(&mut self) {
         self.reset_since = self.tokens.len();
     }
 
-    /// Everything said, without the initial prompt.
+    /// Returns the tokens of all text, without the initial prompt.
     pub(super) fn said(&self) -> &[TokenId] {
         &self.tokens[self.n_initial..]
     }

@@ -1,13 +1,13 @@
-//! What a transcription gives, at its end and on the way.
+//! Results of a transcription, and the events during it.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::Silence;
 use crate::{AudioWarning, Hypothesis, Language, TokenId};
 
-/// A stretch of speech: `segments` of the reference's result, field by field.
+/// A segment of speech: `segments` of openai/whisper's result, with the same fields.
 ///
-/// Serialised as in the JSON output: fields that the reference's result does not have only where they are asked for.
+/// Serialised as in the JSON output: fields that openai/whisper does not have are present only if requested.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Segment {
@@ -15,35 +15,36 @@ pub struct Segment {
     pub id: usize,
     /// First frame (10 ms) of the window it was decoded from.
     pub seek: usize,
-    /// Seconds from the start of the file.
+    /// Start in seconds from the beginning of the file.
     pub start: f64,
-    /// Seconds from the start of the file.
+    /// End in seconds from the beginning of the file.
     pub end: f64,
-    /// What was said; empty if the reference clears it (blank, or no duration).
+    /// Text; empty if cleared, as openai/whisper does with blank segments and those without duration.
     pub text: String,
-    /// Tokens, timestamps included; empty if cleared.
+    /// Tokens, timestamps included; empty if the segment is cleared.
     pub tokens: Vec<TokenId>,
-    /// Temperature at which its window was decoded.
+    /// Temperature at which the window was decoded.
     pub temperature: f32,
-    /// Mean log-probability of its window's tokens.
+    /// Mean log-probability of the window's tokens.
     pub avg_logprob: f64,
-    /// Its window's text length over that of its zlib compression.
+    /// Compression ratio of the window's text: its bytes divided by the bytes of its zlib compression.
     pub compression_ratio: f64,
-    /// Probability that its window holds no speech.
+    /// Probability that the window holds no speech.
     pub no_speech_prob: f64,
-    /// The language it was decoded in: with `multilingual`. Not in the reference's result.
+    /// Language of the segment; with `multilingual` only. Not in openai/whisper's result.
     pub language: Option<Language>,
-    /// Whether a loop was cut out of its window: with `loop_guard`. Not in the reference's result.
+    /// Whether a repetition loop was cut out of the window's text; with `loop_guard` only. Not in openai/whisper's
+    /// result.
     pub loop_cut: Option<bool>,
-    /// What speaks for its having been made up over silence: with `hallucination_guard`, unless it had no text. Not in
-    /// the reference's result.
+    /// Evidence that the segment is a hallucination over silence; with `hallucination_guard` only, and unless the
+    /// segment had no text. Not in openai/whisper's result.
     pub silence: Option<Silence>,
-    /// When each word was said. `None` unless asked for; but empty if cleared, as in the reference.
+    /// Words with their times. `None` unless requested; as in openai/whisper, empty if the segment is cleared.
     pub words: Option<Vec<Word>>,
-    /// Probability of each of `tokens` when it was chosen, for colouring by confidence; not in the reference's
+    /// Probability of each of `tokens` when it was sampled, for colouring by confidence. Not in openai/whisper's
     /// result.
     pub token_probabilities: Vec<f32>,
-    /// The likeliest tokens at the position of each of `tokens`, likeliest first; empty unless asked for.
+    /// Most probable tokens at the position of each of `tokens`, best first; empty unless requested.
     pub alternatives: Vec<Vec<Alternative>>,
 }
 
@@ -80,60 +81,60 @@ impl Serialize for Segment {
     }
 }
 
-/// One of the likeliest tokens at a position of a segment.
+/// One of the most probable tokens at a position of a segment.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Alternative {
     /// The token.
     pub token: TokenId,
-    /// Its text; a character may need several tokens.
+    /// Text of the token; a character may consist of several tokens.
     pub text: String,
-    /// Its probability among the tokens that the rules allow there.
+    /// Probability of the token among those that the logit filters allow at the position.
     pub probability: f32,
 }
 
-/// The hypotheses of one window.
+/// Hypotheses of one window.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct WindowHypotheses {
-    /// First frame (10 ms) of the window: that of its segments.
+    /// First frame (10 ms) of the window, the same as of its segments.
     pub seek: usize,
-    /// The best, as many as were asked for or found, best first. The first is what the segments say.
+    /// Hypotheses, best first, up to the requested number. The first is the text of the segments.
     pub hypotheses: Vec<Hypothesis>,
 }
 
-/// A word and when it was said: `words` of the reference's segments.
+/// A word with its times: `words` of openai/whisper's segments.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Word {
-    /// Its text, with the space before it and the punctuation around it.
+    /// Text of the word, with the space before it and the punctuation around it.
     pub word: String,
-    /// Seconds from the start of the file.
+    /// Start in seconds from the beginning of the file.
     pub start: f64,
-    /// Seconds from the start of the file.
+    /// End in seconds from the beginning of the file.
     pub end: f64,
-    /// The mean probability of its tokens, each among all text tokens, given those before it.
+    /// Mean probability of the word's tokens, each among all text tokens and given the previous ones.
     pub probability: f64,
 }
 
-/// What was said in a file. The default is the transcript of silence: no text, in English.
+/// Transcript of a file. The default is that of silence: no text, in English.
 ///
-/// Serialised as in the JSON output, which is described by `schema/transcript.schema.json`: `text`, `segments` and
-/// `language` of the reference's result; where there are some, `n_best`; and `truncated` where the audio ended early.
+/// Serialised as in the JSON output, described by `schema/transcript.schema.json`: `text`, `segments` and `language` of
+/// openai/whisper's result; `n_best` unless empty; and `truncated` if the audio ended early.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Transcript {
-    /// All text, without the initial prompt.
+    /// Text of all segments, without the initial prompt.
     pub text: String,
-    /// The segments in order.
+    /// Segments, in order.
     pub segments: Vec<Segment>,
-    /// The language spoken.
+    /// Language of the speech.
     pub language: Language,
     /// Length of the audio in seconds.
     pub duration_s: f64,
-    /// What was odd about the audio.
+    /// Irregularities of the audio.
     pub warnings: Vec<AudioWarning>,
-    /// The best hypotheses of every window that holds speech; empty unless asked for.
+    /// Best hypotheses of each window that has speech; empty unless requested.
     pub n_best: Vec<WindowHypotheses>,
 }
 
@@ -166,38 +167,38 @@ impl Default for Transcript {
     }
 }
 
-/// What [`crate::Model::transcribe_with`] reports while it works. Returning `ControlFlow::Break` from any
-/// event ends the work with [`crate::Error::Canceled`].
+/// Event reported by [`crate::Model::transcribe_with`]. If the event function returns `ControlFlow::Break`, the
+/// transcription ends with [`crate::Error::Canceled`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The language was detected (not sent when it was given).
+    /// The language was detected; not sent if it is given in the options.
     LanguageDetected {
-        /// The likeliest language.
+        /// Most probable language.
         language: Language,
-        /// How likely it is.
+        /// Probability of the language.
         probability: f32,
     },
-    /// The audio is being measured, which comes before anything else: sent for every minute of it. With `multilingual` it
-    /// is heard once more before the first window: sent for every piece of it.
+    /// Progress before the first window: sent for each minute of the first pass over the audio, and with `multilingual`
+    /// for each piece of the pass that detects languages.
     Measuring {
-        /// Seconds from the start of the file.
+        /// Position in seconds from the beginning of the file.
         position_s: f64,
     },
-    /// The audio has been measured: sent once, before the first window.
+    /// The duration is known: sent once, after the first pass over the audio.
     Duration {
         /// Length of the audio in seconds.
         duration_s: f64,
     },
-    /// A token was decoded; the chance to cancel.
+    /// A token was decoded. Sent so that the caller can cancel.
     Token,
-    /// A layer of the encoder is done; the chance to cancel, too.
+    /// A layer of the encoder was computed. Sent so that the caller can cancel.
     Layer,
     /// A segment is final.
     Segment(&'a Segment),
-    /// Everything before this second is done.
+    /// All audio before this position has been transcribed.
     Progress {
-        /// Seconds from the start of the file.
+        /// Position in seconds from the beginning of the file.
         position_s: f64,
     },
 }
@@ -205,7 +206,7 @@ pub enum Event<'a> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 impl Segment {
-    /// A segment of a test's fixture, which has some of the fields.
+    /// Returns a segment of a test's fixture, which contains some of the fields.
     pub(crate) fn from_json(json: &serde_json::Value) -> Self {
         let float = |json: &serde_json::Value, key: &str| json[key].as_f64().unwrap_or_default();
         let word = |json: &serde_json::Value| Word {

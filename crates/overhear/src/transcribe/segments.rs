@@ -1,4 +1,4 @@
-//! Tokens of a window to segments: the slicing of `whisper/transcribe.py`.
+//! Splitting of a window's tokens into segments: `whisper/transcribe.py::transcribe`, `consecutive` and below.
 
 use std::ops::Range;
 
@@ -7,33 +7,33 @@ use crate::decode::{DecodingResult, TokenProbability};
 use crate::mel::FRAMES_PER_SECOND;
 use crate::{TokenId, Tokenizer, python};
 
-/// Seconds from one timestamp to the next.
+/// Time between neighbouring timestamp tokens in seconds.
 const TIME_PRECISION_S: f64 = 0.02;
-/// Frames from one timestamp to the next.
+/// Number of frames between neighbouring timestamp tokens.
 const INPUT_STRIDE: usize = 2;
 
-/// A segment of a window, before it has text.
+/// Times and tokens of a segment of a window.
 #[derive(Debug, PartialEq)]
 pub(super) struct Span {
-    /// Seconds from the start of the window.
+    /// Start and end in seconds from the beginning of the window.
     start_s: f64,
     end_s: f64,
-    /// Which of the window's tokens are its.
+    /// Range of the segment's tokens in those of the window.
     tokens: Range<usize>,
 }
 
-/// A window cut into segments.
+/// A window split into segments.
 #[derive(Debug, PartialEq)]
 pub(super) struct Split {
     pub(super) spans: Vec<Span>,
-    /// How many frames the next window is further on.
+    /// Number of frames from the start of this window to that of the next.
     pub(super) n_done: usize,
-    /// Whether the window ends on a lone timestamp, which says that nothing is spoken after it.
+    /// Whether the window ends with a single timestamp, after which nothing is said.
     pub(super) is_closed: bool,
 }
 
 impl Split {
-    /// Lets no span end behind the `n_frames` frames of content, where the reference lets it, unless it begins there.
+    /// Clamps the ends of spans to the `n_frames` frames of content, except of spans that begin after them.
     pub(super) fn end_within(&mut self, n_frames: usize) {
         let end_s = n_frames as f64 / FRAMES_PER_SECOND;
         for span in self.spans.iter_mut().filter(|span| span.start_s < end_s) {
@@ -42,7 +42,7 @@ impl Split {
     }
 }
 
-/// Cuts the tokens of a window of `n_frames` frames of content where two timestamps meet.
+/// Splits the tokens of a window of `n_frames` frames of content between consecutive timestamps.
 pub(super) fn split(tokens: &[TokenId], timestamps: &Range<TokenId>, n_frames: usize) -> Split {
     let timestamp_begin = timestamps.start;
     let position = |token: TokenId| (token - timestamp_begin) as usize;
@@ -82,7 +82,7 @@ pub(super) fn split(tokens: &[TokenId], timestamps: &Range<TokenId>, n_frames: u
     let mut spans = Vec::with_capacity(cuts.len());
     let mut first = 0;
     for cut in cuts {
-        // The first token of a slice is a timestamp, unless a prefix kept the window from beginning with one.
+        // The first token of a slice is a timestamp, unless the window began with a prefix.
         let start_s = if is_timestamp[first] {
             time_s(tokens[first])
         } else {
@@ -95,8 +95,8 @@ pub(super) fn split(tokens: &[TokenId], timestamps: &Range<TokenId>, n_frames: u
         });
         first = cut;
     }
-    // What follows the last pair is unfinished: the next window begins there. At 0, which the rules forbid but
-    // sampling without them does not, the reference would stand still for ever.
+    // Tokens after the last pair of timestamps are incomplete: the next window begins there. If that is at 0, which is
+    // possible without the timestamp rules, openai/whisper would loop forever.
     let n_done = match position(tokens[first - 1]) * INPUT_STRIDE {
         n_done if n_done > 0 && !is_closed => n_done,
         _ => n_frames,
@@ -108,14 +108,14 @@ pub(super) fn split(tokens: &[TokenId], timestamps: &Range<TokenId>, n_frames: u
     }
 }
 
-/// How many frames further on `tokens` end, if they end with a timestamp, and not at 0.
+/// Returns the frame of the timestamp that `tokens` end with, if it is not 0.
 pub(super) fn end_frames(tokens: &[TokenId], timestamps: &Range<TokenId>) -> Option<usize> {
     let last = tokens.last().filter(|token| timestamps.contains(token))?;
     let n_frames = (last - timestamps.start) as usize * INPUT_STRIDE;
     (n_frames > 0).then_some(n_frames)
 }
 
-/// The segment of `span`.
+/// Returns the segment of `span`.
 pub(super) fn segment(
     span: &Span,
     result: &DecodingResult,
@@ -166,13 +166,13 @@ pub(super) fn clear_if_empty(segment: &mut Segment) {
     }
 }
 
-/// Takes the text of the segment away.
+/// Removes text, tokens and words of the segment.
 pub(super) fn clear(segment: &mut Segment) {
     segment.text.clear();
     segment.tokens.clear();
     segment.token_probabilities.clear();
     segment.alternatives.clear();
-    // Whether words were asked for or not.
+    // As in openai/whisper, whether words were requested or not.
     segment.words = Some(Vec::new());
 }
 
@@ -208,28 +208,28 @@ mod tests {
             is_closed: bool,
         }
         let cases = [
-            // Two pairs and an unfinished third: go on after the second.
+            // Two pairs and an incomplete third: the next window begins after the second.
             Case {
                 tokens: &[T, 1, T + 50, T + 50, 2, T + 100, T + 100, 3],
                 spans: vec![span(0.0, 1.0, 0..3), span(1.0, 2.0, 3..6)],
                 n_done: 200,
                 is_closed: false,
             },
-            // A lone timestamp at the end: the window is done.
+            // A single timestamp at the end: the window is complete.
             Case {
                 tokens: &[T, 1, T + 50, T + 60, 2, T + 100],
                 spans: vec![span(0.0, 1.0, 0..3), span(1.2, 2.0, 3..6)],
                 n_done: 2500,
                 is_closed: true,
             },
-            // No pair: one segment up to its last timestamp, and the window is done.
+            // No pair: one segment up to its last timestamp, and the window is complete.
             Case {
                 tokens: &[T, 1, 2, T + 75],
                 spans: vec![span(0.0, 1.5, 0..4)],
                 n_done: 2500,
                 is_closed: true,
             },
-            // No pair and no timestamp but 0: to the end of the window.
+            // No pair and no timestamp but 0: one segment up to the end of the window.
             Case {
                 tokens: &[T, 1, 2],
                 spans: vec![span(0.0, 25.0, 0..3)],
@@ -248,7 +248,7 @@ mod tests {
                 n_done: 2500,
                 is_closed: false,
             },
-            // Ends on a pair: go on at its second timestamp's first, the last of the slice.
+            // A pair at the end: the next window begins at the first of the two.
             Case {
                 tokens: &[T + 5, 1, T + 50, T + 50],
                 spans: vec![span(0.1, 1.0, 0..3)],
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_end_with_the_content_unless_they_begin_behind_it() {
+    fn spans_end_with_the_content_unless_they_begin_after_it() {
         let mut split = Split {
             spans: vec![
                 span(0.0, 1.0, 0..3),

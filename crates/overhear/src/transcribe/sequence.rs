@@ -1,22 +1,22 @@
-//! The likeliest languages of pieces of a recording, one after the other.
+//! Most probable sequence of languages of the pieces of a recording.
 //!
-//! What a model hears in a second or two is a guess (base is right on two utterances of three), so the pieces of a
-//! recording are heard together: the sequence of languages of which the evidence is best, less a price for every change
-//! and a higher one for every language of the recording. Few languages are spoken in one recording, and each is
-//! heard clearly somewhere in it.
+//! Language detection in one or two seconds is unreliable (base is right for two of three utterances), so the pieces
+//! are evaluated together: the sequence maximises the sum of log-likelihoods, less a penalty for each change of
+//! language and a larger one for each language of the recording. A recording has few languages, and each is usually
+//! detected clearly in some piece.
 
-/// Price of a change from a piece to the next, in nats: speakers do not take turns every other second.
+/// Penalty for a change of language between two pieces in nats: speakers rarely change every other second.
 const CHANGE: f64 = 1.0;
-/// Price of a language of the recording beyond the first, in nats. On a recording in four languages the result is the same
-/// from 4 to 6; at 3 one language too many is heard, at 8 one too few.
+/// Penalty for each language of the recording beyond the first, in nats. For a recording in four languages the result
+/// is the same from 4 to 6; with 3 it has one language too many, with 8 one too few.
 const NEW_LANGUAGE: f64 = 5.0;
 
-/// The language of each piece, as places in its evidence.
+/// Returns the language of each piece, as an index into `evidence[piece]`.
 ///
-/// `evidence`: of each piece the log-likelihood of every language. `known`: a language that is spoken, and before the
-/// first piece, if that is known.
+/// `evidence`: for each piece, the log-likelihood of each language. `known`: a language of the recording, which
+/// precedes the first piece, if one is known.
 ///
-/// The set of languages grows by the one that adds most, as long as it adds more than it costs.
+/// Greedy: the set of languages grows by the one that adds most to the score, while that is more than the penalty.
 pub(super) fn likeliest_sequence(evidence: &[Vec<f64>], known: Option<usize>) -> Vec<usize> {
     let n_languages = evidence.first().map_or(0, Vec::len);
     let mut spoken: Vec<usize> = known.into_iter().collect();
@@ -52,19 +52,20 @@ pub(super) fn likeliest_sequence(evidence: &[Vec<f64>], known: Option<usize>) ->
 
 /// A language for every piece.
 struct Path {
-    /// The evidence for it, less the price of its changes.
+    /// Sum of log-likelihoods, less the penalties for changes.
     score: f64,
     languages: Vec<usize>,
 }
 
 impl Path {
-    /// The best that has no language but `spoken`, and begins from `before`: Viterbi's algorithm.
+    /// Returns the best path with languages in `spoken` that starts from `before`, by Viterbi's algorithm.
     fn through(evidence: &[Vec<f64>], spoken: &[usize], before: Option<usize>) -> Self {
         let begin = |&language: &usize| match before {
             Some(before) if before != language => -CHANGE,
             _ => 0.0,
         };
-        // By language: the best score of a path that ends in it; and of every piece, where that path came from.
+        // `scores`: by language, the best score of a path that ends in it; `came_from`: by piece and language, the
+        // predecessor on that path.
         let mut scores: Vec<f64> = spoken.iter().map(begin).collect();
         let mut came_from: Vec<Vec<usize>> = Vec::with_capacity(evidence.len());
         for (piece, of) in evidence.iter().enumerate() {
@@ -93,7 +94,7 @@ impl Path {
     }
 }
 
-/// The place of the largest number, the first of equals.
+/// Returns the index of the largest number; of equal ones, the first.
 fn largest(numbers: &[f64]) -> usize {
     (0..numbers.len()).fold(
         0,
@@ -105,7 +106,7 @@ fn largest(numbers: &[f64]) -> usize {
 mod tests {
     use super::*;
 
-    /// Evidence of pieces that have each `nats` for one language of four.
+    /// Returns the evidence of pieces, each with a lead of `nats` for one language of four.
     fn pieces(heard: &[(usize, f64)]) -> Vec<Vec<f64>> {
         let piece = |&(language, nats): &(usize, f64)| {
             let mut of = vec![-nats; 4];
@@ -181,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_best_path_is_the_best_of_all() {
-        // Every path of six pieces in three languages, over evidence without a pattern.
+        // Enumerates all paths of six pieces in three languages.
         let number = |i: usize| ((i * 7919 + 13) % 101) as f64 / 25.0;
         let evidence: Vec<Vec<f64>> = (0..6)
             .map(|piece| {

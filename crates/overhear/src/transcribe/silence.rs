@@ -1,37 +1,38 @@
-//! What speaks for a segment having been made up over silence, and whether that is enough to drop it.
+//! Evidence that a segment is a hallucination over silence.
 //!
-//! No single witness is. The audio of a segment may be silent because its times are off; attention wanders; and the
-//! probability of no speech is the whole window's. A segment is dropped when they agree.
+//! No single piece of evidence suffices: the audio of a segment may be silent because its times are wrong, attention
+//! may be scattered, and the probability of no speech is that of the whole window. A segment is cleared if they agree.
 
 use serde::Serialize;
 
 use super::Segment;
 use crate::mel::FRAMES_PER_SECOND;
 
-/// How much the probability of no speech counts beside attention: be it 1, two thirds of the attention must fall on
-/// silence all the same.
+/// Weight of the probability of no speech relative to attention: even if that is 1, two thirds of the attention must
+/// fall on silence.
 const NO_SPEECH_WEIGHT: f64 = 0.25;
-/// Above this a segment was made up. In windows without speech audio and attention are 1; at 0.6 speech as loud as the
-/// white noise around it was lost (11 of 238 segments of `examples/hallucinations.rs`), at 0.9 none.
+/// Score above which a segment is a hallucination. In windows without speech, the shares of audio and attention are
+/// near 1. A threshold of 0.6 lost speech as loud as the white noise around it (11 of 238 segments of
+/// `examples/hallucinations`), 0.9 none.
 const THRESHOLD: f64 = 0.9;
 
-/// What speaks for a segment having been made up over silence, with `hallucination_guard`; its `no_speech_prob` does,
-/// too. Not in the reference's result.
+/// Evidence that a segment is a hallucination over silence, computed with `hallucination_guard`; `no_speech_prob` of
+/// the segment is part of it, too. Not in openai/whisper's result.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Silence {
-    /// The share of its frames that are silent for this file: no louder than its quietest by more than 3 dB.
+    /// Share of the segment's frames that are silent: at most 3 dB louder than the quietest frames of the file.
     pub audio: f64,
-    /// The share of its tokens' attention that falls on silent frames of the window, wherever the segment lies.
+    /// Share of the cross-attention of the segment's tokens that falls on silent frames of the window.
     pub attention: f64,
-    /// The text that the segment had, if it was dropped: it is cleared then, as the reference clears empty ones.
+    /// Text of the segment before it was cleared as a hallucination.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropped: Option<String>,
 }
 
 impl Silence {
-    /// Weighs `segment`. `is_silent`: of each frame of its window; `attention`: the share of each of its text tokens'
-    /// attention that falls on them.
+    /// Returns the evidence for `segment`. `is_silent`: one value per frame of the window; `attention`: for each text
+    /// token of the segment, the share of its cross-attention on silent frames.
     pub(super) fn of(segment: &Segment, is_silent: &[bool], attention: &[f32]) -> Self {
         let frame = |seconds: f64| {
             let frame = (seconds * FRAMES_PER_SECOND).round() as usize;
@@ -48,7 +49,7 @@ impl Silence {
         }
     }
 
-    /// Whether the segment of this evidence, in a window of this probability of no speech, was made up.
+    /// Returns whether the evidence, in a window with this probability of no speech, suffices to clear the segment.
     pub(super) fn is_hallucination(&self, no_speech_prob: f64) -> bool {
         self.audio * (self.attention + NO_SPEECH_WEIGHT * no_speech_prob) > THRESHOLD
     }

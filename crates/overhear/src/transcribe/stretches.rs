@@ -1,8 +1,8 @@
-//! The stretches of a recording that are in one language each: what `multilingual` transcribes one by one.
+//! Stretches of a recording in one language each, which `multilingual` transcribes one by one.
 //!
-//! The recording is cut where it is quietest (`pieces`), twice, each piece is encoded alone and asked for its language, and
-//! the parts between all cuts are heard together (`sequence`). That is a pass over the recording before the first window;
-//! it takes an encoder's window for every piece.
+//! The recording is cut at its quietest places (`pieces`), in two ways. Each piece is encoded alone for language
+//! detection, and the parts between all cuts get the most probable sequence of languages (`sequence`). This is an
+//! additional pass before the first window, which takes one run of the encoder per piece.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use crate::decode::{Heard, hear};
 use crate::mel::FRAMES_PER_SECOND;
 use crate::{Event, Language, Model, Result};
 
-/// Frames that are transcribed in one language.
+/// Range of frames that is transcribed in one language.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Stretch {
     pub(super) start: usize,
@@ -22,7 +22,7 @@ pub(super) struct Stretch {
     pub(super) language: Language,
 }
 
-/// The stretches of the `clips`: of each a single one in `language`, or with `multilingual` as many as are heard.
+/// Returns the stretches of the `clips`: one per clip, in `language`, or with `multilingual` as many as are detected.
 pub(super) fn stretches(
     model: &Model,
     options: &TranscribeOptions,
@@ -152,7 +152,7 @@ fn overlay(cuts: &[Vec<Piece>]) -> Vec<(usize, usize, Vec<f64>)> {
     starts.zip(&ends).map(part).collect()
 }
 
-/// The log-likelihood of each language, of which a piece says the less the likelier it is that nobody speaks in it.
+/// Returns the log-likelihood of each language, scaled by the probability that the piece has speech.
 fn weigh(heard: &Heard) -> Vec<f64> {
     let weight = 1.0 - heard.no_speech_prob;
     let probabilities = heard.languages.iter().map(|found| found.probability);
@@ -161,7 +161,7 @@ fn weigh(heard: &Heard) -> Vec<f64> {
         .collect()
 }
 
-/// `pieces`, one for all that follow each other in one language.
+/// Joins adjacent pieces in the same language.
 fn merged(mut pieces: Vec<Stretch>) -> Vec<Stretch> {
     pieces.dedup_by(|next, stretch| {
         let goes_on = next.start == stretch.end && next.language == stretch.language;
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_of_one_language_are_one_span_unless_a_clip_ends_between_them() {
+    fn adjacent_pieces_in_one_language_are_joined() {
         let stretch = |start, end, code| Stretch {
             start,
             end,
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_evidence_of_pieces_is_shared_out_to_the_parts_of_two_cuts() {
+    fn the_evidence_of_pieces_is_distributed_over_the_parts_of_two_cuts() {
         let piece = |start, end, heard: f64| Piece {
             start,
             end,
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_says_nothing_and_a_language_that_is_impossible_is_not_infinitely_so() {
+    fn silence_is_no_evidence_and_zero_probability_gives_finite_evidence() {
         let probability = |code, probability| LanguageProbability {
             language: language(code),
             probability,

@@ -1,21 +1,20 @@
-//! What words change in a window: its segments' times and where the next one begins
-//! (`whisper/transcribe.py` behind `word_timestamps`).
+//! Effect of word timestamps on a window: the start of the next one (`whisper/transcribe.py` under `word_timestamps`).
 
 use super::Segment;
 use super::hallucination::{self, Skip, Window};
 use crate::mel::FRAMES_PER_SECOND;
 
-/// Where a window with words ends.
+/// Continuation after a window with words.
 #[derive(Debug, PartialEq)]
 pub(super) enum Next {
-    /// The segments stand; the next window begins at this frame.
+    /// The segments are kept; the next window begins at this frame.
     At(usize),
-    /// Nothing of the window stands; it is decoded again from this frame on.
+    /// The window is discarded; decoding is repeated from this frame on.
     Again(usize),
 }
 
-/// Decides, from the times of its words, where to go on after `window`; without words to go by, at `next`.
-/// May drop segments from the end.
+/// Returns where to continue after `window`, based on the times of its words; without words, at `next`. May remove
+/// segments from the end.
 pub(super) fn next_window(
     window: Window,
     segments: &mut Vec<Segment>,
@@ -24,7 +23,7 @@ pub(super) fn next_window(
 ) -> Next {
     let start_s = window.seek as f64 / FRAMES_PER_SECOND;
     let mut next = next;
-    // Unless nothing is said after the last timestamp, go on where the last word ends.
+    // Continue at the end of the last word, unless nothing is said after the last timestamp.
     if !window.is_closed
         && let Some(end) = last_end(segments).filter(|&end| end > start_s)
     {
@@ -40,7 +39,7 @@ pub(super) fn next_window(
     Next::At(advance(window, next))
 }
 
-/// `next`, or the end of the window where that would not move on (the reference would stand still for ever).
+/// Returns `next`, or the end of the window if `next` is not beyond its start: openai/whisper would loop forever.
 fn advance(window: Window, next: usize) -> usize {
     if next > window.seek {
         next
@@ -49,7 +48,7 @@ fn advance(window: Window, next: usize) -> usize {
     }
 }
 
-/// Where speech ends: the end of the last word, or without words of the last segment (`whisper/utils.py::get_end`).
+/// Returns the end of speech: of the last word, or without words of the last segment (`whisper/utils.py::get_end`).
 pub(super) fn last_end(segments: &[Segment]) -> Option<f64> {
     let words = |segment: &Segment| Some(segment.words.as_ref()?.last()?.end);
     segments
@@ -67,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_window_begins_where_the_references_does() {
+    fn the_next_window_begins_as_in_openai_whisper() {
         let rules = std::fs::read("tests/fixtures/words/rules.json").unwrap();
         let rules: Value = serde_json::from_slice(&rules).unwrap();
         for (i, case) in rules["next_window"].as_array().unwrap().iter().enumerate() {
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_words_and_the_threshold_the_next_window_is_further_on() {
+    fn the_next_window_always_begins_after_the_start_of_the_window() {
         let word = |start: f64, end: f64| json!({"word": " a", "start": start, "end": end, "probability": 0.0});
         for (start, end) in [
             (10.0, 10.0),
