@@ -1,9 +1,9 @@
-//! Text of other people's files in messages: short, whatever its length.
+//! Excerpts of text from files for error messages, of limited length.
 
-/// Most characters of foreign text in a message.
+/// Maximum number of characters of an excerpt.
 const MAX_CHARS: usize = 80;
 
-/// The beginning of `text`, with an ellipsis for what is left out.
+/// Returns the beginning of `text`, followed by an ellipsis if it is longer.
 pub(crate) fn excerpt(text: &str) -> String {
     match text.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -11,7 +11,8 @@ pub(crate) fn excerpt(text: &str) -> String {
     }
 }
 
-/// What is wrong with JSON and where. The parser quotes strings as a whole: the middle of a long message is left out.
+/// Returns the problem of malformed JSON, and its position. The parser quotes whole strings, so the middle of a long
+/// message is omitted.
 pub(crate) fn malformed(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let n_chars = text.chars().count();
@@ -34,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_quotes_a_long_string_keeps_its_beginning_and_its_place() {
+    fn a_message_that_quotes_a_long_string_keeps_its_beginning_and_position() {
         let json = format!("\n\"{}\"", "x".repeat(60_000));
         let message = match serde_json::from_str::<usize>(&json) {
             Ok(_) => unreachable!("a string is no number"),

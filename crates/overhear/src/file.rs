@@ -1,4 +1,4 @@
-//! Reads small text files of a model folder, with a bound on their size.
+//! Reader of the small text files of a model folder, with a limit on their size.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,19 +6,19 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
-/// More than any configuration or tokenizer file takes (the largest published is 4 MB).
+/// Maximum size of a configuration or tokenizer file; the largest published one has 4 MB.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// How the file begins that stands for a large one in a repository cloned without Git LFS
+/// Beginning of the pointer that replaces a large file in a repository cloned without Git LFS
 /// (<https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>).
 pub(crate) const LFS_POINTER: &[u8] = b"version https://git-lfs";
 pub(crate) const LFS_REASON: &str =
     "a Git LFS pointer, not the file itself: install git-lfs and run `git lfs pull` in this folder";
 
-/// The bytes of a JSON file; `None` if there is no such file.
+/// Reads a file; `None` if it does not exist.
 ///
 /// # Errors
-/// [`Error::Model`] if it cannot be read, is not a plain file, or is larger than [`MAX_BYTES`].
+/// [`Error::Model`] if the file cannot be read, is not a plain file, or is larger than [`MAX_BYTES`].
 pub(crate) fn read_if_present(path: &Path) -> Result<Option<Vec<u8>>> {
     let bad = |reason: String| Error::Model {
         path: path.to_owned(),

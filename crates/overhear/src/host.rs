@@ -1,10 +1,10 @@
-//! Kernels and threads of the processor, for the work that runs there whatever the device of the network.
+//! Kernels and threads of the processor, for the work that runs there on any device: search and spectrograms.
 
 use std::sync::Arc;
 
 use overhear_kernels::{Kernels, Pool};
 
-/// The processor's kernels and threads, chosen once when a model is opened: search and spectrograms run on them.
+/// Kernels and threads of the processor, selected when a model is opened.
 #[derive(Clone)]
 pub(crate) struct Host {
     pub(crate) kernels: Kernels,

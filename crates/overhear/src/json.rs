@@ -9,15 +9,15 @@ use crate::excerpt::malformed;
 use crate::file::read_if_present;
 use crate::{Error, Result};
 
-/// What Python's `json.dumps` writes for numbers that JSON has no words for.
+/// Numbers in the output of Python's `json.dumps` that are not JSON.
 const CONSTANTS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The contents of a JSON file; `None` if there is no such file.
+/// Reads a JSON file; `None` if it does not exist.
 ///
 /// # Errors
-/// [`Error::Model`] if it cannot be read, is too large, or is no such JSON.
+/// [`Error::Model`] if the file cannot be read, is too large, or is malformed.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let Some(bytes) = read_if_present(path)? else {
         return Ok(None);
@@ -29,7 +29,8 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     Ok(Some(contents))
 }
 
-/// The same where an empty file says as much as none: transformers goes on without it.
+/// Reads a JSON file; `None` if it does not exist or is empty. (transformers ignores an empty
+/// `generation_config.json`.)
 ///
 /// # Errors
 /// As [`read_json`].
@@ -44,10 +45,10 @@ pub(crate) fn read_json_if_any<T: DeserializeOwned>(path: &Path) -> Result<Optio
     read_json(path)
 }
 
-/// The value of JSON text, the constants of Python being null.
+/// Parses JSON text, in which Python's constants are null.
 ///
 /// # Errors
-/// `malformed: ` and what is wrong where, in a short line.
+/// `malformed: ` followed by the problem and its position, in one short line.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> std::result::Result<T, String> {
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     serde_json::from_slice(bytes).or_else(|error| match without_constants(bytes) {
@@ -56,10 +57,10 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> std::result::Result<T,
     })
 }
 
-/// JSON text with `null` for each of Python's constants outside of strings.
+/// Replaces Python's constants outside of strings by `null`.
 fn without_constants(bytes: &[u8]) -> Cow<'_, [u8]> {
     let mut replaced = Vec::new();
-    // Up to where the text has been taken over.
+    // End of the text that has been copied to `replaced`.
     let mut done = 0;
     let (mut at, mut is_string) = (0, false);
     while at < bytes.len() {
@@ -94,7 +95,7 @@ mod tests {
     use super::parse;
 
     #[test]
-    fn what_python_writes_is_read() {
+    fn json_written_by_python_is_read() {
         let cases = [
             (
                 "{\"a\": Infinity, \"b\": -Infinity}",
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_stays_none() {
+    fn other_malformed_json_is_an_error() {
         for text in ["", "nan", "Inf", "{\"a\": infinity}", "\"\\", "NaN NaN"] {
             assert!(parse::<Value>(text.as_bytes()).is_err(), "{text}");
         }

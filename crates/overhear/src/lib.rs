@@ -1,4 +1,4 @@
-//! Whisper speech to text: audio in, exact transcript out.
+//! Whisper speech to text: audio in, transcript out, with the results of openai/whisper.
 //!
 //! ```no_run
 //! use overhear::{Audio, Model, ModelOptions, TranscribeOptions};
@@ -10,17 +10,17 @@
 //! # Ok::<(), overhear::Error>(())
 //! ```
 //!
-//! The types of that example and of their results are in the root. Modules hold what fewer programs need: [`audio`]
-//! options of opening, [`transcribe`] details of transcripts, [`output`] file formats, [`model`] names and properties of
-//! models, [`tokenizer`] tokens, [`decode`] one window stage by stage, [`eval`] error rates, [`mod@bench`] the limits of
-//! the machine.
+//! The root has the types of this example and of its results. The modules contain: [`audio`] options of opening audio,
+//! [`transcribe`] details of transcripts, [`output`] file formats, [`model`] names and properties of models,
+//! [`tokenizer`] tokens, [`decode`] decoding of one window stage by stage, [`eval`] error rates, [`mod@bench`] the
+//! limits of the machine.
 //!
 //! The pipeline has one module per stage: `audio` decodes any format to 16 kHz mono, `mel` computes the log-mel
 //! spectrogram, `backend` runs the network, `decode` converts one window to tokens, `align` computes word timestamps,
-//! `transcribe` processes a file window by window, `output` writes the formats. Names are openai/whisper's.
+//! `transcribe` processes a file window by window, `output` writes the formats. Names are those of openai/whisper.
 //!
-//! Features: `download`, on by default, gets models from the Hugging Face hub (module `hub`); `serde` reads options from
-//! configuration (`Deserialize`). Transcripts are `Serialize` in any case.
+//! Features: `download`, enabled by default, downloads models from the Hugging Face hub (module `hub`); `serde`
+//! implements `Deserialize` for options. Transcripts always implement `Serialize`.
 
 #![forbid(unsafe_code)]
 
@@ -58,7 +58,7 @@ pub use tokenizer::language::Language;
 pub use transcribe::options::TranscribeOptions;
 pub use transcribe::result::{Event, Segment, Transcript, Word};
 
-// Short paths within the crate; to others each item has one path.
+// Short paths within the crate. Outside of it, each item has one path.
 use audio::{AudioReader, AudioWarning};
 use checkpoint::ModelDimensions;
 use decode::{DecodingOptions, DecodingResult, Hypothesis, LanguageProbability};

@@ -1,13 +1,13 @@
-//! Names of the values of an option: the one convention of the library's `FromStr` and `Display`.
+//! Names of option values: shared implementation of the library's `FromStr` and `Display`.
 
 use crate::{Error, Result};
 
-/// Value of `all` that `name_of` calls `name`.
+/// Returns the value of `all` whose name is `name`.
 ///
 /// `option`: name of the option, for the error; `kind`: noun for its values.
 ///
 /// # Errors
-/// [`Error::Option`] with the names that there are.
+/// [`Error::Option`] with the known names.
 pub(crate) fn by_name<T: Copy>(
     option: &'static str,
     kind: &str,
@@ -21,7 +21,7 @@ pub(crate) fn by_name<T: Copy>(
         .ok_or_else(|| unknown(option, kind, name, all.into_iter().map(name_of)))
 }
 
-/// Error for the unknown `name`, which lists the `known` ones.
+/// Returns the error for the unknown `name`, which lists the `known` names.
 pub(crate) fn unknown<'a>(
     option: &'static str,
     kind: &str,
@@ -35,7 +35,7 @@ pub(crate) fn unknown<'a>(
     }
 }
 
-/// Implements `Display` by the type's method `name`.
+/// Implements `Display` by the method `name` of the type.
 macro_rules! display_name {
     ($type:ty) => {
         impl std::fmt::Display for $type {
@@ -47,7 +47,7 @@ macro_rules! display_name {
 }
 pub(crate) use display_name;
 
-/// Implements `Deserialize`, with the feature `serde`, by the type's `FromStr`.
+/// Implements `Deserialize` by the type's `FromStr`, with the feature `serde`.
 macro_rules! deserialize_name {
     ($($type:ty),*) => {$(
         #[cfg(feature = "serde")]

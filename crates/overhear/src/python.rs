@@ -1,11 +1,11 @@
-//! Python's rules where the reference's results hang on them and Rust's differ.
+//! Rules of Python that results depend on and that differ from Rust's.
 
-/// `text.strip()`: Python also counts the ASCII separators 0x1c to 0x1f as white space.
+/// `text.strip()`, which also strips the ASCII separators 0x1c to 0x1f.
 pub(crate) fn strip(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
 }
 
-/// `items[-n:]`: for `n` = 0 that is everything, for a negative `n` all but the first `-n`.
+/// `items[-n:]`: all items for `n` = 0, and all but the first `-n` for a negative `n`.
 pub(crate) fn last<T>(items: &[T], n: isize) -> &[T] {
     let skipped = if n > 0 {
         items.len().saturating_sub(n.unsigned_abs())
@@ -15,7 +15,7 @@ pub(crate) fn last<T>(items: &[T], n: isize) -> &[T] {
     &items[skipped.min(items.len())..]
 }
 
-/// `round(x, 2)` of a NumPy float: scaled, rounded half to even, scaled back (Python's own rounds the decimal).
+/// `round(x, 2)` of a NumPy float: scaled, rounded half to even, scaled back (Python's own rounds the decimal value).
 pub(crate) fn round_2(x: f64) -> f64 {
     (x * 100.0).round_ties_even() / 100.0
 }
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn last_slices_as_python_does() {
+    fn last_slices_as_python() {
         let items = [1, 2, 3];
         assert_eq!(last(&items, 2), [2, 3]);
         assert_eq!(last(&items, 5), [1, 2, 3]);
@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn round_2_rounds_as_numpy_does() {
+    fn round_2_rounds_as_numpy() {
         // 2.675 is 2.67499... and Python's own round gives 2.67.
         for (x, expected) in [(2.675, 2.68), (1.005, 1.0), (0.125, 0.12), (3.0, 3.0)] {
             assert_eq!(round_2(x), expected);
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn strip_takes_pythons_white_space() {
+    fn strip_strips_pythons_white_space() {
         assert_eq!(strip("\u{1f}\u{a0} a b\u{3000}\n"), "a b");
     }
 }

@@ -1,4 +1,4 @@
-//! Tasks: a transcript of speech, or its translation.
+//! Tasks: transcription and translation.
 
 use std::str::FromStr;
 
@@ -9,7 +9,7 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Task {
-    /// Transcript: the words as spoken.
+    /// Transcription of the words as spoken.
     #[default]
     Transcribe,
     /// Translation to English.
@@ -20,7 +20,7 @@ impl Task {
     /// All tasks.
     pub const ALL: &'static [Self] = &[Self::Transcribe, Self::Translate];
 
-    /// Name: `transcribe` or `translate`.
+    /// Returns the name: `transcribe` or `translate`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -1,34 +1,35 @@
-//! The arithmetic that the network runs in.
+//! Compute types: the arithmetic of the network.
 
-/// Arithmetic that the network runs in.
+/// Arithmetic of the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ComputeType {
-    /// The fastest type whose words are f32's nearly everywhere (PERFORMANCE.md, *What rounding costs*):
-    /// [`ComputeType::Bf16`] where the machine computes it natively, else [`ComputeType::F16`], or [`ComputeType::F32`] on
-    /// a machine without vectors, where halves are converted slowly.
+    /// The fastest type with nearly the same text as f32 (PERFORMANCE.md, *What rounding costs*): [`ComputeType::Bf16`]
+    /// if the machine has instructions for it, else [`ComputeType::F16`], or [`ComputeType::F32`] on a machine without
+    /// vector instructions, where the conversion of f16 is slow.
     #[default]
     Auto,
-    /// Single precision: the exact one.
+    /// Single precision: the most exact type.
     F32,
-    /// All arithmetic in f32; weights, and the keys and values of cross-attention, rounded to IEEE halves where they
-    /// are kept, so that half as many bytes are read. What is beyond their range becomes their largest.
+    /// Arithmetic in f32; weights and cross-attention keys and values are stored as f16, so that half as many bytes are
+    /// read. Values beyond the range of f16 are clamped to it.
     F16,
-    /// Products of bfloat16, rounded from whatever the checkpoint holds; sums, normalisation and softmax in f32.
-    /// Emulated, slowly, where the machine has no instructions for it.
+    /// Products in bf16; sums, layer normalisation and softmax in f32. Emulated, slowly, if the machine has no
+    /// instructions for it.
     Bf16,
-    /// The linear layers in bytes: weights quantised at load with a scale per output, activations on the fly with a
-    /// scale and a middle per row; convolutions and attention as [`ComputeType::Bf16`].
+    /// Linear layers in int8: weights quantised when the model is opened, with a scale per output; activations
+    /// quantised dynamically, with a scale and a zero point per row. Convolutions and attention as
+    /// [`ComputeType::Bf16`].
     Int8,
-    /// The decoder's weights in bytes with scales per output and per input, multiplied by activations in f32; the keys and
-    /// values of cross-attention as [`ComputeType::F16`], all else as [`ComputeType::F32`].
+    /// Decoder weights in int8 with scales per output and per input, multiplied with f32 activations; cross-attention
+    /// keys and values as [`ComputeType::F16`], everything else as [`ComputeType::F32`].
     Int8Float32,
-    /// The same, with the encoder and cross-attention as [`ComputeType::Bf16`]. Other activations of the decoder are f32.
+    /// [`ComputeType::Int8Float32`], but with encoder and cross-attention as [`ComputeType::Bf16`].
     Int8Bfloat16,
 }
 
 impl ComputeType {
-    /// Every type, as listed to users.
+    /// All types, as listed to users.
     pub const ALL: [Self; 7] = [
         Self::Auto,
         Self::F32,
@@ -39,7 +40,7 @@ impl ComputeType {
         Self::Int8Bfloat16,
     ];
 
-    /// The name on the command line: `auto`, `f32`, `f16`, `bf16`, `int8`, and CTranslate2's `int8_float32` and
+    /// Returns the name on the command line: `auto`, `f32`, `f16`, `bf16`, `int8`, and CTranslate2's `int8_float32` and
     /// `int8_bfloat16`.
     #[must_use]
     pub fn name(self) -> &'static str {

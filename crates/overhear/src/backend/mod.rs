@@ -1,9 +1,9 @@
-//! The seam between Whisper's logic and a device: whole stages, never tensor operations.
+//! Interface between Whisper's logic and a device. It consists of whole stages, never of tensor operations.
 //!
-//! A [`Backend`] is the weights on one device; a [`State`] is everything that changes while decoding: encoder
+//! A [`Backend`] holds the weights on one device. A [`State`] holds everything that changes during decoding: encoder
 //! output, cross-attention keys and values, self-attention KV cache, scratch memory. All of it is allocated when the
-//! state is made, for a given [`Capacity`], so a step allocates nothing. Audio sits in *slots*, text in *rows*; any row
-//! may attend to any slot, rows have lengths of their own, and a row's result never depends on the others.
+//! state is created, for a given [`Capacity`], so that a step does not allocate. Audio is in *slots*, text in *rows*. A
+//! row may attend to any slot, rows may differ in length, and the result of a row never depends on other rows.
 
 mod compute_type;
 pub(crate) mod cpu;
@@ -17,16 +17,16 @@ use crate::host::Host;
 use crate::mel::MelWindow;
 use crate::{Error, ModelDimensions, Result, TokenId};
 
-/// Devices that a model can run on.
+/// Device that a model runs on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Device {
-    /// The processor.
+    /// The CPU.
     #[default]
     Cpu,
 }
 
-/// Opens the network of `checkpoint` on `device`. `dims`: those of the checkpoint, its vocabulary without padding.
+/// Opens the network of `checkpoint` on `device`. `dims`: dimensions of the checkpoint, with `n_vocab` without padding.
 ///
 /// # Errors
 /// [`Error::Model`] if a tensor is missing or damaged; [`Error::Option`] if the model does not fit the compute type;
@@ -43,38 +43,39 @@ pub(crate) fn open(
     }
 }
 
-/// Weights resident on one device; shared by any number of states.
+/// Weights on one device, shared by any number of states.
 pub(crate) trait Backend: Send + Sync {
-    /// The arithmetic in use; never [`ComputeType::Auto`].
+    /// Returns the arithmetic in use; never [`ComputeType::Auto`].
     fn compute_type(&self) -> ComputeType;
 
-    /// Bytes of a state for each window decoded together, `n_rows` rows of text each.
+    /// Returns the memory in bytes that a state needs per seat with `n_rows` rows of text.
     fn bytes_per_seat(&self, n_rows: usize) -> u64;
 
-    /// Allocates a state of this capacity.
+    /// Allocates a state.
     ///
     /// # Errors
     /// [`Error::Device`].
     fn new_state(&self, capacity: Capacity) -> Result<Box<dyn State>>;
 }
 
-/// Sizes that a state is made for.
+/// Capacity of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capacity {
-    /// Windows of audio that are held encoded.
+    /// Number of windows of audio that are encoded at the same time.
     pub(crate) slots: usize,
-    /// Rows of text.
+    /// Number of rows of text.
     pub(crate) rows: usize,
-    /// Tokens of one [`State::decode`] call, all rows together.
+    /// Maximum number of tokens of one [`State::decode`] call, summed over rows.
     pub(crate) tokens: usize,
-    /// Tokens of one [`State::decode`] call whose logits are returned.
+    /// Maximum number of rows of logits that one [`State::decode`] call returns.
     pub(crate) logits: usize,
 }
 
 impl Capacity {
-    /// Capacity for `n_seats` windows decoded together, `n_rows` rows of text each, by a decoder of `n_text_ctx`
-    /// positions. A window begins with one row and two logits, that of start-of-transcript among them, and with as many
-    /// tokens as there are positions at most, beside one token for every row of the others.
+    /// Returns the capacity for `n_seats` windows that are decoded at the same time with `n_rows` rows of text each, by
+    /// a decoder of `n_text_ctx` positions. In its first step a window has one row with up to `n_text_ctx` tokens and
+    /// two rows of logits (one of them after `<|startoftranscript|>`), while each row of the other windows has one
+    /// token.
     pub(crate) fn of_seats(n_seats: usize, n_rows: usize, n_text_ctx: usize) -> Self {
         Self {
             slots: n_seats,
@@ -84,7 +85,7 @@ impl Capacity {
         }
     }
 
-    /// Fails if a call exceeds the capacity.
+    /// Returns an error if `wanted` exceeds `capacity`.
     ///
     /// # Errors
     /// [`Error::Capacity`].
@@ -100,24 +101,24 @@ impl Capacity {
     }
 }
 
-/// Tokens of one [`State::decode`] call. Kept and refilled by the caller, so that a step allocates nothing.
+/// Input of one [`State::decode`] call. The caller clears and refills it, so that a step does not allocate.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) rows: Vec<BatchRow>,
-    /// The tokens of all rows, one row after the other.
+    /// Tokens of all rows, concatenated.
     pub(crate) tokens: Vec<TokenId>,
-    /// Which of `tokens` to return logits for, by index, ascending, none twice.
+    /// Indices in `tokens` of the tokens to return logits for, strictly ascending.
     pub(crate) logits_at: Vec<usize>,
 }
 
-/// What one row of text is given.
+/// Input of one row of text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchRow {
-    /// The row of text.
+    /// Index of the row.
     pub(crate) row: usize,
-    /// The slot of audio it listens to.
+    /// Slot of audio that the row attends to.
     pub(crate) slot: usize,
-    /// Tokens to append to it.
+    /// Number of tokens to append.
     pub(crate) n_tokens: usize,
 }
 
@@ -128,7 +129,7 @@ impl Batch {
         self.logits_at.clear();
     }
 
-    /// Gives `tokens` to `row`; logits are wanted after those in `logits_at`, by index into `tokens`.
+    /// Adds `tokens` to `row`. `logits_at`: indices in `tokens` of the tokens to return logits for.
     pub(crate) fn push(
         &mut self,
         row: usize,
@@ -147,71 +148,70 @@ impl Batch {
     }
 }
 
-/// What [`State::align`] is asked: text that is known, and which heads of cross-attention to show.
+/// Input of [`State::align`]: a known text, and the cross-attention heads to return.
 #[derive(Debug)]
 pub(crate) struct AlignmentRequest<'a> {
-    /// The slot of audio the text was decoded from.
+    /// Slot of the audio from which the text was decoded.
     pub(crate) slot: usize,
-    /// The row that the pass uses, and leaves empty.
+    /// Row that the pass uses and leaves empty.
     pub(crate) row: usize,
-    /// Start-of-transcript sequence, no-timestamps, text, end of text.
+    /// Start-of-transcript sequence, `<|notimestamps|>`, text, `<|endoftext|>`.
     pub(crate) tokens: &'a [TokenId],
-    /// Where the text is among them; not at the start.
+    /// Range of the text in `tokens`; does not start at 0.
     pub(crate) text: Range<usize>,
-    /// End of text: text tokens are below.
+    /// End-of-text token; text tokens are below.
     pub(crate) eot: TokenId,
-    /// Encoder positions that hold audio, at least one.
+    /// Number of encoder positions that hold audio, at least one.
     pub(crate) n_keys: usize,
-    /// Layer and head, ascending.
+    /// Layer and head of each cross-attention head, ascending.
     pub(crate) heads: &'a [(usize, usize)],
 }
 
-/// Called with one head's cross-attention weights, `[n_tokens, n_keys]`, softmaxed over the keys; they are the
-/// caller's to change until it returns.
+/// Function that is called with the cross-attention weights of one head, `[n_tokens, n_keys]`, softmaxed over the keys.
+/// It may overwrite them.
 pub(crate) type OnHead<'a> = &'a mut dyn FnMut(&mut [f32]);
 
-/// Asked between layers whether the work goes on.
+/// Function that is called between layers, and returns whether to continue.
 pub(crate) type GoesOn<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;
 
-/// The mutable part of inference.
+/// Mutable state of inference.
 pub(crate) trait State: Send {
-    /// Runs the encoder over windows, each given with the slot it is for, and computes the slots' cross-attention keys
-    /// and values of every layer. `goes_on` is asked between layers, and may end the work; a slot is undefined then.
+    /// Runs the encoder over windows, each paired with its slot, and computes the slots' cross-attention keys and
+    /// values of every layer. `goes_on` is called between layers and may end the work; the slots are undefined then.
     ///
     /// # Errors
     /// [`Error::Capacity`] if a slot does not exist; [`Error::Canceled`]; [`Error::Device`].
     ///
     /// # Panics
-    /// If a window has another number of mel bins than the model.
+    /// If a window does not have the model's number of mel bins.
     fn encode(&mut self, windows: &[(usize, &MelWindow)], goes_on: GoesOn<'_>) -> Result<()>;
 
-    /// Appends each row's tokens and returns the logits asked for, `[n, n_vocab]`, in the batch's order.
-    /// They are the caller's to change until the next call.
+    /// Appends each row's tokens and returns the requested logits, `[n, n_vocab]`, in the order of the batch. The
+    /// caller may overwrite them until the next call.
     ///
     /// # Errors
-    /// [`Error::Capacity`] if the call is larger than the state was made for, a row or slot does not exist, or a row
-    /// would grow beyond `n_text_ctx` positions; [`Error::Device`].
+    /// [`Error::Capacity`] if the call exceeds the state's capacity, a row or slot does not exist, or a row would
+    /// exceed `n_text_ctx` positions; [`Error::Device`].
     ///
     /// # Panics
-    /// If `logits_at` does not ascend, or names a token that is not there.
+    /// If `logits_at` is not ascending, or contains an index beyond the tokens.
     fn decode(&mut self, batch: &Batch) -> Result<&mut [f32]>;
 
-    /// Runs text that is already known past a window that is already encoded: `on_head` is called for each of
-    /// the request's heads in order. Returns the probability of each text token among the text tokens, given
-    /// those before it.
+    /// Runs the decoder over a known text (teacher forcing) in an encoded window. Calls `on_head` for each head of the
+    /// request, in order. Returns the probability of each text token among all text tokens, given the previous ones.
     ///
     /// # Errors
     /// [`Error::Capacity`] if there are more tokens than `n_text_ctx`, or the row or slot does not exist;
     /// [`Error::Device`].
     fn align(&mut self, request: &AlignmentRequest<'_>, on_head: OnHead<'_>) -> Result<Vec<f32>>;
 
-    /// Row `i` goes on from what row `source[i]` holds, all at once; rows from `source.len()` on stay as they are.
+    /// Replaces row `i` by a copy of row `source[i]`, for all `i` at once. Rows from `source.len()` on are unchanged:
     /// `whisper/decoding.py::PyTorchInference.rearrange_kv_cache`.
     fn rearrange(&mut self, source: &[usize]);
 
-    /// Forgets what `row` holds beyond its first `n_tokens` tokens.
+    /// Removes all but the first `n_tokens` tokens of `row`.
     fn truncate(&mut self, row: usize, n_tokens: usize);
 
-    /// Encoder output of the window in `slot`, `[n_audio_ctx, n_audio_state]`.
+    /// Returns the encoder output of the window in `slot`, `[n_audio_ctx, n_audio_state]`.
     fn audio_features(&self, slot: usize) -> &[f32];
 }
