@@ -23,7 +23,7 @@ pub(crate) fn detect_language(
 }
 
 /// Probabilities of the languages and of no speech in a window.
-pub(crate) struct Heard {
+pub(crate) struct LanguageEvidence {
     /// Probabilities of the languages, as [`detect_language`] returns them.
     pub(crate) languages: Vec<LanguageProbability>,
     /// Probability that the window holds no speech.
@@ -34,17 +34,17 @@ pub(crate) struct Heard {
 ///
 /// # Errors
 /// As [`detect_language`].
-pub(crate) fn hear(
+pub(crate) fn language_evidence(
     kernels: &Kernels,
     state: &mut dyn State,
     tokenizer: &Tokenizer,
     place: Place,
-) -> Result<Heard> {
+) -> Result<LanguageEvidence> {
     let logits = logits_at_sot(state, tokenizer, place)?;
     let no_speech = logits[tokenizer.no_speech() as usize] - kernels.log_sum_exp(logits);
     let languages = probabilities(logits, tokenizer);
     state.truncate(place.first_row, 0);
-    Ok(Heard {
+    Ok(LanguageEvidence {
         languages: languages?,
         no_speech_prob: f64::from(no_speech.exp()),
     })
@@ -90,13 +90,13 @@ fn probabilities(logits: &[f32], tokenizer: &Tokenizer) -> Result<Vec<LanguagePr
 ///
 /// # Panics
 /// If `languages` is empty, which it is only for English-only models.
-pub(crate) fn likeliest(languages: &[LanguageProbability]) -> LanguageProbability {
-    let likeliest = languages.iter().reduce(|best, other| {
+pub(crate) fn most_probable(languages: &[LanguageProbability]) -> LanguageProbability {
+    let most_probable = languages.iter().reduce(|best, other| {
         if other.probability > best.probability {
             other
         } else {
             best
         }
     });
-    *likeliest.expect("a multilingual model has language tokens")
+    *most_probable.expect("a multilingual model has language tokens")
 }

@@ -25,7 +25,7 @@ use flate2::write::ZlibEncoder;
 
 pub use boost::BoostPhrase;
 pub(crate) use boost::BoostTrie;
-pub(crate) use language::{Heard, detect_language, hear, likeliest};
+pub(crate) use language::{LanguageEvidence, detect_language, language_evidence, most_probable};
 pub use options::{DecodingOptions, DecodingRules};
 pub use result::{DecodingResult, Hypothesis, TokenProbability};
 pub(crate) use row::Next;

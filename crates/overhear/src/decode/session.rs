@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::backend::{Batch, Capacity, State};
-use crate::decode::{BoostTrie, DecodingTask, Window, detect_language, likeliest};
+use crate::decode::{BoostTrie, DecodingTask, Window, detect_language, most_probable};
 use crate::engine::{Place, Stepper};
 use crate::mel::MelWindow;
 use crate::{DecodingOptions, DecodingResult, Language, LogMel, Model, Result, TokenId};
@@ -70,7 +70,7 @@ impl Session {
             _ if !model.is_multilingual() => Language::ENGLISH,
             Some(language) => language,
             None => {
-                likeliest(&detect_language(
+                most_probable(&detect_language(
                     &mut *self.state,
                     model.tokenizer(),
                     place,

@@ -130,14 +130,14 @@ fn majority(mut heard: Vec<Vec<LanguageProbability>>) -> Vec<LanguageProbability
         }
     });
     let language = most.expect("there is always a first window").language;
-    let likeliest = of(language).reduce(|best, other| {
+    let most_probable = of(language).reduce(|best, other| {
         if other.1.probability > best.1.probability {
             other
         } else {
             best
         }
     });
-    let (window, _) = likeliest.expect("the language was heard in a window");
+    let (window, _) = most_probable.expect("the language is that of a window");
     heard.swap_remove(window)
 }
 

@@ -17,7 +17,7 @@ const NEW_LANGUAGE: f64 = 5.0;
 /// precedes the first piece, if one is known.
 ///
 /// Greedy: the set of languages grows by the one that adds most to the score, while that is more than the penalty.
-pub(super) fn likeliest_sequence(evidence: &[Vec<f64>], known: Option<usize>) -> Vec<usize> {
+pub(super) fn most_probable_sequence(evidence: &[Vec<f64>], known: Option<usize>) -> Vec<usize> {
     let n_languages = evidence.first().map_or(0, Vec::len);
     let mut spoken: Vec<usize> = known.into_iter().collect();
     let mut best = Path {
@@ -175,7 +175,7 @@ mod tests {
             },
         ];
         for case in cases {
-            let found = likeliest_sequence(&pieces(&case.heard), case.known);
+            let found = most_probable_sequence(&pieces(&case.heard), case.known);
             assert_eq!(found, case.expected, "{}", case.name);
         }
     }

@@ -7,10 +7,10 @@
 use std::ops::Range;
 
 use super::language::retain_allowed;
-use super::sequence::likeliest_sequence;
+use super::sequence::most_probable_sequence;
 use super::{OnEvent, TranscribeOptions, Windows, pieces, send};
 use crate::backend::State;
-use crate::decode::{Heard, hear};
+use crate::decode::{LanguageEvidence, language_evidence};
 use crate::mel::FRAMES_PER_SECOND;
 use crate::{Event, Language, Model, Result};
 
@@ -40,7 +40,7 @@ pub(super) fn stretches(
     if !options.languages.multilingual || !model.is_multilingual() {
         return Ok(stretches);
     }
-    let mut hearing = Hearing {
+    let mut detector = PieceDetector {
         model,
         options,
         windows,
@@ -50,21 +50,24 @@ pub(super) fn stretches(
     for clip in &stretches {
         let cuts = pieces::CUTS
             .iter()
-            .map(|lengths| hearing.cut(clip, lengths, on_event))
+            .map(|lengths| detector.cut(clip, lengths, on_event))
             .collect::<Result<Vec<_>>>()?;
-        for (start, end, heard) in overlay(&cuts) {
+        for (start, end, log_likelihoods) in overlay(&cuts) {
             parts.push(Stretch {
                 start,
                 end,
                 ..*clip
             });
-            evidence.push(heard);
+            evidence.push(log_likelihoods);
         }
     }
-    let languages = hearing.languages;
+    let languages = detector.languages;
     let known = options.language;
     let known = known.and_then(|known| languages.iter().position(|&other| other == known));
-    for (part, place) in parts.iter_mut().zip(likeliest_sequence(&evidence, known)) {
+    for (part, place) in parts
+        .iter_mut()
+        .zip(most_probable_sequence(&evidence, known))
+    {
         part.language = languages[place];
     }
     Ok(merged(parts))
@@ -74,11 +77,11 @@ pub(super) fn stretches(
 struct Piece {
     start: usize,
     end: usize,
-    heard: Vec<f64>,
+    log_likelihoods: Vec<f64>,
 }
 
 /// Language detection in pieces of a recording.
-struct Hearing<'a> {
+struct PieceDetector<'a> {
     model: &'a Model,
     options: &'a TranscribeOptions,
     windows: &'a mut Windows,
@@ -86,7 +89,7 @@ struct Hearing<'a> {
     languages: Vec<Language>,
 }
 
-impl Hearing<'_> {
+impl PieceDetector<'_> {
     /// Cuts a clip into pieces of these lengths, and detects the languages of each.
     fn cut(
         &mut self,
@@ -98,8 +101,12 @@ impl Hearing<'_> {
         let mut start = clip.start;
         while start < clip.end {
             let end = start + self.piece_length(start, clip.end, lengths)?;
-            let heard = self.hear(start, end, on_event)?;
-            cut.push(Piece { start, end, heard });
+            let log_likelihoods = self.log_likelihoods(start, end, on_event)?;
+            cut.push(Piece {
+                start,
+                end,
+                log_likelihoods,
+            });
             let position_s = end as f64 / FRAMES_PER_SECOND;
             send(on_event, Event::Measuring { position_s })?;
             start = end;
@@ -108,14 +115,24 @@ impl Hearing<'_> {
     }
 
     /// Returns the log-likelihood of each language in the frames from `start` to `end`.
-    fn hear(&mut self, start: usize, end: usize, on_event: OnEvent<'_>) -> Result<Vec<f64>> {
+    fn log_likelihoods(
+        &mut self,
+        start: usize,
+        end: usize,
+        on_event: OnEvent<'_>,
+    ) -> Result<Vec<f64>> {
         self.windows.encode_alone(start, end - start, on_event)?;
         let (kernels, tokenizer) = (self.model.kernels(), self.model.tokenizer());
-        let hear = |state: &mut dyn State, place| hear(kernels, state, tokenizer, place);
-        let mut heard = self.windows.seat.alone(hear)?;
-        retain_allowed(&mut heard.languages, &self.options.languages);
-        self.languages = heard.languages.iter().map(|found| found.language).collect();
-        Ok(weigh(&heard))
+        let detect =
+            |state: &mut dyn State, place| language_evidence(kernels, state, tokenizer, place);
+        let mut evidence = self.windows.seat.alone(detect)?;
+        retain_allowed(&mut evidence.languages, &self.options.languages);
+        self.languages = evidence
+            .languages
+            .iter()
+            .map(|found| found.language)
+            .collect();
+        Ok(log_likelihoods(&evidence))
     }
 
     /// Returns the number of frames of the piece that begins at frame `start` of a clip that ends at `end`.
@@ -141,9 +158,9 @@ fn overlay(cuts: &[Vec<Piece>]) -> Vec<(usize, usize, Vec<f64>)> {
         for piece in cuts.iter().flatten() {
             if piece.start <= start && end <= piece.end {
                 let share = (end - start) as f64 / (piece.end - piece.start) as f64;
-                mean.resize(piece.heard.len(), 0.0);
-                for (mean, heard) in mean.iter_mut().zip(&piece.heard) {
-                    *mean += share * heard / cuts.len() as f64;
+                mean.resize(piece.log_likelihoods.len(), 0.0);
+                for (mean, log_likelihoods) in mean.iter_mut().zip(&piece.log_likelihoods) {
+                    *mean += share * log_likelihoods / cuts.len() as f64;
                 }
             }
         }
@@ -153,9 +170,9 @@ fn overlay(cuts: &[Vec<Piece>]) -> Vec<(usize, usize, Vec<f64>)> {
 }
 
 /// Returns the log-likelihood of each language, scaled by the probability that the piece has speech.
-fn weigh(heard: &Heard) -> Vec<f64> {
-    let weight = 1.0 - heard.no_speech_prob;
-    let probabilities = heard.languages.iter().map(|found| found.probability);
+fn log_likelihoods(evidence: &LanguageEvidence) -> Vec<f64> {
+    let weight = 1.0 - evidence.no_speech_prob;
+    let probabilities = evidence.languages.iter().map(|found| found.probability);
     probabilities
         .map(|probability| weight * f64::from(probability.max(f32::MIN_POSITIVE)).ln())
         .collect()
@@ -208,10 +225,10 @@ mod tests {
 
     #[test]
     fn the_evidence_of_pieces_is_distributed_over_the_parts_of_two_cuts() {
-        let piece = |start, end, heard: f64| Piece {
+        let piece = |start, end, log_likelihoods: f64| Piece {
             start,
             end,
-            heard: vec![heard, 2.0 * heard],
+            log_likelihoods: vec![log_likelihoods, 2.0 * log_likelihoods],
         };
         let cuts = [
             vec![piece(100, 300, -8.0), piece(300, 400, -2.0)],
@@ -234,16 +251,16 @@ mod tests {
             language: language(code),
             probability,
         };
-        let mut heard = Heard {
+        let mut evidence = LanguageEvidence {
             languages: vec![probability("de", 0.0), probability("en", 1.0)],
             no_speech_prob: 0.5,
         };
-        let weights = weigh(&heard);
+        let weights = log_likelihoods(&evidence);
         assert!(
             weights[0] < -40.0 && weights[0].is_finite() && weights[1] == 0.0,
             "{weights:?}"
         );
-        heard.no_speech_prob = 1.0;
-        assert_eq!(weigh(&heard), [0.0, 0.0]);
+        evidence.no_speech_prob = 1.0;
+        assert_eq!(log_likelihoods(&evidence), [0.0, 0.0]);
     }
 }
