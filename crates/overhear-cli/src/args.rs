@@ -1,7 +1,7 @@
 //! Definition of the command line.
 //!
 //! Names, values and defaults are openai/whisper's (`whisper/transcribe.py::cli`), so that its command lines work
-//! unchanged. Long names are shown in kebab case; [`crate::values`] adds the snake_case twins.
+//! unchanged. Long names are shown in kebab case; [`crate::values`] adds the snake_case aliases.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -22,35 +22,32 @@ Examples:
   overhear --model ~/whisper-turbo -f srt -o out *.mp3
   overhear -f txt -o - --quiet - < talk.opus       text on standard output
 
-Every option also goes by its snake_case name (--output_dir), may be cut short where that leaves one, and counts as it
-is given last. A switch takes nothing, True or False (or yes, no, on, off, 1, 0).
-Exit codes: 0 all done, 1 some inputs failed, 2 usage, 3 model, 4 every input failed, 69 model not
-downloaded for want of a network, 71 out of memory or threads, 74 output or cache not written, 129, 130 and 143 interrupted by SIGHUP, SIGINT and SIGTERM, 141 standard output closed.";
+Options are also accepted in snake_case (--output_dir), and abbreviated where unambiguous; of repeated ones the last
+counts. A switch takes no value, True or False (or yes, no, on, off, 1, 0).
+Exit codes: 0 success, 1 some inputs failed, 2 usage, 3 model, 4 all inputs failed, 69 model not
+downloaded for lack of a network, 71 out of memory or threads, 74 output or cache not written, 129, 130 and 143 interrupted by SIGHUP, SIGINT and SIGTERM, 141 standard output closed.";
 
 /// Options in the short help `-h` of the commands that share them, with short descriptions.
 const COMMON: &[(&str, &str)] = &[
-    (
-        "output-dir",
-        "Where to put the outputs; - for standard output",
-    ),
+    ("output-dir", "Folder of the outputs; - for standard output"),
     (
         "output-format",
         "txt, vtt, srt, tsv, json, ass, lrc, csv or all",
     ),
     ("recursive", "Descend into subdirectories"),
-    (
-        "skip-existing",
-        "Leave inputs alone whose outputs are there",
-    ),
-    ("quiet", "Show nothing but errors"),
-    ("model", "A folder, or a name as tiny.en or turbo"),
+    ("skip-existing", "Skip inputs whose outputs all exist"),
+    ("quiet", "Show errors only"),
+    ("model", "A folder, or a name like tiny.en or turbo"),
     ("compute-type", "auto, f32 (exact), f16, bf16 or int8"),
-    ("threads", "0 takes what the machine gives"),
+    (
+        "threads",
+        "Number of threads; 0: all that the machine offers",
+    ),
     ("task", "transcribe, or translate to English"),
-    ("language", "The language spoken; None detects it"),
-    ("initial-prompt", "Text put before the first window"),
-    ("beam-size", "Beams; None: the greedy search"),
-    ("word-timestamps", "Tell when each word is said"),
+    ("language", "Language spoken; None: detected"),
+    ("initial-prompt", "Prompt of the first window"),
+    ("beam-size", "Number of beams; None: greedy search"),
+    ("word-timestamps", "Extract word timestamps"),
 ];
 
 const BRIEF: &str = "\
@@ -59,9 +56,9 @@ All options, examples and exit codes: overhear --help";
 
 const EVAL_HELP: &str = "\
 The manifest is a file of JSON lines {\"file\", \"text\", \"lang\"}, or a .csv or .tsv table with these columns;
-audio, audio_filepath or path, sentence, and language or locale are understood, too. Files are relative to
+audio, audio_filepath or path, sentence, and language or locale are accepted, too. Files are relative to
 the manifest. With --task translate the field \"translation\" is compared. A file is transcribed in
---language, or else in the manifest's, or else in the one detected.
+--language, or else in the manifest's language, or else in the detected one.
 
   overhear eval --model tiny.en crates/overhear/tests/fixtures/audio/manifest.jsonl
   overhear eval --model turbo --json test.tsv > report.json";
@@ -95,20 +92,20 @@ impl Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Transcribe audio files (also without the word: `overhear FILES...`).
+    /// Transcribe audio files (the word may be omitted: `overhear FILES...`).
     #[command(after_help = EXAMPLES)]
     Transcribe(Box<TranscribeArgs>),
-    /// Detect the language spoken in audio files, and its probability.
+    /// Detect the language of audio files, and its probability.
     Detect(DetectArgs),
     /// Measure word and character error rates on recordings with known transcripts.
     #[command(after_help = EVAL_HELP)]
     Eval(Box<EvalArgs>),
-    /// Describe a model and how it would run on this machine.
+    /// Describe a model and how it runs on this machine.
     Info(ModelArgs),
     /// List, download, remove and verify models.
     #[command(subcommand)]
     Models(ModelsCommand),
-    /// Measure how fast a model runs here, in relation to the machine's limits.
+    /// Measure the speed of a model on this machine, in relation to the machine's limits.
     Bench(BenchArgs),
     /// Print a completion script for a shell.
     Completions {
@@ -137,12 +134,12 @@ pub(crate) enum ModelsCommand {
         /// turbo, ORG/NAME, ...
         model: String,
     },
-    /// Describe a model and how it would run on this machine.
+    /// Describe a model and how it runs on this machine.
     Info {
         /// A folder or a name.
         model: OsString,
     },
-    /// Compare a downloaded model with the hub's checksums.
+    /// Verify a downloaded model against the hub's checksums.
     Verify {
         /// turbo, ORG/NAME, ORG/NAME@REVISION, ...
         model: String,
@@ -181,7 +178,7 @@ pub(crate) struct DetectionArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
-    /// The list of files and their transcripts.
+    /// List of files and their transcripts.
     #[arg(value_name = "MANIFEST")]
     pub(crate) manifest: PathBuf,
     /// Normaliser to apply before comparing: auto is english for English and basic for other languages.
@@ -256,7 +253,7 @@ pub(crate) struct AudioArgs {
     /// Audio track to decode, counted from 1; default: the one marked as the default.
     #[arg(long, value_name = "N")]
     pub(crate) audio_track: Option<usize>,
-    /// Decoder of formats that are not built in: auto (the ffmpeg on the PATH, if there is one), off, or a program.
+    /// Decoder of formats that are not built in: auto (ffmpeg, if it is on the PATH), off, or a program.
     #[arg(long, default_value = "auto", value_name = "PROGRAM")]
     pub(crate) ffmpeg: OsString,
 }
@@ -274,9 +271,8 @@ pub(crate) struct ModelArgs {
     /// Device: cpu.
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     pub(crate) device: String,
-    /// Compute type: auto (bf16 where the processor has it, else f16), f32 (exact), f16 (f32 with rounded weights),
-    /// bf16, int8, int8_float32 (f32 with int8 weights in the decoder) or int8_bfloat16 (the same, with a bf16
-    /// encoder).
+    /// Compute type: auto (bf16 if the processor has it, else f16), f32 (exact), f16 (f32 with rounded weights), bf16,
+    /// int8, int8_float32 (f32 with int8 weights in the decoder) or int8_bfloat16 (int8_float32 with a bf16 encoder).
     #[arg(long, default_value = "auto", value_name = "TYPE")]
     pub(crate) compute_type: String,
     /// Number of threads; 0: all that the machine offers.
@@ -393,15 +389,15 @@ pub(crate) struct DecodingArgs {
     /// Transcribe the speech, or translate it to English.
     #[arg(long, default_value = "transcribe", value_name = "TASK")]
     pub(crate) task: TaskName,
-    /// The language spoken, by code or name; None detects it from the first 30 seconds.
+    /// Language spoken in the audio, by code or name; None: detected, by default in the first 30 seconds.
     #[arg(long, default_value = "None", value_name = "LANGUAGE")]
     pub(crate) language: String,
     #[command(flatten)]
     pub(crate) detection: DetectionArgs,
-    /// Several languages are spoken: transcribe each segment in its own, and report it.
+    /// Transcribe each segment in its own language, and report it: for recordings in several languages.
     #[arg(long)]
     pub(crate) multilingual: bool,
-    /// Temperature of the first try; 0 takes the likeliest token.
+    /// Temperature to use for sampling; 0 selects the most probable token.
     #[arg(
         long,
         default_value = "0",
@@ -409,46 +405,46 @@ pub(crate) struct DecodingArgs {
         value_name = "T"
     )]
     pub(crate) temperature: f64,
-    /// Temperature increment of each retry when a window fails a threshold; None: no retry.
+    /// Temperature increase when falling back because decoding failed a threshold; None: no fallback.
     #[arg(long, default_value = "0.2", value_parser = optional::<f64>, allow_negative_numbers = true, value_name = "T")]
     pub(crate) temperature_increment_on_fallback: Optional<f64>,
-    /// Number of candidates sampled above temperature 0.
+    /// Number of candidates when sampling with non-zero temperature.
     #[arg(long, default_value = "5", value_parser = optional::<usize>, value_name = "N")]
     pub(crate) best_of: Optional<usize>,
-    /// Number of beams at temperature 0; None: greedy search.
+    /// Number of beams in beam search at temperature 0; None: greedy search.
     #[arg(long, default_value = "5", value_parser = optional::<usize>, value_name = "N")]
     pub(crate) beam_size: Optional<usize>,
-    /// Beam search ends after patience times beam_size finished texts; None: 1.
+    /// Patience: beam search ends with patience times beam_size finished hypotheses; None: 1, conventional beam search.
     #[arg(long, default_value = "None", value_parser = optional::<f64>, allow_negative_numbers = true, value_name = "FACTOR")]
     pub(crate) patience: Optional<f64>,
-    /// Exponent, 0 to 1, of the length penalty; None: mean log-probability.
+    /// Token length penalty coefficient (alpha), 0 to 1; None: simple length normalisation.
     #[arg(long, default_value = "None", value_parser = optional::<f64>, allow_negative_numbers = true, value_name = "ALPHA")]
     pub(crate) length_penalty: Optional<f64>,
-    /// Seed of the sampling above temperature 0.
+    /// Seed of sampling with non-zero temperature.
     #[arg(long, default_value_t = 0, value_name = "SEED")]
     pub(crate) seed: u64,
-    /// Text put before the first window as a prompt.
+    /// Text to provide as a prompt for the first window.
     #[arg(long, allow_hyphen_values = true, value_name = "TEXT")]
     pub(crate) initial_prompt: Option<String>,
-    /// Words put before the prompt of every window.
+    /// Words to prepend to the prompt of every window.
     #[arg(long, allow_hyphen_values = true, value_name = "WORDS")]
     pub(crate) hotwords: Option<String>,
-    /// A phrase to make likelier, without a prompt; may be given several times.
+    /// Phrase whose probability is raised, without a prompt; may be repeated.
     #[arg(long, allow_hyphen_values = true, value_name = "PHRASE")]
     pub(crate) boost: Vec<String>,
-    /// A file of phrases to make likelier: one per line, optionally with a tab and a weight, up to 20 (default: 2).
+    /// File of such phrases, one per line, optionally followed by a tab and a weight up to 20 (default: 2).
     #[arg(long, value_name = "FILE")]
     pub(crate) boost_file: Option<PathBuf>,
-    /// Put the initial prompt before every window.
+    /// Prepend the initial prompt to every window.
     #[arg(long)]
     pub(crate) carry_initial_prompt: bool,
-    /// Use the previous text as the prompt of the next window.
+    /// Provide the previous output of the model as a prompt for the next window.
     #[arg(long, default_value = "True")]
     pub(crate) condition_on_previous_text: bool,
-    /// Text with which every window begins; as in openai/whisper it is not part of the transcript.
+    /// Text that every window begins with; as in openai/whisper, it is not part of the transcript.
     #[arg(long, allow_hyphen_values = true, value_name = "TEXT")]
     pub(crate) prefix: Option<String>,
-    /// Token ids that are never sampled; -1 stands for symbols that are not speech.
+    /// Comma-separated list of token ids to suppress during sampling; -1: symbols that are not speech.
     #[arg(
         long,
         default_value = "-1",
@@ -465,19 +461,19 @@ pub(crate) struct DecodingArgs {
     /// Cut repetition loops as they form, and continue after them at the next temperature.
     #[arg(long)]
     pub(crate) loop_guard: bool,
-    /// Drop segments that were made up over silence; the JSON contains the evidence for every segment.
+    /// Drop segments that are hallucinated over silence; the JSON contains the evidence for each segment.
     #[arg(long)]
     pub(crate) hallucination_guard: bool,
-    /// Number of hypotheses of every window to write into the JSON, with their scores; greedy search has one.
+    /// Number of hypotheses per window to write into the JSON, with their scores; greedy search has one.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) n_best: usize,
-    /// Number of the likeliest tokens at every position to write into the JSON, with their probabilities.
+    /// Number of most probable tokens per position to write into the JSON, with their probabilities.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) alternatives: usize,
-    /// Latest first timestamp of a window, in seconds; None: no limit.
+    /// Maximum of a window's first timestamp, in seconds; None: no maximum.
     #[arg(long, default_value = "1.0", value_parser = optional::<f64>, allow_negative_numbers = true, value_name = "SECONDS")]
     pub(crate) max_initial_timestamp: Optional<f64>,
-    /// Clips to process, as start,end,start,end,... in seconds.
+    /// Comma-separated list start,end,start,end,... of clips to process, in seconds; the last end defaults to the end.
     #[arg(
         long,
         default_value = "0",
@@ -485,13 +481,14 @@ pub(crate) struct DecodingArgs {
         value_name = "SECONDS"
     )]
     pub(crate) clip_timestamps: String,
-    /// Compression ratio above which a window has failed; None: no test.
+    /// Treat decoding as failed if the compression ratio is above this value; None: no test.
     #[arg(long, default_value = "2.4", value_parser = optional::<f64>, allow_negative_numbers = true, value_name = "RATIO")]
     pub(crate) compression_ratio_threshold: Optional<f64>,
-    /// Mean log-probability below which a window has failed; None: no test.
+    /// Treat decoding as failed if the average log probability is below this value; None: no test.
     #[arg(long, default_value = "-1.0", value_parser = optional::<f64>, allow_negative_numbers = true, value_name = "LOGPROB")]
     pub(crate) logprob_threshold: Optional<f64>,
-    /// Probability of no speech above which a failed window is silence; None: no test.
+    /// Consider a window silence if the probability of no speech is above this value and decoding failed
+    /// --logprob-threshold; None: no test.
     #[arg(long, default_value = "0.6", value_parser = optional::<f64>, allow_negative_numbers = true, value_name = "P")]
     pub(crate) no_speech_threshold: Optional<f64>,
 }
@@ -499,10 +496,10 @@ pub(crate) struct DecodingArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Words")]
 pub(crate) struct WordArgs {
-    /// Compute word timestamps, and adjust the segments to them.
+    /// Extract word-level timestamps, and refine the segments based on them.
     #[arg(long)]
     pub(crate) word_timestamps: bool,
-    /// Punctuation that belongs to the following word.
+    /// Punctuation symbols to merge with the next word.
     #[arg(
         long,
         default_value = "\"'“¿([{-",
@@ -510,7 +507,7 @@ pub(crate) struct WordArgs {
         value_name = "MARKS"
     )]
     pub(crate) prepend_punctuations: String,
-    /// Punctuation that belongs to the preceding word.
+    /// Punctuation symbols to merge with the previous word.
     #[arg(
         long,
         default_value = "\"'.。,，!！?？:：”)]}、",
@@ -518,7 +515,7 @@ pub(crate) struct WordArgs {
         value_name = "MARKS"
     )]
     pub(crate) append_punctuations: String,
-    /// Skip silence longer than this many seconds around a possible hallucination.
+    /// Skip silent periods longer than this, in seconds, when a possible hallucination is detected.
     #[arg(long, default_value = "None", value_parser = optional::<f64>, allow_negative_numbers = true, value_name = "SECONDS")]
     pub(crate) hallucination_silence_threshold: Optional<f64>,
     /// Underline each word as it is spoken, in srt and vtt.
@@ -542,7 +539,7 @@ pub(crate) struct NotYetArgs {
     pub(crate) vad_filter: bool,
 }
 
-/// The clap definition for parsing, help, completions and the manual page.
+/// Returns the clap definition for parsing, help, completions and the manual page.
 pub(crate) fn command() -> clap::Command {
     whisper_style(Cli::command()).version(version())
 }
@@ -597,7 +594,7 @@ fn version() -> String {
     };
     let kernels = match Isa::from_env() {
         Ok(isa) => isa.name(),
-        Err(_) => "none: OVERHEAR_ISA is not one of this machine",
+        Err(_) => "none: OVERHEAR_ISA names an instruction set that this machine lacks",
     };
     format!(
         "{}\nkernels: {kernels}\nfeatures: {features}",
@@ -605,7 +602,7 @@ fn version() -> String {
     )
 }
 
-/// Returns the requested formats, each once, in the library's order.
+/// Returns the requested formats without duplicates, in the library's order.
 pub(crate) fn formats(names: &[OutputFormat]) -> Vec<Format> {
     let wanted = |format: &Format| {
         names.iter().any(|name| match name {

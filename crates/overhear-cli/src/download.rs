@@ -57,7 +57,7 @@ impl Shown {
             Progress::Begins { total, present } => {
                 let kept = match present {
                     0 => String::new(),
-                    n => format!(", {} of it here already", DecimalBytes(n)),
+                    n => format!(", {} of it already present", DecimalBytes(n)),
                 };
                 let (name, cache, total_size) = (&self.name, &self.cache, DecimalBytes(total));
                 self.say(&format!(

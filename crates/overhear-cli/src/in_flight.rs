@@ -118,7 +118,7 @@ impl<'a> InFlight<'a> {
     }
 }
 
-/// Transcribes `audio` and sends what comes of it. Ends early if `send` returns false, or after a signal.
+/// Transcribes `audio` and sends reports and the result. Ends early if `send` returns false, or after a signal.
 pub(crate) fn work(
     engine: &Engine,
     audio: &Audio,

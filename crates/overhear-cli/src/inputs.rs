@@ -127,8 +127,8 @@ fn expand_one(argument: &OsStr, recursive: bool, found: &mut Vec<Result<Input, F
     }
 }
 
-/// Returns the files that a pattern with `*`, `?` or `[` matches, and errors of reading directories; `None` if
-/// `argument` is no pattern.
+/// Returns the files that match a pattern with `*`, `?` or `[`, and errors of reading directories; `None` if `argument`
+/// is not a pattern.
 fn pattern(argument: &OsStr) -> Option<Vec<glob::GlobResult>> {
     let text = argument
         .to_str()
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_empty_fails_alone() {
+    fn a_missing_file_or_empty_directory_fails_alone() {
         let root = tree(&["a.wav", "empty/notes.txt"]);
         let found = found(root.path(), &["nosuch.wav", "empty", "a.wav"], false);
         assert!(found[0].contains("cannot read"), "{found:?}");

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 /// The system's allocator; if memory is exhausted, the program ends with a one-line message.
 #[global_allocator]
 static MEMORY: ExitWithoutMemory = ExitWithoutMemory {
-    message: "overhear: out of memory; take a smaller model, or raise the limit (ulimit -v)",
+    message: "overhear: out of memory; use a smaller model, or raise the limit (ulimit -v)",
     code: failure::NO_RESOURCES as i32,
 };
 

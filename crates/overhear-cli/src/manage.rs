@@ -56,7 +56,7 @@ fn list() -> Result<(), Failure> {
         );
     }
     if cfg!(feature = "bundled-model") && !found.iter().any(|(name, _)| name == BUNDLED) {
-        text += &format!("{BUNDLED}\t\tin the program\n");
+        text += &format!("{BUNDLED}\t\tbuilt in\n");
     }
     print(&text)
 }
@@ -100,12 +100,12 @@ fn check(model: &str) -> Result<(), Failure> {
     let cache = Places::from_env(None).cache.unwrap_or_default();
     let Some(snapshot) = repository.snapshot(&cache) else {
         return Err(Failure::Model(format!(
-            "model `{model}` is not in the Hugging Face cache, or not all of it; overhear models pull {model} completes it"
+            "model `{model}` is missing or incomplete in the Hugging Face cache; run overhear models pull {model}"
         )));
     };
     let n_files = verify(&snapshot)?;
     print(&format!(
-        "{repository}: {n_files} files are as the hub has them\n"
+        "{repository}: {n_files} files match the hub's checksums\n"
     ))
 }
 

@@ -1,4 +1,4 @@
-//! Finds the model that `--model` names on this machine, or downloads it on first use.
+//! Search for the model that `--model` names on this machine, and its download on first use.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -58,12 +58,12 @@ impl Located {
     }
 }
 
-/// Finds the folder of the model that `args` name, and downloads it if necessary.
+/// Returns the folder of the model that `args` name, after a download if necessary.
 pub(crate) fn find(args: &ModelArgs, interrupt: &Interrupt) -> Result<ModelFolder, Failure> {
     locate(args)?.folder(interrupt, false)
 }
 
-/// Finds the location of the model that `args` name, without using the network.
+/// Returns the location of the model that `args` name, without using the network.
 pub(crate) fn locate(args: &ModelArgs) -> Result<Located, Failure> {
     let places = Places::from_env(args.model_dir.as_deref());
     if let Some(path) = places.find(&args.model) {
@@ -91,15 +91,15 @@ fn not_found(model: &OsStr, places: &Places, offline: bool) -> Failure {
     let looked = looked.join(", ");
     Failure::Model(match offline {
         true => format!(
-            "model `{name}` not found: there is no such path, it is not in {looked}, and HF_HUB_OFFLINE forbids to \
-             download it; {}",
+            "model `{name}` not found: there is no such path, it is not in {looked}, and HF_HUB_OFFLINE forbids the \
+             download; {}",
             without_network()
         ),
         false => {
             let names: Vec<_> = short_names().collect();
             format!(
-                "model `{name}` not found: there is no such path, it is not in {looked}, and it is no name to \
-                 download: those are {}, and ORG/NAME of the Hugging Face hub",
+                "model `{name}` not found: there is no such path, it is not in {looked}, and it is not the name of a model to \
+                 download: those are {}, and ORG/NAME on the Hugging Face hub",
                 names.join(", ")
             )
         }
@@ -126,7 +126,7 @@ fn install_bundled(places: &Places) -> Result<Option<ModelFolder>, Failure> {
     }
     let temporary = crate::bundled::install_for_now().map_err(|error| {
         Failure::Model(format!(
-            "cannot put the model `{BUNDLED}` into {}: {error}",
+            "cannot write the model `{BUNDLED}` to {}: {error}",
             std::env::temp_dir().display()
         ))
     })?;

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_are_named_as_the_references() {
+    fn outputs_have_the_same_names_as_in_openai_whisper() {
         let names = names(
             &["a.wav", "b.tar.gz", "sub/c", "/x/.hidden"],
             &[Format::Srt],
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_no_folder_tells_apart_get_numbers() {
+    fn names_that_folders_do_not_distinguish_get_numbers() {
         let names = names(&["a-b/c.x", "a/b-c.x", "b-c.y", "c.y"], &[Format::Txt]);
         assert_eq!(names.iter().collect::<HashSet<_>>().len(), 4, "{names:?}");
     }

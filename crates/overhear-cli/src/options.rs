@@ -1,4 +1,4 @@
-//! Converts parsed flags to the library's options, and refuses options that are not supported yet.
+//! Conversion of parsed flags to the library's options, and rejection of options that are not supported yet.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -137,7 +137,7 @@ pub(crate) fn caption_options(args: &WordArgs) -> Result<CaptionOptions, Failure
     }
 }
 
-/// Returns one sentence for each option that has no effect in combination with the others.
+/// Returns one sentence for each option without effect in combination with the others.
 pub(crate) fn without_effect(args: &WordArgs, decoding: &DecodingArgs) -> Vec<&'static str> {
     let is_given = |option: Optional<usize>| option.0.is_some_and(|n| n > 0);
     let is_wide = is_given(args.max_line_width);
@@ -163,7 +163,7 @@ pub(crate) fn without_effect(args: &WordArgs, decoding: &DecodingArgs) -> Vec<&'
             decoding.n_best > 1
                 && decoding.beam_size.0.unwrap_or(1) == 1
                 && decoding.temperature == 0.0,
-            "--n-best has one hypothesis of a window in the greedy search; --beam-size finds more",
+            "--n-best gives one hypothesis per window in greedy search; --beam-size gives more",
         ),
     ]
     .into_iter()
@@ -202,7 +202,7 @@ pub(crate) fn model_options(args: &ModelArgs) -> Result<ModelOptions, Failure> {
     })
 }
 
-/// Refuses options that are not supported yet, unless their value turns them off.
+/// Rejects options that are not supported yet, unless their value turns them off.
 pub(crate) fn refuse_not_yet(args: &NotYetArgs) -> Result<(), Failure> {
     let asked_for = [("vad-filter", args.vad_filter)];
     match asked_for.iter().find(|(_, asked)| *asked) {
@@ -234,7 +234,7 @@ fn boosts(phrases: &[String], file: Option<&Path>) -> Result<Vec<BoostPhrase>, F
                     let place = format!("{} line {}", path.display(), i + 1);
                     let most = BoostPhrase::MAX_WEIGHT;
                     let reason =
-                        format!("{place}: `{weight}` is no weight above 0 and up to {most}");
+                        format!("{place}: `{weight}` is not a weight above 0 and up to {most}");
                     bad("boost-file", &reason)
                 })?;
         }
@@ -272,7 +272,7 @@ fn temperatures(first: f64, increment: Option<f64>) -> Result<Vec<f32>, Failure>
         .collect())
 }
 
-/// Tokens to suppress in the reference's words: nothing, or a list in which -1 stands for those that are not speech.
+/// Converts a list of tokens to suppress; -1 stands for tokens that are not speech, as in openai/whisper.
 fn suppress(text: &str) -> Result<Suppress, Failure> {
     let listed: Vec<i64> = list(text).map_err(|e| bad("suppress-tokens", &e))?;
     let is_non_speech = |&token: &i64| token == -1;
@@ -280,7 +280,7 @@ fn suppress(text: &str) -> Result<Suppress, Failure> {
     let tokens = listed.iter().filter(|token| !is_non_speech(token));
     let tokens: Vec<TokenId> = tokens
         .map(|&token| {
-            let reason = || bad("suppress-tokens", &format!("{token} is no token"));
+            let reason = || bad("suppress-tokens", &format!("{token} is not a token"));
             TokenId::try_from(token).map_err(|_| reason())
         })
         .collect::<Result<_, _>>()?;
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn no_flags_give_the_librarys_defaults_but_for_the_beams() {
+    fn without_flags_the_options_are_the_librarys_defaults_except_beam_size() {
         let (ours, mut theirs) = (options(&[]), TranscribeOptions::default());
         theirs.rules.beam_size = Some(5);
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
@@ -422,7 +422,7 @@ mod tests {
         assert_eq!(
             args.files,
             ["--quiet", "True"],
-            "files after -- are left alone"
+            "arguments after -- are files"
         );
         assert!(parse(["overhear", "--quiet=maybe", "a.wav"].map(Into::into)).is_err());
     }
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_a_boolean_nor_a_file_is_refused_after_a_switch_that_takes_one() {
+    fn a_word_that_is_neither_a_boolean_nor_a_file_is_refused_after_a_switch_with_a_value() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("talk.mp3");
         fs::write(&path, "").unwrap();
@@ -500,11 +500,15 @@ mod tests {
         assert_eq!(args.output_format, [crate::args::OutputFormat::Txt]);
         assert!(!args.model.fp16);
         assert_eq!(args.decoding.detection.languages, ["fr"]);
-        assert_eq!(args.decoding.boost, ["a", "b"], "which is a list");
+        assert_eq!(
+            args.decoding.boost,
+            ["a", "b"],
+            "a list, of which all count"
+        );
     }
 
     #[test]
-    fn options_may_be_cut_short_where_one_is_left_and_openais_come_first() {
+    fn unambiguous_abbreviations_are_accepted_and_openais_options_come_first() {
         let args = cli(&[
             "--lang",
             "de",
@@ -557,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn boost_files_have_a_phrase_a_line_and_perhaps_a_weight() {
+    fn boost_files_have_one_phrase_per_line_and_an_optional_weight() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("words.txt");
         let file = |text: &str| {
@@ -583,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_words_is_refused_without_them() {
+    fn options_that_need_words_are_refused_without_them() {
         for flags in [
             &["--highlight_words", "True"][..],
             &["--max_line_width", "40"],
@@ -614,7 +618,7 @@ mod tests {
             (&["--n_best", "3"], &[]),
             (
                 &["--n_best", "3", "--beam_size", "None"],
-                &["--n-best has one"],
+                &["--n-best gives one"],
             ),
             (
                 &["--n_best=3", "--beam_size=None", "--temperature=0.5"],
@@ -668,7 +672,7 @@ mod tests {
     }
 
     #[test]
-    fn suppressed_tokens_and_zeros_mean_what_they_mean_to_the_reference() {
+    fn suppressed_tokens_and_zeros_have_the_same_meaning_as_in_openai_whisper() {
         for (text, expected) in [
             ("", Suppress::Nothing),
             ("-1", Suppress::NonSpeech),

@@ -11,8 +11,7 @@ use crate::failure::Failure;
 pub(crate) fn require_open() -> Result<(), Failure> {
     match stdout_was_closed() {
         true => Err(Failure::Output(
-            "standard output is closed, or open to read only: there is nowhere to write to"
-                .to_owned(),
+            "standard output is closed or not writable: redirect it to a file or a pipe".to_owned(),
         )),
         false => Ok(()),
     }

@@ -95,7 +95,7 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
     }
     if n_skipped > 0 {
         run.live.note(&format!(
-            "{n_skipped} of {n_inputs} inputs skipped: their outputs are there"
+            "{n_skipped} of {n_inputs} inputs skipped: their outputs exist"
         ));
     }
     let n_failed = run.all(&jobs)?;
@@ -168,8 +168,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Processes `jobs` and returns how many inputs failed. A failure that does not concern one input alone ends the
-    /// run.
+    /// Processes `jobs` and returns the number of inputs that failed. A failure that concerns more than one input ends
+    /// the run.
     fn all(&mut self, jobs: &[Job<'_>]) -> Result<usize, Failure> {
         let (sender, receiver) = mpsc::channel();
         let mut in_flight: VecDeque<InFlight<'_>> = VecDeque::new();
@@ -185,7 +185,7 @@ impl Run<'_> {
                     Err(failure @ Failure::Input(_)) => {
                         in_flight.push_back(InFlight::failed(job, n_begun - 1, failure));
                     }
-                    // Reported below, with what became of the other files.
+                    // Reported below, together with the other files.
                     Err(Failure::Interrupted { .. }) => n_begun -= 1,
                     Err(failure) => return Err(failure),
                 }
@@ -349,8 +349,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Writes the partial transcripts of the files that were stopped. Returns a description of them and of the jobs that
-    /// were not begun.
+    /// Writes the partial transcripts of the files that were stopped. Returns a description of these files and of the
+    /// jobs that were not started.
     fn stop(
         &self,
         in_flight: VecDeque<InFlight<'_>>,
@@ -370,20 +370,20 @@ impl Run<'_> {
                     let end = format_timestamp(last.end, false, '.');
                     format!("the first {end} of {name} is {}", self.partial(job))
                 }
-                None => format!("nothing is written of {name}"),
+                None => format!("nothing of {name} is written"),
             });
         }
         let mut n_not_begun = not_begun.len();
         if left.is_empty()
             && let Some(job) = not_begun.first()
         {
-            left.push(format!("nothing is written of {}", job.input.display()));
+            left.push(format!("nothing of {} is written", job.input.display()));
             n_not_begun -= 1;
         }
         match n_not_begun {
             0 => {}
-            1 => left.push("1 input more was not begun".to_owned()),
-            n => left.push(format!("{n} inputs more were not begun")),
+            1 => left.push("1 more input was not started".to_owned()),
+            n => left.push(format!("{n} more inputs were not started")),
         }
         Ok(format!(": {}", left.join("; ")))
     }
@@ -427,8 +427,7 @@ impl Run<'_> {
         }
     }
 
-    /// Returns the model, opened on first use. With an English-only model the language is English, whatever option was
-    /// given.
+    /// Returns the model, opened on first use. For an English-only model the language is set to English.
     fn model(&mut self) -> Result<Model, Failure> {
         let (located, options, quiet) = match &self.model {
             ModelSlot::Opened(model) => return Ok(model.clone()),
@@ -447,7 +446,7 @@ impl Run<'_> {
         {
             let name = language.name();
             warnings::warn(&format!(
-                "this model knows English only; --language {name} is ignored"
+                "this model is English-only; --language {name} is ignored"
             ));
             self.options.language = Some(Language::ENGLISH);
         }

@@ -21,7 +21,7 @@ pub(crate) fn batch_size(text: &str) -> Result<BatchSize, String> {
     match (text, text.parse()) {
         ("auto", _) => Ok(BatchSize::Auto),
         (_, Ok(n)) => Ok(BatchSize::Files(n)),
-        _ => Err("neither auto nor a number from 1 on".to_owned()),
+        _ => Err("expected auto, or a number above 0".to_owned()),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Warnings on standard error: the program's own, and those that the library logs with `tracing`.
 //!
-//! [`install`] prints the library's `tracing::warn!` events as lines like `overhear: warning: FILE: what is wrong`. The
-//! file is the event's `file` field, or else the current file of the thread ([`about`]). A warning is printed once per file,
-//! whatever its origin; while a progress bar is shown it is printed above it.
+//! [`install`] prints the library's `tracing::warn!` events as lines like `overhear: warning: FILE: problem`. The file
+//! is the event's `file` field, or else the current file of the thread ([`about`]). A warning is printed once per file,
+//! whatever its origin; while a progress bar is shown, it is printed above the bar.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -79,7 +79,7 @@ pub(crate) fn warn_audio(warnings: &[AudioWarning]) {
     for warning in warnings {
         match warning {
             AudioWarning::Truncated => {
-                warn_file("ends early or is damaged in places; what could be decoded is used");
+                warn_file("ends early or is damaged in places; the decodable parts are used");
             }
             AudioWarning::NotFinite => {
                 warn_file("holds samples that are not finite; they are replaced");

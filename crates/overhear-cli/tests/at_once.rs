@@ -1,4 +1,4 @@
-//! Several files at the same time: outputs and display are those of one after another.
+//! Several files at the same time: outputs and display equal those of one file after another.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -9,7 +9,7 @@ use std::fs;
 
 use common::{EN, ES, Run, Sandbox, clip};
 
-/// Runs with so many files at the same time; the clips are found in `input/`, among them a file that is no audio.
+/// Transcribes the files in `input/`, one of which is not audio, `batch_size` at the same time.
 fn run(sandbox: &Sandbox, batch_size: &str, more: &[&str]) -> Run {
     let mut arguments: Vec<OsString> = vec!["input".into(), "--beam_size=2".into()];
     arguments.push(format!("--batch_size={batch_size}").into());
@@ -34,7 +34,7 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// Every file of a folder with its bytes.
+/// Returns the content of every file in a folder.
 fn contents(sandbox: &Sandbox, folder: &str) -> BTreeMap<String, Vec<u8>> {
     let read = |name: String| {
         let bytes = fs::read(sandbox.path(folder).join(&name)).unwrap();
@@ -44,7 +44,7 @@ fn contents(sandbox: &Sandbox, folder: &str) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn files_at_the_same_time_give_what_they_give_one_after_another() {
+fn files_at_the_same_time_give_the_same_as_one_after_another() {
     let sandbox = sandbox();
     let alone = run(&sandbox, "1", &["-o", "alone", "--word_timestamps=True"]);
     alone.assert(1);
@@ -88,6 +88,6 @@ fn a_batch_size_is_auto_or_a_number() {
         let arguments = [clip(EN), format!("--batch_size={wrong}").into()];
         sandbox
             .nano(&arguments)
-            .assert_one_line(2, "neither auto nor a number from 1 on");
+            .assert_one_line(2, "expected auto, or a number above 0");
     }
 }

@@ -1,4 +1,4 @@
-//! `overhear bench` of the real binary, on nano: what it writes and what it refuses, not how fast it is.
+//! `overhear bench` with the real binary on nano: its reports and its errors, not the measured speed.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -8,7 +8,7 @@ use std::fs;
 use common::{Run, Sandbox};
 use serde_json::Value;
 
-/// Figures that every machine has, in order.
+/// Stages that are measured on every machine, in order.
 const NAMES: [&str; 13] = [
     "load",
     "log-mel",
@@ -81,7 +81,7 @@ fn a_run_is_json_that_a_later_run_is_compared_with() {
 }
 
 #[test]
-fn a_table_says_what_was_measured_and_that_the_earlier_run_was_another() {
+fn a_table_shows_the_measurements_and_that_the_earlier_run_differed() {
     let sandbox = Sandbox::new();
     let run = bench(&sandbox, &["--json", "--threads", "1"]);
     run.assert(0);
@@ -104,7 +104,7 @@ fn a_table_says_what_was_measured_and_that_the_earlier_run_was_another() {
 }
 
 #[test]
-fn what_cannot_be_measured_or_compared_is_one_line_and_no_run() {
+fn invalid_benchmark_options_are_errors_of_one_line_without_a_run() {
     let sandbox = Sandbox::new();
     fs::write(sandbox.path("text.json"), "{\"figures\": []}").unwrap();
     for (flags, part) in [
@@ -114,7 +114,7 @@ fn what_cannot_be_measured_or_compared_is_one_line_and_no_run() {
         (&["--compare", "no.json"], "--compare: no.json"),
         (
             &["--compare", "text.json"],
-            "not what overhear bench --json writes",
+            "not a report of overhear bench --json",
         ),
         (&["--compute_type", "int3"], "unknown compute type"),
     ] {

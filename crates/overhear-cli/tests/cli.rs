@@ -1,5 +1,5 @@
-//! The real binary: flags, exit codes, names, outputs. Inputs and names that are odd: `tests/odd_inputs.rs`;
-//! signals and streams that end: `tests/endings.rs`.
+//! The real binary: flags, exit codes, names, outputs. Odd inputs and names: `tests/odd_inputs.rs`; signals and closed
+//! streams: `tests/endings.rs`.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -93,7 +93,7 @@ fn one_format_can_go_to_standard_output() {
 }
 
 #[test]
-fn what_cannot_be_used_is_exit_2_in_one_line() {
+fn invalid_options_are_exit_2_in_one_line() {
     let sandbox = Sandbox::new();
     fs::write(sandbox.path("weights.txt"), "tram\t3\nbus\t1e9\n").unwrap();
     for (flags, part) in [
@@ -114,7 +114,7 @@ fn what_cannot_be_used_is_exit_2_in_one_line() {
         (&["--boost_file", "missing.txt"], "cannot read missing.txt"),
         (
             &["--boost_file", "weights.txt"],
-            "weights.txt line 2: `1e9` is no weight above 0 and up to",
+            "weights.txt line 2: `1e9` is not a weight above 0 and up to",
         ),
         (&["--highlight-words", "True"], "requires --word-timestamps"),
         (&["--device", "cuda"], "not yet supported"),
@@ -158,7 +158,7 @@ fn words_reach_every_format_that_shows_them() {
     let json: serde_json::Value = serde_json::from_str(&read("json")).unwrap();
     assert_eq!(json["segments"][0]["words"][1]["word"], " cloud");
 
-    // What changes nothing is said, and done without.
+    // Options without effect give a warning and are ignored.
     let flags = [
         "--max_line_count=2",
         "--word_timestamps",
@@ -278,7 +278,7 @@ fn colours_are_shown_where_wanted_and_never_with_no_color() {
 }
 
 #[test]
-fn skip_existing_leaves_outputs_and_does_what_is_missing() {
+fn skip_existing_keeps_outputs_and_adds_missing_ones() {
     let sandbox = Sandbox::new();
     for name in ["done.wav", "missing.wav"] {
         sandbox.write_mute(name);
@@ -332,7 +332,7 @@ fn info_describes_the_model() {
 }
 
 #[test]
-fn detect_tells_languages() {
+fn detect_prints_languages() {
     let sandbox = Sandbox::new();
     let run = sandbox.run([
         "detect".into(),
@@ -420,7 +420,7 @@ fn every_command_has_a_manual_page_of_its_own() {
 }
 
 #[test]
-fn brief_help_fits_on_a_screen_and_help_tells_all() {
+fn brief_help_fits_on_a_screen_and_help_has_all_options() {
     let sandbox = Sandbox::new();
     let help = |words: &[&str]| {
         let run = sandbox.run(words);
@@ -506,7 +506,7 @@ fn an_installed_binary_brings_its_own_tiny_en() {
         common::run(command)
     };
     run("tiny").assert_one_line(3, "not found");
-    // What an interrupted run has left is replaced.
+    // The remains of an interrupted installation are replaced.
     let models = sandbox.path("home/.local/share/overhear/models");
     fs::create_dir_all(models.join(".tiny.en.partial/config.json")).unwrap();
     run("tiny.en").assert(0);
@@ -593,6 +593,6 @@ fn the_librarys_warnings_reach_the_terminal_once_unless_it_is_to_be_quiet() {
     assert_eq!(quiet.stderr, "");
     let detected = sandbox.run(["detect".into(), "--model".into(), "odd".into(), clip(EN)]);
     detected.assert(0);
-    // Alignment heads matter for words alone.
+    // Alignment heads matter for word timestamps only.
     assert!(!detected.stderr.contains("heads"), "{}", detected.stderr);
 }

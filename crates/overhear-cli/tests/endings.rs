@@ -1,4 +1,4 @@
-//! How runs end that do not end well: full disks, closed pipes, signals. Rows B03, B04 and D01.
+//! Runs that end early: full disks, closed pipes, signals.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::{EN, EN_TEXT, ES, Running, Sandbox, clip, nano};
 
-/// D01: from the signal to the end.
+/// Maximum time from the signal to the end of the process.
 const STOPS_WITHIN: Duration = Duration::from_secs(2);
 
 #[test]
@@ -114,7 +114,7 @@ fn a_full_standard_output_is_exit_74() {
 #[test]
 fn a_closed_standard_output_is_a_quiet_141_with_whole_files() {
     let sandbox = Sandbox::new();
-    // Closed before the program starts: a pipe would swallow what fits in it.
+    // Closed before the program starts, since a pipe would buffer the output.
     let closed = |arguments: &[std::ffi::OsString]| {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -136,7 +136,7 @@ fn a_closed_standard_output_is_a_quiet_141_with_whole_files() {
 }
 
 #[test]
-fn signals_keep_what_is_done_under_a_partial_name() {
+fn signals_keep_the_transcript_so_far_under_a_partial_name() {
     let sandbox = Sandbox::new();
     write_long_speech(&sandbox.path("long.wav"));
     for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
@@ -183,14 +183,14 @@ fn signals_keep_what_is_done_under_a_partial_name() {
         );
         let said = format!("overhear: stopped by SIG{signal}: the first 00:");
         let left =
-            format!(" of long.wav is in {signal}/long.partial.txt; 1 input more was not begun");
+            format!(" of long.wav is in {signal}/long.partial.txt; 1 more input was not started");
         let last = run.stderr.lines().last().unwrap();
         assert!(last.starts_with(&said) && last.ends_with(&left), "{last}");
     }
 }
 
 #[test]
-fn a_signal_keeps_what_is_done_of_all_files_in_flight() {
+fn a_signal_keeps_the_transcripts_so_far_of_all_files_in_flight() {
     if is_ignored(2) {
         eprintln!("skipped: these tests were started to ignore SIGINT, and so is overhear");
         return;
@@ -219,7 +219,7 @@ fn a_signal_keeps_what_is_done_of_all_files_in_flight() {
     );
     let mut live = BufReader::new(running.0.stdout.take().unwrap());
     let mut line = String::new();
-    // The second segment of the first file: by then the third file is under way.
+    // At the second segment of the first file, the third file is in flight.
     for _ in 0..2 {
         line.clear();
         while !line.starts_with('[') {
@@ -235,7 +235,7 @@ fn a_signal_keeps_what_is_done_of_all_files_in_flight() {
     let last = run.stderr.lines().last().unwrap();
     let said = "overhear: stopped by SIGINT: the first 00:";
     assert!(
-        last.starts_with(said) && last.ends_with("; 1 input more was not begun"),
+        last.starts_with(said) && last.ends_with("; 1 more input was not started"),
         "{last}"
     );
     assert!(
@@ -258,7 +258,7 @@ fn a_signal_ends_the_wait_for_standard_input() {
     let signalled = Instant::now();
     running.signal("TERM");
     let run = running.end();
-    run.assert_one_line(143, "stopped by SIGTERM: nothing is written of stdin");
+    run.assert_one_line(143, "stopped by SIGTERM: nothing of stdin is written");
     assert!(
         signalled.elapsed() < STOPS_WITHIN,
         "{:?}",
@@ -290,8 +290,8 @@ fn a_signal_that_is_to_be_ignored_is() {
     assert_eq!(sandbox.read("stdin.txt").trim_end(), EN_TEXT);
 }
 
-/// Whether this process was started to ignore the signal (by nohup, or in the background of a script), as what it starts
-/// then is.
+/// Returns whether this process, and so its children, ignore the signal (under nohup, or in the background of a
+/// script).
 fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -299,7 +299,7 @@ fn is_ignored(signal: i32) -> bool {
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-/// Half an hour of speech as 16 kHz mono WAV.
+/// Writes half an hour of speech as a 16 kHz mono WAV.
 fn write_long_speech(path: &Path) {
     let samples = overhear::Audio::open(clip(EN)).unwrap().samples().unwrap();
     let n_repeats = 30 * 60 * 16_000 / samples.len();

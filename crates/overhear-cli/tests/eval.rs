@@ -1,4 +1,4 @@
-//! `overhear eval` with the real binary: rates, reports, exit codes.
+//! `overhear eval` with the real binary: error rates, reports, exit codes.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -8,7 +8,7 @@ use std::fs;
 use common::{EN, EN_TEXT, ES, Run, Sandbox, clip, nano};
 use serde_json::{Value, json};
 
-/// A manifest of the two bundled clips, its texts given, beside links to them.
+/// Writes a manifest of the two bundled clips with these texts, and copies of the clips.
 fn manifest(sandbox: &Sandbox, english: &str, spanish: &str) {
     for name in [EN, ES] {
         fs::copy(clip(name), sandbox.path(name)).unwrap();
@@ -48,7 +48,7 @@ fn right_texts_have_no_errors_and_wrong_ones_are_counted() {
     assert_eq!(right["total"]["words"]["reference"], 11 + 5);
     assert_eq!(right["substitutions"], json!([]));
 
-    // One word too many, one missing, one another; in Spanish one letter.
+    // In English an insertion, a deletion and a substitution; in Spanish one letter.
     let english = "Every single cloud quietly hurried, and his cap closed the library.";
     manifest(&sandbox, english, "Quisiera ocho cafes, por favor.");
     let wrong = report(&sandbox, &[]);
@@ -110,7 +110,7 @@ fn the_normaliser_can_be_chosen() {
 }
 
 #[test]
-fn what_fails_is_reported_and_counted_and_the_rest_is_done() {
+fn failures_are_reported_and_counted_and_the_other_files_scored() {
     let sandbox = Sandbox::new();
     manifest(&sandbox, EN_TEXT, "Quisiera ocho cafés, por favor.");
     let mut lines = sandbox.read("manifest.jsonl");
@@ -125,7 +125,7 @@ fn what_fails_is_reported_and_counted_and_the_rest_is_done() {
     assert_eq!(report["total"]["files"], 2);
     assert_eq!(report["total"]["wer"], 0.0);
 
-    // Only the English clip has a translation to compare with.
+    // Only the English clip has a translation.
     let translated = eval(&sandbox, &["--task", "translate", "--csv"]);
     translated.assert(1);
     assert!(

@@ -1,4 +1,4 @@
-//! `--ffmpeg`: what decodes formats that are not built in, with a script in ffmpeg's place.
+//! `--ffmpeg`: decoding of formats that are not built in, by a script in place of ffmpeg.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -11,7 +11,7 @@ use std::process::Command;
 
 use common::{EN, EN_TEXT, Run, Sandbox, clip, nano};
 
-/// An AC-3 file by its first bytes, and an "ffmpeg" that makes the clip's samples of it.
+/// Creates a file that begins like AC-3, and an "ffmpeg" that outputs the samples of the clip.
 fn sandbox(body: &str) -> Sandbox {
     let sandbox = Sandbox::new();
     fs::write(sandbox.path("film.ac3"), b"\x0B\x77 not really").unwrap();
@@ -26,8 +26,8 @@ fn sandbox(body: &str) -> Sandbox {
     let samples = sandbox.path("samples").display().to_string();
     let script = format!("#!/bin/sh\n{}\n", body.replace("SAMPLES", &samples));
     fs::write(folder.join("script"), script).unwrap();
-    // Written by another process: a file that this one has just written may be open in a process that another test
-    // is starting, and could not be run then.
+    // Copied by another process: a file written by this one may be open in a child that another test is forking, and
+    // executing it would fail ("text file busy").
     let copied = Command::new("cp")
         .arg(folder.join("script"))
         .arg(&program)
@@ -52,7 +52,7 @@ fn run(sandbox: &Sandbox, arguments: &[&str], path: &Path, stdin: Option<PathBuf
 }
 
 #[test]
-fn what_is_not_built_in_is_decoded_by_the_ffmpeg_on_the_path_with_a_note() {
+fn formats_that_are_not_built_in_are_decoded_by_ffmpeg_with_a_note() {
     let sandbox = sandbox("/bin/cat SAMPLES");
     let path = sandbox.path("tools");
     run(&sandbox, &["film.ac3"], &path, None)
@@ -71,7 +71,7 @@ fn what_is_not_built_in_is_decoded_by_the_ffmpeg_on_the_path_with_a_note() {
 }
 
 #[test]
-fn without_ffmpeg_or_with_it_off_the_error_says_what_to_do() {
+fn without_ffmpeg_or_with_it_off_the_error_has_advice() {
     let sandbox = sandbox("/bin/cat SAMPLES");
     run(&sandbox, &["film.ac3"], Path::new("/nowhere"), None).assert_one_line(
         4,

@@ -1,4 +1,4 @@
-//! Models by name, downloaded from a server on this machine that plays the Hugging Face hub: rows C01 and C07.
+//! Models by name, downloaded from a local server that imitates the Hugging Face hub.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -14,7 +14,7 @@ use hub::{COMMIT, Fault, Request, Server, checksum};
 
 const BASE: &str = "home/.cache/huggingface/hub/models--openai--whisper-base";
 
-/// A model of 1 MB that nobody opens, with files that nobody needs.
+/// Files of a 1 MB model that is never opened, and files that must not be downloaded.
 fn files() -> Vec<(&'static str, Vec<u8>)> {
     let text = |text: &str| text.as_bytes().to_vec();
     vec![
@@ -52,7 +52,7 @@ fn pull(sandbox: &Sandbox, server: &Server) -> Run {
     run(command(sandbox, server, &["models", "pull", "base"]))
 }
 
-/// The weights are whole, under their checksum, and nothing incomplete is left.
+/// Asserts that the weights are complete, stored under their checksum, and that no incomplete file remains.
 fn assert_whole(sandbox: &Sandbox) {
     let snapshot = sandbox.path(&format!("{BASE}/snapshots/{COMMIT}"));
     assert!(fs::read(snapshot.join("model.safetensors")).unwrap() == weights());
@@ -81,7 +81,7 @@ fn without_a_model_turbo_is_downloaded_and_then_found_without_a_network() {
     let server = Server::start(&files, |_| Fault::No);
     let clip = clip(EN);
     let arguments = [clip.to_str().unwrap(), "-f", "txt"];
-    // The working directory is in no checkout, but the program is: its nano is no turbo.
+    // The executable is in a checkout, but its model nano is not turbo.
     let mut first = command(&sandbox, &server, &arguments);
     first.env("HF_TOKEN", "secret");
     let first = run(first);
@@ -103,7 +103,7 @@ fn without_a_model_turbo_is_downloaded_and_then_found_without_a_network() {
 }
 
 #[test]
-fn the_cache_has_the_layout_of_huggingface_hub_and_only_what_is_needed() {
+fn the_cache_has_the_layout_of_huggingface_hub_and_only_needed_files() {
     let sandbox = Sandbox::new();
     let server = Server::start(&files(), |_| Fault::No);
     pull(&sandbox, &server).assert(0);
@@ -121,7 +121,7 @@ fn the_cache_has_the_layout_of_huggingface_hub_and_only_what_is_needed() {
     let target = fs::read_link(sandbox.path(&format!("{snapshot}/model.safetensors"))).unwrap();
     let blob = checksum("model.safetensors", &weights());
     assert_eq!(target.to_str().unwrap(), format!("../../blobs/{blob}"));
-    // Again: nothing that is there is asked for twice.
+    // A second pull requests no file that exists.
     pull(&sandbox, &server).assert(0);
     assert_eq!(server.ranges().len(), 1);
 
@@ -139,7 +139,9 @@ fn the_cache_has_the_layout_of_huggingface_hub_and_only_what_is_needed() {
     let verified = models(&["verify", "base"]);
     verified.assert(0);
     assert!(
-        verified.stdout.contains("5 files are as the hub has them"),
+        verified
+            .stdout
+            .contains("5 files match the hub's checksums"),
         "{}",
         verified.stdout
     );
@@ -152,7 +154,7 @@ fn the_cache_has_the_layout_of_huggingface_hub_and_only_what_is_needed() {
 }
 
 #[test]
-fn refusals_say_what_to_do() {
+fn refusals_have_advice() {
     for (status, code, token, part) in [
         (
             404,
@@ -182,7 +184,7 @@ fn refusals_say_what_to_do() {
         run(command).assert_one_line(3, part);
         assert_eq!(server.log().len(), 1, "a refusal is not tried again");
     }
-    // The terms are asked for only at the files.
+    // Gated repositories require accepted terms only for the files, not for the listing.
     let sandbox = Sandbox::new();
     let server = Server::start(&files(), |request| match request.method.as_str() {
         "HEAD" => Fault::Status(401, "X-Error-Code: GatedRepo\r\n".into()),
@@ -192,7 +194,7 @@ fn refusals_say_what_to_do() {
 }
 
 #[test]
-fn a_busy_server_is_asked_again_and_a_broken_one_given_up() {
+fn requests_to_a_busy_server_are_retried_and_to_a_broken_one_given_up() {
     let sandbox = Sandbox::new();
     let server = Server::start(&files(), |request| match request.nth {
         0 => Fault::Status(429, "Retry-After: 0\r\n".into()),
@@ -270,7 +272,7 @@ fn a_wrong_checksum_is_loaded_anew_and_twice_wrong_is_refused() {
         4,
         "no weights"
     );
-    // A small file is checked, too.
+    // Small files are verified, too.
     let sandbox = Sandbox::new();
     let server = Server::start(&files(), |request: &Request| {
         match request.method == "GET" && request.path.ends_with("/config.json") {
@@ -326,14 +328,14 @@ fn a_killed_download_is_continued() {
     }
     first.0.kill().unwrap();
     first.end();
-    // What is not whole is not found.
+    // An incomplete model is not found.
     let mut offline = command(&sandbox, &server, &["info", "--model", "base"]);
     offline.env("HF_HUB_OFFLINE", "1");
     run(offline).assert_one_line(3, "not found");
     let second = pull(&sandbox, &server);
     second.assert(0);
     assert!(
-        second.stderr.contains("400.00 kB of it here already"),
+        second.stderr.contains("400.00 kB of it already present"),
         "{}",
         second.stderr
     );
@@ -355,7 +357,7 @@ fn a_signal_ends_a_download_at_once() {
         assert!(started.elapsed() < Duration::from_secs(30));
         std::thread::sleep(Duration::from_millis(10));
     }
-    // Not SIGINT, which a test run in the background of a script ignores, and so what it starts.
+    // Not SIGINT, which background processes of a script ignore, and so do their children.
     running.signal("TERM");
     running.end().assert(143);
 }
@@ -381,7 +383,7 @@ fn offline_opens_no_socket() {
 }
 
 #[test]
-fn without_a_network_one_line_names_what_works() {
+fn without_a_network_the_error_names_the_bundled_model() {
     let sandbox = Sandbox::new();
     let server = Server::start(&files(), |_| Fault::No);
     let clip = clip(EN);
@@ -401,7 +403,7 @@ fn without_a_network_one_line_names_what_works() {
 fn a_full_disk_and_a_bad_cache_are_exit_74() {
     let sandbox = Sandbox::new();
     let server = Server::start(&files(), |_| Fault::No);
-    // A file larger than 100 kB cannot be written.
+    // Limits files to 100 kB.
     let mut full = command(&sandbox, &server, &[]);
     let binary = env!("CARGO_BIN_EXE_overhear");
     let script = format!("trap '' XFSZ; ulimit -f 200; exec '{binary}' models pull base");
@@ -427,7 +429,7 @@ fn a_full_disk_and_a_bad_cache_are_exit_74() {
     let mut bad = command(&sandbox, &server, &["models", "pull", "base"]);
     bad.env("HF_HUB_CACHE", sandbox.path("file"));
     run(bad).assert_one_line(74, "cannot write");
-    // And once there is room, it goes on.
+    // With room on the disk, the download continues.
     pull(&sandbox, &server).assert(0);
     assert_whole(&sandbox);
 }
@@ -486,7 +488,7 @@ fn etags_of_every_kind_name_blobs() {
     }
     let sandbox = Sandbox::new();
     let server = Server::start(&files(), |_| Fault::Etag("\"../../../evil\""));
-    pull(&sandbox, &server).assert_one_line(69, "without an ETag");
+    pull(&sandbox, &server).assert_one_line(69, "has no ETag");
     assert_eq!(sandbox.names(&format!("{BASE}/blobs")), [""; 0]);
 }
 
@@ -513,7 +515,7 @@ fn redirects_within_the_hub_are_followed_and_loops_end() {
 }
 
 #[test]
-fn a_revision_has_its_own_reference_and_an_unknown_one_is_said() {
+fn a_revision_has_its_own_ref_and_an_unknown_one_is_an_error() {
     let sandbox = Sandbox::new();
     let server = Server::start(&files(), |request| {
         match request.path.contains("/revision/v2") {
@@ -534,7 +536,7 @@ fn a_revision_has_its_own_reference_and_an_unknown_one_is_said() {
 }
 
 #[test]
-fn a_proxy_is_used_except_for_what_needs_none() {
+fn a_proxy_is_used_except_for_hosts_in_no_proxy() {
     let sandbox = Sandbox::new();
     let server = Server::start(&files(), |_| Fault::No);
     let proxied = |server: &Server| {
@@ -544,7 +546,7 @@ fn a_proxy_is_used_except_for_what_needs_none() {
             .count()
     };
     let mut through = command(&sandbox, &server, &["models", "pull", "base"]);
-    // The tunnel goes to the server whatever the name; only the CDN's name must be one.
+    // The proxy connects to the server whatever the name is; only the CDN's name must be resolvable.
     through
         .env("HF_ENDPOINT", "http://hub.invalid")
         .env("ALL_PROXY", &server.endpoint)

@@ -1,4 +1,4 @@
-//! What the system refuses: memory, threads, file sizes, standard output, a home. Row D04 of the test matrix, and D06.
+//! Resources that the system refuses: memory, threads, file sizes, standard output, a home folder.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use common::{EN, ES, Run, Sandbox, clip, nano};
 
-/// Runs overhear by a shell that does `first` and then becomes it.
+/// Runs overhear with `exec` from a shell, after the shell commands `first`.
 fn after(sandbox: &Sandbox, first: &str, arguments: &[OsString]) -> Run {
     let binary = env!("CARGO_BIN_EXE_overhear");
     let script = format!("{first} exec \"$0\" \"$@\"");
@@ -44,14 +44,14 @@ fn a_limit_of_file_sizes_is_exit_74_in_one_line_and_nothing_is_left_over() {
 }
 
 #[test]
-fn memory_that_is_not_there_is_exit_71_in_one_line() {
+fn exhausted_memory_is_exit_71_in_one_line() {
     let sandbox = Sandbox::new();
     let mut codes = Vec::new();
-    // From what the program itself takes to enough.
+    // From the memory that the executable itself needs to enough for a run.
     for kilobytes in (140_000..480_000).step_by(20_000) {
         let limit = format!("ulimit -c 0; ulimit -v {kilobytes};");
         let run = after(&sandbox, &limit, &to_stdout());
-        // 127: not even the program could be loaded.
+        // 127: the executable could not be loaded.
         if !matches!(run.code, Some(0 | 127)) {
             run.assert_one_line(71, "");
         }
@@ -62,12 +62,12 @@ fn memory_that_is_not_there_is_exit_71_in_one_line() {
 }
 
 #[test]
-fn threads_that_are_not_there_are_exit_71_in_one_line() {
+fn exhausted_threads_are_exit_71_in_one_line() {
     let sandbox = Sandbox::new();
     let limited = "prlimit --nproc=1 ";
     let as_nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups ";
     let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
-    // The limit does not bind root.
+    // The limit does not apply to root.
     let before = match is_root {
         true => format!("exec {as_nobody}{limited} \"$0\" \"$@\";"),
         false => format!("exec {limited} \"$0\" \"$@\";"),
@@ -89,7 +89,7 @@ fn a_closed_standard_output_is_exit_74_before_any_work_and_dev_null_is_not_close
     let closed = "exec \"$0\" \"$@\" >&-;";
     after(&sandbox, closed, &to_stdout()).assert_one_line(74, "standard output is closed");
     let read_only = "exec \"$0\" \"$@\" 1< /dev/null;";
-    after(&sandbox, read_only, &to_stdout()).assert_one_line(74, "open to read only");
+    after(&sandbox, read_only, &to_stdout()).assert_one_line(74, "closed or not writable");
     let files = ["-q".into(), "-f".into(), "txt".into(), clip(ES)];
     after(&sandbox, closed, &files).assert(0);
     assert!(!sandbox.read("synth-es-00.txt").is_empty());
@@ -139,7 +139,7 @@ fn temporary_files_of_killed_runs_are_removed_and_those_in_use_are_not() {
 }
 
 #[test]
-fn a_killed_run_leaves_nothing_that_the_next_does_not_remove() {
+fn the_next_run_removes_the_remains_of_a_killed_one() {
     let sandbox = Sandbox::new();
     fs::create_dir(sandbox.path("out")).unwrap();
     let arguments = [
@@ -199,5 +199,5 @@ fn the_bundled_model_needs_no_home_that_can_be_written_to() {
     fs::remove_dir(&temporary).unwrap();
     let mut command = sandbox.command_of(&installed, &arguments, &variables);
     command.env_remove("OVERHEAR_MODELS");
-    common::run(command).assert_one_line(3, "cannot put the model `tiny.en` into");
+    common::run(command).assert_one_line(3, "cannot write the model `tiny.en` to");
 }

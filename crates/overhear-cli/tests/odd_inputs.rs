@@ -1,4 +1,4 @@
-//! Odd inputs and names: rows A22, B01 and B02 of the test matrix.
+//! Odd inputs and names.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -79,7 +79,7 @@ fn a_track_is_chosen_by_its_number_and_else_by_the_files_default() {
 }
 
 #[test]
-fn what_is_no_audio_fails_in_one_line_and_never_hangs() {
+fn files_without_audio_fail_in_one_line_and_never_hang() {
     let sandbox = Sandbox::new();
     fs::create_dir(sandbox.path("folder")).unwrap();
     symlink("nowhere", sandbox.path("dangling.wav")).unwrap();

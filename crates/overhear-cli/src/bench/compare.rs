@@ -22,7 +22,7 @@ pub(super) fn read(path: &Path) -> Result<Report, Failure> {
     let text = fs::read_to_string(path).map_err(|error| error.to_string());
     text.and_then(|text| {
         serde_json::from_str(&text)
-            .map_err(|error| format!("not what overhear bench --json writes: {error}"))
+            .map_err(|error| format!("not a report of overhear bench --json: {error}"))
     })
     .map_err(|reason| Failure::Usage(format!("--compare: {}: {reason}", path.display())))
 }
@@ -32,7 +32,7 @@ impl Report {
     pub(super) fn compare(&mut self, earlier: &Report) {
         if self.setting != earlier.setting {
             say(&format!(
-                "the earlier run had another setting: {:?}",
+                "the earlier run had different settings: {:?}",
                 earlier.setting
             ));
         }

@@ -181,7 +181,11 @@ impl Bench<'_> {
             ..DecodingOptions::default()
         };
         let result = session.decode(&options)?;
-        assert_eq!(result.tokens.len(), n_tokens, "the end is suppressed");
+        assert_eq!(
+            result.tokens.len(),
+            n_tokens,
+            "the end-of-text token is suppressed"
+        );
         Ok(())
     }
 

@@ -181,7 +181,7 @@ impl Report {
 
     /// Formats for programs, and for `--compare`.
     pub(super) fn json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("numbers and strings") + "\n"
+        serde_json::to_string_pretty(self).expect("a report has string keys only") + "\n"
     }
 
     /// Formats one line per stage.
@@ -218,7 +218,7 @@ impl Report {
         text.push_str("\n\n");
         for (name, value, unit) in self.limits.lines() {
             let value = value.map_or_else(
-                || "none here".to_owned(),
+                || "not available".to_owned(),
                 |value| format!("{value:.2} {unit}"),
             );
             let _ = writeln!(text, "{name:24} {value}");

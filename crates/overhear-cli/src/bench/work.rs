@@ -81,7 +81,7 @@ mod tests {
     };
 
     #[test]
-    fn the_work_of_turbo_is_what_its_shape_says() {
+    fn the_work_of_turbo_follows_from_its_dimensions() {
         // 2274 GFLOP are the encoder's own, 39 those of keys and values.
         let encoder = encoder_ops(&TURBO) / 1e9;
         assert!((encoder - 2274.0 - 39.3).abs() < 1.0, "{encoder}");

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn no_normaliser_compares_what_is_written() {
+    fn without_a_normaliser_texts_are_compared_as_written() {
         let scorer = Scorer::new(NormalizerName::None);
         let score = scorer.score("Hello, world", "hello world", Some(Language::ENGLISH));
         assert_eq!(score.words.substitutions, 1);

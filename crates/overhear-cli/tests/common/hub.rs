@@ -1,4 +1,4 @@
-//! A server on this machine that plays the Hugging Face hub and its CDN, and misbehaves as a test wants.
+//! A local server that imitates the Hugging Face hub and its CDN, with faults on request.
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
@@ -12,16 +12,16 @@ use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// What was asked.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) path: String,
-    /// Whether the CDN was asked, not the hub.
+    /// Whether the request was sent to the CDN, not to the hub.
     pub(crate) is_cdn: bool,
-    /// Lowercase names.
+    /// Headers by lower-case name.
     pub(crate) headers: BTreeMap<String, String>,
-    /// How often the same was asked before.
+    /// Number of equal requests before this one.
     pub(crate) nth: usize,
 }
 
@@ -31,22 +31,22 @@ impl Request {
     }
 }
 
-/// What goes wrong with an answer.
+/// Fault of a response.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
-    /// Nothing.
+    /// No fault.
     No,
-    /// This status, and header lines.
+    /// This status and these header lines.
     Status(u16, String),
-    /// The connection is cut after so many bytes of the body.
+    /// Closes the connection after this number of bytes of the body.
     Cut(usize),
-    /// The first byte of the body is another.
+    /// Changes the first byte of the body.
     Corrupt,
-    /// So many bytes of the body, then a pause, then the rest.
+    /// Sends this number of bytes of the body, and the rest after a pause.
     Pause(usize, Duration),
-    /// The whole file, whatever range was asked.
+    /// Sends the whole file, whatever range was requested.
     NoRange,
-    /// ETags are these.
+    /// Replaces the ETag.
     Etag(&'static str),
 }
 
@@ -64,7 +64,7 @@ struct Shared {
     log: Arc<Mutex<Vec<Request>>>,
 }
 
-/// SHA-256 for what lies in large file storage, git's SHA-1 for the rest.
+/// Returns SHA-256 for files in Git LFS, and git's SHA-1 for others.
 pub(crate) fn checksum(name: &str, bytes: &[u8]) -> String {
     let digest = match is_large(name) {
         true => digest(&SHA256, bytes),
@@ -121,7 +121,7 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
-    /// The `Range` of every request for weights.
+    /// Returns the `Range` header of every request for weights.
     pub(crate) fn ranges(&self) -> Vec<Option<String>> {
         self.log()
             .into_iter()
@@ -137,7 +137,7 @@ impl Shared {
         let mut first = lines.next().unwrap_or(Ok(String::new()))?;
         let mut headers = read_headers(&mut lines)?;
         if first.starts_with("CONNECT ") {
-            // A proxy's tunnel, which ends here.
+            // The request to the proxy; the tunnelled request follows.
             headers.insert("proxied".into(), "yes".into());
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
             first = lines.next().unwrap_or(Ok(String::new()))?;

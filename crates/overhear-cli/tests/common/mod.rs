@@ -1,4 +1,4 @@
-//! Runs the real binary in a folder of its own, with no home, no caches and the repository's models.
+//! Runs of the real binary in a folder of its own, without home folder and caches, with the repository's models.
 #![allow(dead_code)] // Each test binary uses a part of it.
 
 use std::ffi::{OsStr, OsString};
@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A clip of clips/ and what openai/whisper makes of it with nano.
+/// An English clip, and openai/whisper's transcript of it with nano.
 pub(crate) const EN: &str = "synth-en-05.flac";
 pub(crate) const EN_TEXT: &str =
     "Every cloud quietly hurried, and his hat closed the long library.";
 /// A short Spanish clip.
 pub(crate) const ES: &str = "synth-es-00.flac";
 
-/// Longest that any run may take; a hang is a failure, not a stuck test.
+/// Timeout of a run, so that a hang is a failure.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// What a finished run said.
+/// Result of a finished run.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,
@@ -39,7 +39,7 @@ impl Run {
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
     }
 
-    /// The code, and one line on standard error that contains `part`.
+    /// Asserts the exit code, and one line on standard error that contains `part`.
     #[track_caller]
     pub(crate) fn assert_one_line(&self, code: i32, part: &str) {
         self.assert(code);
@@ -52,7 +52,7 @@ impl Run {
     }
 }
 
-/// A folder that goes away with it.
+/// A temporary folder, removed when dropped.
 pub(crate) struct Sandbox(tempfile::TempDir);
 
 impl Sandbox {
@@ -64,7 +64,7 @@ impl Sandbox {
         sandbox
     }
 
-    /// A path in the working directory; `bin/` and `home/` lie beside it.
+    /// Returns a path in the working directory, which is beside `bin/` and `home/`.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         let folder = if name.starts_with("bin") || name.starts_with("home") {
             ""
@@ -74,7 +74,7 @@ impl Sandbox {
         self.0.path().join(folder).join(name)
     }
 
-    /// Writes a WAV without samples (row A02): it is transcribed at once, to nothing.
+    /// Writes a WAV without samples, whose transcript is empty.
     pub(crate) fn write_mute(&self, name: impl AsRef<Path>) {
         let path = self.path("").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -85,7 +85,7 @@ impl Sandbox {
         fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
-    /// Names in a folder, sorted.
+    /// Returns the sorted names in a folder.
     pub(crate) fn names(&self, folder: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(folder)).unwrap();
         let mut names: Vec<_> = entries
@@ -152,13 +152,13 @@ impl Sandbox {
         run(self.command(arguments))
     }
 
-    /// Runs with `--model nano` in front.
+    /// Runs with `--model nano` before the arguments.
     pub(crate) fn nano(&self, arguments: &[OsString]) -> Run {
         self.run(nano(arguments))
     }
 }
 
-/// `arguments` with `--model nano` in front.
+/// Returns `arguments` after `--model nano`.
 pub(crate) fn nano(arguments: &[OsString]) -> Vec<OsString> {
     [&["--model".into(), "nano".into()], arguments].concat()
 }
@@ -167,7 +167,7 @@ pub(crate) fn run(mut command: Command) -> Run {
     Running(command.spawn().unwrap()).end()
 }
 
-/// A run under way.
+/// A running process.
 pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
@@ -180,7 +180,7 @@ impl Running {
         assert!(sent.unwrap().success());
     }
 
-    /// Waits for the end and collects what is left of the output.
+    /// Waits for the end, and collects the remaining output.
     pub(crate) fn end(mut self) -> Run {
         let collect = |stream: Option<Box<dyn Read + Send>>| {
             std::thread::spawn(move || {
@@ -219,7 +219,7 @@ fn repository() -> PathBuf {
         .unwrap()
 }
 
-/// The header of a 16 kHz mono s16 WAV with `n_bytes` of samples.
+/// Returns the header of a 16 kHz mono s16 WAV with `n_bytes` of samples.
 pub(crate) fn wav_header(n_bytes: u32) -> Vec<u8> {
     let format = [1_u16, 1, 16_000, 0, 32_000, 0, 2, 16]
         .map(u16::to_le_bytes)
@@ -238,12 +238,12 @@ pub(crate) fn wav_header(n_bytes: u32) -> Vec<u8> {
     .concat()
 }
 
-/// The folder of the bundled model.
+/// Returns the folder of the bundled model.
 pub(crate) fn model() -> PathBuf {
     repository().join("models/nano")
 }
 
-/// A clip of the repository.
+/// Returns a clip of the repository.
 pub(crate) fn clip(name: &str) -> OsString {
     repository().join("clips").join(name).into()
 }
