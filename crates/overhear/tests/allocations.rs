@@ -1,4 +1,4 @@
-//! A decoding step allocates nothing once the window's first token is out, but for a beam that ends.
+//! A decoding step does not allocate after the first token of a window, except when a beam finishes.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,7 +14,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Allocations up to each token of a one-window clip.
+/// Returns the number of allocations up to each token of a clip of one window.
 fn allocations_by_token(compute_type: ComputeType, options: &TranscribeOptions) -> Vec<usize> {
     let model_options = ModelOptions {
         compute_type,
@@ -33,7 +33,7 @@ fn allocations_by_token(compute_type: ComputeType, options: &TranscribeOptions) 
     counts
 }
 
-// One test: the allocator counts for the whole process.
+// One test, since the allocator counts for the whole process.
 #[test]
 fn steady_steps_allocate_nothing() {
     let greedy = TranscribeOptions {
@@ -63,7 +63,7 @@ fn steady_steps_allocate_nothing() {
     ] {
         let counts = allocations_by_token(compute_type, options);
         assert!(counts.len() > 10, "{} tokens", counts.len());
-        // The second step may still grow what later ones use again, and a beam that ends is put aside.
+        // The second step may still grow reused buffers, and a finished beam is stored.
         let steps = counts[2..].windows(2);
         let n_allocating = steps.filter(|counts| counts[0] != counts[1]).count();
         let n_ends = if options.rules.beam_size.is_some() {

@@ -1,4 +1,4 @@
-//! Files that lie, end early or are no audio, and names that are no files.
+//! Inconsistent and truncated files, files without audio, and names that are not files.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod audio_support;
@@ -54,9 +54,9 @@ fn content_decides_and_not_the_name() {
     );
 }
 
-/// Cuts at every 16th and at 200 random places: what decodes is used, with a warning. At least `least`
-/// of the 215 cuts leave a third of the samples that their share of the bytes would have (headers and
-/// Ogg's long pages take theirs).
+/// Truncates a file at every 16th and at 200 random positions: the decodable part is used, with a warning. At least
+/// `least` of the 215 truncated files have a third of the samples that correspond to their share of the bytes (headers
+/// and Ogg's long pages reduce it).
 fn cuts_are_survived(file: &str, least: usize) {
     let whole = bytes(file);
     let (full, _) = decode_bytes(whole.clone()).unwrap();
@@ -74,7 +74,7 @@ fn cuts_are_survived(file: &str, least: usize) {
                     "{file} cut at {at}: {} samples",
                     samples.len()
                 );
-                // A cut in the last block may lose nothing but padding.
+                // A cut in the last block may remove padding only.
                 let lost = samples.len() + 3_200 < full.len();
                 let warned = warnings.contains(&AudioWarning::Truncated);
                 assert!(
@@ -190,7 +190,7 @@ fn rates_from_1_khz_to_768_khz_are_taken_and_others_refused() {
     }
 }
 
-/// Channel `c` of `n` holds `c` parts of the ramp: the mean is known, and no order of channels hides a mistake.
+/// Channel `c` of `n` holds `c` parts of the ramp, so that the mean is known and swapped channels are detected.
 #[test]
 fn one_to_64_channels_are_mixed_by_their_mean_in_every_width() {
     let ramp: Vec<f64> = (0..500).map(|i| f64::from(i - 250) / 512.0).collect();
@@ -247,7 +247,7 @@ fn channel_counts_that_cannot_be_are_refused() {
     assert_eq!(decoded, [3_277.0 / 32_768.0; 10]);
 }
 
-/// The extensible form with a channel mask that names more speakers than there are channels.
+/// The extensible form, with a channel mask that names more speakers than there are channels.
 #[test]
 fn an_extensible_header_is_read_and_its_channel_mask_is_not_believed() {
     let samples = ramp(500);
@@ -270,7 +270,7 @@ fn big_endian_riff_is_read() {
 }
 
 #[test]
-fn sizes_that_lie_do_not_change_the_samples() {
+fn wrong_sizes_do_not_change_the_samples() {
     let samples: Vec<i16> = ramp(10_000).iter().map(|s| s - 10_000).collect();
     let true_size = 20_000;
     let base = || Wav::s16(16_000, 1, &samples);
@@ -319,7 +319,7 @@ fn chunks_after_the_data_are_no_samples() {
         ..Wav::s16(16_000, 1, &samples)
     };
     assert_eq!(decode_bytes(wav.bytes()).unwrap().0, exact(&samples));
-    // With data of odd size, after its pad byte and, from careless writers, without one.
+    // With data of odd size, followed by its pad byte or, as some writers do, not.
     for pad in [&b"\0"[..], b""] {
         let mut wav = Wav {
             bits: 8,
@@ -393,7 +393,7 @@ fn junk_before_and_inside_mp3_is_stepped_over() {
         decoded.len(),
         plain.len()
     );
-    // Titles that an internet radio sends every 2 kB.
+    // Titles that internet radio inserts every 2 kB.
     let icy: Vec<u8> = mp3
         .chunks(2_048)
         .flat_map(|part| [part, b"\x02StreamTitle='a song';\0\0\0\0\0\0\0\0\0\0\0\0"].concat())
@@ -440,7 +440,7 @@ fn a_browser_recording_that_was_cut_off_in_a_cluster_is_used_as_far_as_it_goes()
 }
 
 #[test]
-fn damaged_bytes_never_get_a_panic_or_a_hang_out_of_the_reader() {
+fn damaged_bytes_never_make_the_reader_panic_or_hang() {
     let files = [
         "formats/cc0_16k_mono.ogg",
         "formats/cc0_mono_24k.opus",
@@ -464,7 +464,7 @@ fn damaged_bytes_never_get_a_panic_or_a_hang_out_of_the_reader() {
         let whole = bytes(file);
         for round in 0..25 {
             let mut bad = whole.clone();
-            // Headers are where the claims are: half of the damage goes there.
+            // Half of the damage is in headers, which declare sizes.
             let reach = if round % 2 == 0 {
                 whole.len()
             } else {

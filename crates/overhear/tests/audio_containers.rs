@@ -1,4 +1,4 @@
-//! Containers: what is plain in them to the bit, their timelines, tracks and packings, and damage in the middle.
+//! Containers: bit-exact PCM, timelines, tracks and packings, and damage in the middle.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod audio_support;
@@ -10,7 +10,7 @@ use audio_support::{Random, Wav, bytes, decode, decode_bytes, refusal, snr_db};
 use overhear::Audio;
 use overhear::audio::{AudioOptions, AudioWarning};
 
-/// Samples of 8 bits, so that every width holds them.
+/// Samples of 8 bits, which every sample width can represent.
 fn noise(n: usize) -> Vec<i8> {
     let mut random = Random(5);
     (0..n).map(|_| random.below(256) as u8 as i8).collect()
@@ -20,10 +20,10 @@ fn as_f32(samples: &[i8]) -> Vec<f32> {
     samples.iter().map(|s| f32::from(*s) / 128.0).collect()
 }
 
-/// Name, bits, coder, little-endian, version, flags and boxes of a sample description.
+/// Name, bits, coder, endianness, version, flags and boxes of a sample description.
 type QuickTime<'a> = (&'a [u8; 4], u16, Coder, bool, u16, u32, &'a [u8]);
 
-/// How a sample of 8 bits is written in a format.
+/// Encoding of an 8-bit sample in a format.
 type Coder = fn(i8) -> Vec<u8>;
 
 fn s8(s: i8) -> Vec<u8> {
@@ -48,7 +48,7 @@ fn f64(s: i8) -> Vec<u8> {
     (f64::from(s) / 128.0).to_be_bytes().to_vec()
 }
 
-/// The samples in this format, big-endian or turned round.
+/// Returns the samples in this format, big-endian or byte-swapped.
 fn coded(samples: &[i8], coder: Coder, little: bool) -> Vec<u8> {
     let coded = samples.iter().flat_map(|sample| {
         let mut bytes = coder(*sample);
@@ -136,7 +136,7 @@ fn edit_lists_are_the_timeline_to_the_sample() {
     let cases: [(Edits<'_>, Vec<f32>); 8] = [
         (&[], heard.clone()),
         (&[(1000, 16_000)], part(16_000, 16_016)),
-        // Cut out; the other way round; twice; overlapping.
+        // Edits that cut, reorder, repeat and overlap.
         (
             &[(1000, 0), (1000, 32_000)],
             [part(0, 16_000), part(32_000, 16_000)].concat(),
@@ -153,12 +153,12 @@ fn edit_lists_are_the_timeline_to_the_sample() {
             &[(1000, 0), (1000, 8_000)],
             [part(0, 16_000), part(8_000, 16_016)].concat(),
         ),
-        // A pause in front is left out, as by ffmpeg; one between is silence; one behind is nothing.
+        // A pause at the start is omitted, as by ffmpeg; one in the middle is silence; one at the end is omitted.
         (
             &[(500, -1), (1000, 0), (500, -1), (1000, 16_000), (500, -1)],
             [part(0, 16_000), silence, part(16_000, 16_016)].concat(),
         ),
-        // In one another, as many as there are.
+        // Many short edits.
         (
             &[(1, 160), (1, 0), (1, 320), (1, 40_000)],
             [part(160, 16), part(0, 16), part(320, 16), part(40_000, 32)].concat(),
@@ -176,7 +176,8 @@ fn edit_lists_are_the_timeline_to_the_sample() {
     }
 }
 
-/// `m4a`, whose index is in front, with other edits in as many bytes: its list had one, and a `free` box makes room.
+/// `m4a`, whose index precedes the data, with an edit list of the same size in bytes: the original had one edit, and a
+/// `free` box makes room.
 fn with_edits(m4a: &[u8], edits: &[(u32, i32)]) -> Vec<u8> {
     fn rebuild(bytes: &[u8], elst: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -204,7 +205,7 @@ fn with_edits(m4a: &[u8], edits: &[(u32, i32)]) -> Vec<u8> {
 
 #[test]
 fn edits_of_compressed_audio_are_as_the_parts_of_the_whole() {
-    // Their indexes are behind the data, so that their lengths are free. AAC fills up with noise that is never the same.
+    // Files whose index follows the data, so that its length may change.
     for (file, rate, run_up, least) in [
         ("formats/cc0_alac_48k.m4a", 48_000, 0, 60.0),
         ("formats/cc0_aac_44k1.m4a", 44_100, 1024, 15.0),
@@ -232,7 +233,7 @@ fn edits_of_compressed_audio_are_as_the_parts_of_the_whole() {
             "{}",
             decoded.len()
         );
-        // But for the filter of the resampler, which rings at the cuts.
+        // Except for the ringing of the resampler's filter at the cuts.
         for (from, to) in [
             (100, 15_900),
             (16_100, 31_900),
@@ -250,7 +251,7 @@ fn boxes_of_padding_may_come_before_an_mp4() {
     let mov = Mov::new(b"sowt", 1, 16, s16le(&noise(2_000))).bytes();
     for padding in [b"free", b"skip", b"wide", b"uuid"] {
         for len in [0, 9, 100_000] {
-            // The offsets in the file count from its start.
+            // Offsets in the file are relative to its start.
             let first = mp4_box(padding, &[&vec![0; len]]);
             let moved = move_chunks(&mov, first.len() as u32);
             let (decoded, warnings) = decode_bytes([first, moved].concat()).unwrap();
@@ -266,7 +267,7 @@ fn boxes_of_padding_may_come_before_an_mp4() {
     assert!(refusal(padding_only).contains("moov"));
 }
 
-/// `mov` with its chunk offsets moved on.
+/// Returns `mov` with its chunk offsets increased.
 fn move_chunks(mov: &[u8], by: u32) -> Vec<u8> {
     let mut out = mov.to_vec();
     let at = mov.windows(4).position(|name| name == b"stco").unwrap() + 12;
@@ -279,7 +280,7 @@ fn move_chunks(mov: &[u8], by: u32) -> Vec<u8> {
 
 #[test]
 fn layer_2_in_mp4_is_decoded_as_such() {
-    // The frames of an MP2 file under a description that says MP3.
+    // Frames of an MP2 file under a description as MP3.
     let mp2 = bytes("odd/layer2.mp2");
     let (plain, _) = decode_bytes(mp2.clone()).unwrap();
     let header: [u8; 4] = mp2[..4].try_into().unwrap();
@@ -296,7 +297,7 @@ fn layer_2_in_mp4_is_decoded_as_such() {
     assert!(snr_db(&decoded, &plain) > 100.0);
 }
 
-/// Five tenths of a second, a block each.
+/// Half a second in blocks of 0.1 s.
 fn blocks(samples: &[i8], number: u8) -> Vec<Vec<u8>> {
     let parts = samples.chunks(1_600);
     parts
@@ -362,7 +363,7 @@ fn packed_tracks_of_matroska_are_unpacked_or_named() {
     assert!(decoded == as_f32(&samples));
     assert_eq!(warnings, []);
 
-    // Each packet begins with the same sample, which is left out.
+    // Each packet begins with the same sample, which is stripped.
     let stripped: Vec<Vec<u8>> = samples
         .chunks(1_600)
         .map(|part| simple_block(1, &s16le(&part[1..])))
@@ -417,7 +418,7 @@ fn the_default_track_is_taken_or_the_one_that_is_asked_for() {
             )
         );
     }
-    // With none marked, or both: the first.
+    // If none or both are marked: the first track.
     for both in [false, true] {
         let tracks = [mkv_track(1, both, &[]), mkv_track(2, both, &[])];
         let (decoded, _) = decode_bytes(mkv(&tracks, &interleaved, true)).unwrap();
@@ -432,7 +433,7 @@ fn the_default_track_is_taken_or_the_one_that_is_asked_for() {
     );
 }
 
-/// A CAF of 16-bit little-endian samples at 16 kHz, whose data chunk claims `size` bytes.
+/// Returns a CAF of 16-bit little-endian samples at 16 kHz, whose data chunk declares `size` bytes.
 fn caf(format: &[u8; 4], flags: u32, n_bytes: u32, data: &[u8], size: i64) -> Vec<u8> {
     let mut out = b"caff\0\x01\0\0desc".to_vec();
     out.extend(32_i64.to_be_bytes());
@@ -447,7 +448,7 @@ fn caf(format: &[u8; 4], flags: u32, n_bytes: u32, data: &[u8], size: i64) -> Ve
 }
 
 #[test]
-fn plain_samples_in_caf_are_exact_whatever_the_size_says_and_follows() {
+fn pcm_in_caf_is_exact_whatever_size_is_declared_and_whatever_follows() {
     let samples = noise(5_000);
     let data = s16le(&samples);
     let size = data.len() as i64 + 4;
@@ -486,14 +487,14 @@ fn plain_samples_in_caf_are_exact_whatever_the_size_says_and_follows() {
             "{flags} {n_bytes}"
         );
     }
-    // G.711: the zeros of both laws, and a value of each.
+    // G.711: the zeros of both laws, and one other value of each.
     let (decoded, _) = decode_bytes(caf(b"ulaw", 0, 1, &[0xFF, 0x80], 6)).unwrap();
     assert_eq!(decoded, [0.0, 32_124.0 / 32_768.0]);
     let (decoded, _) = decode_bytes(caf(b"alaw", 0, 1, &[0xD5, 0xAA], 6)).unwrap();
     assert_eq!(decoded, [8.0 / 32_768.0, 32_256.0 / 32_768.0]);
 }
 
-/// `alac.caf`: half a second of `synth-en-01` by ffmpeg 5.1.
+/// `alac.caf`: half a second of `synth-en-01`, encoded by ffmpeg 5.1.
 #[test]
 fn tags_and_padding_behind_compressed_caf_are_no_damage() {
     let alac = bytes("odd/alac.caf");
@@ -506,7 +507,7 @@ fn tags_and_padding_behind_compressed_caf_are_no_damage() {
     }
 }
 
-/// A file in which each of six channels sounds alone for `n` frames, and what is then heard of each.
+/// Returns the level of each of six channels in the mono mix of a file in which each sounds alone for `n` frames.
 fn shares(n_frames: usize, file: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Vec<f32> {
     let mut data = Vec::new();
     for speaking in 0..6 {
@@ -524,7 +525,7 @@ fn shares(n_frames: usize, file: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Vec<f32> {
         .collect()
 }
 
-/// What ffmpeg 5.1 makes of files that it wrote itself with these layouts (`-channel_layout L`, then `-ac 1`).
+/// Levels in ffmpeg 5.1's mono mix (`-ac 1`) of files with these layouts (`-channel_layout L`).
 #[test]
 fn channels_of_core_audio_are_mixed_by_their_places() {
     const SURROUND: [f32; 6] = [0.2071, 0.2071, 0.2929, 0.0, 0.1464, 0.1464];
@@ -580,7 +581,7 @@ fn channels_of_core_audio_are_mixed_by_their_places() {
         ];
         for (heard, container) in heard.iter().zip(["CAF", "AIFF", "QuickTime"]) {
             for (share, expected) in heard.iter().zip(expected) {
-                // Four digits were noted.
+                // The levels were recorded with four digits.
                 assert!(
                     (share - expected).abs() < 1e-4,
                     "{container} {layout:?}: {heard:?}"
@@ -590,7 +591,7 @@ fn channels_of_core_audio_are_mixed_by_their_places() {
     }
 }
 
-/// An AIFF-C file at 16 kHz, its samples behind `offset` bytes in their chunk, which claims `size`.
+/// Returns an AIFF-C file at 16 kHz, whose samples follow `offset` bytes in their chunk, which declares `size`.
 fn aifc(compression: &[u8; 4], bits: u16, data: &[u8], offset: u32, size: u32) -> Vec<u8> {
     let mut comm = vec![0, 1, 0, 0, 0, 0];
     comm.extend(bits.to_be_bytes());
@@ -647,7 +648,7 @@ fn plain_samples_in_aiff_are_exact_in_every_format() {
     let cut = aifc(b"NONE", 16, &data[..6_001], 0, 8 + data.len() as u32);
     let expected = (as_f32(&samples[..3_000]), vec![AudioWarning::Truncated]);
     assert_eq!(decode_bytes(cut).unwrap(), expected);
-    // From a pipe, by a writer that could not go back.
+    // As written to a pipe, where the size cannot be updated.
     let unknown = aifc(b"NONE", 16, &data, 0, 0);
     assert_eq!(decode_bytes(unknown).unwrap(), (as_f32(&samples), vec![]));
     assert_eq!(
@@ -672,7 +673,7 @@ fn a_wrong_block_length_in_wav_gives_way_to_the_bits() {
         );
         assert_eq!(warnings, []);
     }
-    // 24 bits in four bytes, which only block length and byte rate tell.
+    // 24 bits in four bytes, which only block length and byte rate show.
     let data = coded(&noise(4_000), s32, true);
     let wide = Wav {
         bits: 24,
@@ -715,9 +716,9 @@ fn coded_f32(samples: &[f32]) -> Vec<u8> {
     mov.bytes()
 }
 
-/// What decodes around damage in the middle is used, and the damage is told.
+/// Damage in the middle: the decodable parts are used, with a warning.
 #[test]
-fn damage_in_the_middle_of_a_container_loses_no_more_than_it_must() {
+fn damage_in_the_middle_of_a_container_loses_only_the_damaged_part() {
     let samples = noise(160_000);
     let track = [mkv_track(1, true, &[])];
     for is_live in [false, true] {
@@ -769,7 +770,7 @@ fn padding_behind_a_container_is_no_damage() {
 
 #[test]
 fn a_track_with_a_forged_index_ends() {
-    // Counts of four thousand million, and chunks outside of the file.
+    // Counts of four thousand million, and chunks beyond the end of the file.
     for (mark, at) in [
         (b"stsc", 20),
         (b"stsz", 12),

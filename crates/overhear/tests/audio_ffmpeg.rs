@@ -1,4 +1,5 @@
-//! What is not built in, through the program ffmpeg: a script that stands for it and misbehaves, and the real one.
+//! Formats that are not built in, decoded by the program ffmpeg: a script in its place that misbehaves, and the real
+//! one.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -14,7 +15,7 @@ use audio_support::{best_shift, bytes, decode, fixture};
 use overhear::Audio;
 use overhear::audio::{AudioOptions, AudioWarning, Ffmpeg};
 
-/// A script in the place of ffmpeg.
+/// A script in place of ffmpeg.
 struct Fake {
     folder: tempfile::TempDir,
     stall_limit: Duration,
@@ -32,8 +33,8 @@ impl Fake {
             stall_limit: Duration::from_secs(60),
         };
         std::fs::write(fake.folder.path().join("script"), script).unwrap();
-        // Written by another process: a file that this one has just written may be open in a process that another test
-        // is starting, and could not be run then.
+        // Copied by another process: a file written by this one may be open in a child that another test is forking,
+        // and executing it would fail ("text file busy").
         let mut copy = Command::new("cp");
         copy.arg(fake.folder.path().join("script"))
             .arg(fake.program());
@@ -67,7 +68,7 @@ impl Fake {
         })
     }
 
-    /// Whether all processes that were started are gone and waited for.
+    /// Returns whether all started processes have ended and were waited for.
     fn left_nothing(&self) -> bool {
         let pids = std::fs::read_to_string(self.folder.path().join("pids")).unwrap();
         pids.lines()
@@ -75,11 +76,11 @@ impl Fake {
     }
 }
 
-/// 16000 samples of 0x0101, and nothing of what a shell may do to them.
+/// 16000 samples of 0x0101, without characters that are special to a shell.
 const SECOND: &str = "head -c 32000 /dev/zero | tr '\\0' '\\1'";
 
 #[test]
-fn its_samples_are_taken_as_they_are_and_it_is_asked_safely() {
+fn its_samples_are_unchanged_and_its_arguments_are_safe() {
     let fake = Fake::new(SECOND);
     let audio = Audio::open_with(fixture("odd/ac3.ac3"), &fake.options()).unwrap();
     assert_eq!(audio.decoded_by_ffmpeg(), Some("AC-3"));
@@ -102,7 +103,7 @@ fn its_samples_are_taken_as_they_are_and_it_is_asked_safely() {
 }
 
 #[test]
-fn what_it_says_when_it_fails_becomes_one_line() {
+fn its_error_messages_become_one_line() {
     let fake = Fake::new("printf 'first\\tline\\nsecond\\n' >&2; exit 1");
     assert_eq!(
         fake.run().unwrap_err(),
@@ -122,7 +123,7 @@ fn what_it_says_when_it_fails_becomes_one_line() {
 }
 
 #[test]
-fn one_that_hangs_is_ended() {
+fn a_hanging_ffmpeg_is_killed() {
     for body in ["exec sleep 100", "exec sleep 100 <&- 1>&-"] {
         let (mut fake, start) = (Fake::new(body), Instant::now());
         fake.stall_limit = Duration::from_secs(3);
@@ -135,7 +136,7 @@ fn one_that_hangs_is_ended() {
         assert!(start.elapsed() < Duration::from_secs(20));
         assert!(fake.left_nothing());
     }
-    // Sound first, then nothing.
+    // Some sound, and then nothing.
     let mut fake = Fake::new(&format!("{SECOND}; exec sleep 100"));
     fake.stall_limit = Duration::from_secs(3);
     let (samples, warnings) = fake.run().unwrap();
@@ -165,7 +166,7 @@ fn a_flood_of_messages_and_of_sound_is_survived() {
 }
 
 #[test]
-fn one_that_dies_midway_leaves_what_it_gave() {
+fn the_output_of_a_killed_ffmpeg_is_used() {
     let fake = Fake::new(&format!("{SECOND}; kill -9 $$"));
     let (samples, warnings) = fake.run().unwrap();
     assert_eq!(
@@ -178,7 +179,7 @@ fn one_that_dies_midway_leaves_what_it_gave() {
 }
 
 #[test]
-fn a_reader_that_is_dropped_takes_it_along() {
+fn dropping_the_reader_ends_ffmpeg() {
     let fake = Fake::new("exec cat /dev/zero");
     let audio = Audio::open_with(fixture("odd/ac3.ac3"), &fake.options()).unwrap();
     let mut reader = audio.reader().unwrap();
@@ -188,7 +189,7 @@ fn a_reader_that_is_dropped_takes_it_along() {
 }
 
 #[test]
-fn none_is_started_unasked_or_for_what_is_built_in() {
+fn ffmpeg_is_not_started_unless_requested_or_for_built_in_formats() {
     let fake = Fake::new(SECOND);
     let error = Audio::open(fixture("odd/ac3.ac3")).unwrap_err().to_string();
     assert!(error.ends_with("AC-3 is not built in; convert it first, e.g. with ffmpeg"));
@@ -207,7 +208,7 @@ fn none_is_started_unasked_or_for_what_is_built_in() {
 }
 
 #[test]
-fn one_that_is_not_there_is_said_to_be() {
+fn a_missing_ffmpeg_is_reported() {
     let mut options = AudioOptions::default();
     options.ffmpeg = Ffmpeg::Program("/nowhere/ffmpeg".into());
     let audio = Audio::open_with(fixture("odd/ac3.ac3"), &options);
@@ -233,9 +234,9 @@ fn a_stream_reaches_it_as_a_file_that_it_can_seek_in() {
     }
 }
 
-/// The real one, on the fixtures that are not built in: the sound, in its place.
+/// The real ffmpeg on the fixtures that are not built in: the samples are the recording, without a shift.
 #[test]
-fn ffmpeg_decodes_what_is_not_built_in() {
+fn ffmpeg_decodes_formats_that_are_not_built_in() {
     if Command::new("ffmpeg").arg("-version").output().is_err() {
         println!("skipped: no ffmpeg here");
         return;
@@ -246,7 +247,7 @@ fn ffmpeg_decodes_what_is_not_built_in() {
         ("odd/ac3.ac3", "AC-3", "odd/flac16k.flac", 0.9),
         ("odd/ac3.mkv", "AC-3", "odd/flac16k.flac", 0.9),
         ("odd/wma.wma", "WMA/WMV (ASF)", "odd/flac16k.flac", 0.9),
-        // Speex models the voice and keeps the waveform loosely.
+        // Speex models the voice, so its waveform differs.
         ("odd/speex.ogg", "Speex", "odd/flac16k.flac", 0.7),
         (
             "odd/aac_51.m4a",
@@ -280,7 +281,7 @@ fn ffmpeg_decodes_what_is_not_built_in() {
     }
 }
 
-/// Everything in `OVERHEAR_SHARED/cases/audio` as ffmpeg hears it: its length and its sound.
+/// Every file in `OVERHEAR_SHARED/cases/audio`, compared with ffmpeg's decoding: length and samples.
 #[test]
 #[ignore = "needs OVERHEAR_SHARED and ffmpeg"]
 fn the_odd_files_of_the_shared_folder_are_heard_as_ffmpeg_hears_them() {
@@ -305,7 +306,8 @@ fn the_odd_files_of_the_shared_folder_are_heard_as_ffmpeg_hears_them() {
         let expected: Vec<f32> = words.collect();
         match Audio::open(&file).and_then(|audio| decode(&audio)) {
             Ok((samples, warnings)) => {
-                // ffmpeg drops or shifts samples where streams are joined: the first part is compared, and the length.
+                // Where streams are joined, ffmpeg drops or shifts samples: only the first part and the length are
+                // compared.
                 let is_joined = ["-two-in-one", "-then-"]
                     .iter()
                     .any(|part| name.contains(part));
@@ -318,7 +320,8 @@ fn the_odd_files_of_the_shared_folder_are_heard_as_ffmpeg_hears_them() {
                     true => n + 2_000 > n_expected,
                     false => n.abs_diff(n_expected) <= 2_000,
                 };
-                // Opus fills noise with numbers of its own: libopus and ffmpeg, too, agree to 0.97 on speech, to 0.82 on noise.
+                // Opus fills noise with random numbers: libopus and ffmpeg agree to 0.97 on speech and to 0.82 on
+                // noise.
                 let least = match name.rsplit_once('.') {
                     _ if name.starts_with("surround") => 0.8,
                     Some((_, "opus" | "webm")) => 0.95,

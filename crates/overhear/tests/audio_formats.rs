@@ -1,7 +1,7 @@
-//! Every container and codec that is built in, against the original recording or what ffmpeg makes of the file.
+//! Every built-in container and codec, compared with the original recording or with ffmpeg's decoding.
 //!
-//! `fixtures/formats`: one CC0 utterance in 30 forms. `fixtures/odd`: two seconds of it (and of a synthetic voice) in
-//! forms that go wrong easily, made with ffmpeg 5.1; `opus_*.flac` are libopus's output for the Opus files.
+//! `fixtures/formats`: one CC0 utterance in 30 formats. `fixtures/odd`: two seconds of it (and of a synthetic voice) in
+//! error-prone formats, made with ffmpeg 5.1; `opus_*.flac` are libopus's output for the Opus files.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod audio_support;
@@ -9,11 +9,11 @@ mod audio_support;
 use audio_support::{Wav, best_shift, bytes, decode, decode_bytes, fixture, refusal, snr_db};
 use overhear::Audio;
 
-/// Files of the manifest that decode, and the least correlation with the original; 1.0 means: the same
-/// samples. (ffmpeg mixed the 16 kHz float and lossy ones louder: their scale says nothing.)
+/// Files of the manifest that are decoded, and the minimum correlation with the original; 1.0: identical samples.
+/// (ffmpeg's scale of the 16 kHz float and lossy files differs and is ignored.)
 ///
-/// Lossless files at other rates differ by the steepness of two resamplers' filters; files at 8 kHz lack
-/// the upper half of the spectrum; the rest is the codec's own loss.
+/// Lossless files at other rates differ by the steepness of two resamplers' filters; files at 8 kHz lack the upper half
+/// of the spectrum; the rest is the loss of the codec.
 const FORMATS: &[(&str, f64)] = &[
     ("cc0_48k_stereo_s16.wav", 1.0),
     ("cc0_48k_stereo.flac", 1.0),
@@ -52,7 +52,7 @@ fn original() -> Vec<f32> {
 }
 
 #[test]
-fn every_format_gives_the_recording_in_its_place() {
+fn every_format_gives_the_recording_without_a_shift() {
     let original = original();
     assert_eq!(original.len(), 81_157);
     let mut failures = Vec::new();
@@ -64,7 +64,7 @@ fn every_format_gives_the_recording_in_its_place() {
             "{file}: {} samples, shift {shift}, {correlation:.5} {warnings:?}",
             samples.len()
         );
-        // ADTS has no way to say that its first 1024 frames are the encoder's run-up.
+        // ADTS cannot declare that its first 1024 frames are encoder delay.
         let run_up = if *file == "cc0_adts_48k.aac" { 341 } else { 0 };
         let misplaced = (shift - run_up).abs() > 1;
         let too_long = samples.len().abs_diff(original.len()) > 500;
@@ -119,8 +119,8 @@ fn sixteen_bits_at_16_khz_pass_bit_for_bit_in_wav_and_flac() {
     assert_eq!(from_flac, exact);
 }
 
-/// Lengths at 16 kHz by ffmpeg 5.1 (`ffmpeg -i FILE -ac 1 -ar 16000`), and the leeway in samples that its own rules
-/// need: 320 samples are 20 ms.
+/// Lengths at 16 kHz by ffmpeg 5.1 (`ffmpeg -i FILE -ac 1 -ar 16000`), and a tolerance in samples for its different
+/// rules; 320 samples are 20 ms.
 #[test]
 fn odd_files_have_the_length_that_ffmpeg_gives_them() {
     let cases: &[(&str, usize, usize)] = &[
@@ -167,8 +167,8 @@ fn odd_files_have_the_length_that_ffmpeg_gives_them() {
     assert!(failures.is_empty(), "{failures:?}");
 }
 
-/// Both sides go through the same resampler. The reference was rounded to 16 bits: 1.6e-5 and a little ringing. `opus_dtx.flac`
-/// is libopus 1.6.1's output, as comfort noise differs among versions of libopus.
+/// Both sides pass the same resampler. The reference was rounded to 16 bits: 1.6e-5 and some ringing. `opus_dtx.flac`
+/// is libopus 1.6.1's output, as comfort noise differs between versions of libopus.
 #[test]
 fn opus_equals_libopus() {
     for (clip, tolerance) in [
@@ -242,7 +242,7 @@ fn fix_first_crc(ogg: &mut [u8]) {
 }
 
 #[test]
-fn what_is_not_built_in_says_so_and_what_to_do() {
+fn formats_that_are_not_built_in_are_errors_with_advice() {
     for (file, name) in [
         ("ac3.ac3", "AC-3"),
         ("ac3.mkv", "AC-3"),
@@ -259,7 +259,7 @@ fn what_is_not_built_in_says_so_and_what_to_do() {
     }
 }
 
-/// No free encoder writes HE-AAC: its object type is put into the header of an AAC-LC file.
+/// No free encoder writes HE-AAC, so its object type is patched into the header of an AAC-LC file.
 #[test]
 fn he_aac_is_refused_by_name() {
     let mut m4a = bytes("odd/aac_faststart.m4a");
@@ -275,7 +275,7 @@ fn he_aac_is_refused_by_name() {
 fn mp3_in_a_wav_coat_is_decoded() {
     let mp3 = bytes("formats/cc0_22k_mono_64k.mp3");
     let (plain, _) = decode_bytes(mp3.clone()).unwrap();
-    // Behind the tag, which a WAV has no place for.
+    // After the tag, which a WAV cannot contain.
     let frames = mp3
         .windows(2)
         .position(|bytes| bytes[0] == 0xFF && bytes[1] & 0xE0 == 0xE0);
@@ -297,7 +297,7 @@ fn mp3_in_a_wav_coat_is_decoded() {
 }
 
 #[test]
-fn what_has_no_sound_says_so() {
+fn files_without_audio_are_errors() {
     for (file, expected) in [
         ("odd/silent_video.mp4", "test: no audio track"),
         ("odd/silent_video.webm", "test: no audio track"),

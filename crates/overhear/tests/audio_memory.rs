@@ -1,5 +1,5 @@
-//! Memory stays flat however long or boastful a file is. One test, alone in its process: it watches the process's
-//! peak, which Linux tells.
+//! Memory is independent of the length of a file and of the sizes that it declares. A single test, since it measures
+//! the peak of the process, on Linux.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use audio_support::{Wav, bytes, decode_bytes};
 use overhear::Audio;
 
-/// Peak resident memory of this process in MB.
+/// Returns the peak resident memory of this process in MB.
 fn peak_mb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status
@@ -38,7 +38,7 @@ fn n_samples(audio: &Audio) -> (u64, f32) {
 }
 
 #[test]
-fn neither_length_nor_claims_take_memory() {
+fn neither_length_nor_declared_sizes_take_memory() {
     let thirty_s = Wav::s16(16_000, 1, &vec![5; 30 * 16_000]).bytes();
     assert_eq!(
         n_samples(&Audio::from_bytes(thirty_s, "30 s").unwrap()).0,
@@ -84,7 +84,7 @@ fn neither_length_nor_claims_take_memory() {
     println!("4 GiB in {:?}", start.elapsed());
     within("4 GiB of RF64", 60);
 
-    // Three hours of 8 kHz A-law from a sparse file: resampled, not kept.
+    // Three hours of 8 kHz A-law from a sparse file, resampled but not kept.
     let path = folder.path().join("long.au");
     let mut file = std::fs::File::create(&path).unwrap();
     let n_frames: u64 = 3 * 3600 * 8_000;
@@ -97,7 +97,7 @@ fn neither_length_nor_claims_take_memory() {
     println!("3 h in {:?}", start.elapsed());
     within("3 h of A-law", 60);
 
-    // Headers that claim what is not there.
+    // Headers that declare more than the file holds.
     for (what, forged) in forged() {
         let start = Instant::now();
         match decode_bytes(forged) {
@@ -128,7 +128,7 @@ fn patch(file: &str, mark: &[u8], offset: usize, new: &[u8]) -> Vec<u8> {
 fn forged() -> Vec<(&'static str, Vec<u8>)> {
     const MANY: &[u8] = &[0xFF; 4];
     vec![
-        // Sample rate (20 bits), channels (3 bits), bits (5), total samples (36).
+        // Sample rate (20 bits), channels (3 bits), bits (5), number of samples (36).
         (
             "FLAC of 655350 Hz, 8 channels, 2^36 - 1 frames",
             patch(

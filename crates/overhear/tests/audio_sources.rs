@@ -1,4 +1,4 @@
-//! Where audio can come from: files of all sorts, pipes, memory; and reading it more than once.
+//! Sources of audio (files of all kinds, pipes, memory), and several passes over them.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod audio_support;
@@ -9,7 +9,7 @@ use audio_support::{Wav, bytes, decode, decode_bytes, fixture};
 use overhear::audio::AudioReader;
 use overhear::{Audio, Error};
 
-/// A pipe: no seeking, and never more than a few bytes at a time.
+/// A pipe: not seekable, and at most a few bytes per read.
 struct Trickle(Cursor<Vec<u8>>, usize);
 
 impl Read for Trickle {
@@ -100,7 +100,7 @@ fn long_audio_from_a_pipe_can_be_read_twice_from_its_temporary_file() {
 }
 
 #[test]
-fn passes_are_independent_and_clones_share_what_was_decoded() {
+fn passes_are_independent_and_clones_share_decoded_samples() {
     let audio = Audio::open(fixture("formats/cc0_22k_mono_64k.mp3")).unwrap();
     let (mut one, mut two) = (audio.reader().unwrap(), audio.clone().reader().unwrap());
     let (mut a, mut b) = (vec![0.0; 1_000], vec![0.0; 1_000]);
@@ -201,7 +201,7 @@ mod unix {
         std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o000)).unwrap();
         match Audio::open(file.path()) {
             Err(error) => assert!(error.to_string().contains("Permission denied"), "{error}"),
-            // The superuser may read everything.
+            // The superuser can read everything.
             Ok(audio) => assert_eq!(audio.samples().unwrap().len(), 1),
         }
     }
@@ -254,7 +254,7 @@ mod unix {
         let mut reader = audio.reader().unwrap();
         let mut buffer = vec![0.0; 1_000];
         assert_eq!(reader.read(&mut buffer).unwrap(), 1_000);
-        // Cut short in place while it is read: the rest is missing, which is noticed.
+        // Truncated while it is read, which is detected.
         std::fs::write(&path, &long.bytes()[..100_000]).unwrap();
         let mut n = 1_000;
         loop {

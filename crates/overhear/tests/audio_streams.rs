@@ -1,7 +1,7 @@
-//! Streams of frames and pages that change, are joined, or are damaged in the middle: MP3, MP2, ADTS, FLAC, Ogg.
+//! Streams of frames and pages that change, are concatenated, or are damaged in the middle: MP3, MP2, ADTS, FLAC, Ogg.
 //!
-//! `fixtures/streams`: a quarter of a second of the CC0 utterance at bit rates that ISO 11172-3 does not have for layer
-//! II, each with ffmpeg 5.1's decoding as FLAC; half a second as ADTS at 16 kHz.
+//! `fixtures/streams`: a quarter of a second of the CC0 utterance at bit rates that ISO 11172-3 does not define for
+//! layer II, each with ffmpeg 5.1's decoding as FLAC; half a second as ADTS at 16 kHz.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod audio_support;
@@ -16,7 +16,7 @@ fn samples(bytes: Vec<u8>) -> Vec<f32> {
     samples
 }
 
-/// Both sides go through the same resampler. ffmpeg's output was rounded to 16 bits.
+/// Both sides pass the same resampler. ffmpeg's output was rounded to 16 bits.
 #[test]
 fn layer_2_at_bit_rates_without_a_mode_equals_ffmpeg() {
     for clip in [
@@ -39,7 +39,7 @@ fn layer_2_at_bit_rates_without_a_mode_equals_ffmpeg() {
     }
 }
 
-/// Every pair of files: each part keeps its length, and the second is itself.
+/// Every pair of files, concatenated: both parts keep their lengths, and the second its samples.
 #[test]
 fn joined_streams_of_different_rates_and_channels_are_decoded_whole() {
     let mp3 = [
@@ -67,9 +67,9 @@ fn joined_streams_of_different_rates_and_channels_are_decoded_whole() {
                     "{names}: {} {expected}",
                     both.len()
                 );
-                // At one rate, resampling goes on, a part of a sample off.
+                // At equal rates the resampler is not reset, so the second part is shifted by a fraction of a sample.
                 if first_rate != second_rate {
-                    // A decoder that goes on has the end of the first part in it.
+                    // A decoder that is not reset adds the end of the first part.
                     let n = two.len() * 3 / 4;
                     let difference = snr_db(&both[both.len() - n..], &two[two.len() - n..]);
                     assert!(difference > 60.0, "{names}: {difference} dB");
@@ -80,7 +80,7 @@ fn joined_streams_of_different_rates_and_channels_are_decoded_whole() {
 }
 
 #[test]
-fn what_lies_in_front_of_mp3_is_skipped_however_long() {
+fn data_before_mp3_is_skipped_however_long() {
     let mp3 = bytes("formats/cc0_44k1_vbr_v2.mp3");
     let plain = samples(mp3.clone());
     let mut random = audio_support::Random(70);
@@ -166,7 +166,7 @@ fn flac_streams_behind_one_another_are_all_decoded() {
     }
 }
 
-/// Where the pages of an Ogg file begin.
+/// Returns the offsets of the pages of an Ogg file.
 fn pages(ogg: &[u8]) -> Vec<usize> {
     let starts = ogg.windows(4).enumerate();
     starts
@@ -174,8 +174,8 @@ fn pages(ogg: &[u8]) -> Vec<usize> {
         .collect()
 }
 
-/// A bit in each page in turn, in its header and in its body: the other pages are decoded, and there is a warning. The
-/// first page says what the stream is and is believed even so; without Vorbis's third header there is nothing.
+/// Flips a bit in the header and in the body of each page in turn: the other pages are decoded, with a warning. The
+/// first page is used even if it is damaged; without Vorbis's third header nothing can be decoded.
 #[test]
 fn a_damaged_ogg_page_is_lost_with_a_warning_and_no_other() {
     for file in [
@@ -220,8 +220,8 @@ fn a_damaged_ogg_page_is_lost_with_a_warning_and_no_other() {
 }
 
 #[test]
-fn damage_in_the_middle_costs_what_it_hits_and_warns() {
-    // Frames without a checksum are only known to be damaged if their headers are.
+fn damage_in_the_middle_loses_the_damaged_part_with_a_warning() {
+    // Without checksums, only damage of headers is detected.
     for (file, n_bad, lost) in [
         ("formats/cc0_44k1_vbr_v2.mp3", 1_500, 8_000),
         ("odd/vbr_noxing.mp3", 1_500, 8_000),
@@ -244,7 +244,7 @@ fn damage_in_the_middle_costs_what_it_hits_and_warns() {
             "{file}: {}",
             decoded.len()
         );
-        // The end is where it was.
+        // The length of the audio is unchanged.
         let n = full.len() / 4;
         let (tail, expected) = (&decoded[decoded.len() - n..], &full[full.len() - n..]);
         let (_, correlation) = best_shift(tail, expected);
@@ -252,7 +252,7 @@ fn damage_in_the_middle_costs_what_it_hits_and_warns() {
     }
 }
 
-/// The one mode of layer II that is left out: here in the header only.
+/// The only mode of layer II that is not supported; here in the header only.
 #[test]
 fn mono_layer_2_at_384_kbit_is_refused_by_name() {
     let frame = [&[0xFF, 0xFD, 0xE8, 0xC0][..], &[0; 1724]].concat();
@@ -263,14 +263,14 @@ fn mono_layer_2_at_384_kbit_is_refused_by_name() {
 }
 
 #[test]
-fn ogg_without_sound_or_start_says_so() {
+fn ogg_without_audio_or_start_is_an_error() {
     let opus = bytes("odd/opus_silk8.opus");
     let starts = pages(&opus);
     assert_eq!(
         refusal(opus[starts[2]..].to_vec()),
         "test: damaged Ogg: the start of its streams is missing"
     );
-    // Without its first page, Opus is taken for stereo; its samples are the same.
+    // Without its first page, Opus is assumed to be stereo, which gives the same samples.
     let (decoded, warnings) = decode_bytes(opus[starts[1]..].to_vec()).unwrap();
     assert_eq!(warnings, [AudioWarning::Truncated]);
     assert!(decoded.len() + 200 > samples(opus).len());

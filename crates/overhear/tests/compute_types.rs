@@ -1,4 +1,4 @@
-//! What the types with weights in bytes alone promise, on the bundled model and clips.
+//! Compute types with int8 weights only, on the bundled model and clips.
 
 #![allow(clippy::unwrap_used)]
 
@@ -18,7 +18,7 @@ fn open(compute_type: ComputeType) -> Model {
     Model::open(common::nano(), &options).unwrap()
 }
 
-/// The bundled clips of voices that nano knows.
+/// Bundled clips of voices that nano was trained on.
 fn clips() -> Vec<PathBuf> {
     let entries = std::fs::read_dir(common::fixtures().join("audio")).unwrap();
     let mut clips: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -30,7 +30,7 @@ fn clips() -> Vec<PathBuf> {
     clips
 }
 
-/// The tokens of a clip, decoded greedily, and when its words begin.
+/// Returns the tokens of a clip, decoded greedily, and the start of each word.
 fn transcribe(model: &Model, clip: &Path, word_timestamps: bool) -> (Vec<TokenId>, Vec<f64>) {
     let options = TranscribeOptions {
         temperatures: vec![0.0],
@@ -48,11 +48,11 @@ fn transcribe(model: &Model, clip: &Path, word_timestamps: bool) -> (Vec<TokenId
     (tokens.collect(), words.map(|word| word.start).collect())
 }
 
-/// Clips of the 23 whose tokens may be others: near ties of nano, which a rounding of weights turns over.
+/// Maximum number of the 23 clips whose tokens may differ: near ties of nano, decided by the rounding of weights.
 const TIES: usize = 2;
 
 #[test]
-fn weights_in_bytes_give_the_tokens_and_words_of_f32_on_the_bundled_voices_but_for_near_ties() {
+fn int8_weights_give_the_tokens_and_words_of_f32_on_the_bundled_voices_except_near_ties() {
     let [exact, bytes] = [ComputeType::F32, ComputeType::Int8Float32].map(open);
     let (clips, mut others) = (clips(), Vec::new());
     assert_eq!(clips.len(), 23);

@@ -1,4 +1,4 @@
-//! Checkpoints as fine-tunes have them, made from nano: each loads and gives what nano gives, or is refused in one line.
+//! Checkpoints like those of fine-tunes, derived from nano: each gives nano's results, or an error of one line.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -24,7 +24,7 @@ struct Tensor {
     bytes: Vec<u8>,
 }
 
-/// A copy of nano to be changed.
+/// A modified copy of nano.
 struct Checkpoint {
     folder: tempfile::TempDir,
     config: Value,
@@ -71,7 +71,7 @@ impl Checkpoint {
         self.tensors.get_mut(name).unwrap()
     }
 
-    /// Rows behind the others, all the mean of all (`resize_token_embeddings`), or fewer rows.
+    /// Appends rows, each the mean of all rows (as `resize_token_embeddings`), or removes rows.
     fn resize(&mut self, n_vocab: usize) {
         let embedding = self.tensor(EMBEDDING);
         let (n, width) = (embedding.shape[0], embedding.shape[1]);
@@ -115,7 +115,7 @@ fn values(tensor: &Tensor) -> Vec<f32> {
         .collect()
 }
 
-/// Greedy, so that a run takes little time.
+/// Greedy search, for speed.
 fn options() -> TranscribeOptions {
     TranscribeOptions {
         temperatures: vec![0.0],
@@ -133,7 +133,7 @@ fn hear(
     model.transcribe(&audio, options)
 }
 
-/// That `checkpoint` gives what nano gives, in tokens and in every statistic.
+/// Asserts that `checkpoint` gives the same tokens and statistics as nano.
 fn assert_as_nano(name: &str, checkpoint: &Checkpoint) {
     let folder = checkpoint.write();
     let expected = hear(&nano(), "synth-en-05.flac", &options()).unwrap();
@@ -197,12 +197,12 @@ fn an_output_matrix_of_its_own_is_used() {
         .tensors
         .insert("proj_out.weight".into(), embedding.clone());
     assert_as_nano("equal", &checkpoint);
-    // Of a vocabulary that is padded, too.
+    // Also with a padded vocabulary.
     checkpoint.resize(51968);
     let padded = checkpoint.tensor(EMBEDDING).clone();
     checkpoint.tensors.insert("proj_out.weight".into(), padded);
     assert_as_nano("padded", &checkpoint);
-    // Another one gives another text; tied, it counts for nothing.
+    // Another output matrix gives another text; if tied, it is ignored.
     let zeros = vec![0; embedding.bytes.len()];
     let mut checkpoint = Checkpoint::of_nano();
     let other = Tensor {
@@ -219,7 +219,7 @@ fn an_output_matrix_of_its_own_is_used() {
         text,
         hear(&nano(), "synth-en-05.flac", &options()).unwrap().text
     );
-    // Under its name alone.
+    // Stored under the name of the output matrix only.
     let mut checkpoint = Checkpoint::of_nano();
     let embedding = checkpoint.tensors.remove(EMBEDDING).unwrap();
     checkpoint
@@ -327,7 +327,7 @@ fn logits_that_are_not_finite_are_an_error() {
         let tensor = checkpoint.tensor(name);
         tensor.dtype = "F32";
         let n = tensor.shape[0];
-        // With a bias of the same size their sum overflows.
+        // The sum with a bias of the same size overflows.
         tensor.bytes = (0..n).flat_map(|_| 3e38f32.to_le_bytes()).collect();
         if name.contains("encoder") {
             let weight = checkpoint.tensor("model.encoder.layer_norm.weight");
@@ -361,7 +361,7 @@ fn logits_that_are_not_finite_are_an_error() {
 }
 
 #[test]
-fn what_is_no_model_folder_is_told_by_what_it_is() {
+fn models_in_other_formats_are_recognised() {
     let cases: [(&str, &[u8], &str); 6] = [
         ("a.pt", b"PK\x03\x04 and more", "a PyTorch file"),
         ("a.bin", b"lmgg and more", "a ggml file"),
@@ -419,7 +419,7 @@ fn what_is_no_model_folder_is_told_by_what_it_is() {
     )
     .unwrap();
     assert!(error(checkpoint.folder.path()).contains("a Git LFS pointer"));
-    // CTranslate2's configuration has no kind.
+    // CTranslate2's configuration has no model type.
     fs::remove_file(checkpoint.path("model.safetensors")).unwrap();
     fs::write(
         checkpoint.path("config.json"),

@@ -1,5 +1,5 @@
-//! The guard against text made up over silence. Published weights make it up by themselves; nano says nothing there: the
-//! end of text is forbidden, so that it must.
+//! The hallucination guard. Published models hallucinate over silence; nano does not, so the end-of-text token is
+//! forbidden in its tests.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,7 +10,7 @@ use overhear::decode::{DecodingRules, Suppress};
 use overhear::transcribe::{Thresholds, WordOptions};
 use overhear::{Audio, Model, TranscribeOptions, Transcript};
 
-/// Samples of a window.
+/// Number of samples of a window.
 const WINDOW: usize = 480_000;
 
 fn model() -> Model {
@@ -22,7 +22,7 @@ fn clip(name: &str) -> Vec<f32> {
     Audio::open(path).unwrap().samples().unwrap()
 }
 
-/// White noise of this root mean square, by Knuth's MMIX generator.
+/// Returns white noise of this root mean square, by Knuth's MMIX generator.
 fn noise(n_samples: usize, level: f32) -> Vec<f32> {
     let mut state = 1u64;
     let sample = |_| {
@@ -41,7 +41,7 @@ fn options(hallucination_guard: bool) -> TranscribeOptions {
     }
 }
 
-/// No end of text, and no window skipped as silence.
+/// Options that forbid the end-of-text token and never skip a window as silence.
 fn talkative(hallucination_guard: bool) -> TranscribeOptions {
     TranscribeOptions {
         rules: DecodingRules {
@@ -137,7 +137,7 @@ fn speech_stays_and_is_the_same_with_the_guard() {
 }
 
 #[test]
-fn what_is_dropped_is_not_said_and_not_in_the_next_prompt() {
+fn dropped_segments_are_not_in_the_text_and_not_in_the_next_prompt() {
     let model = model();
     let mut samples = vec![0.0; WINDOW];
     samples.extend(clip("synth-en-05"));
@@ -146,7 +146,7 @@ fn what_is_dropped_is_not_said_and_not_in_the_next_prompt() {
     let speech = " Every cloud quietly hurried";
     assert!(guarded.text.starts_with(speech), "{}", guarded.text);
     assert!(!loose.text.starts_with(speech), "{}", loose.text);
-    // The window of speech alone, for which there is no prompt.
+    // A window of speech only, decoded without a prompt.
     let first = guarded.segments.iter().find(|s| !s.text.is_empty());
     let alone = TranscribeOptions {
         clip_timestamps: vec![first.unwrap().seek as f64 / 100.0],
@@ -156,7 +156,7 @@ fn what_is_dropped_is_not_said_and_not_in_the_next_prompt() {
 }
 
 #[test]
-fn what_published_weights_make_up_is_dropped_and_what_people_say_stays() {
+fn hallucinations_of_published_models_are_dropped_and_speech_is_kept() {
     let model = Model::open(tiny_en(), &exact()).unwrap();
     let guarded = || TranscribeOptions {
         hallucination_guard: true,

@@ -1,4 +1,4 @@
-//! Language: detected over several windows, among some languages only, and of every segment.
+//! Language detection: over several windows, among allowed languages, and per segment.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,7 +10,7 @@ use common::{exact, fixtures, folder, nano};
 use overhear::transcribe::LanguageOptions;
 use overhear::{Audio, Error, Event, Language, Model, ModelOptions, TranscribeOptions, Transcript};
 
-/// Samples of a window.
+/// Number of samples of a window.
 const WINDOW: usize = 480_000;
 
 fn clip(name: &str) -> Vec<f32> {
@@ -18,7 +18,7 @@ fn clip(name: &str) -> Vec<f32> {
     Audio::open(path).unwrap().samples().unwrap()
 }
 
-/// A window of clips with a breath after each, and silence to its end.
+/// Returns a window of clips, with a pause after each, and silence up to the end.
 fn window(names: &[&str]) -> Vec<f32> {
     let mut samples = Vec::new();
     for name in names {
@@ -57,7 +57,7 @@ fn options() -> TranscribeOptions {
     }
 }
 
-/// The transcript of the windows one after the other, and the probability of the language detected.
+/// Returns the transcript of the concatenated windows, and the probability of the detected language.
 fn transcribe(windows: &[Vec<f32>], options: &TranscribeOptions) -> (Transcript, Option<f32>) {
     let model = Model::open(nano(), &ModelOptions::default()).unwrap();
     let audio = Audio::from_samples(windows.concat(), 16_000).unwrap();
@@ -73,7 +73,7 @@ fn transcribe(windows: &[Vec<f32>], options: &TranscribeOptions) -> (Transcript,
 }
 
 #[test]
-fn more_windows_detect_what_the_first_one_cannot_tell() {
+fn more_windows_detect_the_language_where_the_first_has_no_speech() {
     let windows = [silence(), german(), spanish(), spanish()];
     let detected = |n_windows, threshold| {
         let options = TranscribeOptions {
@@ -143,7 +143,7 @@ fn a_mixed_recording_has_a_language_a_window() {
         .iter()
         .filter(|segment| !segment.text.is_empty())
     {
-        // Every window begins with its speech, and ends with silence, in which a segment may begin.
+        // Each window begins with speech and ends with silence, in which a segment may begin.
         let middle = (segment.start + segment.end) / 2.0;
         heard[(middle / 30.0) as usize].push(segment.language.unwrap().code());
     }
@@ -158,7 +158,7 @@ fn a_mixed_recording_has_a_language_a_window() {
         assert!(transcript.text.contains(text), "{}", transcript.text);
     }
 
-    // What is off changes nothing.
+    // Disabled options have no effect.
     let (plain, _) = transcribe(&windows, &options());
     assert!(
         plain
@@ -206,7 +206,7 @@ fn language_options_that_do_not_fit_are_refused() {
     }
 }
 
-/// The languages and times of the utterances of the mixed recording.
+/// Returns languages and times of the utterances of the mixed recording.
 fn utterances() -> Vec<(f64, f64, String)> {
     let manifest = folder("OVERHEAR_SHARED").join("audio/manifest.jsonl");
     let manifest = std::fs::read_to_string(manifest).unwrap();
@@ -257,6 +257,6 @@ fn base_hears_the_language_of_most_segments_of_a_mixed_recording() {
         n_segments += 1;
         n_right += usize::from(segment.language.unwrap().code() == said.unwrap().2);
     }
-    // 18 of 53 when every window had one language.
+    // 18 of 53, when each window had one language.
     assert!(n_right * 10 >= n_segments * 9, "{n_right} of {n_segments}");
 }

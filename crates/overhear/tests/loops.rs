@@ -1,5 +1,5 @@
-//! The guard against repetition loops, on clips that the bundled model loops over: people's speech, of which it makes
-//! nonsense, and silence, with the end of text forbidden.
+//! The loop guard, on clips for which the bundled model loops: people's speech, which nano does not understand, and
+//! silence with the end-of-text token forbidden.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,9 +12,9 @@ use overhear::decode::{DecodingRules, Suppress};
 use overhear::transcribe::Thresholds;
 use overhear::{Audio, Event, Language, Model, Segment, TranscribeOptions, Transcript};
 
-/// A loop to a reader: this many times the same in a row.
+/// Number of equal rounds in a row that a reader calls a loop.
 const N_ROUNDS: usize = 4;
-/// In all at least so many tokens, which is more than people repeat.
+/// Minimum number of tokens of all rounds, more than people repeat.
 const N_TOKENS: usize = 16;
 
 fn model() -> Model {
@@ -31,14 +31,14 @@ fn audio(clips: &[&str]) -> Audio {
     Audio::from_samples(samples, 16_000).unwrap()
 }
 
-/// Speech of people and of synthetic voices, 90 seconds.
+/// Returns 90 seconds of speech by people and by synthetic voices.
 fn long() -> Audio {
     let looping = ["jfk", "synth-en-05", "jfk", "real-cv-ru", "synth-en-06"];
     let more = ["jfk", "synth-en-07", "jfk", "synth-en-00"];
     audio(&[&looping[..], &more].concat())
 }
 
-/// Greedy at temperature 0 only.
+/// Greedy search at temperature 0 only.
 fn plain() -> TranscribeOptions {
     TranscribeOptions {
         language: Some(Language::ENGLISH),
@@ -47,7 +47,7 @@ fn plain() -> TranscribeOptions {
     }
 }
 
-/// No end of text: windows are filled, most of them in loops.
+/// Options that forbid the end-of-text token: windows are filled, most of them with loops.
 fn endless(loop_guard: bool) -> TranscribeOptions {
     TranscribeOptions {
         rules: DecodingRules {
@@ -63,7 +63,7 @@ fn endless(loop_guard: bool) -> TranscribeOptions {
     }
 }
 
-/// The transcript, and how many steps it took.
+/// Returns the transcript, and the number of decoder steps.
 fn transcribe(model: &Model, audio: &Audio, options: &TranscribeOptions) -> (Transcript, usize) {
     let mut n_steps = 0;
     let on_event = |event: Event<'_>| {
@@ -74,7 +74,7 @@ fn transcribe(model: &Model, audio: &Audio, options: &TranscribeOptions) -> (Tra
     (transcript.unwrap(), n_steps)
 }
 
-/// Whether text tokens anywhere in a window repeat as loops do.
+/// Returns whether text tokens anywhere in a window repeat as in a loop.
 fn loops(model: &Model, segments: &[&Segment]) -> bool {
     let tokens = segments.iter().flat_map(|segment| &segment.tokens);
     let eot = model.tokenizer().eot();
@@ -86,7 +86,7 @@ fn loops(model: &Model, segments: &[&Segment]) -> bool {
     })
 }
 
-/// How many windows loop.
+/// Returns the number of windows with a loop.
 fn n_looping(model: &Model, transcript: &Transcript) -> usize {
     let segments: Vec<&Segment> = transcript.segments.iter().collect();
     let windows = segments.chunk_by(|a, b| a.seek == b.seek);
@@ -123,7 +123,7 @@ fn every_loop_is_cut_as_it_forms() {
             assert!(loose.segments.iter().all(|s| s.loop_cut.is_none()));
         }
     }
-    // All twelve transcripts loop, most of them only behind the last timestamp, in what the next window says again.
+    // All twelve transcripts loop, most of them only after the last timestamp, in text that the next window repeats.
     assert!(n_before > 0 && n_cut >= 10, "{n_before}, {n_cut}");
 }
 
@@ -147,7 +147,7 @@ fn the_text_up_to_a_loop_is_that_without_the_guard_and_its_first_round_stays() {
 }
 
 #[test]
-fn a_short_loop_that_there_is_no_time_to_say_is_cut() {
+fn a_short_loop_too_fast_to_be_spoken_is_cut() {
     let model = model();
     let audio = audio(&["real-cv-ru"]);
     let (loose, _) = transcribe(&model, &audio, &endless(false));
@@ -166,7 +166,7 @@ fn a_short_loop_that_there_is_no_time_to_say_is_cut() {
 }
 
 #[test]
-fn the_next_temperature_goes_on_from_where_the_loop_was_cut() {
+fn the_next_temperature_continues_where_the_loop_was_cut() {
     let model = model();
     let options = |temperature: &[f32]| TranscribeOptions {
         temperatures: temperature.to_vec(),
@@ -175,7 +175,7 @@ fn the_next_temperature_goes_on_from_where_the_loop_was_cut() {
             ..endless(true).rules
         },
         thresholds: Thresholds {
-            // The loop alone makes a window fail.
+            // A window fails because of the loop only.
             logprob: None,
             compression_ratio: None,
             ..endless(true).thresholds
@@ -199,7 +199,7 @@ fn the_next_temperature_goes_on_from_where_the_loop_was_cut() {
 }
 
 #[test]
-fn a_window_after_a_loop_is_decoded_as_if_nothing_had_been_said() {
+fn a_window_after_a_loop_is_decoded_without_a_prompt() {
     let model = model();
     let audio = long();
     let (whole, _) = transcribe(&model, &audio, &endless(true));

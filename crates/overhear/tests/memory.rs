@@ -1,5 +1,5 @@
-//! Peak memory, by a counting allocator: opening a model costs little more than its file, and a file of hours
-//! costs no more than one of half a minute.
+//! Peak memory, measured by a counting allocator: opening a model takes little more than the size of its file, and
+//! hours of audio no more than half a minute.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -14,7 +14,7 @@ static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 const MB: usize = 1_000_000;
 
-/// The counter is the process's: one measurement at a time.
+/// The counter is that of the process, so measurements exclude each other.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE
@@ -22,7 +22,7 @@ fn alone() -> MutexGuard<'static, ()> {
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Bytes allocated at the worst moment of `work`, beyond what is allocated before it.
+/// Returns the peak of allocated bytes during `work`, less those allocated before.
 fn peak_of<T>(work: impl FnOnce() -> T) -> usize {
     let before = ALLOCATOR.current_usage();
     ALLOCATOR.reset_peak_usage();
@@ -40,7 +40,7 @@ fn open(folder: &Path) -> Model {
     Model::open(folder, &ModelOptions::default()).expect("the model opens")
 }
 
-/// The weights are held once, in the dtype of the file: a quarter more, and 40 MB for the tokenizer and the rest.
+/// Weights are in memory once, in the dtype of the file: at most 25 % more, and 40 MB for the tokenizer and the rest.
 fn assert_opening_costs_little_more_than_the_file(folder: &Path) {
     let _alone = alone();
     let file = fs::metadata(folder.join("model.safetensors"))
@@ -106,7 +106,7 @@ fn write_long_wav(path: &Path, n_seconds: u32) {
     }
 }
 
-/// Peak memory of transcribing speech of `n_seconds`; only from `from_s` on is it transcribed.
+/// Returns the peak memory of transcribing speech of `n_seconds`, of which the part from `from_s` on is decoded.
 fn peak_of_transcribing(model: &Model, n_seconds: u32, from_s: f64) -> usize {
     let folder =
         tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder can be made");
@@ -133,7 +133,7 @@ fn peak_of_transcribing(model: &Model, n_seconds: u32, from_s: f64) -> usize {
     })
 }
 
-/// `n_seconds` of speech may cost 60 MB more than half a minute.
+/// Asserts that `n_seconds` of speech take at most 60 MB more than half a minute.
 fn assert_memory_does_not_grow_with_the_file(n_seconds: u32, from_s: f64) {
     let _alone = alone();
     let model = open(&repository().join("models/nano"));
@@ -150,7 +150,7 @@ fn assert_memory_does_not_grow_with_the_file(n_seconds: u32, from_s: f64) {
     );
 }
 
-/// The whole hour is read and measured, its last minute transcribed.
+/// The whole hour is read in the first pass, its last minute is decoded.
 #[test]
 fn an_hour_costs_no_more_memory_than_half_a_minute() {
     assert_memory_does_not_grow_with_the_file(3600, 3540.0);

@@ -1,4 +1,4 @@
-//! The text normalisers against openai/whisper's own output (`tools/dump_normalized.py`).
+//! The text normalisers, compared with openai/whisper's (`tools/dump_normalized.py`).
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 const GOLDEN: &str = include_str!("fixtures/normalize/golden.jsonl");
 
-/// Compares what `normalize` makes of the texts with the golden's `field`, where it has that.
+/// Compares the normalised texts with `field` of the golden, where present.
 fn assert_golden(field: &str, n_least: usize, normalize: impl Fn(&str) -> String) {
     let mut differing = Vec::new();
     let mut n_texts = 0;
@@ -27,13 +27,13 @@ fn assert_golden(field: &str, n_least: usize, normalize: impl Fn(&str) -> String
 }
 
 #[test]
-fn english_texts_become_what_the_reference_makes_of_them() {
+fn english_texts_are_normalised_as_in_openai_whisper() {
     let english = EnglishTextNormalizer::new();
     assert_golden("english", 1400, |text| english.normalize(text));
 }
 
 #[test]
-fn basic_texts_become_what_the_reference_makes_of_them() {
+fn basic_texts_are_normalised_as_in_openai_whisper() {
     let basic = BasicTextNormalizer::default();
     assert_golden("basic", 280, |text| basic.normalize(text));
     let plain = BasicTextNormalizer {

@@ -1,4 +1,4 @@
-//! Options as configuration: the feature `serde`.
+//! Options from configuration: the feature `serde`.
 #![allow(clippy::unwrap_used)]
 
 use std::num::NonZeroUsize;
@@ -63,7 +63,7 @@ fn values_are_read_by_name() {
 }
 
 #[test]
-fn what_is_no_option_or_no_value_of_it_is_an_error() {
+fn unknown_options_and_values_are_errors() {
     for (json, expected) in [
         (json!({"beam_size": 5}), "unknown field `beam_size`"),
         (json!({"task": "sing"}), "task: unknown task `sing`"),

@@ -1,5 +1,5 @@
-//! The writers against files made by openai/whisper's (fixtures/output/make.py, make_words.py), and what it does not
-//! write against what it should be.
+//! The writers, compared with files of openai/whisper's writers (fixtures/output/make.py, make_words.py); other
+//! formats, compared with their specifications.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
@@ -71,7 +71,7 @@ fn captions_stay_valid_whatever_the_text() {
 }
 
 #[test]
-fn json_says_that_the_audio_was_truncated() {
+fn json_has_a_field_for_truncated_audio() {
     let mut transcript = reference();
     transcript.warnings = vec![AudioWarning::Truncated];
     let json: Value = serde_json::from_str(&written(Format::Json, &transcript)).unwrap();
@@ -120,7 +120,7 @@ fn json_has_hypotheses_and_alternatives_where_there_are_some() {
     );
 }
 
-/// The options that the names of fixtures/output/words stand for, as make_words.py has them.
+/// Returns the options that a name in fixtures/output/words stands for, as in make_words.py.
 fn caption_options(name: &str) -> CaptionOptions {
     let (highlight_words, width, count, words) = match name {
         "default" => (false, None, None, None),
@@ -164,7 +164,7 @@ fn captions_of_words_equal_the_references_files() {
     assert_eq!(n_tested, 18);
 }
 
-/// Two segments with words and a cleared one.
+/// Returns two segments with words and a cleared one.
 fn with_words() -> Transcript {
     let word = |text: &str, start, end| {
         let mut word = Word::default();
@@ -189,7 +189,7 @@ fn with_words() -> Transcript {
 }
 
 #[test]
-fn karaoke_tells_how_long_each_word_takes() {
+fn karaoke_has_the_duration_of_each_word() {
     let found = written(Format::Ass, &with_words());
     let (header, events) = found.split_once("[Events]\n").unwrap();
     assert!(header.starts_with("[Script Info]\nScriptType: v4.00+\n"));
@@ -198,7 +198,7 @@ fn karaoke_tells_how_long_each_word_takes() {
         Dialogue: 0,0:00:04.02,1:00:00.00,Default,,0,0,0,,\
         {\\k0}--> \\\u{2060}N <b> {\\k48}\"& {\\k50}{\\k359500}a\\N\\Nb\n";
     assert_eq!(events, expected);
-    // The styles and events have as many fields as their formats name.
+    // Styles and events have as many fields as their formats declare.
     let n_fields = |line: &str| line.split(',').count();
     let lines: Vec<&str> = header.lines().collect();
     let style = lines
@@ -254,7 +254,7 @@ fn captions_of_words_stay_valid_whatever_the_words() {
         write_with(format, &with_words(), &options, &mut found).unwrap();
         let found = String::from_utf8(found).unwrap();
         let is_cue = |line: &&str| line.contains(" --> ");
-        // Two words and a gap; three words, one of no length and one that begins early, and two gaps.
+        // Two words and a gap; three words, one without duration and one that begins early, and two gaps.
         assert_eq!(found.lines().filter(is_cue).count(), 8, "{found}");
         assert_eq!(
             found.matches("\n\n").count(),
@@ -290,7 +290,7 @@ fn fixture(extension: &str) -> PathBuf {
         .with_extension(extension)
 }
 
-/// The transcript that reference.json holds.
+/// Returns the transcript in reference.json.
 fn reference() -> Transcript {
     let json = serde_json::from_slice(&std::fs::read(fixture("json")).unwrap()).unwrap();
     transcript(&json)

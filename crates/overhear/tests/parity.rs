@@ -1,7 +1,7 @@
-//! Every number on the way from samples to text, against what openai/whisper computes (see tools/dump_golden.py).
+//! Every stage from samples to text, compared with openai/whisper (tools/dump_golden.py).
 //!
-//! nano on the bundled clips and published tiny.en on the English ones in every run; published base, all shared clips, and
-//! nano inflated to published sizes in `just sweep` and `just sweep-turbo`.
+//! Every run has nano on the bundled clips and published tiny.en on the English ones; `just sweep` and
+//! `just sweep-turbo` have published base, all shared clips, and nano inflated to published sizes.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -13,17 +13,17 @@ use overhear::transcribe::LanguageOptions;
 use overhear::{Segment, Task, TranscribeOptions, Transcript};
 use serde_json::Value;
 
-/// Log-mel: values span 2 (8 decades over 4); the reference's own f32 transform errs by a few 1e-6.
+/// Log-mel: values span 2 (8 decades over 4); the reference's own f32 transform has errors of a few 1e-6.
 const MEL: f32 = 1e-4;
-/// Encoder output: values of about 1 behind a few dozen f32 sums of up to 5120 terms.
+/// Encoder output: values of about 1 after a few dozen f32 sums of up to 5120 terms.
 const AUDIO_FEATURES: f32 = 1e-3;
-/// Logits: sums over the state of values that each carry the error above.
+/// Logits: sums over the state of values with the error above.
 const LOGITS: f32 = 2e-3;
-/// Log-probabilities, probabilities and ratios, given to 6 digits in the goldens.
+/// Log-probabilities, probabilities and ratios, with 6 digits in the goldens.
 const STATISTIC: f64 = 1e-3;
-/// Seconds, given to 6 digits in the goldens.
+/// Seconds, with 6 digits in the goldens.
 const TIME: f64 = 1e-6;
-/// Samples of a window.
+/// Number of samples of a window.
 const N_SAMPLES: usize = 480_000;
 
 fn pad_or_trim(mut samples: Vec<f32>) -> Vec<f32> {
@@ -31,7 +31,7 @@ fn pad_or_trim(mut samples: Vec<f32>) -> Vec<f32> {
     samples
 }
 
-/// The checks of a suite whose goldens come with tensors: stage by stage.
+/// Tests of a suite whose goldens have tensors: stage by stage.
 macro_rules! stages {
     ($name:ident, $suite:expr $(, #[$attribute:meta])?) => {
         mod $name {
@@ -52,7 +52,7 @@ macro_rules! stages {
     };
 }
 
-/// The checks of every suite: from samples to text.
+/// Tests of every suite: from samples to text.
 macro_rules! parity {
     ($name:ident, $suite:expr $(, #[$attribute:meta])?) => {
         mod $name {
@@ -60,8 +60,8 @@ macro_rules! parity {
 
             #[test]
             $(#[$attribute])?
-            fn languages_are_as_likely_as_the_reference_says() {
-                super::languages_are_as_likely_as_the_reference_says(&$suite);
+            fn languages_have_the_probabilities_of_the_reference() {
+                super::languages_have_the_probabilities_of_the_reference(&$suite);
             }
 
             #[test]
@@ -145,7 +145,7 @@ fn encoder_and_logits_equal_the_reference(suite: &Suite) {
     suite.assert_tensors(n_tested);
 }
 
-fn languages_are_as_likely_as_the_reference_says(suite: &Suite) {
+fn languages_have_the_probabilities_of_the_reference(suite: &Suite) {
     for golden in suite.goldens() {
         let options = LanguageOptions::default();
         let found = suite
@@ -183,7 +183,7 @@ fn windows_decode_to_the_same_tokens(suite: &Suite) {
             .iter()
             .map(|(_, _, options)| n_rows(options))
             .max();
-        // One session a clip: what `Model::decode` does, but for encoding the window every time.
+        // One session per clip: as `Model::decode`, but encoding the window once.
         let mut session = suite.model.session(n_rows.unwrap_or(1)).unwrap();
         session.encode(&mel).unwrap();
         for (name, expected, options) in decodings {
@@ -202,7 +202,7 @@ fn files_transcribe_to_the_same_segments(suite: &Suite) {
         for (name, expected) in golden.json["transcribe"].as_object().unwrap() {
             let options = transcribe_options(expected);
             let found = suite.model.transcribe(&golden.audio(), &options).unwrap();
-            // Segments of words begin and end with them.
+            // Segments begin and end with their words.
             let is_by_words = expected["options"]["word_timestamps"] == true;
             let time = if is_by_words { suite.word_time } else { TIME };
             same_transcript(&found, expected, time, &format!("{} {name}", golden.name));
@@ -213,7 +213,7 @@ fn files_transcribe_to_the_same_segments(suite: &Suite) {
     assert!(n_tested > 0);
 }
 
-/// The options of a golden `decode` entry.
+/// Returns the options of a golden `decode` entry.
 fn decoding_options(suite: &Suite, golden: &Golden, entry: &Value) -> DecodingOptions {
     let language = entry["language"].as_str().unwrap().parse().unwrap();
     let mut options = DecodingOptions {
@@ -241,7 +241,7 @@ fn decoding_options(suite: &Suite, golden: &Golden, entry: &Value) -> DecodingOp
     options
 }
 
-/// The options of a golden `transcribe` entry.
+/// Returns the options of a golden `transcribe` entry.
 fn transcribe_options(entry: &Value) -> TranscribeOptions {
     let mut options = TranscribeOptions::default();
     for (name, value) in entry["options"].as_object().unwrap() {
@@ -367,8 +367,8 @@ fn same_segment(found: &Segment, expected: &Value, time: f64, name: &str) {
     same_words(found, expected, time, name);
 }
 
-/// The same words at the same times. All the times of all goldens are equal, not only 99 % of them: the path through
-/// the attention matrix is discrete, so that small errors change nothing, until somewhere they change it by a step.
+/// Asserts the same words at the same times. All times of all goldens must be equal, not just 99 %: the path through
+/// the attention matrix is discrete, so that a small error either changes nothing or moves a time by a whole step.
 fn same_words(found: &Segment, expected: &Value, time: f64, name: &str) {
     let no_words = Vec::new();
     let found = found.words.as_deref().unwrap_or_default();

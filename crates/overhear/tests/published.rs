@@ -1,4 +1,4 @@
-//! What published weights give on people's speech, in every compute type: `tests/parity.rs` holds f32 to the reference.
+//! Published models on people's speech, in every compute type. `tests/parity.rs` compares f32 with openai/whisper.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -23,14 +23,14 @@ fn jfk() -> Audio {
     Audio::open(fixtures().join("audio/jfk.flac")).unwrap()
 }
 
-/// Lower case, without punctuation: commas may differ between compute types.
+/// Converts to lower case without punctuation: commas may differ between compute types.
 fn words(text: &str) -> String {
     let kept = text.chars().filter(|c| !c.is_ascii_punctuation());
     let lower: String = kept.flat_map(char::to_lowercase).collect();
     lower.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// An English-only model's start-of-transcript sequence is one token, which is then the whole prompt.
+/// The start-of-transcript sequence of an English-only model is one token, which is then the whole prompt.
 #[test]
 fn an_english_only_model_transcribes_in_every_compute_type() {
     for compute_type in [

@@ -1,4 +1,4 @@
-//! schema/transcript.schema.json describes what is written as JSON, all of it.
+//! schema/transcript.schema.json describes the JSON output completely.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -17,8 +17,8 @@ fn schema() -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// Checks `value` against `schema`, as much of JSON Schema as ours uses; whatever else it may use fails. Properties
-/// that the schema does not name fail too: it must describe all that is written.
+/// Checks `value` against `schema`. Supports the part of JSON Schema that the schema uses; other keywords fail.
+/// Properties that the schema does not name fail, too, as it must describe the whole output.
 fn check(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
     let fail = |reason: String| Err(format!("{at}: {reason}"));
     for (keyword, rule) in schema.as_object().unwrap() {
@@ -153,7 +153,7 @@ fn the_schema_describes_all_that_is_written() {
 }
 
 #[test]
-fn the_schema_refuses_what_is_not_written() {
+fn the_schema_rejects_other_json() {
     let schema = schema();
     let word = json!({"word": " a", "start": 0.0, "end": 1.0, "probability": 0.5});
     let segment = json!({

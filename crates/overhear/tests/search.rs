@@ -1,4 +1,4 @@
-//! Search through the whole engine: sampling with a seed, n-best, boosted phrases, hot words.
+//! Search through the whole engine: sampling with a seed, n-best, boosted phrases, hotwords.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,7 +9,7 @@ use overhear::decode::{BoostPhrase, DecodingRules};
 use overhear::{Audio, Language, Model, ModelOptions, TranscribeOptions};
 use std::num::NonZeroUsize;
 
-/// Clips, and words in them that nano does not hear with the greedy search. Beams hear the last.
+/// Clips, and words in them that nano's greedy search misses. Beam search finds the last.
 const MISHEARD: [(&str, &str); 3] = [
     ("synth-en-02.flac", "eighteen"),
     ("synth-en-04.flac", "carpet"),
@@ -76,7 +76,7 @@ fn same_seed_same_text_and_beams_the_same_for_any_number_of_threads() {
 }
 
 #[test]
-fn the_best_hypothesis_of_a_window_is_what_its_segments_say() {
+fn the_best_hypothesis_of_a_window_is_the_text_of_its_segments() {
     let options = TranscribeOptions {
         n_best: 3,
         rules: DecodingRules {
@@ -167,7 +167,7 @@ fn no_phrases_and_blank_ones_change_nothing() {
 }
 
 #[test]
-fn a_weight_that_is_no_weight_is_refused() {
+fn an_invalid_weight_is_refused() {
     for weight in [0.0, -1.0, f32::NAN, f32::INFINITY] {
         let options = boosted(None, weight, &["carpet"]);
         let result = model(0).transcribe(&clip("synth-en-04.flac"), &options);
@@ -179,7 +179,7 @@ fn a_weight_that_is_no_weight_is_refused() {
 }
 
 #[test]
-fn hot_words_of_any_length_leave_room_for_text_and_do_nothing_beside_a_prefix() {
+fn hotwords_of_any_length_leave_room_for_text_and_are_ignored_with_a_prefix() {
     let model = model(0);
     let with = |hotwords: &str, prefix: Option<&str>| {
         let options = TranscribeOptions {

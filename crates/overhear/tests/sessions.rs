@@ -1,4 +1,4 @@
-//! One model, several transcriptions: none sees another's state.
+//! Several transcriptions with one model, which do not share state.
 
 #![allow(clippy::unwrap_used)]
 
@@ -129,7 +129,7 @@ fn canceling_at_any_event_ends_the_work() {
 }
 
 #[test]
-fn events_tell_the_transcript_in_order() {
+fn events_report_the_transcript_in_order() {
     let mut segments = Vec::new();
     let mut progress = vec![0.0];
     let mut duration = None;

@@ -1,4 +1,4 @@
-//! The tokenizer against openai/whisper's (`tests/fixtures/tokenizer/make.py`), and against files that do not fit.
+//! The tokenizer, compared with openai/whisper's (`tests/fixtures/tokenizer/make.py`), and with files that do not fit.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -33,14 +33,14 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizer")
 }
 
-/// A folder with `vocab.json` of nano alone, which says nothing of special tokens.
+/// Returns a folder with nano's `vocab.json` only, which does not contain special tokens.
 fn text_tokens_only() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::copy(nano().join("vocab.json"), folder.path().join("vocab.json")).unwrap();
     folder
 }
 
-/// Every golden with the tokenizer of its vocabulary. Large-v3's text tokens are those of the older models.
+/// Every golden with the tokenizer of its vocabulary. The text tokens of large-v3 are those of the older models.
 fn goldens() -> Vec<(Golden, Tokenizer)> {
     let text_tokens = text_tokens_only();
     let goldens: Vec<Golden> =
@@ -227,7 +227,7 @@ fn a_tokenizer_of_another_model_is_refused() {
             )
         );
     }
-    // With 51865 tokens it may be the English-only one and a token more, unless the model says what it is.
+    // A size of 51865 also fits an English-only model with one added token, unless the model's files contradict.
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     fs::copy(fixtures().join("en/vocab.json"), path("vocab.json")).unwrap();
@@ -241,12 +241,12 @@ fn a_tokenizer_of_another_model_is_refused() {
         "DIR/vocab.json: does not fit generation_config.json: <|endoftext|> is token 50256 here (English-only) and 50257 \
          there (multilingual)"
     );
-    // With 51864 the multilingual one does not fit: generation_config.json is another model's.
+    // A size of 51864 does not fit a multilingual model: generation_config.json is another model's.
     let english = Tokenizer::open(folder.path(), 51864).unwrap();
     assert!(!english.is_multilingual());
 }
 
-/// What a folder holds beside the text tokens, and which tokens it then has.
+/// Content of a folder besides the text tokens, and its expected special tokens.
 struct Layout {
     n_vocab: usize,
     files: &'static [(&'static str, &'static str)],
@@ -257,7 +257,7 @@ struct Layout {
 }
 
 #[test]
-fn special_tokens_are_where_the_folder_says_and_else_where_the_size_says() {
+fn special_tokens_follow_the_folder_or_else_the_vocabulary_size() {
     const V2: (&str, &str) = (
         "generation_config.json",
         r#"{"no_timestamps_token_id": 50363}"#,
@@ -289,14 +289,14 @@ fn special_tokens_are_where_the_folder_says_and_else_where_the_size_says() {
         n_known: 50265 + n_languages + if has_timestamps { 1501 } else { 0 },
     };
     let cases = [
-        // The published sizes, whatever else is said that does not fit them.
+        // Published sizes, with files that contradict them.
         layout(51865, &[], 99, true),
         layout(51866, &[], 100, true),
         layout(51865, &[V3], 99, true),
         layout(51865, &[ADDED_V3], 99, true),
         layout(51865, &[EMPTY], 99, true),
         layout(51866, &[V3], 100, true),
-        // A token more, eight, and a round size.
+        // One added token, eight, and a round size.
         layout(51866, &[V2], 99, true),
         layout(51867, &[V3], 100, true),
         layout(51867, &[TASKS], 100, true),
@@ -308,7 +308,7 @@ fn special_tokens_are_where_the_folder_says_and_else_where_the_size_says() {
         layout(51873, &[], 99, true),
         layout(51968, &[], 99, true),
         layout(51968, &[ADDED_V3], 100, true),
-        // No timestamps; the same padded.
+        // Without timestamps, and the same with padding.
         layout(50364, &[], 99, false),
         layout(50365, &[V3], 100, false),
         layout(50365, &[V2], 99, false),
@@ -331,7 +331,7 @@ fn special_tokens_are_where_the_folder_says_and_else_where_the_size_says() {
         assert_eq!(tokenizer.has_timestamps(), case.has_timestamps, "{name}");
         assert_eq!(tokenizer.n_vocab(), case.n_known, "{name}");
     }
-    // An English-only model with a token more has the size of a multilingual one.
+    // An English-only model with one added token has the size of a multilingual one.
     for n_vocab in [51864, 51865, 51872, 51968] {
         let tokenizer = Tokenizer::open(&fixtures().join("en"), n_vocab).unwrap();
         assert!(!tokenizer.is_multilingual());
@@ -438,7 +438,7 @@ fn a_vocabulary_that_cannot_write_every_byte_is_refused() {
     );
 }
 
-/// A tokenizer is opened once for all cases.
+/// Opened once for all cases.
 fn tokenizer() -> &'static Tokenizer {
     static TOKENIZER: std::sync::OnceLock<Tokenizer> = std::sync::OnceLock::new();
     TOKENIZER.get_or_init(|| Tokenizer::open(&nano(), 51865).unwrap())

@@ -1,4 +1,4 @@
-//! Word timestamps where there is little to time: no failure, and nothing that contradicts itself.
+//! Word timestamps of very short audio and texts: no failure, and consistent times.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -26,7 +26,7 @@ fn words() -> TranscribeOptions {
     }
 }
 
-/// Every segment has its words, in order and within the segment.
+/// Asserts that every segment has its words, in order and within the segment.
 fn assert_consistent(transcript: &Transcript, name: &str) {
     for segment in &transcript.segments {
         let words = segment.words.as_ref().unwrap();
@@ -47,7 +47,7 @@ fn assert_consistent(transcript: &Transcript, name: &str) {
 #[test]
 fn audio_of_any_length_has_words_or_none() {
     let model = model();
-    // Below a frame, a frame (no encoder position), up to the four positions that the filter needs, a window.
+    // Less than a frame, a frame (no encoder position), up to the four positions that the filter needs, a window.
     for n_samples in [
         0, 159, 160, 320, 480, 640, 1280, 1440, 16_000, 479_999, 480_001,
     ] {
@@ -58,7 +58,7 @@ fn audio_of_any_length_has_words_or_none() {
             }
             samples.resize(n_samples, 0.0);
             let audio = Audio::from_samples(samples, 16_000).unwrap();
-            // Text is forced, so that there is something to time.
+            // Text is forced, so that there are words.
             let options = TranscribeOptions {
                 prefix: Some("And so, my fellow".to_owned()),
                 thresholds: Thresholds {
@@ -102,7 +102,7 @@ fn one_word_has_its_time() {
 }
 
 #[test]
-fn more_text_than_the_decoder_takes_at_once_has_no_words() {
+fn text_that_exceeds_the_decoders_context_has_no_words() {
     let options = TranscribeOptions {
         rules: DecodingRules {
             sample_len: NonZeroUsize::new(448),

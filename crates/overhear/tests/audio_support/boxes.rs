@@ -1,6 +1,6 @@
-//! MP4 and Matroska files by their parts.
+//! Writers of MP4 and Matroska files.
 
-/// A box of an MP4 file.
+/// Returns a box of an MP4 file.
 pub fn mp4_box(name: &[u8; 4], parts: &[&[u8]]) -> Vec<u8> {
     let body = parts.concat();
     let mut out = (8 + body.len() as u32).to_be_bytes().to_vec();
@@ -9,12 +9,12 @@ pub fn mp4_box(name: &[u8; 4], parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// Big-endian words behind one another.
+/// Returns concatenated big-endian words.
 pub fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_be_bytes()).collect()
 }
 
-/// A QuickTime file of plain 16 kHz samples, with an index in front.
+/// A QuickTime file of PCM samples at 16 kHz, whose index precedes the data.
 pub struct Mov {
     /// Name of the sample description.
     pub name: [u8; 4],
@@ -28,7 +28,7 @@ pub struct Mov {
     pub boxes: Vec<u8>,
     pub frame_len: usize,
     pub data: Vec<u8>,
-    /// Length in ms and start in frames; -1: a pause.
+    /// Length in ms and start in frames of each edit; -1: a pause.
     pub edits: Vec<(u32, i32)>,
 }
 
@@ -47,7 +47,7 @@ impl Mov {
         }
     }
 
-    /// The sample description.
+    /// Returns the sample description.
     fn entry(&self) -> Vec<u8> {
         let half = |number: u16| number.to_be_bytes().to_vec();
         let mut body = vec![0, 0, 0, 0, 0, 0, 0, 1];
@@ -72,7 +72,7 @@ impl Mov {
 
     pub fn bytes(&self) -> Vec<u8> {
         let ftyp = mp4_box(b"ftyp", &[b"qt  \0\0\0\0qt  "]);
-        // The offsets of the chunks are known once the index has its length.
+        // The offsets of the chunks depend on the length of the index.
         let moov = self.moov(0);
         let moov = self.moov((ftyp.len() + moov.len() + 8) as u32);
         [ftyp, moov, mp4_box(b"mdat", &[&self.data])].concat()
@@ -120,7 +120,7 @@ impl Mov {
     }
 }
 
-/// An element of a Matroska file, its length in four bytes.
+/// Returns an element of a Matroska file, with a length of four bytes.
 pub fn element(id: u32, parts: &[&[u8]]) -> Vec<u8> {
     let body = parts.concat();
     let id = id.to_be_bytes();
@@ -131,7 +131,8 @@ pub fn element(id: u32, parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// A Matroska file of one cluster for each of `blocks`, with lengths that are known or, as in live recordings, not.
+/// Returns a Matroska file with one cluster per element of `blocks`, with known lengths or, as in live recordings,
+/// unknown ones.
 pub fn mkv(tracks: &[Vec<u8>], blocks: &[Vec<u8>], is_live: bool) -> Vec<u8> {
     let master = |id: u32, parts: &[&[u8]]| {
         let mut out = element(id, parts);
@@ -151,7 +152,7 @@ pub fn mkv(tracks: &[Vec<u8>], blocks: &[Vec<u8>], is_live: bool) -> Vec<u8> {
     [ebml, segment].concat()
 }
 
-/// An audio track of little-endian 16-bit samples at 16 kHz.
+/// Returns an audio track of little-endian 16-bit samples at 16 kHz.
 pub fn mkv_track(number: u8, is_default: bool, more: &[u8]) -> Vec<u8> {
     let audio = [
         element(0xB5, &[&16_000_f32.to_be_bytes()]),
@@ -171,7 +172,7 @@ pub fn mkv_track(number: u8, is_default: bool, more: &[u8]) -> Vec<u8> {
     )
 }
 
-/// A block with one packet.
+/// Returns a block with one packet.
 pub fn simple_block(number: u8, data: &[u8]) -> Vec<u8> {
     element(0xA3, &[&[0x80 | number, 0, 0, 0x80], data])
 }

@@ -1,4 +1,4 @@
-//! What the audio tests share: fixtures, WAV files made by hand, comparison.
+//! Shared parts of the audio tests: fixtures, WAV files, comparison.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod boxes;
@@ -35,7 +35,7 @@ pub fn decode_bytes(bytes: Vec<u8>) -> Result<(Vec<f32>, Vec<AudioWarning>)> {
     decode(&Audio::from_bytes(bytes, "test")?)
 }
 
-/// The message of the error that `bytes` give, on opening or on reading.
+/// Returns the message of the error that opening or reading `bytes` gives.
 pub fn refusal(bytes: Vec<u8>) -> String {
     match decode_bytes(bytes) {
         Ok((samples, _)) => panic!("{} samples were decoded", samples.len()),
@@ -43,7 +43,7 @@ pub fn refusal(bytes: Vec<u8>) -> String {
     }
 }
 
-/// Energy of `reference` over that of the difference, in dB, over their common length.
+/// Returns the energy of `reference` divided by that of the difference, in dB, over their common length.
 pub fn snr_db(samples: &[f32], reference: &[f32]) -> f64 {
     let energy = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>();
     let signal = energy(&mut reference.iter().map(|x| f64::from(*x)));
@@ -51,7 +51,8 @@ pub fn snr_db(samples: &[f32], reference: &[f32]) -> f64 {
     10.0 * (signal / noise.max(1e-30)).log10()
 }
 
-/// The shift of `samples` against `reference`, within 100 ms, at which they correlate best, and that correlation.
+/// Returns the shift of `samples` relative to `reference`, within 100 ms, with the highest correlation, and that
+/// correlation.
 pub fn best_shift(samples: &[f32], reference: &[f32]) -> (i64, f64) {
     let at = |values: &[f32], i: i64| {
         usize::try_from(i)
@@ -73,7 +74,7 @@ pub fn best_shift(samples: &[f32], reference: &[f32]) -> (i64, f64) {
     scored.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap()
 }
 
-/// A WAV file by its parts; sizes can be made to lie.
+/// Parts of a WAV file; sizes may be wrong.
 pub struct Wav {
     pub tag: u16,
     pub n_channels: u16,
@@ -143,7 +144,7 @@ impl Wav {
     }
 }
 
-/// A small generator (xorshift64*), so that "random" places are the same in every run.
+/// A small generator (xorshift64*), so that "random" positions are the same in every run.
 pub struct Random(pub u64);
 
 impl Random {

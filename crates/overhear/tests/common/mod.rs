@@ -1,4 +1,4 @@
-//! The model, the clips and the goldens that tests share.
+//! Models, clips and goldens that tests share.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, dead_code, unreachable_pub)]
 
@@ -8,18 +8,18 @@ use std::path::{Path, PathBuf};
 use overhear::{Audio, ComputeType, Model, ModelOptions};
 use serde_json::Value;
 
-/// A model, clips, and what openai/whisper computes with the one on the others.
+/// A model, clips, and openai/whisper's results for them.
 pub struct Suite {
     pub model: Model,
     audio: PathBuf,
     golden: PathBuf,
-    /// Clips whose goldens come with tensors.
+    /// Clips whose goldens have tensors.
     n_tensors: usize,
-    /// Seconds by which a word may begin or end elsewhere.
+    /// Tolerance in seconds of the times of words.
     pub word_time: f64,
 }
 
-/// What openai/whisper computes on one clip.
+/// Results of openai/whisper for one clip.
 pub struct Golden {
     pub name: String,
     pub path: PathBuf,
@@ -27,7 +27,7 @@ pub struct Golden {
     audio: PathBuf,
 }
 
-/// The folder that an environment variable names.
+/// Returns the folder that an environment variable names.
 pub fn folder(variable: &str) -> PathBuf {
     std::env::var_os(variable)
         .unwrap_or_else(|| panic!("{variable} is not set"))
@@ -42,12 +42,12 @@ pub fn nano() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/nano")
 }
 
-/// The published model in the repository.
+/// Returns the published model in the repository.
 pub fn tiny_en() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny.en")
 }
 
-/// The compute type that equals the reference.
+/// Compute type that equals the reference.
 pub fn exact() -> ModelOptions {
     ModelOptions {
         compute_type: ComputeType::F32,
@@ -56,7 +56,7 @@ pub fn exact() -> ModelOptions {
 }
 
 impl Suite {
-    /// The bundled model on the bundled clips.
+    /// Returns the bundled model with the bundled clips.
     pub fn bundled() -> Self {
         Self::open(
             &nano(),
@@ -66,31 +66,31 @@ impl Suite {
         )
     }
 
-    /// The published model in the repository on the English clips of people.
+    /// Returns the published model in the repository with the English clips of people.
     pub fn tiny_en() -> Self {
         let golden = fixtures().join("golden-tiny.en");
         Self::open(&tiny_en(), fixtures().join("audio"), golden, 0)
     }
 
-    /// The published model `name` in the folder `OVERHEAR_PUBLISHED`, on the clips of people.
+    /// Returns the published model `name` in the folder `OVERHEAR_PUBLISHED` with the clips of people.
     pub fn published(name: &str) -> Self {
         let model = folder("OVERHEAR_PUBLISHED").join(name);
         let golden = fixtures().join(format!("golden-{name}"));
         Self {
-            // One step of the path through the attention matrix: at the end of real-pauses-172s base repeats six words a
-            // hundred times over silence, and the path turns a step earlier.
+            // One step of the path through the attention matrix: at the end of real-pauses-172s, base repeats six words
+            // a hundred times over silence, and the path has a step earlier.
             word_time: 0.02 + 1e-6,
             ..Self::open(&model, fixtures().join("audio"), golden, 0)
         }
     }
 
-    /// The bundled model on all clips of the folder `OVERHEAR_SHARED`.
+    /// Returns the bundled model with all clips of the folder `OVERHEAR_SHARED`.
     pub fn shared() -> Self {
         let shared = folder("OVERHEAR_SHARED");
         Self::open(&nano(), shared.join("audio"), shared.join("golden"), 2)
     }
 
-    /// The checkpoint inflated to `size` in the folder `OVERHEAR_INFLATED`, on the clips that have goldens.
+    /// Returns the checkpoint inflated to `size` in the folder `OVERHEAR_INFLATED`, with the clips that have goldens.
     pub fn inflated(size: &str) -> Self {
         let golden = fixtures().join(format!("golden-{size}"));
         Self::open(
@@ -111,7 +111,7 @@ impl Suite {
         }
     }
 
-    /// All goldens, by name.
+    /// Returns all goldens by name.
     pub fn goldens(&self) -> Vec<Golden> {
         let entries = std::fs::read_dir(&self.golden)
             .unwrap()
@@ -142,7 +142,7 @@ impl Suite {
         }
     }
 
-    /// Fails if not all clips with tensors were tested.
+    /// Asserts that all clips with tensors were tested.
     pub fn assert_tensors(&self, n_tested: usize) {
         assert_eq!(n_tested, self.n_tensors, "clips with tensors");
     }
@@ -154,10 +154,10 @@ impl Golden {
     }
 }
 
-/// A tensor's shape, and its elements as f32.
+/// Shape of a tensor, and its elements as f32.
 pub type Tensor = (Vec<usize>, Vec<f32>);
 
-/// The tensors of a safetensors file; `None` if there is no such file.
+/// Returns the tensors of a safetensors file; `None` if the file does not exist.
 pub fn tensors(path: &Path) -> Option<HashMap<String, Tensor>> {
     let bytes = std::fs::read(path).ok()?;
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -187,7 +187,7 @@ pub fn tensors(path: &Path) -> Option<HashMap<String, Tensor>> {
     )
 }
 
-/// Fails with the worst element if any differs by more than `tolerance`.
+/// Asserts that no element differs by more than `tolerance`, and reports the worst one.
 pub fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, name: &str) {
     assert_eq!(found.len(), expected.len(), "{name}: length");
     let errors = found
