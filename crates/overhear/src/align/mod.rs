@@ -16,11 +16,11 @@ mod words;
 
 pub(crate) use heads::AlignmentHeads;
 pub(crate) use heuristics::{WordTiming, add_words};
-pub(crate) use silence::silent_attention;
 
 use std::ops::Range;
 
 use matrix::AlignmentMatrix;
+use silence::SilentAttention;
 
 use crate::Task;
 use crate::backend::{AlignmentRequest, State};
@@ -32,8 +32,27 @@ const FRAMES_PER_POSITION: usize = 2;
 /// Number of encoder positions per second.
 const POSITIONS_PER_SECOND: f64 = 50.0;
 
-/// Returns the words of `text_tokens` in the window that is encoded in the slot of `place` and has `n_frames` frames of
-/// audio: `find_alignment`. Times are in seconds from the start of the window.
+/// What a pass over the text of a window is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// The words with their times.
+    pub(crate) words: bool,
+    /// The attention to silent frames, given one value per frame of audio in the window.
+    pub(crate) is_silent: Option<&'a [bool]>,
+}
+
+/// What a pass over the text of a window has found; empty where it was not asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Alignment {
+    /// Times are in seconds from the start of the window.
+    pub(crate) words: Vec<WordTiming>,
+    /// For each text token, the share of its cross-attention (0 to 1, the mean over the alignment heads) that falls on
+    /// silent frames.
+    pub(crate) silent_attention: Vec<f32>,
+}
+
+/// Aligns `text_tokens` with the window that is encoded in the slot of `place` and has `n_frames` frames of audio:
+/// `find_alignment`.
 ///
 /// Empty if there is no text, less than one encoder position of audio, or more text than the decoder's context holds
 /// (which cannot occur with the usual `sample_len`). Uses the first row of `place`.
@@ -43,27 +62,41 @@ const POSITIONS_PER_SECOND: f64 = 50.0;
 pub(crate) fn find_alignment(
     model: &Model,
     (state, place): (&mut dyn State, Place),
-    language: Language,
-    task: Task,
+    (language, task): (Language, Task),
     text_tokens: &[TokenId],
     n_frames: usize,
-) -> Result<Vec<WordTiming>> {
+    wanted: Wanted<'_>,
+) -> Result<Alignment> {
     let Some(input) = AlignmentInput::new(model, language, task, text_tokens, n_frames) else {
-        return Ok(Vec::new());
+        return Ok(Alignment::default());
     };
     let rows = predicting(&input.text);
-    let n_rows = rows.len();
-    let mut matrix = AlignmentMatrix::new(rows, input.n_keys);
+    let (n_rows, n_keys) = (rows.len(), input.n_keys);
+    let mut silent = wanted
+        .is_silent
+        .map(|is_silent| SilentAttention::new(is_silent, text_tokens.len()));
+    let mut matrix = wanted
+        .words
+        .then(|| AlignmentMatrix::new(rows.clone(), n_keys));
     let request = input.request(model, place);
-    let probabilities = state.align(&request, &mut |weights| matrix.add(weights))?;
-    let path = dtw::dtw(&matrix.into_cost(), n_rows, input.n_keys);
-    Ok(words::timings(
-        model.tokenizer(),
-        language,
-        text_tokens,
-        &jump_times(&path),
-        &probabilities,
-    ))
+    let probabilities = state.align(&request, &mut |weights| {
+        if let Some(silent) = &mut silent {
+            silent.add(&weights[rows.start * n_keys..], n_keys);
+        }
+        // Changes the weights.
+        if let Some(matrix) = &mut matrix {
+            matrix.add(weights);
+        }
+    })?;
+    let words = matrix.map(|matrix| {
+        let path = dtw::dtw(&matrix.into_cost(), n_rows, n_keys);
+        let (tokenizer, times) = (model.tokenizer(), jump_times(&path));
+        words::timings(tokenizer, language, text_tokens, &times, &probabilities)
+    });
+    Ok(Alignment {
+        words: words.unwrap_or_default(),
+        silent_attention: silent.map(SilentAttention::shares).unwrap_or_default(),
+    })
 }
 
 /// Input of the decoder's pass over the text.

@@ -29,7 +29,7 @@ use prompt::PromptHistory;
 use stretches::{Stretch, stretches};
 use words::Next;
 
-use crate::align::{add_words, find_alignment, silent_attention};
+use crate::align::{Alignment, Wanted, WordTiming, add_words, find_alignment};
 use crate::decode::{BoostTrie, DecodingOptions, DecodingResult, DecodingTask};
 use crate::engine::Seat;
 use crate::mel::{FRAMES_PER_SECOND, MelStream, N_FRAMES};
@@ -233,6 +233,11 @@ impl Transcription<'_> {
             .map(|(i, span)| segments::segment(span, &result, tokenizer, n_before + i, seek))
             .collect();
         let mut next = seek + split.n_done;
+        let is_silent = match self.silence_level {
+            Some(level) => Some(self.windows.mel.silent_frames(seek, n_frames, level)?),
+            None => None,
+        };
+        let alignment = self.align(&segments, n_frames, is_silent.as_deref())?;
         if let Some(words) = &self.options.words {
             let window = Window {
                 seek,
@@ -241,7 +246,7 @@ impl Transcription<'_> {
                 is_closed: split.is_closed,
                 last_speech_s: self.last_speech_s,
             };
-            match self.add_words(window, words, &mut segments, next)? {
+            match self.add_words(window, words, alignment.words, &mut segments, next) {
                 Next::At(frame) => next = frame,
                 Next::Again(frame) => return Ok(frame),
             }
@@ -251,7 +256,10 @@ impl Transcription<'_> {
             hypotheses.truncate(self.options.n_best);
             self.n_best.push(WindowHypotheses { seek, hypotheses });
         }
-        self.drop_hallucinations(seek, n_frames, &mut segments)?;
+        if let Some(is_silent) = is_silent {
+            let attention = alignment.silent_attention;
+            self.drop_hallucinations(&is_silent, attention, &mut segments);
+        }
         for mut segment in segments {
             segments::clear_if_empty(&mut segment);
             segment.language = self
@@ -273,101 +281,78 @@ impl Transcription<'_> {
         Ok(next)
     }
 
+    /// Aligns the segments' text with the encoded window, for words and for the hallucination guard. `is_silent`: of each
+    /// frame of the window, if the guard is on.
+    fn align(
+        &mut self,
+        segments: &[Segment],
+        n_frames: usize,
+        is_silent: Option<&[bool]>,
+    ) -> Result<Alignment> {
+        let wanted = Wanted {
+            words: self.options.words.is_some(),
+            is_silent,
+        };
+        if !wanted.words && is_silent.is_none() {
+            return Ok(Alignment::default());
+        }
+        let tokenizer = self.model.tokenizer();
+        let text_tokens: Vec<TokenId> = segments
+            .iter()
+            .flat_map(|segment| segments::text_tokens(segment, tokenizer))
+            .collect();
+        let (model, spoken) = (self.model, (self.language, self.options.task));
+        self.windows.seat.alone(|state, place| {
+            let state = (state, place);
+            find_alignment(model, state, spoken, &text_tokens, n_frames, wanted)
+        })
+    }
+
     /// Adds words to the segments of the encoded window, and returns where to continue; without words, that is at
     /// `next`.
     fn add_words(
         &mut self,
         window: Window,
         options: &WordOptions,
+        timings: Vec<WordTiming>,
         segments: &mut Vec<Segment>,
         next: usize,
-    ) -> Result<Next> {
+    ) -> Next {
         let tokenizer = self.model.tokenizer();
-        let text_tokens: Vec<TokenId> = segments
-            .iter()
-            .flat_map(|segment| &segment.tokens)
-            .copied()
-            .filter(|&token| tokenizer.is_text(token))
-            .collect();
-        let (model, language, task) = (self.model, self.language, self.options.task);
-        let alignment = self.windows.seat.alone(|state, place| {
-            let n_frames = window.n_frames;
-            find_alignment(
-                model,
-                (state, place),
-                language,
-                task,
-                &text_tokens,
-                n_frames,
-            )
-        })?;
-        add_words(
-            segments,
-            alignment,
-            |token| tokenizer.is_text(token),
-            options,
-            self.last_speech_s,
-        );
+        let is_text = |token| tokenizer.is_text(token);
+        add_words(segments, timings, is_text, options, self.last_speech_s);
         let threshold = options.hallucination_silence_threshold;
         let next = words::next_window(window, segments, next, threshold);
         if let (Next::At(_), Some(end)) = (&next, words::last_end(segments)) {
             self.last_speech_s = end;
         }
-        Ok(next)
+        next
     }
 
     /// Computes the evidence of hallucination of each segment of the encoded window, and clears the hallucinated ones.
+    /// `attention`: to silent frames, per text token of the segments and of those that the rules for words have dropped
+    /// from the end; empty if the text could not be aligned.
     fn drop_hallucinations(
-        &mut self,
-        seek: usize,
-        n_frames: usize,
+        &self,
+        is_silent: &[bool],
+        mut attention: Vec<f32>,
         segments: &mut [Segment],
-    ) -> Result<()> {
-        let Some(silence_level) = self.silence_level else {
-            return Ok(());
-        };
-        let mel = &mut self.windows.mel;
-        let is_silent = mel.silent_frames(seek, n_frames, silence_level)?;
+    ) {
         let tokenizer = self.model.tokenizer();
-        let text_tokens: Vec<Vec<TokenId>> = segments
-            .iter()
-            .map(|segment| {
-                segment
-                    .tokens
-                    .iter()
-                    .copied()
-                    .filter(|&t| tokenizer.is_text(t))
-                    .collect()
-            })
-            .collect();
-        let (model, language, task) = (self.model, self.language, self.options.task);
-        let attention = self.windows.seat.alone(|state, place| {
-            let text_tokens = text_tokens.concat();
-            silent_attention(
-                model,
-                (state, place),
-                language,
-                task,
-                &text_tokens,
-                &is_silent,
-            )
-        })?;
-        let Some(mut attention) = attention else {
-            return Ok(());
-        };
-        for (segment, tokens) in segments.iter_mut().zip(&text_tokens) {
-            let rest = attention.split_off(tokens.len());
-            if !tokens.is_empty() {
-                let mut silence = Silence::of(segment, &is_silent, &attention);
-                if silence.is_hallucination(segment.no_speech_prob) {
-                    silence.dropped = Some(std::mem::take(&mut segment.text));
-                    segments::clear(segment);
-                }
-                segment.silence = Some(silence);
+        for segment in segments {
+            let n_text = segments::text_tokens(segment, tokenizer).count();
+            if n_text == 0 || attention.is_empty() {
+                continue;
             }
+            let rest = attention.split_off(n_text);
+            let mut silence = Silence::of(segment, is_silent, &attention);
+            if silence.is_hallucination(segment.no_speech_prob) {
+                silence.dropped = Some(std::mem::take(&mut segment.text));
+                segments::clear(segment);
+            }
+            segment.silence = Some(silence);
             attention = rest;
         }
-        Ok(())
     }
 
     /// Decodes the encoded window at one temperature after another, until a result passes the thresholds. After a

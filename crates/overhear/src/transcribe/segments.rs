@@ -159,6 +159,15 @@ pub(super) fn segment(
     }
 }
 
+/// Returns the text tokens of a segment, without timestamps.
+pub(super) fn text_tokens<'a>(
+    segment: &'a Segment,
+    tokenizer: &'a Tokenizer,
+) -> impl Iterator<Item = TokenId> + 'a {
+    let tokens = segment.tokens.iter().copied();
+    tokens.filter(|&token| tokenizer.is_text(token))
+}
+
 /// Clears the segment if it has no duration or no text.
 pub(super) fn clear_if_empty(segment: &mut Segment) {
     if segment.start == segment.end || python::strip(&segment.text).is_empty() {

@@ -1,98 +1,176 @@
 //! The text decoder: `whisper/model.py::TextDecoder`, one call for any number of tokens of any rows.
 
-use overhear_kernels::{AttentionShape, Kernels, Packing, PostOp, Rows};
+use overhear_kernels::{AttentionShape, PostOp, Rows};
 
-use super::cache::{CrossCache, SelfCache, Slot};
-use super::layers::Compute;
-use super::packed::PackedScratch;
-use super::weights::{CrossAttention, Decoder, SelfAttention, Weight};
+use super::cross_kv::{CrossAttentionScratch, CrossKv, CrossKvCache, cross_attention};
+use super::layers::{LayerNorm, Linear, Mlp, SelfAttention};
+use super::self_kv::SelfKvCache;
+use super::weight::Weight;
 use crate::ModelDimensions;
-use crate::backend::{Batch, BatchRow, Capacity};
+use crate::backend::{Batch, Capacity};
+use crate::host::Host;
 
-/// Scratch memory of the decoder, for up to `capacity` tokens a call.
-pub(super) struct DecoderScratch {
-    /// `[capacity, n_state]`, the residual stream.
-    pub(super) x: Vec<f32>,
-    /// `[capacity, n_state]`.
-    pub(super) h: Vec<f32>,
-    /// `[capacity, n_state]`: the query of cross-attention, or the states to project.
-    pub(super) q: Vec<f32>,
-    /// `[capacity, 4 * n_state]`: query, key and value, or the perceptron's middle.
-    pub(super) wide: Vec<f32>,
-    /// `[n, n_vocab]`: the logits last asked for.
-    logits: Vec<f32>,
-    pub(super) packed: PackedScratch,
+/// Weights of the decoder.
+pub(super) struct Decoder<W> {
+    /// `[n_vocab, n_state]`.
+    pub(super) token_embedding: W,
+    /// `[n_vocab, n_state]`: the output projection, if it is not the embedding.
+    pub(super) output: Option<W>,
+    /// `[n_text_ctx, n_state]`.
+    pub(super) positional_embedding: Vec<f32>,
+    pub(super) blocks: Vec<DecoderBlock<W>>,
+    pub(super) ln: LayerNorm,
 }
 
-impl DecoderScratch {
-    pub(super) fn new(
-        dims: &ModelDimensions,
-        capacity: &Capacity,
-        packing: Option<Packing>,
-    ) -> Self {
+pub(super) struct DecoderBlock<W> {
+    pub(super) attn: SelfAttention<W>,
+    pub(super) cross_attn: CrossAttention<W>,
+    pub(super) mlp: Mlp<W>,
+}
+
+/// Cross-attention with its layer norm; [`super::encoder::Encoder`] has the projections of key and value.
+pub(super) struct CrossAttention<W> {
+    pub(super) norm: LayerNorm,
+    pub(super) query: Linear<W>,
+    pub(super) out: Linear<W>,
+}
+
+/// Buffers of a decoder call of up to `n` tokens.
+pub(super) struct DecoderWorkspace<W: Weight> {
+    /// `[n, n_state]`: the residual stream.
+    x: Vec<f32>,
+    /// Input rows of the next product.
+    input: W::Activations,
+    /// `[n, 3 * n_state]`: query, key and value of self-attention.
+    qkv: Vec<f32>,
+    /// `[n, n_state]`: query of cross-attention, or the states that logits are computed of.
+    q: Vec<f32>,
+    /// `[n, n_state]`: output of attention.
+    attended: Vec<f32>,
+    /// `[n, 4 * n_state]`: the perceptron's middle.
+    wide: W::Activations,
+    cross: CrossAttentionScratch,
+    /// `[n_logits, n_vocab]`.
+    logits: Vec<f32>,
+}
+
+impl<W: Weight> DecoderWorkspace<W> {
+    pub(super) fn new(dims: &ModelDimensions, capacity: &Capacity, format: W::Format) -> Self {
         let n_state = dims.n_text_state;
         // Alignment runs all positions of a row at once.
-        let n_logits = capacity.logits;
-        let capacity = capacity.tokens.max(dims.n_text_ctx);
+        let n = capacity.tokens.max(dims.n_text_ctx);
         Self {
-            x: vec![0.0; capacity * n_state],
-            h: vec![0.0; capacity * n_state],
-            q: vec![0.0; capacity * n_state],
-            wide: vec![0.0; capacity * 4 * n_state],
-            logits: vec![0.0; n_logits * dims.n_vocab],
-            packed: PackedScratch::new(packing, capacity, n_state),
+            x: vec![0.0; n * n_state],
+            input: W::input_buffer(format, n, n_state),
+            qkv: vec![0.0; n * 3 * n_state],
+            q: vec![0.0; n * n_state],
+            attended: vec![0.0; n * n_state],
+            wide: W::activations(n, 4 * n_state),
+            cross: CrossAttentionScratch::new(n, n_state),
+            logits: vec![0.0; capacity.logits * dims.n_vocab],
         }
     }
 }
 
 /// One decoder call.
-pub(super) struct Step<'a> {
-    pub(super) compute: Compute<'a>,
+pub(super) struct Step<'a, W> {
+    pub(super) host: &'a Host,
     pub(super) dims: &'a ModelDimensions,
-    pub(super) decoder: &'a Decoder,
+    pub(super) decoder: &'a Decoder<W>,
     pub(super) batch: &'a Batch,
 }
 
-impl Step<'_> {
+impl<W: Weight> Step<'_, W> {
     /// Appends the tokens of the batch to the cache and returns the logits asked for, `[n, n_vocab]`.
-    pub(super) fn run<'s>(
+    pub(super) fn decode<'w, K: CrossKv>(
         &self,
-        self_cache: &mut SelfCache,
-        cross_cache: &CrossCache,
-        s: &'s mut DecoderScratch,
-    ) -> &'s mut [f32] {
+        self_kv: &mut SelfKvCache,
+        cross_kv: &CrossKvCache<K>,
+        workspace: &'w mut DecoderWorkspace<W>,
+    ) -> &'w mut [f32] {
         let n_state = self.dims.n_text_state;
-        let n = self.batch.tokens.len();
-        let logits_at = &self.batch.logits_at;
+        let (n, logits_at) = (self.batch.tokens.len(), &self.batch.logits_at);
         assert!(
             logits_at.is_sorted_by(|a, b| a < b) && logits_at.last().is_none_or(|&last| last < n),
             "logits of tokens {logits_at:?} of {n}"
         );
-        let (x, h, q) = (
-            &mut s.x[..n * n_state],
-            &mut s.h[..n * n_state],
-            &mut s.q[..n * n_state],
-        );
-
-        self.embed(self_cache, x);
-        for (layer, block) in self.decoder.blocks.iter().enumerate() {
-            let (wide, packed) = (&mut s.wide, &mut s.packed);
-            self.self_attention(&block.attn, layer, self_cache, x, (h, wide, packed));
-            self.cross_attention(&block.cross_attn, layer, cross_cache, x, (h, q, packed));
-            self.compute.mlp(&block.mlp, x, h, wide, packed);
-        }
+        self.forward(self_kv, cross_kv, workspace, &mut |_, _| {});
         for row in &self.batch.rows {
-            self_cache.append(row.row, row.n_tokens);
+            self_kv.append(row.row, row.n_tokens);
         }
-        self.project(x, h, q, &mut s.logits, &mut s.packed)
+        let DecoderWorkspace {
+            x,
+            input,
+            q: states,
+            logits,
+            ..
+        } = workspace;
+        let states = &mut states[..logits_at.len() * n_state];
+        for (state, at) in states.chunks_exact_mut(n_state).zip(logits_at) {
+            state.copy_from_slice(&x[at * n_state..][..n_state]);
+        }
+        let logits = &mut logits[..logits_at.len() * self.dims.n_vocab];
+        self.project(logits, states, input);
+        logits
+    }
+
+    /// Runs all blocks over the tokens of the batch and returns their states, `[n, n_state]`, before the last layer norm,
+    /// and the workspace's input buffer. Keys and values are written to `self_kv`, which does not count them yet.
+    /// `on_cross_query` is called with each layer and its queries of cross-attention, `[n, n_state]`.
+    pub(super) fn forward<'w, K: CrossKv>(
+        &self,
+        self_kv: &mut SelfKvCache,
+        cross_kv: &CrossKvCache<K>,
+        workspace: &'w mut DecoderWorkspace<W>,
+        on_cross_query: &mut dyn FnMut(usize, &[f32]),
+    ) -> (&'w [f32], &'w mut W::Activations) {
+        let (host, n_state) = (self.host, self.dims.n_text_state);
+        let n = self.batch.tokens.len();
+        let DecoderWorkspace {
+            x,
+            input,
+            qkv,
+            q,
+            attended,
+            wide,
+            cross,
+            ..
+        } = workspace;
+        let [x, q, attended] = [x, q, attended].map(|buffer| &mut buffer[..n * n_state]);
+        let qkv = &mut qkv[..n * 3 * n_state];
+
+        self.embed(self_kv, x);
+        for (layer, block) in self.decoder.blocks.iter().enumerate() {
+            let DecoderBlock {
+                attn,
+                cross_attn,
+                mlp,
+            } = block;
+            let rows = W::normalize(host, input, x, &attn.norm);
+            attn.query_key_value.forward(host, qkv, rows, PostOp::Store);
+            self.self_attention(attended, qkv, layer, self_kv);
+            let rows = W::input(host, input, attended, n_state);
+            attn.out.forward(host, x, rows, PostOp::Add);
+
+            let rows = W::normalize(host, input, x, &cross_attn.norm);
+            cross_attn.query.forward(host, q, rows, PostOp::Store);
+            on_cross_query(layer, q);
+            let (rows, kv) = (&self.batch.rows, (cross_kv, layer));
+            cross_attention(host, self.dims, attended, q, rows, kv, cross);
+            let rows = W::input(host, input, attended, n_state);
+            cross_attn.out.forward(host, x, rows, PostOp::Add);
+
+            mlp.forward(host, x, input, wide);
+        }
+        (x, input)
     }
 
     /// `x = token_embedding + positional_embedding`.
-    pub(super) fn embed(&self, cache: &SelfCache, x: &mut [f32]) {
+    fn embed(&self, self_kv: &SelfKvCache, x: &mut [f32]) {
         let n_state = self.dims.n_text_state;
         let mut inputs = self.batch.tokens.iter().zip(x.chunks_exact_mut(n_state));
         for row in &self.batch.rows {
-            let begin = cache.n_tokens(row.row);
+            let begin = self_kv.n_tokens(row.row);
             let end = begin + row.n_tokens;
             let positions = &self.decoder.positional_embedding[begin * n_state..end * n_state];
             for (position, (token, x)) in positions.chunks_exact(n_state).zip(&mut inputs) {
@@ -102,176 +180,60 @@ impl Step<'_> {
         }
     }
 
-    pub(super) fn self_attention(
+    /// Appends the keys and values of `qkv`, `[n, 3 * n_state]`, to the cache; `out`, `[n, n_state]`: attention of each
+    /// row over its own tokens, causal.
+    fn self_attention(
         &self,
-        attn: &SelfAttention,
+        out: &mut [f32],
+        qkv: &[f32],
         layer: usize,
-        cache: &mut SelfCache,
-        x: &mut [f32],
-        (h, wide, packed): (&mut [f32], &mut [f32], &mut PackedScratch),
+        self_kv: &mut SelfKvCache,
     ) {
-        let (c, n_state) = (self.compute, self.dims.n_text_state);
-        let qkv = &mut wide[..3 * x.len()]; // [n, 3 * n_state]
-        c.norm_linear(
-            qkv,
-            x,
-            Some(&attn.norm),
-            attn.query_key_value.parts(),
-            PostOp::Store,
-            (h, packed),
-        );
-        let mut first = 0; // the line of x that holds the row's first token
+        let (n_state, n_head) = (self.dims.n_text_state, self.dims.n_text_head);
+        let mut first = 0; // index of the row's first token
         for row in &self.batch.rows {
             let n = row.n_tokens;
-            let begin = cache.n_tokens(row.row);
-            let keys_values = cache.row_mut(layer, row.row); // [n_text_ctx, 2 * n_state]
+            let begin = self_kv.n_tokens(row.row);
+            let kv = self_kv.row_mut(layer, row.row); // [n_text_ctx, 2 * n_state]
             for i in 0..n {
                 let key_value = &qkv[(first + i) * 3 * n_state + n_state..][..2 * n_state];
-                keys_values[(begin + i) * 2 * n_state..][..2 * n_state].copy_from_slice(key_value);
+                kv[(begin + i) * 2 * n_state..][..2 * n_state].copy_from_slice(key_value);
             }
             let q = Rows {
                 data: &qkv[first * 3 * n_state..],
                 stride: 3 * n_state,
             };
-            self.attend(
-                &mut h[first * n_state..][..n * n_state],
-                q,
-                Slot::F32(keys_values),
-                begin + n,
-                true,
-            );
-            first += n;
-        }
-        let out = attn.out.parts();
-        c.norm_linear(x, h, None, out, PostOp::Add, (&mut [], packed));
-    }
-
-    pub(super) fn cross_attention(
-        &self,
-        attn: &CrossAttention,
-        layer: usize,
-        cache: &CrossCache,
-        x: &mut [f32],
-        (h, q, packed): (&mut [f32], &mut [f32], &mut PackedScratch),
-    ) {
-        let (c, n_state) = (self.compute, self.dims.n_text_state);
-        if let Slot::Packed(_) = cache.slot(layer, 0) {
-            let groups = self.batch.rows.chunk_by(same_slot).map(|rows| {
-                let n = rows.iter().map(|row| row.n_tokens).sum();
-                (n, cache.slot(layer, rows[0].slot).packed())
+            let [k, v] = [&kv[..], &kv[n_state..]].map(|data| Rows {
+                data,
+                stride: 2 * n_state,
             });
-            if let Weight::Packed(_) = attn.out.weight {
-                let (query, out) = (attn.query.packed(), attn.out.packed());
-                return packed.cross_attention(c, x, &attn.norm, query, out, groups);
-            }
-            let (query, out) = (attn.query.parts(), attn.out.parts());
-            c.norm_linear(q, x, Some(&attn.norm), query, PostOp::Store, (h, packed));
-            packed.attention(c, h, q, n_state, groups);
-            return c.norm_linear(x, h, None, out, PostOp::Add, (&mut [], packed));
-        }
-        let query = attn.query.parts();
-        c.norm_linear(q, x, Some(&attn.norm), query, PostOp::Store, (h, packed));
-        let is_bytes = matches!(cache.slot(layer, 0), Slot::Bytes(_));
-        let together = if is_bytes { same_slot } else { shares_keys };
-        // In f32 and f16 only few queries do not depend on each other.
-        let most = match is_bytes {
-            true => usize::MAX,
-            false => Kernels::MAX_DECODE_QUERIES,
-        };
-        let mut first = 0;
-        let groups = self.batch.rows.chunk_by(together);
-        for rows in groups.flat_map(|rows| rows.chunks(most)) {
-            let n: usize = rows.iter().map(|row| row.n_tokens).sum();
-            let lines = first * n_state..(first + n) * n_state;
-            let (out, q) = (&mut h[lines.clone()], &q[lines]);
-            match cache.slot(layer, rows[0].slot) {
-                Slot::Bytes(keys_values) => c.kernels.attention_int8(c.pool, out, q, keys_values),
-                keys_values => {
-                    let q = Rows {
-                        data: q,
-                        stride: n_state,
-                    };
-                    self.attend(out, q, keys_values, self.dims.n_audio_ctx, false);
-                }
-            }
+            let shape = AttentionShape {
+                n_head,
+                head_dim: n_state / n_head,
+                n_query: n,
+                n_key: begin + n,
+                causal: true,
+                block: 0,
+            };
+            let out = &mut out[first * n_state..][..n * n_state];
+            self.host
+                .kernels
+                .attention(&self.host.pool, out, q, k, v, &shape);
             first += n;
         }
-        let out = attn.out.parts();
-        c.norm_linear(x, h, None, out, PostOp::Add, (&mut [], packed));
     }
 
-    /// `out`: `[n_query, n_state]`; of `keys_values` the first `n_key` are seen.
-    ///
-    /// # Panics
-    /// If they are packed or bytes.
-    fn attend(
-        &self,
-        out: &mut [f32],
-        q: Rows<'_>,
-        keys_values: Slot<'_>,
-        n_key: usize,
-        causal: bool,
-    ) {
-        let (n_state, n_head) = (self.dims.n_text_state, self.dims.n_text_head);
-        let n_query = out.len() / n_state;
-        let shape = AttentionShape {
-            n_head,
-            head_dim: n_state / n_head,
-            n_query,
-            n_key,
-            causal,
-            block: 0,
-        };
-        let Compute { kernels, pool } = self.compute;
-        match keys_values {
-            Slot::F32(rows) => {
-                let stride = 2 * n_state;
-                let [key, value] = [rows, &rows[n_state..]].map(|data| Rows { data, stride });
-                kernels.attention(pool, out, q, key, value, &shape);
-            }
-            Slot::F16(keys, values) => {
-                kernels.attention_f16(pool, out, q, keys, values, &shape);
-            }
-            Slot::Packed(_) | Slot::Bytes(_) => unreachable!("these have attentions of their own"),
-        }
+    /// Logits of `states`, `[n, n_state]`: last layer norm, then the product with the embedding. `input`: an input
+    /// buffer.
+    pub(super) fn project(&self, logits: &mut [f32], states: &[f32], input: &mut W::Activations) {
+        let Decoder {
+            token_embedding,
+            output,
+            ln,
+            ..
+        } = self.decoder;
+        let rows = W::normalize(self.host, input, states, ln);
+        let weight = output.as_ref().unwrap_or(token_embedding);
+        weight.linear(self.host, logits, rows, None, PostOp::Store);
     }
-
-    /// The logits of the tokens asked for: last layer norm, then the product with the embedding.
-    fn project<'s>(
-        &self,
-        x: &[f32],
-        h: &mut [f32],
-        gathered: &mut [f32],
-        logits: &'s mut [f32],
-        packed: &mut PackedScratch,
-    ) -> &'s mut [f32] {
-        let n_state = self.dims.n_text_state;
-        let n = self.batch.logits_at.len();
-        for (i, at) in self.batch.logits_at.iter().enumerate() {
-            gathered[i * n_state..][..n_state].copy_from_slice(&x[at * n_state..][..n_state]);
-        }
-        let h = &mut h[..n * n_state];
-        let logits = &mut logits[..n * self.dims.n_vocab];
-        let projection = (self.decoder.projection(), None);
-        self.compute.norm_linear(
-            logits,
-            &gathered[..n * n_state],
-            Some(&self.decoder.ln),
-            projection,
-            PostOp::Store,
-            (h, packed),
-        );
-        logits
-    }
-}
-
-/// Whether two rows are of the same audio, whose keys and values are then read once for both: most of what a step reads
-/// beside the weights.
-fn same_slot(a: &BatchRow, b: &BatchRow) -> bool {
-    a.slot == b.slot
-}
-
-/// The same where queries do not depend on each other only as long as they are few: a token each.
-fn shares_keys(a: &BatchRow, b: &BatchRow) -> bool {
-    same_slot(a, b) && a.n_tokens == 1 && b.n_tokens == 1
 }

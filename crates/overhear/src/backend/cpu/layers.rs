@@ -1,107 +1,76 @@
-//! What encoder and decoder have in common.
+//! Layers that encoder and decoder have in common: `whisper/model.py::{Linear, LayerNorm, ResidualAttentionBlock}`.
 
-use overhear_kernels::{Kernels, Pool, PostOp, Rows, StoredMatrix};
+use overhear_kernels::PostOp;
 
-use super::packed::PackedScratch;
-use super::weights::{LayerNorm, Linear, Mlp, Weight};
+use super::weight::Weight;
+use crate::host::Host;
 
-/// The kernels and the threads that run them.
-#[derive(Clone, Copy)]
-pub(super) struct Compute<'a> {
-    pub(super) kernels: &'a Kernels,
-    pub(super) pool: &'a Pool,
+/// Linear layer `y = x * weight^T + bias`.
+pub(super) struct Linear<W> {
+    /// `[n_out, n_in]`.
+    pub(super) weight: W,
+    /// `[n_out]`.
+    pub(super) bias: Vec<f32>,
 }
 
-impl Compute<'_> {
-    /// `y = epilogue(weight * x + bias)` with a stored weight. `x`: rows of `n_in`; `y`: `[n, n_out]`.
-    fn stored_linear(
+impl<W: Weight> Linear<W> {
+    /// `y = post_op(layer(x))` in f32. `x`: `[n, n_in]`; `y`: `[n, n_out]`, which gives `n`.
+    pub(super) fn forward(&self, host: &Host, y: &mut [f32], x: W::Rows<'_>, post_op: PostOp) {
+        self.weight.linear(host, y, x, Some(&self.bias), post_op);
+    }
+
+    /// As [`Linear::forward`], to rows `first..first + n` of activations; the rows before them stay.
+    pub(super) fn forward_to_activations(
         &self,
-        y: &mut [f32],
-        x: Rows<'_>,
-        weight: &StoredMatrix,
-        bias: Option<&[f32]>,
-        epilogue: PostOp,
+        host: &Host,
+        y: (&mut W::Activations, usize),
+        x: W::Rows<'_>,
+        n: usize,
+        post_op: PostOp,
     ) {
-        self.kernels.linear(self.pool, y, x, weight, bias, epilogue);
+        self.weight
+            .linear_to_activations(host, y, x, n, &self.bias, post_op);
     }
+}
 
-    /// `y = epilogue(layer(x))` with a stored weight. `x`: rows of `n_in`; `y`: `[n, n_out]`.
-    ///
-    /// # Panics
-    /// If the weight is packed.
-    pub(super) fn linear(&self, y: &mut [f32], x: Rows<'_>, layer: &Linear, epilogue: PostOp) {
-        match &layer.weight {
-            Weight::Stored(weight) => self.stored_linear(y, x, weight, Some(&layer.bias), epilogue),
-            Weight::Packed(_) => unreachable!("a network is packed as a whole"),
-        }
-    }
+/// Layer normalisation over `n_state` elements.
+pub(super) struct LayerNorm {
+    pub(super) gamma: Vec<f32>,
+    pub(super) beta: Vec<f32>,
+}
 
-    /// `y = epilogue(weight * norm(x) + bias)`, whichever the weight. `x`: `[n, n_in]`, `h`: likewise, for what is
-    /// normalised; `y`: `[n, n_out]`.
-    pub(super) fn norm_linear(
+/// Self-attention with its layer norm: query, key and value in one product.
+pub(super) struct SelfAttention<W> {
+    pub(super) norm: LayerNorm,
+    /// `[3 * n_state, n_state]`; the bias of the key, which has none in Whisper, is zeros.
+    pub(super) query_key_value: Linear<W>,
+    pub(super) out: Linear<W>,
+}
+
+/// Two-layer perceptron with its layer norm.
+pub(super) struct Mlp<W> {
+    pub(super) norm: LayerNorm,
+    /// `[4 * n_state, n_state]`.
+    pub(super) up: Linear<W>,
+    /// `[n_state, 4 * n_state]`.
+    pub(super) down: Linear<W>,
+}
+
+impl<W: Weight> Mlp<W> {
+    /// `x += down(gelu(up(norm(x))))`. `x`: `[n, n_state]`; `input`: an input buffer; `wide`: `[n, 4 * n_state]`.
+    pub(super) fn forward(
         &self,
-        y: &mut [f32],
-        x: &[f32],
-        norm: Option<&LayerNorm>,
-        (weight, bias): (&Weight, Option<&[f32]>),
-        epilogue: PostOp,
-        (h, packed): (&mut [f32], &mut PackedScratch),
-    ) {
-        match weight {
-            Weight::Stored(weight) => {
-                let data = match norm {
-                    Some(norm) => {
-                        self.layer_norm(h, x, norm);
-                        &*h
-                    }
-                    None => x,
-                };
-                let stride = weight.n_in();
-                self.stored_linear(y, Rows { data, stride }, weight, bias, epilogue);
-            }
-            Weight::Packed(weight) => packed.linear(*self, y, x, norm, (weight, bias), epilogue),
-        }
-    }
-
-    /// `x`, `y`: `[n, n_state]`.
-    pub(super) fn layer_norm(&self, y: &mut [f32], x: &[f32], norm: &LayerNorm) {
-        self.kernels
-            .layer_norm(self.pool, y, x, &norm.gamma, &norm.beta);
-    }
-
-    /// `x += down(gelu(up(norm(x))))`. `x`, `h`: `[n, n_state]`; `wide`: at least `[n, 4 * n_state]`, if the weights
-    /// are stored.
-    pub(super) fn mlp(
-        &self,
-        mlp: &Mlp,
+        host: &Host,
         x: &mut [f32],
-        h: &mut [f32],
-        wide: &mut [f32],
-        packed: &mut PackedScratch,
+        input: &mut W::Activations,
+        wide: &mut W::Activations,
     ) {
-        if let Weight::Packed(_) = mlp.up.weight {
-            return packed.mlp(*self, mlp, x);
-        }
-        let n_state = mlp.norm.gamma.len();
-        let wide = &mut wide[..4 * x.len()];
-        self.layer_norm(h, x, &mlp.norm);
-        self.linear(
-            wide,
-            Rows {
-                data: h,
-                stride: n_state,
-            },
-            &mlp.up,
-            PostOp::Gelu,
-        );
-        self.linear(
-            x,
-            Rows {
-                data: wide,
-                stride: 4 * n_state,
-            },
-            &mlp.down,
-            PostOp::Add,
-        );
+        let n_state = self.norm.gamma.len();
+        let n = x.len() / n_state;
+        let rows = W::normalize(host, input, x, &self.norm);
+        self.up
+            .forward_to_activations(host, (wide, 0), rows, n, PostOp::Gelu);
+        let rows = W::input_of(host, input, wide, 4 * n_state);
+        self.down.forward(host, x, rows, PostOp::Add);
     }
 }

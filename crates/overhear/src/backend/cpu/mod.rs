@@ -1,37 +1,47 @@
 //! The network on the CPU: Whisper's forward pass over `overhear-kernels`.
 
 mod alignment;
-mod cache;
+mod cross_kv;
 mod decoder;
 mod encoder;
 mod format;
 mod layers;
 mod packed;
+mod read;
+mod self_kv;
 mod state;
+mod stored;
 #[cfg(test)]
 mod tests;
-mod weights;
+mod weight;
 
 use std::sync::Arc;
 
-use format::{Format, resolve};
-use weights::{Packer, Weights};
+use cross_kv::CrossKv;
+use decoder::Decoder;
+use encoder::Encoder;
+use format::{Formats, Network, resolve};
+use read::Reader;
+use state::CpuState;
+use weight::{EncoderWeight, Weight};
 
 use super::{Backend, Capacity, ComputeType, State};
 use crate::checkpoint::Checkpoint;
 use crate::host::Host;
 use crate::{ModelDimensions, Result};
 
-/// The CPU backend: weights, the kernels chosen for this machine, and the threads they run on.
-pub(crate) struct CpuBackend {
+/// The CPU backend: an encoder with weights `E`, a decoder with weights `D`.
+struct CpuBackend<E: EncoderWeight, D: Weight> {
     compute_type: ComputeType,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<E, D>>,
 }
 
 /// What the backend and its states share.
-struct Shared {
+struct Shared<E: EncoderWeight, D: Weight> {
     dims: ModelDimensions,
-    weights: Weights,
+    formats: Formats<E, D>,
+    encoder: Encoder<E>,
+    decoder: Decoder<D>,
     host: Host,
 }
 
@@ -42,53 +52,66 @@ pub(super) fn open(
     compute_type: ComputeType,
     host: &Host,
 ) -> Result<Box<dyn Backend>> {
-    let (compute_type, format) = resolve(compute_type, &host.kernels, dims)?;
-    let backend = CpuBackend::read(checkpoint, dims, (compute_type, format), host)?;
-    Ok(Box::new(backend))
-}
-
-impl CpuBackend {
-    fn read(
-        checkpoint: &Checkpoint,
-        dims: &ModelDimensions,
-        (compute_type, format): (ComputeType, Format),
-        host: &Host,
-    ) -> Result<Self> {
-        let packer = Packer {
-            kernels: &host.kernels,
-            pool: &host.pool,
-            format,
-        };
-        let weights = Weights::read(checkpoint, dims, packer)?;
-        Ok(Self {
-            compute_type,
-            shared: Arc::new(Shared {
-                dims: *dims,
-                weights,
-                host: host.clone(),
-            }),
-        })
+    let compute_type = resolve(compute_type, &host.kernels, dims)?;
+    let shape = (dims, compute_type);
+    match Network::of(compute_type) {
+        Network::Stored(formats) => CpuBackend::read(checkpoint, shape, formats, host),
+        Network::Packed(formats) => CpuBackend::read(checkpoint, shape, formats, host),
+        Network::Mixed(formats) => CpuBackend::read(checkpoint, shape, formats, host),
     }
 }
 
-impl Backend for CpuBackend {
+impl<E: EncoderWeight + 'static, D: Weight + 'static> CpuBackend<E, D> {
+    fn read(
+        checkpoint: &Checkpoint,
+        (dims, compute_type): (&ModelDimensions, ComputeType),
+        formats: Formats<E, D>,
+        host: &Host,
+    ) -> Result<Box<dyn Backend>> {
+        let encoder = Reader::<E> {
+            checkpoint,
+            dims,
+            host,
+            format: formats.encoder,
+        };
+        let decoder = Reader::<D> {
+            checkpoint,
+            dims,
+            host,
+            format: formats.decoder,
+        };
+        let shared = Shared {
+            dims: *dims,
+            encoder: encoder.encoder()?,
+            decoder: decoder.decoder()?,
+            formats,
+            host: host.clone(),
+        };
+        Ok(Box::new(Self {
+            compute_type,
+            shared: Arc::new(shared),
+        }))
+    }
+}
+
+impl<E: EncoderWeight + 'static, D: Weight + 'static> Backend for CpuBackend<E, D> {
     fn compute_type(&self) -> ComputeType {
         self.compute_type
     }
 
     fn bytes_per_seat(&self, n_rows: usize) -> u64 {
-        let (dims, format) = (&self.shared.dims, self.shared.weights.format);
+        let (dims, formats) = (&self.shared.dims, &self.shared.formats);
         let cross_kv = dims.n_text_layer * dims.n_audio_ctx * 2 * dims.n_text_state;
+        let cross_kv = cross_kv * E::CrossKv::element_size(formats.cross_kv);
         let self_kv =
             dims.n_text_layer * dims.n_text_ctx * 2 * dims.n_text_state * size_of::<f32>();
         let features = dims.n_audio_ctx * dims.n_audio_state * size_of::<f32>();
         let logits = dims.n_vocab * size_of::<f32>();
-        let bytes = cross_kv * format.cross.element_size() + features + n_rows * (self_kv + logits);
-        bytes as u64
+        (cross_kv + features + n_rows * (self_kv + logits)) as u64
     }
 
     fn new_state(&self, capacity: Capacity) -> Result<Box<dyn State>> {
         let shared = Arc::clone(&self.shared);
-        Ok(Box::new(state::CpuState::new(shared, capacity)))
+        Ok(Box::new(CpuState::new(shared, capacity)))
     }
 }

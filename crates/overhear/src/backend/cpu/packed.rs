@@ -1,211 +1,178 @@
-//! The layers in bfloat16 and int8: weights and activations packed for dot products, attention in bfloat16.
+//! Packed weights: bf16 or int8, multiplied by activations packed alike.
 //!
-//! The residual stream, layer normalisation, sums and softmax stay in f32. Between the products of a block activations
-//! are bfloat16; with int8, what goes into a linear layer is quantised per row just before it.
+//! The residual stream, layer normalisation, sums and softmax stay in f32. Activations between two products are bf16;
+//! the input rows of int8 weights are quantised, a scale and a zero point per row.
 
 use overhear_kernels::{
-    Output, PackedActivations, PackedKv, PackedMatrix, PackedRows, Packing, PostOp, Rows, Source,
+    Dtype, Matrix, Output, PackedActivations, PackedKv, PackedMatrix, PackedRows, Packing, PostOp,
+    Rows, Source,
 };
 
-use super::layers::Compute;
-use super::weights::{LayerNorm, Mlp};
+use super::cross_kv::PackedCrossKv;
+use super::layers::{LayerNorm, Linear};
+use super::weight::{EncoderWeight, Weight};
+use crate::checkpoint::Stacked;
+use crate::host::Host;
+use crate::{ModelDimensions, Result};
 
-/// What a block writes to on its way.
-pub(super) struct PackedScratch {
-    /// `[n, up to 4 * n_state]`: the input of the next linear layer, packed as the weights are.
-    rows: PackedActivations,
-    /// `[n, up to 4 * n_state]`, bfloat16: query, key and value, or the perceptron's middle.
-    wide: PackedActivations,
-    /// `[n, n_state]`, bfloat16: what attention found.
-    attended: PackedActivations,
-}
+impl Weight for PackedMatrix {
+    type Format = Packing;
+    type Activations = PackedActivations;
+    type Rows<'a> = PackedRows<'a>;
 
-/// A packed layer: weight and bias.
-pub(super) type PackedLinear<'a> = (&'a PackedMatrix, &'a [f32]);
-
-impl PackedScratch {
-    /// Room for `n` rows of a network whose states are `n_state` wide; none without `packing`.
-    pub(super) fn new(packing: Option<Packing>, n: usize, n_state: usize) -> Self {
-        let n = if packing.is_some() { n } else { 0 };
-        let wide = |packing| PackedActivations::new(packing, n, 4 * n_state);
-        Self {
-            rows: wide(packing.unwrap_or(Packing::Bf16)),
-            wide: wide(Packing::Bf16),
-            attended: PackedActivations::new(Packing::Bf16, n, n_state),
-        }
+    fn convert(host: &Host, matrix: &Matrix, packing: Packing) -> Self {
+        host.kernels.pack_weights(&host.pool, matrix, packing)
     }
 
-    /// `y = epilogue(layer(norm(x)))`. `x`: `[n, n_in]`; `y`: `[n, n_out]`.
-    pub(super) fn linear(
-        &mut self,
-        c: Compute<'_>,
+    fn read(host: &Host, rows: &Stacked<'_>, dtype: Dtype, packing: Packing) -> Result<Self> {
+        let read = |first: usize, to: &mut [u8]| rows.read(first, to);
+        host.kernels
+            .pack_weights_from(&host.pool, rows.shape(), dtype, packing, read)
+    }
+
+    fn copy_row(&self, row: usize, to: &mut [f32]) {
+        self.copy_row(row, to);
+    }
+
+    fn input_buffer(packing: Packing, n_rows: usize, n_state: usize) -> PackedActivations {
+        PackedActivations::new(packing, n_rows, 4 * n_state)
+    }
+
+    fn activations(n_rows: usize, n_cols: usize) -> PackedActivations {
+        PackedActivations::new(Packing::Bf16, n_rows, n_cols)
+    }
+
+    fn normalize<'a>(
+        host: &Host,
+        buffer: &'a mut PackedActivations,
+        x: &[f32],
+        norm: &LayerNorm,
+    ) -> PackedRows<'a> {
+        let n_state = norm.gamma.len();
+        pack(host, buffer, x, n_state, Some((&norm.gamma, &norm.beta)))
+    }
+
+    fn input<'a>(
+        host: &Host,
+        buffer: &'a mut PackedActivations,
+        x: &'a [f32],
+        n_in: usize,
+    ) -> PackedRows<'a> {
+        pack(host, buffer, x, n_in, None)
+    }
+
+    fn input_of<'a>(
+        host: &Host,
+        buffer: &'a mut PackedActivations,
+        x: &'a PackedActivations,
+        _: usize,
+    ) -> PackedRows<'a> {
+        if buffer.packing() == Packing::Bf16 {
+            return x.rows();
+        }
+        host.kernels
+            .pack_rows(&host.pool, buffer, Source::Bf16(x), x.shape(), None);
+        buffer.rows()
+    }
+
+    fn linear(
+        &self,
+        host: &Host,
         y: &mut [f32],
-        x: &[f32],
-        norm: Option<&LayerNorm>,
-        (weight, bias): (&PackedMatrix, Option<&[f32]>),
-        epilogue: PostOp,
+        x: PackedRows<'_>,
+        bias: Option<&[f32]>,
+        post_op: PostOp,
     ) {
-        let n = pack(c, &mut self.rows, x, weight.n_in(), norm);
-        let rows = self.rows.rows();
-        c.kernels
-            .linear_packed(c.pool, Output::F32(y), rows, n, weight, bias, epilogue);
+        let (n, y) = (y.len() / self.n_out(), Output::F32(y));
+        host.kernels
+            .linear_packed(&host.pool, y, x, n, self, bias, post_op);
     }
 
-    /// `wide = layer(norm(x))`, bfloat16; how many rows.
-    fn linear_to_wide(
-        &mut self,
-        c: Compute<'_>,
-        x: &[f32],
-        norm: Option<&LayerNorm>,
-        (weight, bias): PackedLinear<'_>,
-        epilogue: PostOp,
-    ) -> usize {
-        let n = pack(c, &mut self.rows, x, weight.n_in(), norm);
-        self.wide.reset(n, weight.n_out());
-        let (rows, wide) = (self.rows.rows(), Output::Bf16(&mut self.wide, 0));
-        c.kernels
-            .linear_packed(c.pool, wide, rows, n, weight, Some(bias), epilogue);
-        n
-    }
-
-    /// `x += down(gelu(up(norm(x))))`.
-    pub(super) fn mlp(&mut self, c: Compute<'_>, mlp: &Mlp, x: &mut [f32]) {
-        let n = self.linear_to_wide(c, x, Some(&mlp.norm), mlp.up.packed(), PostOp::Gelu);
-        let rows = repack(c, &mut self.rows, &self.wide);
-        add(c, x, rows, n, mlp.down.packed());
-    }
-
-    /// `x += out(attention(query_key_value(norm(x))))`, all rows seeing all rows.
-    pub(super) fn self_attention(
-        &mut self,
-        c: Compute<'_>,
-        x: &mut [f32],
-        norm: &LayerNorm,
-        query_key_value: PackedLinear<'_>,
-        out: PackedLinear<'_>,
-        keys_values: &mut PackedKv,
+    fn linear_to_activations(
+        &self,
+        host: &Host,
+        (y, first): (&mut PackedActivations, usize),
+        x: PackedRows<'_>,
+        n: usize,
+        bias: &[f32],
+        post_op: PostOp,
     ) {
-        let n_state = out.0.n_in();
-        let n = self.linear_to_wide(c, x, Some(norm), query_key_value, PostOp::Store);
-        let part = |i: usize| self.wide.columns(i * n_state, n_state);
-        c.kernels.pack_kv(c.pool, keys_values, part(1), part(2));
-        self.attended.reset(n, n_state);
-        let attended = (&mut self.attended, 0);
-        c.kernels
-            .attention_bf16(c.pool, attended, (part(0), n), keys_values);
-        let rows = repack(c, &mut self.rows, &self.attended);
-        add(c, x, rows, n, out);
+        y.reset(first + n, self.n_out());
+        let (y, bias) = (Output::Bf16(y, first), Some(bias));
+        host.kernels
+            .linear_packed(&host.pool, y, x, n, self, bias, post_op);
+    }
+}
+
+impl EncoderWeight for PackedMatrix {
+    type SelfKv = PackedKv;
+    type CrossKv = PackedCrossKv;
+
+    /// bf16: the overlapping rows of a convolution cannot have a scale each.
+    fn convolution_format(_: Packing) -> Packing {
+        Packing::Bf16
     }
 
-    /// `x += out(attention(query(norm(x))))`, the next `n` rows seeing `keys_values` for each item of `groups`.
-    pub(super) fn cross_attention<'a>(
-        &mut self,
-        c: Compute<'_>,
-        x: &mut [f32],
-        norm: &LayerNorm,
-        query: PackedLinear<'_>,
-        out: PackedLinear<'_>,
-        groups: impl Iterator<Item = (usize, &'a PackedKv)>,
+    fn self_kv(n_head: usize, head_dim: usize, n_ctx: usize) -> PackedKv {
+        PackedKv::new(n_head, head_dim, n_ctx)
+    }
+
+    fn store(host: &Host, to: &mut PackedActivations, x: &[f32], n_cols: usize) {
+        pack(host, to, x, n_cols, None);
+    }
+
+    fn taps(x: &PackedActivations, _: usize, n_taps: usize, step: usize) -> PackedRows<'_> {
+        x.taps(n_taps, step)
+    }
+
+    fn self_attention(
+        host: &Host,
+        dims: &ModelDimensions,
+        out: &mut PackedActivations,
+        qkv: &PackedActivations,
+        kv: &mut PackedKv,
     ) {
-        let n = self.linear_to_wide(c, x, Some(norm), query, PostOp::Store);
-        self.attend(c, groups);
-        let rows = repack(c, &mut self.rows, &self.attended);
-        add(c, x, rows, n, out);
+        let (n_ctx, n_state) = (dims.n_audio_ctx, dims.n_audio_state);
+        let Host { kernels, pool } = host;
+        let [q, k, v] = [0, 1, 2].map(|i| qkv.columns(i * n_state, n_state));
+        kernels.pack_kv(pool, kv, k, v);
+        out.reset(n_ctx, n_state);
+        kernels.attention_bf16(pool, (out, 0), (q, n_ctx), kv);
     }
 
-    /// `out = attention(q)`, likewise. `q`, `out`: `[n, n_state]`.
-    pub(super) fn attention<'a>(
-        &mut self,
-        c: Compute<'_>,
-        out: &mut [f32],
-        q: &[f32],
-        n_state: usize,
-        groups: impl Iterator<Item = (usize, &'a PackedKv)>,
+    fn cross_key_value(
+        host: &Host,
+        dims: &ModelDimensions,
+        to: &mut PackedCrossKv,
+        layer: &Linear<Self>,
+        x: PackedRows<'_>,
+        wide: &mut PackedActivations,
     ) {
-        pack(c, &mut self.wide, q, n_state, None);
-        self.attend(c, groups);
-        self.attended.copy_widened(out);
-    }
-
-    /// `attended = attention(wide)`, likewise.
-    fn attend<'a>(&mut self, c: Compute<'_>, groups: impl Iterator<Item = (usize, &'a PackedKv)>) {
-        let (n, n_state) = self.wide.shape();
-        self.attended.reset(n, n_state);
-        let mut first = 0;
-        for (n, keys_values) in groups {
-            let q = self.wide.rows().skip(first);
-            let attended = (&mut self.attended, first);
-            c.kernels
-                .attention_bf16(c.pool, attended, (q, n), keys_values);
-            first += n;
-        }
-    }
-
-    /// Computes for each layer the keys and values of `x`, `[n, n_in]`, and gives them to `keep`.
-    pub(super) fn keys_values<'a>(
-        &mut self,
-        c: Compute<'_>,
-        x: &[f32],
-        layers: impl Iterator<Item = PackedLinear<'a>>,
-        mut keep: impl FnMut(usize, PackedRows<'_>, PackedRows<'_>),
-    ) {
-        let mut n = 0;
-        for (layer, (weight, bias)) in layers.enumerate() {
-            if n == 0 {
-                n = pack(c, &mut self.rows, x, weight.n_in(), None);
-            }
-            self.wide.reset(n, weight.n_out());
-            let (rows, wide) = (self.rows.rows(), Output::Bf16(&mut self.wide, 0));
-            c.kernels
-                .linear_packed(c.pool, wide, rows, n, weight, Some(bias), PostOp::Store);
-            let n_state = weight.n_out() / 2;
-            let part = |i: usize| self.wide.columns(i * n_state, n_state);
-            keep(layer, part(0), part(1));
+        let Host { kernels, pool } = host;
+        let (n_ctx, n_state) = (dims.n_audio_ctx, dims.n_text_state);
+        layer.forward_to_activations(host, (wide, 0), x, n_ctx, PostOp::Store);
+        let [k, v] = [0, 1].map(|i| wide.columns(i * n_state, n_state));
+        match to {
+            PackedCrossKv::Bf16(to) => kernels.pack_kv(pool, to, k, v),
+            PackedCrossKv::Int8(to) => kernels.quantize_kv(pool, to, k, v),
         }
     }
 }
 
-/// Packs all of `x`, `[n, n_in]`, normalised if there is a norm; `n`.
-fn pack(
-    c: Compute<'_>,
-    to: &mut PackedActivations,
+/// Packs all rows of `x`, `[n, n_in]`, or their layer normalisation by `norm` (gamma, beta).
+fn pack<'a>(
+    host: &Host,
+    buffer: &'a mut PackedActivations,
     x: &[f32],
     n_in: usize,
-    norm: Option<&LayerNorm>,
-) -> usize {
-    let n = x.len() / n_in;
+    norm: Option<(&[f32], &[f32])>,
+) -> PackedRows<'a> {
     let source = Source::F32(Rows {
         data: x,
         stride: n_in,
     });
-    let norm = norm.map(|norm| (&norm.gamma[..], &norm.beta[..]));
-    c.kernels.pack_rows(c.pool, to, source, (n, n_in), norm);
-    n
-}
-
-/// `from`, bfloat16, as the packing of `rows` wants it; in `rows` if that is another.
-fn repack<'a>(
-    c: Compute<'_>,
-    rows: &'a mut PackedActivations,
-    from: &'a PackedActivations,
-) -> PackedRows<'a> {
-    if rows.packing() == Packing::Bf16 {
-        return from.rows();
-    }
-    c.kernels
-        .pack_rows(c.pool, rows, Source::Bf16(from), from.shape(), None);
-    rows.rows()
-}
-
-/// `x += layer(rows)`.
-fn add(
-    c: Compute<'_>,
-    x: &mut [f32],
-    rows: PackedRows<'_>,
-    n: usize,
-    (weight, bias): PackedLinear<'_>,
-) {
-    let bias = Some(bias);
-    c.kernels
-        .linear_packed(c.pool, Output::F32(x), rows, n, weight, bias, PostOp::Add);
+    let shape = (x.len() / n_in, n_in);
+    host.kernels
+        .pack_rows(&host.pool, buffer, source, shape, norm);
+    buffer.rows()
 }

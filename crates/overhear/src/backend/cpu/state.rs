@@ -4,38 +4,39 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::alignment::AlignmentScratch;
-use super::cache::{CrossCache, SelfCache};
-use super::decoder::{DecoderScratch, Step};
-use super::encoder::EncoderScratch;
-use super::layers::Compute;
+use super::cross_kv::CrossKvCache;
+use super::decoder::{DecoderWorkspace, Step};
+use super::encoder::EncoderWorkspace;
+use super::self_kv::SelfKvCache;
+use super::weight::{EncoderWeight, Weight};
 use crate::Result;
 use crate::backend::{AlignmentRequest, Batch, Capacity, GoesOn, OnHead, State};
 use crate::mel::MelWindow;
 
-/// Caches and scratch memory of one session: everything is allocated here, nothing later.
-pub(super) struct CpuState {
-    shared: Arc<Shared>,
+/// Caches and buffers of one session: all are allocated here, but for alignment's.
+pub(super) struct CpuState<E: EncoderWeight, D: Weight> {
+    shared: Arc<Shared<E, D>>,
     capacity: Capacity,
-    encoder: EncoderScratch,
+    encoder: EncoderWorkspace<E>,
     /// Per slot, `[n_audio_ctx, n_audio_state]`: the encoder's output.
     audio_features: Vec<Vec<f32>>,
-    decoder: DecoderScratch,
-    self_cache: SelfCache,
-    cross_cache: CrossCache,
+    decoder: DecoderWorkspace<D>,
+    self_kv: SelfKvCache,
+    cross_kv: CrossKvCache<E::CrossKv>,
     alignment: AlignmentScratch,
 }
 
-impl CpuState {
-    pub(super) fn new(shared: Arc<Shared>, capacity: Capacity) -> Self {
-        let (dims, format) = (&shared.dims, shared.weights.format);
+impl<E: EncoderWeight, D: Weight> CpuState<E, D> {
+    pub(super) fn new(shared: Arc<Shared<E, D>>, capacity: Capacity) -> Self {
+        let (dims, formats) = (&shared.dims, &shared.formats);
         let features = vec![0.0; dims.n_audio_ctx * dims.n_audio_state];
         Self {
             capacity,
-            encoder: EncoderScratch::new(dims, format.encoder_packing()),
+            encoder: EncoderWorkspace::new(dims, formats.encoder),
             audio_features: vec![features; capacity.slots],
-            decoder: DecoderScratch::new(dims, &capacity, format.decoder_packing()),
-            self_cache: SelfCache::new(dims, capacity.rows),
-            cross_cache: CrossCache::new(dims, capacity.slots, format.cross),
+            decoder: DecoderWorkspace::new(dims, &capacity, formats.decoder),
+            self_kv: SelfKvCache::new(dims, capacity.rows),
+            cross_kv: CrossKvCache::new(dims, capacity.slots, formats.cross_kv),
             alignment: AlignmentScratch::default(),
             shared,
         }
@@ -49,50 +50,40 @@ impl CpuState {
         for row in &batch.rows {
             Capacity::check("rows", row.row + 1, self.capacity.rows)?;
             Capacity::check("windows", row.slot + 1, self.capacity.slots)?;
-            let n_tokens = self.self_cache.n_tokens(row.row) + row.n_tokens;
+            let n_tokens = self.self_kv.n_tokens(row.row) + row.n_tokens;
             Capacity::check("positions", n_tokens, self.shared.dims.n_text_ctx)?;
         }
         Ok(())
     }
 }
 
-impl Shared {
-    fn compute(&self) -> Compute<'_> {
-        Compute {
-            kernels: &self.host.kernels,
-            pool: &self.host.pool,
-        }
-    }
-
+impl<E: EncoderWeight, D: Weight> Shared<E, D> {
     /// A decoder call over `batch`.
-    fn step<'a>(&'a self, batch: &'a Batch) -> Step<'a> {
+    fn step<'a>(&'a self, batch: &'a Batch) -> Step<'a, D> {
         Step {
-            compute: self.compute(),
+            host: &self.host,
             dims: &self.dims,
-            decoder: &self.weights.decoder,
+            decoder: &self.decoder,
             batch,
         }
     }
 }
 
-impl State for CpuState {
+impl<E: EncoderWeight, D: Weight> State for CpuState<E, D> {
     fn encode(&mut self, windows: &[(usize, &MelWindow)], goes_on: GoesOn<'_>) -> Result<()> {
-        let shared = Arc::clone(&self.shared);
-        let (compute, weights) = (shared.compute(), &shared.weights);
+        let Shared {
+            host,
+            dims,
+            encoder,
+            ..
+        } = &*self.shared;
         for &(slot, mel) in windows {
             Capacity::check("windows", slot + 1, self.capacity.slots)?;
             let features = &mut self.audio_features[slot];
-            self.encoder.encode(
-                compute,
-                &shared.dims,
-                &weights.encoder,
-                mel,
-                features,
-                goes_on,
-            )?;
-            let scratch = self.encoder.scratch();
-            self.cross_cache
-                .fill(compute, &weights.decoder, slot, features, scratch);
+            let kv = self.cross_kv.window_mut(slot);
+            let workspace = &mut self.encoder;
+            encoder.forward(host, dims, mel, features, workspace, goes_on)?;
+            encoder.project(host, dims, features, kv, workspace);
         }
         Ok(())
     }
@@ -100,31 +91,31 @@ impl State for CpuState {
     fn decode(&mut self, batch: &Batch) -> Result<&mut [f32]> {
         self.check(batch)?;
         let step = self.shared.step(batch);
-        Ok(step.run(&mut self.self_cache, &self.cross_cache, &mut self.decoder))
+        Ok(step.decode(&mut self.self_kv, &self.cross_kv, &mut self.decoder))
     }
 
     fn align(&mut self, request: &AlignmentRequest<'_>, on_head: OnHead<'_>) -> Result<Vec<f32>> {
         let mut batch = Batch::default();
         batch.push(request.row, request.slot, request.tokens, &[]);
         Capacity::check("rows", request.row + 1, self.capacity.rows)?;
-        self.self_cache.truncate(request.row, 0);
+        self.self_kv.truncate(request.row, 0);
         self.check(&batch)?;
         Ok(self.alignment.run(
             &self.shared.step(&batch),
             request,
-            &mut self.self_cache,
-            &self.cross_cache,
+            &mut self.self_kv,
+            &self.cross_kv,
             &mut self.decoder,
             on_head,
         ))
     }
 
     fn rearrange(&mut self, source: &[usize]) {
-        self.self_cache.rearrange(source);
+        self.self_kv.rearrange(source);
     }
 
     fn truncate(&mut self, row: usize, n_tokens: usize) {
-        self.self_cache.truncate(row, n_tokens);
+        self.self_kv.truncate(row, n_tokens);
     }
 
     fn audio_features(&self, slot: usize) -> &[f32] {

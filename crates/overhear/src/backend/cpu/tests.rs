@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use half::{bf16, f16};
-use overhear_kernels::{Dtype, Kernels, Pool, Storage};
+use overhear_kernels::{Dtype, Kernels, Pool, Storage, StoredMatrix};
 
-use super::weights::Weight;
-use super::{CpuBackend, Format};
+use super::format::{Formats, Network};
+use super::read::Reader;
 use crate::backend::{AlignmentRequest, Backend, Batch, Capacity, State};
 use crate::checkpoint::Checkpoint;
 use crate::host::Host;
@@ -18,44 +18,47 @@ use crate::{ComputeType, Error, LogMel, TokenId};
 /// Attention sums in another order when queries share a pass over the keys; logits are of the order of 10.
 const TOLERANCE: f32 = 1e-4;
 
-const FORMATS: [Format; 6] = [
-    Format::F32,
-    Format::F16,
-    Format::BF16,
-    Format::INT8,
-    Format::INT8_FLOAT32,
-    Format::INT8_BFLOAT16,
+const COMPUTE_TYPES: [ComputeType; 6] = [
+    ComputeType::F32,
+    ComputeType::F16,
+    ComputeType::Bf16,
+    ComputeType::Int8,
+    ComputeType::Int8Float32,
+    ComputeType::Int8Bfloat16,
 ];
 
 /// Start of transcript, English, transcribe, no timestamps, and some text.
 const TOKENS: [TokenId; 9] = [50258, 50259, 50359, 50363, 440, 3440, 307, 322, 7776];
 
-fn backend() -> CpuBackend {
-    backend_in(Format::F32)
+fn backend() -> Box<dyn Backend> {
+    backend_of(ComputeType::F32)
 }
 
 /// The backend of a compute type.
-fn backend_in(format: Format) -> CpuBackend {
-    open(&nano(), format, 2)
+fn backend_of(compute_type: ComputeType) -> Box<dyn Backend> {
+    open(&nano(), compute_type, 2)
 }
 
 fn nano() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/nano")
 }
 
-fn open(folder: &Path, format: Format, n_threads: usize) -> CpuBackend {
-    let checkpoint = Checkpoint::open(folder).expect("a model");
-    let host = Host {
+fn host(n_threads: usize) -> Host {
+    Host {
         kernels: Kernels::detect(),
         pool: Arc::new(Pool::new(n_threads)),
-    };
-    let formats = (ComputeType::Auto, format);
-    CpuBackend::read(&checkpoint, checkpoint.dims(), formats, &host).expect("a model")
+    }
+}
+
+fn open(folder: &Path, compute_type: ComputeType, n_threads: usize) -> Box<dyn Backend> {
+    let checkpoint = Checkpoint::open(folder).expect("a model");
+    let host = host(n_threads);
+    super::open(&checkpoint, checkpoint.dims(), compute_type, &host).expect("a model")
 }
 
 /// Every compute type.
-fn backends() -> impl Iterator<Item = CpuBackend> {
-    FORMATS.into_iter().map(backend_in)
+fn backends() -> impl Iterator<Item = Box<dyn Backend>> {
+    COMPUTE_TYPES.into_iter().map(backend_of)
 }
 
 /// Something that is no speech, another for every `seed`.
@@ -76,7 +79,7 @@ fn encode(state: &mut dyn State, slot: usize, seed: usize) {
 }
 
 /// A state of `n_slots` windows and `n_rows` rows, every slot encoded.
-fn state(backend: &CpuBackend, n_slots: usize, n_rows: usize) -> Box<dyn State> {
+fn state(backend: &dyn Backend, n_slots: usize, n_rows: usize) -> Box<dyn State> {
     let mut state = empty_state(backend, n_slots, n_rows);
     for slot in 0..n_slots {
         encode(&mut *state, slot, slot);
@@ -85,7 +88,7 @@ fn state(backend: &CpuBackend, n_slots: usize, n_rows: usize) -> Box<dyn State> 
 }
 
 /// The same, no slot encoded.
-fn empty_state(backend: &CpuBackend, n_slots: usize, n_rows: usize) -> Box<dyn State> {
+fn empty_state(backend: &dyn Backend, n_slots: usize, n_rows: usize) -> Box<dyn State> {
     let capacity = Capacity {
         slots: n_slots,
         rows: n_rows,
@@ -96,7 +99,7 @@ fn empty_state(backend: &CpuBackend, n_slots: usize, n_rows: usize) -> Box<dyn S
 }
 
 /// A state of one window and one row.
-fn new_state(backend: &CpuBackend) -> Box<dyn State> {
+fn new_state(backend: &dyn Backend) -> Box<dyn State> {
     state(backend, 1, 1)
 }
 
@@ -123,7 +126,7 @@ fn assert_close(found: &[f32], expected: &[f32]) {
 #[test]
 fn a_prompt_at_once_equals_its_tokens_one_by_one() {
     let backend = backend();
-    let mut state = state(&backend, 1, 2);
+    let mut state = state(&*backend, 1, 2);
     let at_once = decode(&mut *state, &[(0, 0, &TOKENS)]);
     let mut last = Vec::new();
     for token in TOKENS {
@@ -134,10 +137,10 @@ fn a_prompt_at_once_equals_its_tokens_one_by_one() {
 
 #[test]
 fn a_row_does_not_depend_on_its_neighbours() {
-    backends().for_each(|backend| check_independence(&backend));
+    backends().for_each(|backend| check_independence(&*backend));
 }
 
-fn check_independence(backend: &CpuBackend) {
+fn check_independence(backend: &dyn Backend) {
     let n_vocab = 51865;
     let mut alone = state(backend, 2, 3);
     let expected: Vec<Vec<f32>> = [
@@ -165,7 +168,7 @@ fn check_independence(backend: &CpuBackend) {
 #[test]
 fn rearranged_rows_go_on_from_the_same_prompt_and_truncate_forgets() {
     let backend = backend();
-    let mut state = state(&backend, 1, 3);
+    let mut state = state(&*backend, 1, 3);
     decode(&mut *state, &[(0, 0, &TOKENS)]);
     state.rearrange(&[0, 0, 0]);
     let next = decode(&mut *state, &[(0, 0, &[11]), (1, 0, &[11]), (2, 0, &[13])]);
@@ -182,7 +185,7 @@ fn rearranged_rows_go_on_from_the_same_prompt_and_truncate_forgets() {
 fn rearranged_rows_hold_what_their_sources_held() {
     const ROWS: usize = 5;
     let backend = backend();
-    let mut state = state(&backend, 1, ROWS + 1);
+    let mut state = state(&*backend, 1, ROWS + 1);
     let mut texts: Vec<Vec<TokenId>> = vec![TOKENS[..4].to_vec(); ROWS];
     decode(&mut *state, &[(0, 0, &TOKENS[..4])]);
     state.rearrange(&[0; ROWS]);
@@ -220,7 +223,7 @@ fn rearranged_rows_hold_what_their_sources_held() {
             texts[step % ROWS].truncate(6);
         }
     }
-    let mut alone = new_state(&backend);
+    let mut alone = new_state(&*backend);
     for (row, text) in texts.iter().enumerate() {
         alone.truncate(0, 0);
         decode(&mut *alone, &[(0, 0, &text[..4])]);
@@ -246,10 +249,10 @@ fn rearranged_rows_hold_what_their_sources_held() {
 
 #[test]
 fn every_position_works() {
-    backends().for_each(|backend| check_positions(&backend));
+    backends().for_each(|backend| check_positions(&*backend));
 }
 
-fn check_positions(backend: &CpuBackend) {
+fn check_positions(backend: &dyn Backend) {
     let mut state = state(backend, 1, 1);
     for position in 0..448 {
         let logits = decode(&mut *state, &[(0, 0, &[TOKENS[position % TOKENS.len()]])]);
@@ -263,8 +266,8 @@ fn check_positions(backend: &CpuBackend) {
 #[test]
 fn what_exceeds_the_capacity_is_an_error_and_changes_nothing() {
     let backend = backend();
-    let mut state = state(&backend, 1, 2);
-    let mut alone = new_state(&backend);
+    let mut state = state(&*backend, 1, 2);
+    let mut alone = new_state(&*backend);
     let error = |state: &mut dyn State, rows: &[(usize, usize, usize)], logits_at: &[usize]| {
         let mut batch = Batch::default();
         for &(row, slot, n_tokens) in rows {
@@ -303,7 +306,7 @@ fn what_exceeds_the_capacity_is_an_error_and_changes_nothing() {
 #[test]
 fn encoding_ends_between_layers_when_it_is_asked_to() {
     let backend = backend();
-    let mut state = empty_state(&backend, 1, 1);
+    let mut state = empty_state(&*backend, 1, 1);
     let mut n_asked = 0;
     let encoded = state.encode(&[(0, &mel(0))], &mut || {
         n_asked += 1;
@@ -318,8 +321,8 @@ fn encoding_ends_between_layers_when_it_is_asked_to() {
 #[test]
 fn states_of_one_backend_do_not_see_each_other() {
     let backend = backend();
-    let mut first = state(&backend, 1, 1);
-    let mut second = empty_state(&backend, 1, 1);
+    let mut first = state(&*backend, 1, 1);
+    let mut second = empty_state(&*backend, 1, 1);
     let expected = decode(&mut *first, &[(0, 0, &TOKENS)]);
     encode(&mut *second, 0, 7);
     decode(&mut *second, &[(0, 0, &TOKENS[..5])]);
@@ -364,18 +367,22 @@ fn align_tokens(
 
 #[test]
 fn alignment_gives_the_probabilities_that_decoding_gives() {
-    for format in [Format::F32, Format::F16, Format::INT8_FLOAT32] {
-        check_alignment_gives_the_probabilities(&backend_in(format), &ALIGNED);
+    for compute_type in [ComputeType::F32, ComputeType::F16, ComputeType::Int8Float32] {
+        check_alignment_gives_the_probabilities(&*backend_of(compute_type), &ALIGNED);
     }
     // The self-attention of more than eight tokens at once sums in another order than that of one, and that last bit can
     // turn a rounding over.
     let eight = [&ALIGNED[..7], &ALIGNED[9..]].concat();
-    for format in [Format::BF16, Format::INT8, Format::INT8_BFLOAT16] {
-        check_alignment_gives_the_probabilities(&backend_in(format), &eight);
+    for compute_type in [
+        ComputeType::Bf16,
+        ComputeType::Int8,
+        ComputeType::Int8Bfloat16,
+    ] {
+        check_alignment_gives_the_probabilities(&*backend_of(compute_type), &eight);
     }
 }
 
-fn check_alignment_gives_the_probabilities(backend: &CpuBackend, tokens: &[TokenId]) {
+fn check_alignment_gives_the_probabilities(backend: &dyn Backend, tokens: &[TokenId]) {
     let mut state = state(backend, 2, 2);
     let (found, _) = align_tokens(&mut *state, 1, tokens, &[(3, 1)], 1500);
     let mut batch = Batch::default();
@@ -405,10 +412,10 @@ fn check_alignment_gives_the_probabilities(backend: &CpuBackend, tokens: &[Token
 
 #[test]
 fn alignment_shows_the_heads_asked_for_over_the_keys_asked_for() {
-    backends().for_each(|backend| check_alignment_shows_the_heads(&backend));
+    backends().for_each(|backend| check_alignment_shows_the_heads(&*backend));
 }
 
-fn check_alignment_shows_the_heads(backend: &CpuBackend) {
+fn check_alignment_shows_the_heads(backend: &dyn Backend) {
     let mut state = state(backend, 2, 1);
     let heads = [(0, 1), (2, 0), (2, 1), (3, 0)];
     let (_, all) = align(&mut *state, 0, &heads, 1500);
@@ -430,10 +437,10 @@ fn check_alignment_shows_the_heads(backend: &CpuBackend) {
 
 #[test]
 fn alignment_leaves_nothing_behind() {
-    backends().for_each(|backend| check_alignment_leaves_nothing_behind(&backend));
+    backends().for_each(|backend| check_alignment_leaves_nothing_behind(&*backend));
 }
 
-fn check_alignment_leaves_nothing_behind(backend: &CpuBackend) {
+fn check_alignment_leaves_nothing_behind(backend: &dyn Backend) {
     let mut state = state(backend, 1, 2);
     let expected = decode(&mut *state, &[(1, 0, &TOKENS)]);
     align(&mut *state, 0, &[(0, 0)], 10);
@@ -449,20 +456,23 @@ fn check_alignment_leaves_nothing_behind(backend: &CpuBackend) {
 
 /// Relative to the largest logit: bfloat16 has 8 bits, int8 less than 7 of a row's largest, over a dozen layers. f16 has
 /// three bits more than bfloat16. Of int8's two roundings, weights and activations, the mixed types have one.
-const ROUNDED: [(Format, f32); 5] = [
-    (Format::F16, 0.03 / 8.0),
-    (Format::BF16, 0.03),
-    (Format::INT8, 0.15),
-    (Format::INT8_FLOAT32, 0.15 / 2.0),
-    (Format::INT8_BFLOAT16, 0.15 / 2.0),
+const ROUNDED: [(ComputeType, f32); 5] = [
+    (ComputeType::F16, 0.03 / 8.0),
+    (ComputeType::Bf16, 0.03),
+    (ComputeType::Int8, 0.15),
+    (ComputeType::Int8Float32, 0.15 / 2.0),
+    (ComputeType::Int8Bfloat16, 0.15 / 2.0),
 ];
 
 #[test]
 fn rounded_types_stay_close_to_the_exact_one_but_are_not_it() {
-    let exact = decode(&mut *state(&backend(), 1, 1), &[(0, 0, &TOKENS)]);
+    let exact = decode(&mut *state(&*backend(), 1, 1), &[(0, 0, &TOKENS)]);
     let largest = exact.iter().fold(0.0f32, |max, x| max.max(x.abs()));
-    for (format, tolerance) in ROUNDED {
-        let rounded = decode(&mut *state(&backend_in(format), 1, 1), &[(0, 0, &TOKENS)]);
+    for (compute_type, tolerance) in ROUNDED {
+        let rounded = decode(
+            &mut *state(&*backend_of(compute_type), 1, 1),
+            &[(0, 0, &TOKENS)],
+        );
         let worst = exact
             .iter()
             .zip(&rounded)
@@ -470,19 +480,19 @@ fn rounded_types_stay_close_to_the_exact_one_but_are_not_it() {
             .fold(0.0, f32::max);
         assert!(
             worst > 0.0 && worst < tolerance * largest,
-            "{format:?}: {worst} of {largest}"
+            "{compute_type:?}: {worst} of {largest}"
         );
     }
 }
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    for format in FORMATS {
+    for compute_type in COMPUTE_TYPES {
         let [one, three] = [1, 3].map(|n_threads| {
-            let backend = open(&nano(), format, n_threads);
-            decode(&mut *state(&backend, 1, 1), &[(0, 0, &TOKENS)])
+            let backend = open(&nano(), compute_type, n_threads);
+            decode(&mut *state(&*backend, 1, 1), &[(0, 0, &TOKENS)])
         });
-        assert_eq!(one, three, "{format:?}");
+        assert_eq!(one, three, "{compute_type:?}");
     }
 }
 
@@ -495,12 +505,20 @@ fn f16_is_the_same_bits_whichever_dtype_the_checkpoint_stores_the_same_numbers_i
         std::fs::write(folder.path().join("config.json"), config).expect("a file");
         let bytes = rewritten(&checkpoint, dtype);
         std::fs::write(folder.path().join("model.safetensors"), bytes).expect("a file");
-        let backend = open(folder.path(), Format::F16, 2);
-        let Weight::Stored(embedding) = &backend.shared.weights.decoder.token_embedding else {
-            unreachable!("f16 is stored");
+        let backend = open(folder.path(), ComputeType::F16, 2);
+        let Network::Stored(Formats { decoder, .. }) = Network::of(ComputeType::F16) else {
+            panic!("weights in f16 are stored");
         };
+        let checkpoint = Checkpoint::open(folder.path()).expect("a model");
+        let reader = Reader::<StoredMatrix> {
+            checkpoint: &checkpoint,
+            dims: checkpoint.dims(),
+            host: &host(2),
+            format: decoder,
+        };
+        let embedding = reader.decoder().expect("a model").token_embedding;
         assert_eq!(embedding.storage(), Storage::Float(Dtype::F16), "{dtype}");
-        decode(&mut *state(&backend, 1, 1), &[(0, 0, &TOKENS)])
+        decode(&mut *state(&*backend, 1, 1), &[(0, 0, &TOKENS)])
     });
     assert_eq!(expected, from_bf16);
     assert_eq!(expected, from_f32);
