@@ -784,3 +784,56 @@ fn a_track_with_a_forged_index_ends() {
         let _ = decode_bytes(file);
     }
 }
+
+/// Making the resampler of an unusual rate takes long: a small file with many of them took minutes.
+#[test]
+fn usual_rates_may_change_without_end_and_unusual_ones_a_few_times() {
+    // 480 samples of each rate.
+    let joined = |rates: &[u32]| {
+        let of_rate = |rate: &u32| {
+            let rate = element(0xB5, &[&(*rate as f32).to_be_bytes()]);
+            let track = mkv_track(1, true, &element(0xE1, &[&rate]));
+            mkv(&[track], &[simple_block(1, &[1; 960])], false)
+        };
+        rates.iter().flat_map(of_rate).collect::<Vec<u8>>()
+    };
+    let n_samples = |rates: &[u32]| -> usize {
+        let resampled = |rate: &u32| (480.0 * 16_000.0 / f64::from(*rate)).round() as usize;
+        rates.iter().map(resampled).sum()
+    };
+    let usual: Vec<u32> = [44_100, 48_000, 11_025].repeat(20);
+    let unusual: Vec<u32> = (0..40).map(|i| 47_001 + 2 * i).collect();
+    let (decoded, warnings) = decode_bytes(joined(&usual)).unwrap();
+    assert_eq!((decoded.len(), warnings), (n_samples(&usual), vec![]));
+    let (decoded, warnings) = decode_bytes(joined(&unusual[..4])).unwrap();
+    assert_eq!(
+        (decoded.len(), warnings),
+        (n_samples(&unusual[..4]), vec![])
+    );
+    let (decoded, warnings) = decode_bytes(joined(&unusual)).unwrap();
+    let expected = (n_samples(&unusual[..4]), vec![AudioWarning::Truncated]);
+    assert_eq!((decoded.len(), warnings), expected);
+}
+
+/// The reader searched the next cluster where it was, for ever.
+#[test]
+fn a_cluster_of_invalid_length_is_damage() {
+    let audio = [7; 640];
+    let file = mkv(
+        &[mkv_track(1, true, &[])],
+        &[simple_block(1, &audio)],
+        false,
+    );
+    let cluster = file
+        .windows(4)
+        .position(|id| id == [0x1F, 0x43, 0xB6, 0x75]);
+    let cluster = cluster.unwrap();
+    // An ID without a length, before the cluster and at the end of the file.
+    let invalid = [0x1F, 0x43, 0xB6, 0x75, 0];
+    let damaged = [&file[..cluster], &invalid, &file[cluster..], &invalid].concat();
+    let (decoded, warnings) = decode_bytes(damaged).unwrap();
+    assert_eq!(
+        (decoded.len(), warnings),
+        (320, vec![AudioWarning::Truncated])
+    );
+}

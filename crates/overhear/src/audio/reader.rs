@@ -103,12 +103,17 @@ impl AudioReader {
     }
 }
 
+/// Maximum number of changes to an unusual rate in a file; the audio after more of them is taken as damaged.
+const MAX_UNUSUAL_RATES: usize = 4;
+
 struct Pipeline {
     /// `None` after its end.
     decoder: Option<Box<dyn Decode>>,
     block: Block,
     mono: Vec<f32>,
     resampler: Option<Resampler>,
+    /// Number of changes to a rate whose resampler takes long to make.
+    n_unusual_rates: usize,
     /// Finished samples, of which `at` were returned.
     ready: Vec<f32>,
     at: usize,
@@ -124,6 +129,7 @@ impl Pipeline {
             block: Block::default(),
             mono: Vec::new(),
             resampler: None,
+            n_unusual_rates: 0,
             ready: Vec::new(),
             at: 0,
             any: false,
@@ -169,7 +175,10 @@ impl Pipeline {
                 if decoder.overdriven() {
                     warn(warnings, AudioWarning::Overdriven);
                 }
-                return self.take_block(warnings);
+                if self.is_rate_plausible() {
+                    return self.take_block(warnings);
+                }
+                true
             }
             Ok(false) if self.any || decoder.may_be_empty() => decoder.damaged(),
             Ok(false) => {
@@ -191,6 +200,17 @@ impl Pipeline {
         }
         self.drop_decoder();
         Ok(())
+    }
+
+    /// Returns whether the rate of the block may be right: false after too many changes to unusual rates, of which a small
+    /// file could otherwise have so many that it takes minutes.
+    fn is_rate_plausible(&mut self) -> bool {
+        let rate = self.block.rate;
+        let is_new = self.resampler.as_ref().is_none_or(|old| old.rate() != rate);
+        if is_new && !self.block.samples.is_empty() && Resampler::is_slow_to_make(rate) {
+            self.n_unusual_rates += 1;
+        }
+        self.n_unusual_rates <= MAX_UNUSUAL_RATES
     }
 
     /// Drops the decoder. One that panicked may panic again in its destructor.

@@ -17,6 +17,10 @@ const MAX_BLOCK: u32 = 1 << 17;
 /// (7.8 kHz to 8 kHz here).
 const BLOCK_OUT: u32 = 1024;
 
+/// Maximum number of input samples per common period with 16 kHz of a rate whose resampler is made quickly. All usual
+/// rates have fewer: 441 at 44.1 kHz.
+const MAX_QUICK_BLOCK: u32 = 1 << 12;
+
 /// Resampler of mono audio of one constant rate.
 pub(super) struct Resampler {
     inner: Box<dyn rubato::Resampler<f32>>,
@@ -81,6 +85,12 @@ impl Resampler {
             n_in: 0,
             n_out: 0,
         })
+    }
+
+    /// Returns whether the resampler of a rate takes long to make, up to tens of milliseconds: the FFT plan of a long
+    /// block, or the table of a long filter.
+    pub(super) fn is_slow_to_make(rate: u32) -> bool {
+        rate / gcd(rate, SAMPLE_RATE) > MAX_QUICK_BLOCK
     }
 
     /// Returns the input's rate in Hz.

@@ -104,16 +104,21 @@ impl Reader {
         })
     }
 
-    /// Advances to the next offset at which `is_hit` accepts the bytes in memory, of which it is given at least 32 kB
-    /// unless the file ends before. Returns whether there is one, the file having been read to its end otherwise, and
+    /// Advances by at least `least` bytes to the next offset at which `is_hit` accepts the bytes in memory, of which it is
+    /// given at least 32 kB unless the file ends before. Returns whether there is one, the file having been read to its end otherwise, and
     /// whether only zeros were skipped.
-    pub(super) fn search(&mut self, is_hit: impl Fn(&[u8]) -> bool) -> io::Result<(bool, bool)> {
-        let mut all_zero = true;
+    pub(super) fn search(
+        &mut self,
+        least: usize,
+        is_hit: impl Fn(&[u8]) -> bool,
+    ) -> io::Result<(bool, bool)> {
+        let (mut all_zero, mut first) = (true, least);
         loop {
             let ahead = self.ahead(BUFFER_LEN)?;
             let is_end = ahead.len() < BUFFER_LEN;
             let n_looked = if is_end { ahead.len() } else { BUFFER_LEN / 2 };
-            let hit = (0..n_looked).find(|at| is_hit(&ahead[*at..]));
+            let hit = (first..n_looked).find(|at| is_hit(&ahead[*at..]));
+            first = 0;
             let n = hit.unwrap_or(n_looked);
             all_zero &= ahead[..n].iter().all(|byte| *byte == 0);
             self.advance(n);
@@ -245,7 +250,7 @@ mod tests {
         ] {
             let mut reader = Reader::new(source(at));
             let is_cluster = |bytes: &[u8]| bytes.starts_with(&[0x1F, 0x43, 0xB6, 0x75]);
-            assert_eq!(reader.search(is_cluster).unwrap(), (true, at == 0));
+            assert_eq!(reader.search(0, is_cluster).unwrap(), (true, at == 0));
             assert_eq!(reader.position, at as u64);
             let expected = Element {
                 id: 0x1F43_B675,

@@ -162,7 +162,9 @@ impl Mkv {
         }
         match self.reader.element()? {
             Some(element) if self.is_plausible(element) => self.take(element),
-            _ => self.search(),
+            Some(_) => self.search(0),
+            // The bytes here may be an ID that is searched for, with an invalid length.
+            None => self.search(1),
         }
     }
 
@@ -190,11 +192,11 @@ impl Mkv {
                 && (!is_block || len <= MAX_ELEMENT && end <= self.cluster_end)
     }
 
-    /// Searches the next cluster, segment or block of the track after invalid bytes.
-    fn search(&mut self) -> Attempt<()> {
+    /// Searches the next cluster, segment or block of the track after invalid bytes, of which there are at least `least`.
+    fn search(&mut self, least: usize) -> Attempt<()> {
         let start = self.reader.position;
         let track = self.track.as_ref().map(|track| track.number);
-        let (is_found, all_zero) = self.reader.search(|bytes| {
+        let (is_found, all_zero) = self.reader.search(least, |bytes| {
             bytes.starts_with(&id::CLUSTER.to_be_bytes())
                 || bytes.starts_with(&id::EBML.to_be_bytes())
                 || track.is_some_and(|track| is_block(bytes, track))
