@@ -2,17 +2,17 @@
 
 use std::fs;
 
-/// Maximum number of files transcribed at the same time: on two cores, more give hardly any speed.
-const MAX_AT_ONCE: usize = 4;
+/// Default number of files transcribed at the same time: on two cores, more give hardly any speed.
+pub(crate) const FILES: usize = 4;
+/// Default number of pieces of a file transcribed at the same time.
+pub(crate) const PIECES: usize = 8;
 
-/// Returns the number of files to transcribe at the same time, of `n_files` that take `bytes_per_file` each: as many as
-/// fit into half of the free memory.
-pub(crate) fn n_at_once(n_files: usize, bytes_per_file: u64) -> usize {
-    let room = available().map_or(MAX_AT_ONCE as u64, |bytes| {
-        bytes / 2 / bytes_per_file.max(1)
-    });
-    let most = usize::try_from(room).unwrap_or(MAX_AT_ONCE);
-    n_files.min(most).clamp(1, MAX_AT_ONCE)
+/// Returns the number of files or pieces to transcribe at the same time: `most`, or as many as fit into half of the free
+/// memory, at least one. `bytes`: of each.
+pub(crate) fn n_at_once(most: usize, bytes: u64) -> usize {
+    let room = available().map_or(u64::MAX, |available| available / 2 / bytes.max(1));
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
+    most.min(room).max(1)
 }
 
 /// Returns the free memory in bytes of the machine, or of the process's cgroup if that has less; `None` if it is
@@ -42,12 +42,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_of_files_is_limited_by_memory() {
+    fn the_number_at_once_is_limited_by_memory() {
         assert_eq!(n_at_once(1, 1), 1);
-        assert_eq!(n_at_once(40, 1), MAX_AT_ONCE);
-        assert_eq!(
-            n_at_once(3, u64::MAX),
-            if available().is_some() { 1 } else { 3 }
-        );
+        assert_eq!(n_at_once(FILES, 1), FILES);
+        let expected = if available().is_some() { 1 } else { 3 };
+        assert_eq!(n_at_once(3, u64::MAX), expected);
     }
 }

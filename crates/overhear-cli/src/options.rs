@@ -51,6 +51,7 @@ pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOption
         words: None,
         clip_timestamps: clips(&args.clip_timestamps)?,
         hallucination_guard: args.hallucination_guard,
+        batched: args.batched,
         n_best: args.n_best,
         languages: LanguageOptions {
             multilingual: args.multilingual,
@@ -350,7 +351,7 @@ mod tests {
     fn a_full_whisper_command_line_works_in_both_cases() {
         let line = "--model_dir . --device cpu --output_dir out --output_format srt --verbose False \
             --task translate --temperature 0 --best_of 3 --beam_size 4 --patience 1.5 --length_penalty 0.25 --suppress_tokens -1,50257 \
-            --initial_prompt -hello --carry_initial_prompt True --condition_on_previous_text False \
+            --initial_prompt -hello --carry_initial_prompt True --condition_on_previous_text False --batched True \
             --fp16 False --temperature_increment_on_fallback None --compression_ratio_threshold None \
             --logprob_threshold -2.5 --no_speech_threshold 0.1 --word_timestamps True \
             --highlight_words False --max_line_width None --max_line_count None \
@@ -373,7 +374,7 @@ mod tests {
             );
             assert_eq!(options.initial_prompt.as_deref(), Some("-hello"));
             assert!(options.carry_initial_prompt);
-            assert!(!options.condition_on_previous_text);
+            assert!(!options.condition_on_previous_text && options.batched);
             assert_eq!(options.thresholds.compression_ratio, None);
             assert_eq!(options.thresholds.logprob, Some(-2.5));
             assert_eq!(options.thresholds.no_speech, Some(0.1));

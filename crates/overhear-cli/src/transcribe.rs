@@ -18,7 +18,7 @@ use crate::in_flight::{InFlight, Message, Report, work};
 use crate::inputs::{self, Input};
 use crate::interrupt::{Interrupt, POLL, start};
 use crate::live::{Live, LiveOptions};
-use crate::memory::n_at_once;
+use crate::memory::{FILES, PIECES, n_at_once};
 use crate::models::{self, Located};
 use crate::naming::{Target, targets};
 use crate::options::{
@@ -395,11 +395,16 @@ impl Run<'_> {
         }
         let model = self.model()?;
         let n_rows = self.options.n_rows();
-        self.n_at_once = match self.batch_size {
-            BatchSize::Files(n) => n.get().min(n_jobs),
-            BatchSize::Auto => n_at_once(n_jobs, Engine::bytes_per_file(&model, n_rows)),
+        let bytes = Engine::bytes_per_file(&model, n_rows);
+        let n_seats = match (self.batch_size, self.options.batched) {
+            (BatchSize::Number(n), true) => n_at_once(n.get(), bytes),
+            (BatchSize::Number(n), false) => n.get().min(n_jobs),
+            (BatchSize::Auto, true) => n_at_once(PIECES, bytes),
+            (BatchSize::Auto, false) => n_at_once(FILES.min(n_jobs), bytes),
         };
-        let engine = Engine::new(&model, self.n_at_once, n_rows)?;
+        // All seats are for the pieces of one file.
+        self.n_at_once = if self.options.batched { 1 } else { n_seats };
+        let engine = Engine::new(&model, n_seats, n_rows)?;
         self.engine = Some(engine.clone());
         Ok(engine)
     }

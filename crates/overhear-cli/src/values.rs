@@ -13,14 +13,14 @@ pub(crate) struct Optional<T>(pub(crate) Option<T>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BatchSize {
     Auto,
-    Files(NonZeroUsize),
+    Number(NonZeroUsize),
 }
 
-/// Parses a number of files, or the word `auto`.
+/// Parses a number, or the word `auto`.
 pub(crate) fn batch_size(text: &str) -> Result<BatchSize, String> {
     match (text, text.parse()) {
         ("auto", _) => Ok(BatchSize::Auto),
-        (_, Ok(n)) => Ok(BatchSize::Files(n)),
+        (_, Ok(n)) => Ok(BatchSize::Number(n)),
         _ => Err("expected auto, or a number above 0".to_owned()),
     }
 }

@@ -6,6 +6,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 
 use common::{EN, ES, Run, Sandbox, clip};
 
@@ -89,5 +90,27 @@ fn a_batch_size_is_auto_or_a_number() {
         sandbox
             .nano(&arguments)
             .assert_one_line(2, "expected auto, or a number above 0");
+    }
+}
+
+#[test]
+fn pieces_of_a_file_at_the_same_time_give_the_same_as_one_after_another() {
+    let sandbox = Sandbox::new();
+    let long = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let long = long.join("../overhear/tests/fixtures/audio/long-90s.flac");
+    let run = |batch_size: &str| {
+        let batch_size = format!("--batch_size={batch_size}");
+        let arguments = [long.clone().into_os_string(), clip(ES)];
+        let options = ["--batched=True", "--temperature=0", &batch_size, "-o=out"];
+        let options = options.map(OsString::from);
+        let run = sandbox.nano(&[&arguments[..], &options[..]].concat());
+        run.assert(0);
+        (run.stdout, contents(&sandbox, "out"))
+    };
+    let alone = run("1");
+    assert_eq!(alone.1.len(), 2 * 5);
+    // As many as memory has room for.
+    for batch_size in ["3", "auto", "1000000000"] {
+        assert!(run(batch_size) == alone, "{batch_size}");
     }
 }

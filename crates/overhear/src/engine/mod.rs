@@ -30,7 +30,7 @@ use crate::transcribe::{OnEvent, transcribe};
 use crate::{Error, Event, Model, Result, TranscribeOptions, Transcript};
 
 /// Interval at which an owner that does not lead is asked whether to go on.
-const POLL: Duration = Duration::from_millis(50);
+pub(crate) const POLL: Duration = Duration::from_millis(50);
 
 /// Engine that transcribes several files at the same time with one model: their windows share every pass over the
 /// decoder's weights.
@@ -140,22 +140,37 @@ impl Engine {
         on_event: OnEvent<'_>,
     ) -> Result<Transcript> {
         Capacity::check("rows", options.n_rows(), self.shared.n_rows)?;
-        transcribe(&self.shared.model, self.seat(), audio, options, on_event)
+        let mut seats = vec![self.seat()];
+        if options.batched {
+            seats.extend(self.free_seats());
+        }
+        transcribe(&self.shared.model, seats, audio, options, on_event)
     }
 
     /// Returns a free seat, or waits for one.
     pub(crate) fn seat(&self) -> Seat {
         let mut core = self.shared.core.lock();
         loop {
-            if let Some(index) = core.is_taken.iter().position(|&is_taken| !is_taken) {
-                core.is_taken[index] = true;
-                return Seat {
-                    shared: Arc::clone(&self.shared),
-                    index,
-                };
+            if let Some(seat) = self.take_seat(&mut core) {
+                return seat;
             }
             self.shared.freed.wait(&mut core);
         }
+    }
+
+    /// Returns all seats that are free now.
+    fn free_seats(&self) -> Vec<Seat> {
+        let mut core = self.shared.core.lock();
+        std::iter::from_fn(|| self.take_seat(&mut core)).collect()
+    }
+
+    fn take_seat(&self, core: &mut Core) -> Option<Seat> {
+        let index = core.is_taken.iter().position(|&is_taken| !is_taken)?;
+        core.is_taken[index] = true;
+        Some(Seat {
+            shared: Arc::clone(&self.shared),
+            index,
+        })
     }
 }
 

@@ -9,8 +9,10 @@ mod filters;
 mod frames;
 mod levels;
 mod loudness;
+mod piece;
 mod stream;
 
+pub(crate) use piece::MelPiece;
 pub(crate) use stream::MelStream;
 
 use overhear_kernels::Kernels;

@@ -5,11 +5,12 @@
 
 use std::ops::ControlFlow;
 
-use super::{LanguageOptions, OnEvent, TranscribeOptions, Windows, send};
+use super::windows::Windows;
+use super::{LanguageOptions, OnEvent, TranscribeOptions, send};
 use crate::backend::State;
 use crate::decode::detect_language;
 use crate::engine::Engine;
-use crate::mel::N_FRAMES;
+use crate::mel::{MelStream, N_FRAMES};
 use crate::{Audio, Event, Language, LanguageProbability, Model, Result};
 
 /// Returns the languages that a transcription of `audio` would detect: [`Model::detect_language`].
@@ -35,7 +36,7 @@ pub(crate) fn detect_spoken_language(
 pub(super) fn choose_language(
     model: &Model,
     options: &TranscribeOptions,
-    windows: &mut Windows,
+    windows: &mut Windows<MelStream>,
     on_event: OnEvent<'_>,
 ) -> Result<Language> {
     if !model.is_multilingual() {
@@ -62,7 +63,7 @@ pub(super) fn choose_language(
 fn detect_in_file(
     model: &Model,
     options: &LanguageOptions,
-    windows: &mut Windows,
+    windows: &mut Windows<MelStream>,
     on_event: OnEvent<'_>,
 ) -> Result<Vec<LanguageProbability>> {
     let n_windows = windows.mel.content_frames().div_ceil(N_FRAMES);
@@ -82,7 +83,7 @@ fn detect_in_file(
 fn detect(
     model: &Model,
     options: &LanguageOptions,
-    windows: &mut Windows,
+    windows: &mut Windows<MelStream>,
 ) -> Result<Vec<LanguageProbability>> {
     let detect = |state: &mut dyn State, place| detect_language(state, model.tokenizer(), place);
     let mut languages = windows.seat.alone(detect)?;

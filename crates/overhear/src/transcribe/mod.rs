@@ -1,5 +1,6 @@
 //! Transcription of a file of any length: `whisper/transcribe.py`.
 
+mod batched;
 mod fallback;
 mod hallucination;
 mod language;
@@ -11,6 +12,7 @@ mod segments;
 mod sequence;
 mod silence;
 mod stretches;
+mod windows;
 mod words;
 
 use std::ops::ControlFlow;
@@ -23,16 +25,18 @@ pub use result::{Alternative, WindowHypotheses};
 pub(crate) use result::{Event, Segment, Transcript, Word};
 pub use silence::Silence;
 
+use batched::transcribe_pieces;
 use hallucination::Window;
 use language::choose_language;
 use prompt::PromptHistory;
 use stretches::{Stretch, stretches};
+use windows::{Frames, Windows};
 use words::Next;
 
 use crate::align::{Alignment, Wanted, WordTiming, add_words, find_alignment};
 use crate::decode::{BoostTrie, DecodingOptions, DecodingResult, DecodingTask};
 use crate::engine::Seat;
-use crate::mel::{FRAMES_PER_SECOND, MelStream, N_FRAMES};
+use crate::mel::{FRAMES_PER_SECOND, N_FRAMES};
 use crate::{Audio, Error, Language, Model, Result, TokenId};
 
 /// Event function of the caller.
@@ -41,59 +45,27 @@ pub(crate) type OnEvent<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
 /// Duration of audio in seconds between two `Measuring` events of the first pass.
 const MEASURING_S: f64 = 60.0;
 
-/// Windows of a file, and the seat in which they are encoded one at a time.
-struct Windows {
-    mel: MelStream,
-    seat: Seat,
-    /// First frame and number of frames of the window that is encoded in the seat.
-    encoded: Option<(usize, usize)>,
-}
-
-impl Windows {
-    /// Opens the windows of `audio`, to be decoded in `seat`.
-    fn open(
-        model: &Model,
-        audio: &Audio,
-        seat: Seat,
-        on_second: &mut dyn FnMut(f64) -> Result<()>,
-    ) -> Result<Self> {
-        Ok(Self {
-            mel: MelStream::open(audio, model.dims().n_mels, model.host(), on_second)?,
-            seat,
-            encoded: None,
-        })
-    }
-
-    /// Encodes the window of `n_frames` frames from `seek` on, unless it already is the encoded one, as after language
-    /// detection in audio of at least 30 seconds.
-    fn encode(&mut self, seek: usize, n_frames: usize, on_event: OnEvent<'_>) -> Result<()> {
-        if self.encoded != Some((seek, n_frames)) {
-            self.encoded = None;
-            let mel = self.mel.window(seek, n_frames)?;
-            self.seat.encode(&mel, &mut || on_event(Event::Layer))?;
-            self.encoded = Some((seek, n_frames));
-        }
-        Ok(())
-    }
-
-    /// Encodes the `n_frames` frames from `seek` on, as if the file contained nothing else.
-    fn encode_alone(&mut self, seek: usize, n_frames: usize, on_event: OnEvent<'_>) -> Result<()> {
-        self.encoded = None;
-        let mel = self.mel.in_silence(seek, n_frames)?;
-        self.seat.encode(&mel, &mut || on_event(Event::Layer))
-    }
-}
-
-/// State of the transcription of one file.
-struct Transcription<'a> {
+/// What all windows of a file have in common.
+struct File<'a> {
     model: &'a Model,
     options: &'a TranscribeOptions,
-    windows: Windows,
+    boosts: Option<Arc<BoostTrie>>,
+    /// Frames of the file.
+    content_frames: usize,
+    /// Frames at the end of a stretch that are transcribed if they are left behind another window.
+    min_rest: usize,
+    /// Up to which level frames are silent; kept with the hallucination guard only.
+    silence_level: Option<f32>,
+}
+
+/// Sequential transcription of a file or of a piece of it.
+struct Transcription<'a, F> {
+    file: &'a File<'a>,
+    windows: Windows<F>,
     /// Language of the current window.
     language: Language,
     /// Decoding options of all windows, except temperature, prompt and seed.
     decoding: DecodingOptions,
-    boosts: Option<Arc<BoostTrie>>,
     prompt: PromptHistory,
     segments: Vec<Segment>,
     n_best: Vec<WindowHypotheses>,
@@ -101,8 +73,6 @@ struct Transcription<'a> {
     last_speech_s: f64,
     /// Whether the current window begins where a repetition loop was cut.
     is_after_loop: bool,
-    /// Level up to which frames are silent; with the hallucination guard only.
-    silence_level: Option<f32>,
 }
 
 /// Result of decoding a window.
@@ -112,16 +82,21 @@ struct Decoded {
     is_loop_cut: bool,
 }
 
-/// Transcribes `audio` in `seat`: `whisper/transcribe.py::transcribe`.
+/// Transcribes `audio` in the last of `seats`, or in all of them if [`TranscribeOptions::batched`]:
+/// `whisper/transcribe.py::transcribe`.
 pub(crate) fn transcribe(
     model: &Model,
-    seat: Seat,
+    mut seats: Vec<Seat>,
     audio: &Audio,
     options: &TranscribeOptions,
     on_event: OnEvent<'_>,
 ) -> Result<Transcript> {
     let tokenizer = model.tokenizer();
     options.validate(tokenizer)?;
+    let options = &TranscribeOptions {
+        condition_on_previous_text: options.condition_on_previous_text && !options.batched,
+        ..options.clone()
+    };
     let mut next_s = MEASURING_S;
     let mut on_second = |position_s: f64| {
         if position_s < next_s {
@@ -130,6 +105,7 @@ pub(crate) fn transcribe(
         next_s = position_s + MEASURING_S;
         send(on_event, Event::Measuring { position_s })
     };
+    let seat = seats.pop().expect("at least one seat");
     let mut windows = Windows::open(model, audio, seat, &mut on_second)?;
     send(
         on_event,
@@ -145,33 +121,44 @@ pub(crate) fn transcribe(
         false => None,
     };
     let language = choose_language(model, options, &mut windows, on_event)?;
-    let clips = clips(&options.clip_timestamps, windows.mel.content_frames());
+    let content_frames = windows.mel.content_frames();
+    let clips = clips(&options.clip_timestamps, content_frames);
     let stretches = stretches(model, options, &mut windows, language, &clips, on_event)?;
 
-    let mut transcription = Transcription {
+    let file = File {
         model,
         options,
-        windows,
-        language: stretches.first().map_or(language, |first| first.language),
-        decoding: options.decoding_options(tokenizer, language),
         boosts: BoostTrie::new(tokenizer, &options.rules.boost)?.map(Arc::new),
-        prompt: PromptHistory::new(model, options),
-        segments: Vec::new(),
-        n_best: Vec::new(),
-        last_speech_s: 0.0,
-        is_after_loop: false,
+        content_frames,
+        min_rest: if options.batched {
+            batched::MIN_REST
+        } else {
+            1
+        },
         silence_level,
     };
-    transcription.run(&stretches, on_event)?;
-    let Transcription {
-        prompt,
-        segments,
-        n_best,
-        windows: Windows { mel, .. },
-        ..
-    } = transcription;
+    let (mel, segments, n_best) = if options.batched {
+        seats.push(windows.seat);
+        transcribe_pieces(&file, windows.mel, stretches, seats, on_event)?
+    } else {
+        let language = stretches.first().map_or(language, |first| first.language);
+        let mut transcription = Transcription::new(&file, windows, language, 0);
+        transcription.run(&stretches, on_event)?;
+        let Transcription {
+            windows,
+            segments,
+            n_best,
+            ..
+        } = transcription;
+        (windows.mel, segments, n_best)
+    };
+    let tokens: Vec<TokenId> = segments
+        .iter()
+        .flat_map(|segment| &segment.tokens)
+        .copied()
+        .collect();
     Ok(Transcript {
-        text: tokenizer.decode(prompt.said()),
+        text: tokenizer.decode(&tokens),
         segments,
         language,
         duration_s: mel.duration_s(),
@@ -180,7 +167,23 @@ pub(crate) fn transcribe(
     })
 }
 
-impl Transcription<'_> {
+impl<'a, F: Frames> Transcription<'a, F> {
+    /// A transcription that begins at frame `start`.
+    fn new(file: &'a File<'a>, windows: Windows<F>, language: Language, start: usize) -> Self {
+        let (model, options) = (file.model, file.options);
+        Self {
+            file,
+            windows,
+            language,
+            decoding: options.decoding_options(model.tokenizer(), language),
+            prompt: PromptHistory::new(model, options),
+            segments: Vec::new(),
+            n_best: Vec::new(),
+            last_speech_s: start as f64 / FRAMES_PER_SECOND,
+            is_after_loop: false,
+        }
+    }
+
     /// Transcribes the stretches window by window. Text in one language is not used as the prompt for another.
     fn run(&mut self, stretches: &[Stretch], on_event: OnEvent<'_>) -> Result<()> {
         for stretch in stretches {
@@ -188,7 +191,9 @@ impl Transcription<'_> {
                 self.prompt.reset();
             }
             let mut seek = stretch.start;
-            while seek < stretch.end {
+            while seek < stretch.end
+                && (seek == stretch.start || stretch.end - seek >= self.file.min_rest)
+            {
                 seek = self.window(seek, stretch.end, on_event)?;
                 let position_s = seek.min(stretch.end) as f64 / FRAMES_PER_SECOND;
                 send(on_event, Event::Progress { position_s })?;
@@ -203,17 +208,17 @@ impl Transcription<'_> {
         self.windows.encode(seek, n_frames, on_event)?;
         let is_after_loop = std::mem::take(&mut self.is_after_loop);
         // Each window has its own random numbers.
-        self.decoding.rules.seed = self.options.rules.seed.wrapping_add(seek as u64);
+        self.decoding.rules.seed = self.file.options.rules.seed.wrapping_add(seek as u64);
         let Decoded {
             mut result,
             is_loop_cut,
         } = self.decode_with_fallback(on_event)?;
-        if fallback::is_silence(&result, &self.options.thresholds) {
+        if fallback::is_silence(&result, &self.file.options.thresholds) {
             return Ok(seek + n_frames);
         }
-        let tokenizer = self.model.tokenizer();
+        let tokenizer = self.file.model.tokenizer();
         let mut split = segments::split(&result.tokens, &tokenizer.timestamps(), n_frames);
-        if self.options.languages.multilingual {
+        if self.file.options.languages.multilingual {
             // The audio after the stretch is in another language.
             split.end_within(n_frames);
         }
@@ -233,16 +238,16 @@ impl Transcription<'_> {
             .map(|(i, span)| segments::segment(span, &result, tokenizer, n_before + i, seek))
             .collect();
         let mut next = seek + split.n_done;
-        let is_silent = match self.silence_level {
+        let is_silent = match self.file.silence_level {
             Some(level) => Some(self.windows.mel.silent_frames(seek, n_frames, level)?),
             None => None,
         };
         let alignment = self.align(&segments, n_frames, is_silent.as_deref())?;
-        if let Some(words) = &self.options.words {
+        if let Some(words) = &self.file.options.words {
             let window = Window {
                 seek,
                 n_frames,
-                content_frames: self.windows.mel.content_frames(),
+                content_frames: self.file.content_frames,
                 is_closed: split.is_closed,
                 last_speech_s: self.last_speech_s,
             };
@@ -251,9 +256,9 @@ impl Transcription<'_> {
                 Next::Again(frame) => return Ok(frame),
             }
         }
-        if self.options.n_best > 0 {
+        if self.file.options.n_best > 0 {
             let mut hypotheses = std::mem::take(&mut result.hypotheses);
-            hypotheses.truncate(self.options.n_best);
+            hypotheses.truncate(self.file.options.n_best);
             self.n_best.push(WindowHypotheses { seek, hypotheses });
         }
         if let Some(is_silent) = is_silent {
@@ -263,11 +268,12 @@ impl Transcription<'_> {
         for mut segment in segments {
             segments::clear_if_empty(&mut segment);
             segment.language = self
+                .file
                 .options
                 .languages
                 .multilingual
                 .then_some(result.language);
-            segment.loop_cut = self.options.rules.loop_guard.then_some(is_loop_cut);
+            segment.loop_cut = self.file.options.rules.loop_guard.then_some(is_loop_cut);
             self.prompt.push(&segment.tokens);
             self.segments.push(segment);
             send(
@@ -275,7 +281,8 @@ impl Transcription<'_> {
                 Event::Segment(&self.segments[self.segments.len() - 1]),
             )?;
         }
-        if !self.options.condition_on_previous_text || result.temperature > 0.5 || is_loop_cut {
+        if !self.file.options.condition_on_previous_text || result.temperature > 0.5 || is_loop_cut
+        {
             self.prompt.reset();
         }
         Ok(next)
@@ -290,18 +297,18 @@ impl Transcription<'_> {
         is_silent: Option<&[bool]>,
     ) -> Result<Alignment> {
         let wanted = Wanted {
-            words: self.options.words.is_some(),
+            words: self.file.options.words.is_some(),
             is_silent,
         };
         if !wanted.words && is_silent.is_none() {
             return Ok(Alignment::default());
         }
-        let tokenizer = self.model.tokenizer();
+        let tokenizer = self.file.model.tokenizer();
         let text_tokens: Vec<TokenId> = segments
             .iter()
             .flat_map(|segment| segments::text_tokens(segment, tokenizer))
             .collect();
-        let (model, spoken) = (self.model, (self.language, self.options.task));
+        let (model, spoken) = (self.file.model, (self.language, self.file.options.task));
         self.windows.seat.alone(|state, place| {
             let state = (state, place);
             find_alignment(model, state, spoken, &text_tokens, n_frames, wanted)
@@ -318,7 +325,7 @@ impl Transcription<'_> {
         segments: &mut Vec<Segment>,
         next: usize,
     ) -> Next {
-        let tokenizer = self.model.tokenizer();
+        let tokenizer = self.file.model.tokenizer();
         let is_text = |token| tokenizer.is_text(token);
         add_words(segments, timings, is_text, options, self.last_speech_s);
         let threshold = options.hallucination_silence_threshold;
@@ -338,7 +345,7 @@ impl Transcription<'_> {
         mut attention: Vec<f32>,
         segments: &mut [Segment],
     ) {
-        let tokenizer = self.model.tokenizer();
+        let tokenizer = self.file.model.tokenizer();
         for segment in segments {
             let n_text = segments::text_tokens(segment, tokenizer).count();
             if n_text == 0 || attention.is_empty() {
@@ -360,11 +367,13 @@ impl Transcription<'_> {
     fn decode_with_fallback(&mut self, on_event: OnEvent<'_>) -> Result<Decoded> {
         self.decoding.prompt = self.prompt.tokens();
         let mut last: Option<Decoded> = None;
-        for &temperature in &self.options.temperatures {
-            self.options
+        for &temperature in &self.file.options.temperatures {
+            self.file
+                .options
                 .set_temperature(&mut self.decoding, temperature);
-            let boosts = self.boosts.clone();
-            let mut task = DecodingTask::new(self.model, self.language, boosts, &self.decoding)?;
+            let boosts = self.file.boosts.clone();
+            let mut task =
+                DecodingTask::new(self.file.model, self.language, boosts, &self.decoding)?;
             let looped = last.map(|last| last.result);
             let looped = looped.filter(|result| result.looped.is_some());
             if let Some(looped) = &looped {
@@ -374,7 +383,7 @@ impl Transcription<'_> {
                 .windows
                 .seat
                 .decode(task, &mut || on_event(Event::Token))?;
-            let is_accepted = !fallback::needs_fallback(&result, &self.options.thresholds);
+            let is_accepted = !fallback::needs_fallback(&result, &self.file.options.thresholds);
             let is_loop_cut = looped.is_some() || result.looped.is_some();
             last = Some(Decoded {
                 result,

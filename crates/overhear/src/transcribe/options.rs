@@ -66,6 +66,11 @@ pub struct TranscribeOptions {
     ///
     /// [`Silence`]: crate::transcribe::Silence
     pub hallucination_guard: bool,
+    /// Whether to transcribe in pieces of up to 30 seconds, cut where the audio is quietest, several of which an
+    /// [`Engine`](crate::Engine) decodes at the same time, as faster-whisper's `BatchedInferencePipeline` does. The text
+    /// before a piece is no part of its prompt (`condition_on_previous_text` is taken as false), so the transcript does
+    /// not depend on the number of pieces decoded at the same time. Default: false.
+    pub batched: bool,
     /// Number of hypotheses to return per window, best first, if the search has as many: one per beam or sample, and
     /// one for greedy search. Default: 0.
     pub n_best: usize,
@@ -133,6 +138,7 @@ impl Default for TranscribeOptions {
             words: None,
             clip_timestamps: vec![0.0],
             hallucination_guard: false,
+            batched: false,
             n_best: 0,
         }
     }

@@ -23,12 +23,19 @@ pub(super) fn end(levels: &[f32], lengths: &Range<usize>) -> usize {
     if levels.len() <= lengths.end {
         return levels.len();
     }
-    let around = |frame: usize| &levels[frame - N_AVERAGED / 2..frame + N_AVERAGED / 2];
     let last = lengths.end.min(levels.len() - lengths.start);
-    let quietest = (lengths.start..last)
+    quietest(levels, lengths.start..last)
+}
+
+/// Returns the quietest place of `frames`, the last of equals. `levels`: the level of each frame, of 10 more at either
+/// side of `frames`.
+pub(super) fn quietest(levels: &[f32], frames: Range<usize>) -> usize {
+    let around = |frame: usize| &levels[frame - N_AVERAGED / 2..frame + N_AVERAGED / 2];
+    let end = frames.end;
+    frames
         .map(|frame| (frame, around(frame).iter().sum::<f32>()))
-        .reduce(|best, other| if other.1 <= best.1 { other } else { best });
-    quietest.map_or(levels.len(), |(frame, _)| frame)
+        .reduce(|best, other| if other.1 <= best.1 { other } else { best })
+        .map_or(end, |(frame, _)| frame)
 }
 
 #[cfg(test)]

@@ -67,9 +67,4 @@ impl PromptHistory {
     pub(super) fn reset(&mut self) {
         self.reset_since = self.tokens.len();
     }
-
-    /// Returns the tokens of all text, without the initial prompt.
-    pub(super) fn said(&self) -> &[TokenId] {
-        &self.tokens[self.n_initial..]
-    }
 }

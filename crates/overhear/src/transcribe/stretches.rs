@@ -8,10 +8,11 @@ use std::ops::Range;
 
 use super::language::retain_allowed;
 use super::sequence::most_probable_sequence;
-use super::{OnEvent, TranscribeOptions, Windows, pieces, send};
+use super::windows::Windows;
+use super::{OnEvent, TranscribeOptions, pieces, send};
 use crate::backend::State;
 use crate::decode::{LanguageEvidence, language_evidence};
-use crate::mel::FRAMES_PER_SECOND;
+use crate::mel::{FRAMES_PER_SECOND, MelStream};
 use crate::{Event, Language, Model, Result};
 
 /// Range of frames that is transcribed in one language.
@@ -26,7 +27,7 @@ pub(super) struct Stretch {
 pub(super) fn stretches(
     model: &Model,
     options: &TranscribeOptions,
-    windows: &mut Windows,
+    windows: &mut Windows<MelStream>,
     language: Language,
     clips: &[(usize, usize)],
     on_event: OnEvent<'_>,
@@ -84,7 +85,7 @@ struct Piece {
 struct PieceDetector<'a> {
     model: &'a Model,
     options: &'a TranscribeOptions,
-    windows: &'a mut Windows,
+    windows: &'a mut Windows<MelStream>,
     /// Languages that the log-likelihoods belong to, the same for every piece.
     languages: Vec<Language>,
 }
