@@ -143,6 +143,12 @@ fn audio_without_speech_or_shorter_than_a_piece_is_no_special_case() {
         let start = segment.seek;
         assert!((100..400).contains(&start) || start >= 4000, "{start}");
     }
+    // Neither a clip after the end of the file nor one that ends where it begins has a piece.
+    let options = TranscribeOptions {
+        clip_timestamps: vec![3.0, 3.0, 100.0, 200.0],
+        ..batched()
+    };
+    assert_eq!(engine.transcribe(&jfk, &options).unwrap().segments, []);
 }
 
 #[test]

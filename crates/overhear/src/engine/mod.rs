@@ -110,8 +110,8 @@ impl Engine {
         model.bytes_per_seat(n_rows)
     }
 
-    /// Transcribes one file: [`Model::transcribe`]. Waits while as many files as the engine was made for are being
-    /// transcribed.
+    /// Transcribes one file, in one seat or, if [`TranscribeOptions::batched`], in all that are free:
+    /// [`Model::transcribe`]. Waits while no seat is free.
     ///
     /// # Errors
     /// As [`Model::transcribe`]; [`Error::Capacity`] if `options` need more rows than the engine was made for.

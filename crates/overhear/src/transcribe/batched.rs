@@ -19,15 +19,15 @@ use crate::engine::{POLL, Seat};
 use crate::mel::{FRAMES_PER_SECOND, MelPiece, MelStream, N_FRAMES};
 use crate::{Error, Event, Result};
 
-/// Frames that a piece has at most: a window. It is not much shorter, as the encoder's work is that of a window anyway.
+/// Maximum number of frames of a piece: a window. Pieces are not much shorter, as each costs the encoder a window.
 const LONGEST: usize = N_FRAMES;
-/// Frames before the latest end of a piece in which its end is looked for.
+/// Number of frames before the latest possible end of a piece that are searched for its end.
 const SEARCHED: usize = 500;
-/// Frames that are left behind a piece at least: the model understands little of less.
+/// Minimum number of frames after a piece: the model understands little of a shorter one.
 const LEFT: usize = 500;
 
-/// Frames that are worth a window of their own, if a window before them has left them at the end of a piece: pieces end
-/// in pauses, and less than a second of a pause is not speech.
+/// Minimum number of frames for a further window of a piece: pieces end in pauses, so fewer frames than a second at the
+/// end of a piece hold no speech.
 pub(super) const MIN_REST: usize = 100;
 
 /// Transcribes the `stretches` of `file` piece by piece, one in each of the seats. Returns the stream, and what the pieces
@@ -88,7 +88,7 @@ pub(super) fn transcribe_pieces(
     result.map(|()| (mel, segments, n_best))
 }
 
-/// What a piece was transcribed to.
+/// Result of a piece.
 struct Done {
     /// Frame of the file at which the piece ends.
     end: usize,
@@ -150,7 +150,7 @@ type Cut = std::result::Result<Option<(usize, Stretch, MelPiece)>, (usize, Error
 struct Cutter {
     mel: MelStream,
     silence_level: Option<f32>,
-    /// What is left of the stretches.
+    /// Remaining stretches; the first one begins where the next piece does.
     stretches: VecDeque<Stretch>,
     n_cut: usize,
 }

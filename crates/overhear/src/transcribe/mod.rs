@@ -25,7 +25,7 @@ pub use result::{Alternative, WindowHypotheses};
 pub(crate) use result::{Event, Segment, Transcript, Word};
 pub use silence::Silence;
 
-use batched::transcribe_pieces;
+use batched::{MIN_REST, transcribe_pieces};
 use hallucination::Window;
 use language::choose_language;
 use prompt::PromptHistory;
@@ -45,16 +45,14 @@ pub(crate) type OnEvent<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
 /// Duration of audio in seconds between two `Measuring` events of the first pass.
 const MEASURING_S: f64 = 60.0;
 
-/// What all windows of a file have in common.
+/// Model, options and properties of a file that is transcribed.
 struct File<'a> {
     model: &'a Model,
     options: &'a TranscribeOptions,
     boosts: Option<Arc<BoostTrie>>,
-    /// Frames of the file.
+    /// Number of frames.
     content_frames: usize,
-    /// Frames at the end of a stretch that are transcribed if they are left behind another window.
-    min_rest: usize,
-    /// Up to which level frames are silent; kept with the hallucination guard only.
+    /// Level up to which frames are silent; with the hallucination guard only.
     silence_level: Option<f32>,
 }
 
@@ -93,10 +91,6 @@ pub(crate) fn transcribe(
 ) -> Result<Transcript> {
     let tokenizer = model.tokenizer();
     options.validate(tokenizer)?;
-    let options = &TranscribeOptions {
-        condition_on_previous_text: options.condition_on_previous_text && !options.batched,
-        ..options.clone()
-    };
     let mut next_s = MEASURING_S;
     let mut on_second = |position_s: f64| {
         if position_s < next_s {
@@ -130,11 +124,6 @@ pub(crate) fn transcribe(
         options,
         boosts: BoostTrie::new(tokenizer, &options.rules.boost)?.map(Arc::new),
         content_frames,
-        min_rest: if options.batched {
-            batched::MIN_REST
-        } else {
-            1
-        },
         silence_level,
     };
     let (mel, segments, n_best) = if options.batched {
@@ -168,7 +157,7 @@ pub(crate) fn transcribe(
 }
 
 impl<'a, F: Frames> Transcription<'a, F> {
-    /// A transcription that begins at frame `start`.
+    /// Creates a transcription that begins at frame `start`.
     fn new(file: &'a File<'a>, windows: Windows<F>, language: Language, start: usize) -> Self {
         let (model, options) = (file.model, file.options);
         Self {
@@ -186,14 +175,17 @@ impl<'a, F: Frames> Transcription<'a, F> {
 
     /// Transcribes the stretches window by window. Text in one language is not used as the prompt for another.
     fn run(&mut self, stretches: &[Stretch], on_event: OnEvent<'_>) -> Result<()> {
+        let min_rest = if self.file.options.batched {
+            MIN_REST
+        } else {
+            1
+        };
         for stretch in stretches {
             if stretch.language != std::mem::replace(&mut self.language, stretch.language) {
                 self.prompt.reset();
             }
             let mut seek = stretch.start;
-            while seek < stretch.end
-                && (seek == stretch.start || stretch.end - seek >= self.file.min_rest)
-            {
+            while seek < stretch.end && (seek == stretch.start || stretch.end - seek >= min_rest) {
                 seek = self.window(seek, stretch.end, on_event)?;
                 let position_s = seek.min(stretch.end) as f64 / FRAMES_PER_SECOND;
                 send(on_event, Event::Progress { position_s })?;
@@ -281,8 +273,7 @@ impl<'a, F: Frames> Transcription<'a, F> {
                 Event::Segment(&self.segments[self.segments.len() - 1]),
             )?;
         }
-        if !self.file.options.condition_on_previous_text || result.temperature > 0.5 || is_loop_cut
-        {
+        if !self.file.options.is_conditioned() || result.temperature > 0.5 || is_loop_cut {
             self.prompt.reset();
         }
         Ok(next)
@@ -397,8 +388,8 @@ impl<'a, F: Frames> Transcription<'a, F> {
     }
 }
 
-/// Returns the range of frames of each clip. Ends are clamped to the audio; beyond it, openai/whisper would loop
-/// forever.
+/// Returns the range of frames of each clip that has any. Ends are clamped to the audio; beyond it, openai/whisper would
+/// loop forever.
 fn clips(clip_timestamps: &[f64], content_frames: usize) -> Vec<(usize, usize)> {
     let frame = |seconds: f64| (seconds * FRAMES_PER_SECOND).round_ties_even() as usize;
     let mut points: Vec<usize> = clip_timestamps
@@ -414,6 +405,7 @@ fn clips(clip_timestamps: &[f64], content_frames: usize) -> Vec<(usize, usize)> 
     points
         .chunks_exact(2)
         .map(|clip| (clip[0], clip[1].min(content_frames)))
+        .filter(|(start, end)| start < end)
         .collect()
 }
 

@@ -208,6 +208,11 @@ fn check_known(name: &'static str, languages: &[Language], tokenizer: &Tokenizer
 }
 
 impl TranscribeOptions {
+    /// Returns whether the text of a window is in the prompt of the next.
+    pub(super) fn is_conditioned(&self) -> bool {
+        self.condition_on_previous_text && !self.batched
+    }
+
     /// Checks the options that do not depend on the audio.
     ///
     /// # Errors

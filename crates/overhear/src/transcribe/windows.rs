@@ -34,11 +34,11 @@ impl Frames for MelPiece {
     }
 }
 
-/// The audio, and the seat that one window of it at a time is encoded in.
+/// Windows of a file, and the seat in which they are encoded one at a time.
 pub(super) struct Windows<F> {
     pub(super) mel: F,
     pub(super) seat: Seat,
-    /// First frame and number of frames of the window in the seat.
+    /// First frame and number of frames of the window that is encoded in the seat.
     encoded: Option<(usize, usize)>,
 }
 
@@ -52,8 +52,8 @@ impl<F: Frames> Windows<F> {
         }
     }
 
-    /// Encodes the window at frame `seek` of `n_frames` frames, unless it is encoded already: the window of the language
-    /// detection is the first again in audio of 30 seconds and more.
+    /// Encodes the window of `n_frames` frames from `seek` on, unless it already is the encoded one, as after language
+    /// detection in audio of at least 30 seconds.
     pub(super) fn encode(
         &mut self,
         seek: usize,
@@ -82,7 +82,7 @@ impl Windows<MelStream> {
         Ok(Self::new(mel, seat))
     }
 
-    /// Encodes the `n_frames` frames from `seek` on alone, as if the file held nothing else.
+    /// Encodes the `n_frames` frames from `seek` on, as if the file contained nothing else.
     pub(super) fn encode_alone(
         &mut self,
         seek: usize,

@@ -105,8 +105,8 @@ impl Reader {
     }
 
     /// Advances by at least `least` bytes to the next offset at which `is_hit` accepts the bytes in memory, of which it is
-    /// given at least 32 kB unless the file ends before. Returns whether there is one, the file having been read to its end otherwise, and
-    /// whether only zeros were skipped.
+    /// given at least 32 kB unless the file ends before. Returns whether there is one, the file having been read to its
+    /// end otherwise, and whether only zeros were skipped.
     pub(super) fn search(
         &mut self,
         least: usize,

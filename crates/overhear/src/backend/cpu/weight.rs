@@ -7,7 +7,6 @@ use overhear_kernels::{Dtype, Matrix, PostOp};
 
 use super::cross_kv::CrossKv;
 use super::layers::{LayerNorm, Linear};
-
 use crate::checkpoint::Stacked;
 use crate::host::Host;
 use crate::{ModelDimensions, Result};
