@@ -88,7 +88,7 @@ pub(crate) fn start(
     };
     thread::Builder::new().spawn(work).map_err(|error| {
         Failure::System(format!(
-            "cannot start a thread: {error}; end other processes, or raise the limit (ulimit -u)"
+            "cannot start a thread: {error}; end other processes, or raise the limits (ulimit -u, ulimit -v)"
         ))
     })
 }

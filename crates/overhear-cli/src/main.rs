@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The system's allocator; if memory is exhausted, the program ends with a one-line message.
+/// The system's allocator. If memory is exhausted, the program ends with a one-line message.
 #[global_allocator]
 static MEMORY: ExitWithoutMemory = ExitWithoutMemory {
     message: "overhear: out of memory; use a smaller model, or raise the limit (ulimit -v)",
@@ -59,6 +59,7 @@ static MEMORY: ExitWithoutMemory = ExitWithoutMemory {
 };
 
 fn run(cli: Cli) -> Result<(), Failure> {
+    MEMORY.exit_on_panic();
     warnings::install();
     let interrupt = Interrupt::install();
     if cli.writes_to_stdout() {

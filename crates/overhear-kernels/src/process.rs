@@ -27,6 +27,25 @@ impl ExitWithoutMemory {
         pointer
     }
 
+    /// Sets the panic hook: a panic whose message contains the system's error for exhausted memory ends the process as a
+    /// failed allocation does. So the standard library panics where it cannot map the signal stack of a new thread.
+    pub fn exit_on_panic(&'static self) {
+        #[cfg(unix)]
+        {
+            let no_memory = std::io::Error::from_raw_os_error(libc::ENOMEM).to_string();
+            let default_hook = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |info| {
+                if info
+                    .payload_as_str()
+                    .is_some_and(|message| message.contains(&no_memory))
+                {
+                    self.exit();
+                }
+                default_hook(info);
+            }));
+        }
+    }
+
     /// Ends the process without allocating, unwinding or taking a lock.
     #[cold]
     #[inline(never)]
