@@ -56,6 +56,11 @@ nextest *ARGS:
 test *ARGS:
     cargo test --workspace --locked {{ARGS}}
 
+# Kills of a run with a journal, at random moments: `just kills 500 200`.
+kills KILLS="500" FILES="200":
+    OVERHEAR_KILLS={{KILLS}} OVERHEAR_FILES={{FILES}} cargo test --locked --package overhear-cli --test journal -- \
+        --nocapture a_run_that_is_killed
+
 # The kernels' tests with the standard library's checks of pointers, which the test profile leaves out: minutes to compile.
 kernels-checked:
     cargo test --locked --package overhear-kernels --target-dir target/checked \

@@ -11,6 +11,7 @@ use clap_complete::Shell;
 use overhear::model::Isa;
 use overhear::output::Format;
 
+use crate::shard::ShardArg;
 use crate::spelling;
 use crate::values::{
     BatchSize, Optional, Verbosity, batch_size, optional, verbosity, whisper_style,
@@ -301,11 +302,19 @@ impl ModelArgs {
 #[command(next_help_heading = "Input and output")]
 pub(crate) struct TranscribeArgs {
     /// Audio files, directories, quoted patterns, or `-` for standard input.
-    #[arg(required = true, value_name = "FILES")]
+    #[arg(required_unless_present = "manifest", value_name = "FILES")]
     pub(crate) files: Vec<OsString>,
     /// Descend into subdirectories; outputs are written to the same tree.
     #[arg(long, short)]
     pub(crate) recursive: bool,
+    /// List of further files: JSON lines with file, and optionally language, task, initial_prompt and clip_timestamps of
+    /// that file; or .csv or .tsv with these columns.
+    #[arg(long, value_name = "MANIFEST")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// Transcribe share I of N of the files, as given by their names: 1/8; auto or auto/N: as the environment of a Slurm
+    /// array, a Kubernetes indexed job or an AWS Batch array says.
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<ShardArg>,
     /// Folder of the outputs; `-` writes the one chosen format to standard output.
     #[arg(long, short, default_value = ".", value_name = "DIR")]
     pub(crate) output_dir: PathBuf,
@@ -323,6 +332,13 @@ pub(crate) struct TranscribeArgs {
     /// Skip inputs whose outputs all exist.
     #[arg(long)]
     pub(crate) skip_existing: bool,
+    /// Folder for the journal of the run: after a kill the same command goes on where it was. Files whose outputs are
+    /// complete are not transcribed again, nor are those that failed.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) journal: Option<PathBuf>,
+    /// Transcribe the files again that failed according to the journal.
+    #[arg(long, requires = "journal")]
+    pub(crate) retry_failed: bool,
     /// Number of files transcribed at the same time, or of pieces of one file with --batched: they share every pass over
     /// the decoder's weights, which is faster, with the same results; auto: 4 (8 with --batched), or fewer if memory is
     /// short.

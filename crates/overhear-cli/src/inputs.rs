@@ -10,6 +10,7 @@ use overhear::audio::AudioOptions;
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::manifest::Overrides;
 
 /// Extensions of audio files in a directory. A file named explicitly may have any extension.
 const AUDIO_EXTENSIONS: &[&str] = &[
@@ -31,6 +32,8 @@ pub(crate) struct Input {
     pub(crate) identity: PathBuf,
     /// For a file found in a directory: the folders between that directory and the file.
     pub(crate) folder: PathBuf,
+    /// Options that the manifest states for it.
+    pub(crate) overrides: Overrides,
 }
 
 impl Input {
@@ -39,14 +42,16 @@ impl Input {
             path: None,
             identity: PathBuf::from("stdin"),
             folder: PathBuf::new(),
+            overrides: Overrides::default(),
         }
     }
 
-    fn file(path: PathBuf, folder: &Path) -> Self {
+    pub(crate) fn file(path: PathBuf, folder: &Path) -> Self {
         Self {
             identity: identity(&path),
             folder: folder.to_owned(),
             path: Some(path),
+            overrides: Overrides::default(),
         }
     }
 
@@ -91,12 +96,17 @@ pub(crate) fn expand(arguments: &[OsString], recursive: bool) -> Vec<Result<Inpu
     for argument in arguments {
         expand_one(argument, recursive, &mut found);
     }
+    retain_first(&mut found);
+    found
+}
+
+/// Removes inputs that are listed before, with the same overrides.
+pub(crate) fn retain_first(inputs: &mut Vec<Result<Input, Failure>>) {
     let mut seen = std::collections::HashSet::new();
-    found.retain(|input| match input {
-        Ok(input) => seen.insert(input.identity.clone()),
+    inputs.retain(|input| match input {
+        Ok(input) => seen.insert((input.identity.clone(), input.overrides.clone())),
         Err(_) => true,
     });
-    found
 }
 
 fn expand_one(argument: &OsStr, recursive: bool, found: &mut Vec<Result<Input, Failure>>) {

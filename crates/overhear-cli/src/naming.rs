@@ -35,6 +35,11 @@ impl Target {
             .join(with_suffix(&self.name, &format!(".{format}")))
     }
 
+    /// Returns the paths of the outputs in `formats`.
+    pub(crate) fn paths(&self, formats: &[Format]) -> Vec<PathBuf> {
+        formats.iter().map(|&format| self.path(format)).collect()
+    }
+
     /// Returns the path of an incomplete output after an interruption.
     pub(crate) fn partial_path(&self, format: Format) -> PathBuf {
         self.folder
@@ -171,6 +176,7 @@ fn cut(name: &OsStr, max_bytes: usize) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::Overrides;
 
     fn names(paths: &[&str], formats: &[Format]) -> Vec<String> {
         let inputs: Vec<_> = paths
@@ -179,6 +185,7 @@ mod tests {
                 path: Some(PathBuf::from(path)),
                 identity: Path::new("/home/me").join(path),
                 folder: PathBuf::new(),
+                overrides: Overrides::default(),
             })
             .collect();
         let output_dir = Path::new("/home/me");
@@ -251,6 +258,7 @@ mod tests {
             identity: path.clone(),
             path: Some(path),
             folder: PathBuf::new(),
+            overrides: Overrides::default(),
         };
         let target = &targets(&[input], Path::new("/out"), &[Format::Txt])[0];
         assert_eq!(

@@ -49,7 +49,7 @@ pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOption
         prefix: args.prefix.clone(),
         hotwords: args.hotwords.clone(),
         words: None,
-        clip_timestamps: clips(&args.clip_timestamps)?,
+        clip_timestamps: clips(&args.clip_timestamps).map_err(|e| bad("clip-timestamps", &e))?,
         hallucination_guard: args.hallucination_guard,
         batched: args.batched,
         n_best: args.n_best,
@@ -293,12 +293,13 @@ fn suppress(text: &str) -> Result<Suppress, Failure> {
     })
 }
 
-fn clips(text: &str) -> Result<Vec<f64>, Failure> {
-    let times: Vec<f64> = list(text).map_err(|e| bad("clip-timestamps", &e))?;
-    if times.iter().any(|time| !(time.is_finite() && *time >= 0.0)) {
-        return Err(bad("clip-timestamps", "times must be 0 or more"));
+pub(crate) fn clips(text: &str) -> Result<Vec<f64>, String> {
+    let times: Vec<f64> = list(text)?;
+    match times.iter().all(|time| time.is_finite() && *time >= 0.0) {
+        false => Err("times must be 0 or more".to_owned()),
+        true if times.is_empty() => Ok(vec![0.0]),
+        true => Ok(times),
     }
-    Ok(if times.is_empty() { vec![0.0] } else { times })
 }
 
 fn bad(option: &str, reason: &str) -> Failure {

@@ -17,7 +17,9 @@ use crate::failure::Failure;
 use crate::in_flight::{InFlight, Message, Report, work};
 use crate::inputs::{self, Input};
 use crate::interrupt::{Interrupt, POLL, start};
+use crate::journal::{Journal, Verdict};
 use crate::live::{Live, LiveOptions};
+use crate::manifest;
 use crate::memory::{FILES, PIECES, n_at_once};
 use crate::models::{self, Located};
 use crate::naming::{Target, targets};
@@ -48,9 +50,12 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
     let formats = formats(&args.output_format);
     let destination = Destination::new(&args.output_dir, &formats)?;
 
-    let (found, missing): (Vec<_>, Vec<_>) = inputs::expand(&args.files, args.recursive)
-        .into_iter()
-        .partition(Result::is_ok);
+    let mut found = inputs::expand(&args.files, args.recursive);
+    if let Some(path) = &args.manifest {
+        found.extend(manifest::inputs(path)?);
+        inputs::retain_first(&mut found);
+    }
+    let (found, missing): (Vec<_>, Vec<_>) = found.into_iter().partition(Result::is_ok);
     let inputs: Vec<Input> = found.into_iter().flatten().collect();
     let n_missing = missing.len();
     missing
@@ -59,6 +64,14 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
         .for_each(|failure| failure.report());
 
     let mut jobs = jobs(&inputs, &destination, &formats);
+    let shard = match args.shard {
+        Some(shard) => Some(shard.resolve(|name| std::env::var(name).ok())?),
+        None => None,
+    };
+    if let Some(shard) = shard {
+        jobs.retain(|job| shard.has(job.input));
+    }
+    let n_inputs = jobs.len() + n_missing;
     if args.skip_existing && matches!(destination, Destination::Folder(_)) {
         jobs.retain(|job| {
             !formats
@@ -68,10 +81,30 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
     }
     let folders: BTreeSet<_> = jobs.iter().map(|job| job.target.folder()).collect();
     folders.into_iter().for_each(outputs::remove_left_over);
-    let n_skipped = inputs.len() - jobs.len();
-    let n_inputs = inputs.len() + n_missing;
+    let n_skipped = n_inputs - n_missing - jobs.len();
+    let mut journal = match &args.journal {
+        Some(folder) => {
+            if let Destination::Stdout(_) = destination {
+                return Err(Failure::Usage(
+                    "--journal needs outputs in files: choose a folder with --output-dir"
+                        .to_owned(),
+                ));
+            }
+            let model = (&args.model.model, &args.model.compute_type);
+            let track = args.audio.audio_track;
+            let all = format!("{:?}", (model, track, &formats, &captions, &options));
+            Some(Journal::open(folder, shard, &all)?)
+        }
+        None => None,
+    };
+    let n_failed = match &mut journal {
+        Some(journal) => plan(journal, &mut jobs, &formats, args.retry_failed),
+        None => 0,
+    };
+    let n_failed = n_failed + n_missing;
+    let n_done = n_inputs - n_failed - n_skipped - jobs.len();
     if jobs.is_empty() {
-        return outcome(n_missing, n_inputs);
+        return outcome(n_failed, n_inputs);
     }
     if let Destination::Folder(folder) = &destination {
         outputs::prepare(folder)?;
@@ -87,6 +120,7 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
         formats,
         captions,
         destination,
+        journal,
         interrupt,
         live: Live::new(live_options(args, n_inputs > 1)),
     };
@@ -98,11 +132,45 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
             "{n_skipped} of {n_inputs} inputs skipped: their outputs exist"
         ));
     }
-    let n_failed = run.all(&jobs)?;
+    if n_done > 0 {
+        run.live.note(&format!(
+            "{n_done} of {n_inputs} inputs are done according to the journal"
+        ));
+    }
+    let n_failed = n_failed + run.all(&jobs)?;
     // A failure of standard output is returned only after the outputs of every input are written.
-    run.live
-        .finish()
-        .and(outcome(n_missing + n_failed, n_inputs))
+    run.live.finish().and(outcome(n_failed, n_inputs))
+}
+
+/// Removes the jobs that are done or failed according to the journal, and moves those to the end that are to be run alone.
+/// Reports the failed ones and returns their number.
+fn plan(
+    journal: &Journal,
+    jobs: &mut Vec<Job<'_>>,
+    formats: &[Format],
+    retry_failed: bool,
+) -> usize {
+    let mut n_failed = 0;
+    jobs.retain_mut(|job| {
+        match journal.verdict(job.input, &job.target.paths(formats), retry_failed) {
+            Verdict::Transcribe => true,
+            Verdict::TranscribeAlone => {
+                job.is_alone = true;
+                true
+            }
+            Verdict::Done => false,
+            Verdict::Failed(reason) => {
+                n_failed += 1;
+                Failure::Input(format!(
+                    "failed in an earlier run: {reason}; --retry-failed tries again"
+                ))
+                .report();
+                false
+            }
+        }
+    });
+    jobs.sort_by_key(|job| job.is_alone);
+    n_failed
 }
 
 fn outcome(n_failed: usize, n_inputs: usize) -> Result<(), Failure> {
@@ -128,6 +196,8 @@ fn live_options(args: &TranscribeArgs, headers: bool) -> LiveOptions {
 pub(crate) struct Job<'a> {
     pub(crate) input: &'a Input,
     target: Target,
+    /// Whether no other job may run at the same time.
+    is_alone: bool,
 }
 
 fn jobs<'a>(inputs: &'a [Input], destination: &Destination, formats: &[Format]) -> Vec<Job<'a>> {
@@ -139,7 +209,11 @@ fn jobs<'a>(inputs: &'a [Input], destination: &Destination, formats: &[Format]) 
     inputs
         .iter()
         .zip(targets)
-        .map(|(input, target)| Job { input, target })
+        .map(|(input, target)| Job {
+            input,
+            target,
+            is_alone: false,
+        })
         .collect()
 }
 
@@ -163,6 +237,7 @@ struct Run<'a> {
     formats: Vec<Format>,
     captions: CaptionOptions,
     destination: Destination,
+    journal: Option<Journal>,
     interrupt: &'a Interrupt,
     live: Live,
 }
@@ -176,7 +251,8 @@ impl Run<'_> {
         let (mut n_begun, mut n_failed) = (0, 0);
         loop {
             while let Some(job) = jobs.get(n_begun)
-                && in_flight.iter().filter(|file| file.is_running()).count() < self.n_at_once
+                && in_flight.iter().filter(|file| file.is_running()).count()
+                    < if job.is_alone { 1 } else { self.n_at_once }
                 && self.interrupt.signal().is_none()
             {
                 n_begun += 1;
@@ -186,7 +262,10 @@ impl Run<'_> {
                         in_flight.push_back(InFlight::failed(job, n_begun - 1, failure));
                     }
                     // Reported below, together with the other files.
-                    Err(Failure::Interrupted { .. }) => n_begun -= 1,
+                    Err(Failure::Interrupted { .. }) => {
+                        self.record(|journal| journal.stopped(job.input))?;
+                        n_begun -= 1;
+                    }
                     Err(failure) => return Err(failure),
                 }
             }
@@ -198,8 +277,8 @@ impl Run<'_> {
                 let Some(end) = first.end.take() else { break };
                 match self.finish(first, end) {
                     Ok(()) => {}
-                    Err(failure @ Failure::Input(_)) => {
-                        failure.report();
+                    Err(Failure::Input(reason)) => {
+                        self.fail(first.job, reason)?;
                         n_failed += 1;
                     }
                     Err(failure) => return Err(failure),
@@ -237,17 +316,18 @@ impl Run<'_> {
     ) -> Result<InFlight<'j>, Failure> {
         let name = job.input.display();
         warnings::about(&name);
+        self.record(|journal| journal.started(job.input))?;
         let audio = job.input.open(&self.audio_options, self.interrupt)?;
         let engine = self.engine(n_jobs)?;
+        let options = self.options_of(job)?;
         let mut file = InFlight::new(job, index);
         if let Some(what) = audio.decoded_by_ffmpeg() {
             file.reports.push_back(Report::Note(format!(
                 "{name}: decoded by ffmpeg ({what} is not built in)"
             )));
         }
-        file.transcript.language = self.options.language.unwrap_or(file.transcript.language);
-        let (options, interrupt) = (self.options.clone(), self.interrupt.clone());
-        let sender = sender.clone();
+        file.transcript.language = options.language.unwrap_or(file.transcript.language);
+        let (interrupt, sender) = (self.interrupt.clone(), sender.clone());
         file.worker = Some(start(move || {
             work(&engine, &audio, &options, &interrupt, &|message| {
                 sender.send((index, message)).is_ok()
@@ -258,7 +338,7 @@ impl Run<'_> {
 
     /// Records a message of a file in flight. Writes the outputs of a file that is done.
     fn take(
-        &self,
+        &mut self,
         in_flight: &mut VecDeque<InFlight<'_>>,
         index: usize,
         message: Message,
@@ -267,8 +347,25 @@ impl Run<'_> {
         let file = file.expect("a file is in flight until its last message");
         if file.take(message) && matches!(self.destination, Destination::Folder(_)) {
             self.write(file.job, &file.transcript, true)?;
+            let paths = file.job.target.paths(&self.formats);
+            self.record(|journal| journal.done(file.job.input, &paths))?;
         }
         Ok(())
+    }
+
+    /// Reports that a job failed.
+    fn fail(&mut self, job: &Job<'_>, reason: String) -> Result<(), Failure> {
+        self.record(|journal| journal.failed(job.input, &reason))?;
+        Failure::Input(reason).report();
+        Ok(())
+    }
+
+    /// Writes to the journal, if there is one.
+    fn record(
+        &mut self,
+        event: impl FnOnce(&mut Journal) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        self.journal.as_mut().map_or(Ok(()), event)
     }
 
     /// Displays what a file has reported.
@@ -337,7 +434,7 @@ impl Run<'_> {
             self.show(&mut file);
             match file.end.take() {
                 Some(end) => match self.finish(&file, end) {
-                    Err(failure @ Failure::Input(_)) => failure.report(),
+                    Err(Failure::Input(reason)) => self.fail(file.job, reason)?,
                     end => end?,
                 },
                 None => {
@@ -352,7 +449,7 @@ impl Run<'_> {
     /// Writes the partial transcripts of the files that were stopped. Returns a description of these files and of the
     /// jobs that were not started.
     fn stop(
-        &self,
+        &mut self,
         in_flight: VecDeque<InFlight<'_>>,
         not_begun: &[Job<'_>],
     ) -> Result<String, Failure> {
@@ -364,6 +461,7 @@ impl Run<'_> {
             let name = job.input.display();
             warnings::about(&name);
             warnings::warn_audio(&transcript.warnings);
+            self.record(|journal| journal.stopped(job.input))?;
             left.push(match transcript.segments.last() {
                 Some(last) => {
                     self.write(job, &transcript, false)?;
@@ -432,7 +530,27 @@ impl Run<'_> {
         }
     }
 
-    /// Returns the model, opened on first use. For an English-only model the language is set to English.
+    /// Returns the options for a job: those of the command line, and those that the manifest states for it. For an
+    /// English-only model the language is English.
+    fn options_of(&mut self, job: &Job<'_>) -> Result<TranscribeOptions, Failure> {
+        let mut options = self.options.clone();
+        let overrides = &job.input.overrides;
+        overrides.apply(&mut options).map_err(Failure::Input)?;
+        let is_english_only = !self.model()?.is_multilingual();
+        if let Some(language) = options
+            .language
+            .filter(|&language| is_english_only && language != Language::ENGLISH)
+        {
+            warnings::warn(&format!(
+                "this model is English-only; --language {} is ignored",
+                language.name()
+            ));
+            options.language = Some(Language::ENGLISH);
+        }
+        Ok(options)
+    }
+
+    /// Returns the model, opened on first use.
     fn model(&mut self) -> Result<Model, Failure> {
         let (located, options, quiet) = match &self.model {
             ModelSlot::Opened(model) => return Ok(model.clone()),
@@ -443,18 +561,6 @@ impl Run<'_> {
         let path = located.folder(self.interrupt, quiet)?;
         let model = self.interrupt.run(move || Model::open(path, &options))??;
         self.model = ModelSlot::Opened(model.clone());
-        if !model.is_multilingual()
-            && let Some(language) = self
-                .options
-                .language
-                .filter(|&language| language != Language::ENGLISH)
-        {
-            let name = language.name();
-            warnings::warn(&format!(
-                "this model is English-only; --language {name} is ignored"
-            ));
-            self.options.language = Some(Language::ENGLISH);
-        }
         Ok(model)
     }
 }

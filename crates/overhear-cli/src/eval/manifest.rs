@@ -1,12 +1,12 @@
 //! Manifest of an evaluation: a list of recordings with their transcripts.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use overhear::Language;
 use serde::Deserialize;
 
 use crate::failure::Failure;
+use crate::manifest::{parse_language, rows};
 
 /// Recording with its transcript.
 #[derive(Debug, PartialEq)]
@@ -24,10 +24,9 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Returns the language, if Whisper has it: `zh-TW` is Chinese.
+    /// Returns the language, if Whisper has it.
     pub(super) fn language(&self) -> Option<Language> {
-        let label = self.label.as_deref()?;
-        label.split(['-', '_']).next()?.parse().ok()
+        parse_language(self.label.as_deref()?).ok()
     }
 }
 
@@ -44,26 +43,8 @@ struct Row {
     lang: Option<String>,
 }
 
-/// Reads the manifest at `path`: `.csv` and `.tsv` are tables with a header, anything else is JSON lines. An invalid
-/// line is a failure of its own.
+/// Reads the manifest at `path`. An invalid line is a failure of its own.
 pub(super) fn read(path: &Path) -> Result<Vec<Result<Entry, Failure>>, Failure> {
-    let cannot_read = |reason: &dyn std::fmt::Display| {
-        Failure::Input(format!("cannot read {}: {reason}", path.display()))
-    };
-    let text = fs::read_to_string(path).map_err(|error| cannot_read(&error))?;
-    let text = text.trim_start_matches('\u{feff}');
-    let rows = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("csv") => table(text, csv::ReaderBuilder::new().delimiter(b',')),
-        // Quotation marks in a TSV are part of the text.
-        Some("tsv") => table(
-            text,
-            csv::ReaderBuilder::new().delimiter(b'\t').quoting(false),
-        ),
-        _ => json_lines(text),
-    };
-    if rows.is_empty() {
-        return Err(cannot_read(&"it lists no files"));
-    }
     let folder = path.parent().unwrap_or(Path::new(""));
     let entry = |(line, row): (u64, Result<Row, String>)| match row {
         Ok(row) => Ok(Entry {
@@ -78,57 +59,14 @@ pub(super) fn read(path: &Path) -> Result<Vec<Result<Entry, Failure>>, Failure> 
             path.display()
         ))),
     };
-    Ok(rows.into_iter().map(entry).collect())
-}
-
-/// Returns the rows, each with its line number.
-fn json_lines(text: &str) -> Vec<(u64, Result<Row, String>)> {
-    let lines = (1..).zip(text.lines());
-    lines
-        .filter(|(_, line)| !line.trim().is_empty())
-        .map(|(number, line)| {
-            (
-                number,
-                serde_json::from_str(line).map_err(|e| e.to_string()),
-            )
-        })
-        .collect()
-}
-
-fn table(text: &str, format: &csv::ReaderBuilder) -> Vec<(u64, Result<Row, String>)> {
-    let mut reader = format.from_reader(text.as_bytes());
-    let mut rows = Vec::new();
-    let headers = match reader.headers() {
-        Ok(headers) => headers.clone(),
-        Err(error) => return vec![(1, Err(error.to_string()))],
-    };
-    for record in reader.records() {
-        let line = |position: Option<&csv::Position>| position.map_or(0, csv::Position::line);
-        rows.push(match record {
-            Ok(record) => {
-                let row = record.deserialize(Some(&headers));
-                (line(record.position()), row.map_err(|error| reason(&error)))
-            }
-            Err(error) => (line(error.position()), Err(reason(&error))),
-        });
-    }
-    rows
-}
-
-/// Returns the reason of an error without its position, which the caller adds.
-fn reason(error: &csv::Error) -> String {
-    match error.kind() {
-        csv::ErrorKind::Deserialize { err, .. } => err.to_string(),
-        csv::ErrorKind::UnequalLengths {
-            expected_len, len, ..
-        } => format!("{len} fields where the header has {expected_len}"),
-        _ => error.to_string(),
-    }
+    Ok(rows(path)?.into_iter().map(entry).collect())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fs;
+
     use super::*;
 
     fn read_text(name: &str, text: &str) -> Vec<Result<Entry, Failure>> {

@@ -1,0 +1,324 @@
+//! Journal of a run: the inputs that were begun, are done, or failed, so that the same command goes on after a kill.
+//!
+//! A journal is a folder of files of JSON lines, one file per shard: [`Header`], then an [`Entry`] per event. A line is
+//! appended in one write, after the outputs that it names are on the disk; lines that are not whole are ignored. An input
+//! counts as done only while its outputs are what the journal says.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+use crate::inputs::Input;
+use crate::manifest::Overrides;
+use crate::shard::Shard;
+
+/// Number of runs that ended while an input was being transcribed, from which on the input is transcribed after all others
+/// and alone: it may have ended them.
+const SUSPECT: u32 = 3;
+/// Number of such runs after which the input counts as failed.
+const GIVEN_UP: u32 = 10;
+
+/// First line of a file: what the outputs depend on beside the inputs.
+#[derive(Deserialize, PartialEq, Serialize)]
+struct Header {
+    overhear: String,
+    options: String,
+}
+
+/// Identity of an input's content.
+#[derive(Clone, Deserialize, Eq, Hash, PartialEq, Serialize)]
+struct Identity {
+    input: String,
+    bytes: u64,
+    /// Time of the last change, in nanoseconds since 1970.
+    modified_ns: u64,
+    #[serde(flatten)]
+    overrides: Overrides,
+}
+
+/// One event of an input.
+#[derive(Deserialize, Serialize)]
+struct Entry {
+    #[serde(flatten)]
+    identity: Identity,
+    #[serde(flatten)]
+    event: Event,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+enum Event {
+    Started,
+    /// Stopped by a signal.
+    Stopped,
+    Done {
+        outputs: Vec<Output>,
+    },
+    Failed {
+        reason: String,
+    },
+}
+
+/// Output file.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+struct Output {
+    path: String,
+    bytes: u64,
+    sha256: String,
+}
+
+/// Events of an input so far.
+#[derive(Default)]
+struct History {
+    /// Number of starts without an end.
+    n_starts: u32,
+    outputs: Option<Vec<Output>>,
+    failure: Option<String>,
+}
+
+/// What is to be done for an input.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Verdict {
+    /// It is transcribed.
+    Transcribe,
+    /// It is transcribed after all others, and alone.
+    TranscribeAlone,
+    /// Its outputs are complete.
+    Done,
+    /// It failed in an earlier run, for this reason.
+    Failed(String),
+}
+
+/// Open journal, locked against other runs of the same shard.
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: File,
+    histories: HashMap<Identity, History>,
+}
+
+impl Journal {
+    /// Opens the journal in `folder`, which is created if it does not exist. `options` describes all that outputs depend on.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] if the journal is of a run with other options, [`Failure::Output`] if it cannot be written or
+    /// another run uses it.
+    pub(crate) fn open(
+        folder: &Path,
+        shard: Option<Shard>,
+        options: &str,
+    ) -> Result<Self, Failure> {
+        let name = match shard {
+            Some(shard) => format!("journal-{shard}.jsonl").replace('/', "-of-"),
+            None => "journal.jsonl".to_owned(),
+        };
+        let path = folder.join(name);
+        let cannot_open = |error: &io::Error| cannot_write(&path, error);
+        fs::create_dir_all(folder).map_err(|error| cannot_open(&error))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&path);
+        let file = file.map_err(|error| cannot_open(&error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Failure::Output(format!(
+                    "{} is in use by another run; wait for its end, or choose another --journal",
+                    path.display()
+                )));
+            }
+            // Some file systems have no locks.
+            Err(TryLockError::Error(_)) => {}
+        }
+        let header = Header {
+            overhear: env!("CARGO_PKG_VERSION").to_owned(),
+            options: options.to_owned(),
+        };
+        let mut journal = Self {
+            histories: histories(folder, &header)?,
+            path,
+            file,
+        };
+        journal
+            .begin(&header)
+            .map_err(|error| cannot_write(&journal.path, &error))?;
+        Ok(journal)
+    }
+
+    /// Completes a line that a kill left unfinished, and writes the header to a new file.
+    fn begin(&mut self, header: &Header) -> io::Result<()> {
+        let end = self.file.seek(SeekFrom::End(0))?;
+        if end == 0 {
+            return self.append(header);
+        }
+        let mut last = [0];
+        self.file.seek(SeekFrom::End(-1))?;
+        self.file.read_exact(&mut last)?;
+        match last {
+            [b'\n'] => Ok(()),
+            _ => self.file.write_all(b"\n"),
+        }
+    }
+
+    /// Returns what is to be done for `input`, whose outputs are at `paths`. With `retry_failed`, earlier failures do not
+    /// count.
+    pub(crate) fn verdict(&self, input: &Input, paths: &[PathBuf], retry_failed: bool) -> Verdict {
+        let Some(history) = self.histories.get(&identity(input)) else {
+            return Verdict::Transcribe;
+        };
+        if let Some(outputs) = &history.outputs
+            && paths
+                .iter()
+                .map(|path| digest(path).ok())
+                .eq(outputs.iter().cloned().map(Some))
+        {
+            return Verdict::Done;
+        }
+        match (&history.failure, history.n_starts) {
+            (Some(reason), _) if !retry_failed => Verdict::Failed(reason.clone()),
+            (_, GIVEN_UP..) if !retry_failed => Verdict::Failed(format!(
+                "{GIVEN_UP} runs ended while {} was being transcribed",
+                input.display()
+            )),
+            (_, SUSPECT..) => Verdict::TranscribeAlone,
+            _ => Verdict::Transcribe,
+        }
+    }
+
+    /// Records that `input` is begun.
+    pub(crate) fn started(&mut self, input: &Input) -> Result<(), Failure> {
+        self.record(input, Event::Started)
+    }
+
+    /// Records that a signal stopped `input`.
+    pub(crate) fn stopped(&mut self, input: &Input) -> Result<(), Failure> {
+        self.record(input, Event::Stopped)
+    }
+
+    /// Records that `input` failed.
+    pub(crate) fn failed(&mut self, input: &Input, reason: &str) -> Result<(), Failure> {
+        self.record(
+            input,
+            Event::Failed {
+                reason: reason.to_owned(),
+            },
+        )
+    }
+
+    /// Records that the outputs of `input` at `paths` are complete.
+    pub(crate) fn done(&mut self, input: &Input, paths: &[PathBuf]) -> Result<(), Failure> {
+        let outputs: io::Result<_> = paths.iter().map(|path| digest(path)).collect();
+        let outputs = outputs.map_err(|error| cannot_write(&self.path, &error))?;
+        self.record(input, Event::Done { outputs })
+    }
+
+    fn record(&mut self, input: &Input, event: Event) -> Result<(), Failure> {
+        let entry = Entry {
+            identity: identity(input),
+            event,
+        };
+        self.append(&entry)
+            .map_err(|error| cannot_write(&self.path, &error))
+    }
+
+    /// Appends a line in one write, and waits until it is on the disk.
+    fn append(&mut self, line: &impl Serialize) -> io::Result<()> {
+        let mut bytes = serde_json::to_vec(line)?;
+        bytes.push(b'\n');
+        self.file.write_all(&bytes)?;
+        self.file.sync_data()
+    }
+}
+
+/// Reads all files of the journal in `folder`.
+///
+/// # Errors
+/// [`Failure::Usage`] if a file has another header, [`Failure::Output`] if a file cannot be read.
+fn histories(folder: &Path, header: &Header) -> Result<HashMap<Identity, History>, Failure> {
+    let mut histories: HashMap<Identity, History> = HashMap::new();
+    let entries = fs::read_dir(folder).map_err(|error| cannot_write(folder, &error))?;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !name.starts_with("journal") || !name.ends_with(".jsonl") {
+            continue;
+        }
+        let bytes = fs::read(&path).map_err(|error| cannot_write(&path, &error))?;
+        for line in bytes.split(|&byte| byte == b'\n') {
+            if let Ok(other) = serde_json::from_slice::<Header>(line) {
+                if other != *header {
+                    return Err(Failure::Usage(format!(
+                        "{} is of a run with other options or of another version of overhear; choose another --journal",
+                        path.display()
+                    )));
+                }
+            } else if let Ok(Entry { identity, event }) = serde_json::from_slice(line) {
+                histories.entry(identity).or_default().add(event);
+            }
+        }
+    }
+    Ok(histories)
+}
+
+impl History {
+    fn add(&mut self, event: Event) {
+        match event {
+            Event::Started => self.n_starts += 1,
+            Event::Stopped => self.n_starts = self.n_starts.saturating_sub(1),
+            Event::Done { outputs } => {
+                *self = Self {
+                    outputs: Some(outputs),
+                    ..Self::default()
+                };
+            }
+            Event::Failed { reason } => {
+                *self = Self {
+                    failure: Some(reason),
+                    ..Self::default()
+                };
+            }
+        }
+    }
+}
+
+/// Returns the identity of the content of `input`. A file that cannot be examined has zeros for its size and time.
+fn identity(input: &Input) -> Identity {
+    let metadata = input.path.as_ref().and_then(|path| fs::metadata(path).ok());
+    let modified = metadata
+        .as_ref()
+        .and_then(|metadata| metadata.modified().ok());
+    let since_1970 = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    Identity {
+        input: input.display(),
+        bytes: metadata.map_or(0, |metadata| metadata.len()),
+        modified_ns: since_1970.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0)),
+        overrides: input.overrides.clone(),
+    }
+}
+
+/// Reads an output file, and returns its size and checksum.
+fn digest(path: &Path) -> io::Result<Output> {
+    let bytes = fs::read(path)?;
+    let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
+    Ok(Output {
+        path: path.display().to_string(),
+        bytes: bytes.len() as u64,
+        sha256: digest
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+    })
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    Failure::Output(format!(
+        "cannot write {}: {error}; choose another --journal",
+        path.display()
+    ))
+}

@@ -1,0 +1,307 @@
+//! Journals, shards and manifests: runs that are killed lose nothing, and several processes share the inputs.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::thread::sleep;
+use std::time::Duration;
+
+use common::{EN, EN_TEXT, ES, Run, Sandbox, clip, nano};
+
+const OPTIONS: [&str; 4] = ["input", "--beam_size=2", "-f=txt,json", "--verbose=None"];
+
+/// Arguments of a run with a journal, with outputs into `out`.
+fn arguments(out: &str, more: &[&str]) -> Vec<OsString> {
+    let journal = format!("--journal={out}/journal");
+    let all = OPTIONS.iter().chain(more);
+    let mut arguments: Vec<OsString> = all.map(OsString::from).collect();
+    arguments.extend(["-o".into(), out.into(), journal.into()]);
+    arguments
+}
+
+/// A folder `input` of `n` files, the third of which is not audio.
+fn sandbox(n: usize) -> Sandbox {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("input")).unwrap();
+    for i in 0..n {
+        let path = sandbox.path("input").join(format!("{i:03}.flac"));
+        match i {
+            2 => drop(fs::write(path, "no audio").unwrap()),
+            _ => drop(fs::copy(clip([EN, ES][i % 2]), path).unwrap()),
+        }
+    }
+    sandbox
+}
+
+/// Returns the content of every output in a folder, without its journal.
+fn outputs(sandbox: &Sandbox, folder: &str) -> BTreeMap<String, Vec<u8>> {
+    let mut names = sandbox.names(folder);
+    names.retain(|name| name != "journal");
+    let read = |name: String| {
+        let bytes = fs::read(sandbox.path(folder).join(&name)).unwrap();
+        (name, bytes)
+    };
+    names.into_iter().map(read).collect()
+}
+
+fn number(variable: &str, default: usize) -> usize {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
+}
+
+/// Kills a run at random moments until it ends. `just kills` sets the numbers of files and kills.
+#[test]
+fn a_run_that_is_killed_goes_on_and_loses_nothing() {
+    let n_files = number("OVERHEAR_FILES", 24);
+    let n_kills = number("OVERHEAR_KILLS", 25);
+    let sandbox = sandbox(n_files);
+    let whole = sandbox.nano(&arguments("whole", &[]));
+    whole.assert(1);
+    let expected = outputs(&sandbox, "whole");
+    assert_eq!(expected.len(), 2 * (n_files - 1));
+
+    // A linear congruential generator.
+    let mut random = 1_u64;
+    let mut n_killed = 0;
+    let mut killed = 0;
+    let mut end = None;
+    while n_killed < n_kills {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let run = sandbox.start(nano(&arguments("killed", &["--quiet"])), &[]);
+        sleep(Duration::from_millis((random >> 33) % 300));
+        run.signal("KILL");
+        let run = run.end();
+        n_killed += 1;
+        match run.code {
+            None => killed += 1,
+            // Nothing is left: begin again, so that all kills hit a run at work.
+            Some(_) => {
+                assert!(outputs(&sandbox, "killed") == expected);
+                fs::remove_dir_all(sandbox.path("killed")).unwrap();
+                end = Some(run);
+            }
+        }
+    }
+    assert!(killed > 0, "{end:?}");
+    let last = sandbox.nano(&arguments("killed", &[]));
+    last.assert(1);
+    assert!(outputs(&sandbox, "killed") == expected);
+
+    let again = sandbox.nano(&arguments("killed", &[]));
+    again.assert(1);
+    let failed = "input/002.flac: ";
+    assert!(again.stderr.contains(failed), "{}", again.stderr);
+    assert_eq!(again.stdout, "");
+}
+
+#[test]
+fn what_is_done_is_not_done_again_unless_it_changed() {
+    let sandbox = sandbox(4);
+    let run = |more: &[&str]| sandbox.nano(&arguments("out", more));
+    let first = run(&[]);
+    first.assert(1);
+    let line = |run: &Run, part: &str| {
+        let lines = run.stderr.lines().filter(|line| line.contains(part));
+        lines.count()
+    };
+    assert_eq!(line(&first, "002.flac"), 1, "{}", first.stderr);
+
+    let changed = |name: &str| {
+        fs::metadata(sandbox.path("out").join(name))
+            .unwrap()
+            .modified()
+            .unwrap()
+    };
+    let before = changed("000.txt");
+    let second = run(&[]);
+    second.assert(1);
+    assert_eq!(
+        line(&second, "failed in an earlier run: input/002.flac"),
+        1,
+        "{}",
+        second.stderr
+    );
+    assert_eq!(changed("000.txt"), before);
+
+    // An output that is not what it was, one that is missing, and an input that changed.
+    fs::write(sandbox.path("out/000.txt"), "half").unwrap();
+    fs::remove_file(sandbox.path("out/001.json")).unwrap();
+    fs::copy(clip(EN), sandbox.path("input/003.flac")).unwrap();
+    let third = run(&["--retry_failed"]);
+    third.assert(1);
+    assert_eq!(line(&third, "earlier run"), 0, "{}", third.stderr);
+    assert_eq!(line(&third, "002.flac"), 1, "{}", third.stderr);
+    assert_eq!(sandbox.read("out/000.txt").trim(), EN_TEXT);
+    assert_eq!(sandbox.read("out/003.txt").trim(), EN_TEXT);
+    assert!(sandbox.path("out/001.json").exists());
+
+    // The failed input is repaired.
+    fs::copy(clip(EN), sandbox.path("input/002.flac")).unwrap();
+    run(&[]).assert(0);
+    assert_eq!(sandbox.read("out/002.txt").trim(), EN_TEXT);
+}
+
+#[test]
+fn a_journal_is_of_one_command_and_of_one_run_at_a_time() {
+    let sandbox = sandbox(2);
+    sandbox.nano(&arguments("out", &[])).assert(0);
+    sandbox
+        .nano(&arguments("out", &["--temperature=0.5"]))
+        .assert_one_line(2, "other options");
+    let to_stdout = ["input", "-f=txt", "-o=-", "--journal=j"].map(OsString::from);
+    sandbox.nano(&to_stdout).assert_one_line(2, "--output-dir");
+    let retry = ["input", "--retry_failed"].map(OsString::from);
+    sandbox.nano(&retry).assert_one_line(2, "--journal");
+
+    let file = fs::File::open(sandbox.path("out/journal/journal.jsonl")).unwrap();
+    file.lock().unwrap();
+    sandbox
+        .nano(&arguments("out", &[]))
+        .assert_one_line(74, "in use by another run");
+    drop(file);
+
+    // A line that is not whole, as after a loss of power.
+    let path = sandbox.path("out/journal/journal.jsonl");
+    let mut text = fs::read_to_string(&path).unwrap();
+    text.truncate(text.len() - 20);
+    fs::write(&path, text).unwrap();
+    sandbox.nano(&arguments("out", &[])).assert(0);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.ends_with("}\n"), "{text}");
+    fs::write(&path, [0xff; 100]).unwrap();
+    sandbox.nano(&arguments("out", &[])).assert(0);
+}
+
+#[test]
+fn an_input_that_ends_runs_is_transcribed_last_and_at_last_counts_as_failed() {
+    let sandbox = sandbox(2);
+    sandbox.nano(&arguments("out", &[])).assert(0);
+    let expected = outputs(&sandbox, "out");
+    let path = sandbox.path("out/journal/journal.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let started = text
+        .lines()
+        .find(|line| line.contains("000.flac") && line.contains("started"));
+    let header = text.lines().next().unwrap();
+    let write = |n: usize| {
+        let starts = format!("{}\n", started.unwrap()).repeat(n);
+        fs::write(&path, format!("{header}\n{starts}")).unwrap();
+    };
+    write(9);
+    let run = sandbox.nano(&[&arguments("out", &[])[..], &["--verbose=True".into()]].concat());
+    run.assert(0);
+    let [first, last] = ["001.flac", "000.flac"].map(|name| run.stdout.find(name).unwrap());
+    assert!(first < last, "{}", run.stdout);
+    assert!(outputs(&sandbox, "out") == expected);
+    write(10);
+    let run = sandbox.nano(&arguments("out", &[]));
+    run.assert(1);
+    assert!(
+        run.stderr.contains("10 runs ended while input/000.flac"),
+        "{}",
+        run.stderr
+    );
+    sandbox
+        .nano(&arguments("out", &["--retry_failed"]))
+        .assert(0);
+}
+
+#[test]
+fn a_signal_is_no_failure() {
+    let sandbox = sandbox(2);
+    for _ in 0..11 {
+        let run = sandbox.start(nano(&arguments("out", &["--quiet"])), &[]);
+        sleep(Duration::from_millis(60));
+        run.signal("TERM");
+        run.end();
+        let _ = fs::remove_file(sandbox.path("out/000.txt"));
+    }
+    sandbox.nano(&arguments("out", &[])).assert(0);
+}
+
+#[test]
+fn shards_share_the_inputs() {
+    let sandbox = sandbox(8);
+    let whole = sandbox.nano(&arguments("whole", &[]));
+    whole.assert(1);
+    let mut codes = Vec::new();
+    for shard in ["1/3", "auto", "auto/3"] {
+        let variables = match shard {
+            "auto" => vec![
+                ("AWS_BATCH_JOB_ARRAY_INDEX", "1"),
+                ("AWS_BATCH_JOB_ARRAY_SIZE", "3"),
+            ],
+            "auto/3" => vec![("JOB_COMPLETION_INDEX", "2")],
+            _ => vec![],
+        };
+        let shard = format!("--shard={shard}");
+        let run = sandbox
+            .start(nano(&arguments("out", &[&shard])), &variables)
+            .end();
+        codes.push(run.code);
+    }
+    assert_eq!(
+        codes.iter().filter(|&&code| code != Some(0)).count(),
+        1,
+        "{codes:?}"
+    );
+    assert!(outputs(&sandbox, "out") == outputs(&sandbox, "whole"));
+    let journals = sandbox.names("out/journal");
+    assert_eq!(
+        journals,
+        [
+            "journal-1-of-3.jsonl",
+            "journal-2-of-3.jsonl",
+            "journal-3-of-3.jsonl"
+        ]
+    );
+    // Another division goes on from all of them.
+    let run = sandbox.nano(&arguments("out", &[]));
+    run.assert(1);
+    assert!(run.stderr.contains("earlier run"), "{}", run.stderr);
+    sandbox
+        .nano(&arguments("out", &["--shard=4/3"]))
+        .assert_one_line(2, "expected I/N");
+    sandbox
+        .nano(&arguments("out", &["--shard=auto"]))
+        .assert_one_line(2, "none of");
+}
+
+#[test]
+fn a_manifest_names_files_and_their_options() {
+    let sandbox = sandbox(2);
+    fs::write(
+        sandbox.path("list.jsonl"),
+        "{\"file\": \"input/000.flac\", \"lang\": \"en\"}\n\
+         {\"file\": \"input/001.flac\", \"lang\": \"es\", \"task\": \"transcribe\", \"initial_prompt\": \"Hola.\"}\n\
+         {\"file\": \"input/000.flac\", \"locale\": \"en-GB\", \"clip_timestamps\": \"1\"}\n\
+         {\"file\": \"input/000.flac\", \"task\": \"sing\"}\n\
+         {\"file\": \"nosuch.flac\"}\n",
+    )
+    .unwrap();
+    let run = sandbox.nano(&["--manifest=list.jsonl", "-f=json", "-o=out"].map(OsString::from));
+    run.assert(1);
+    assert!(
+        run.stderr.contains("list.jsonl:4: task: unknown task"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.stderr.contains("nosuch.flac"), "{}", run.stderr);
+    assert!(!run.stderr.contains("detected language"), "{}", run.stderr);
+    let names = sandbox.names("out");
+    assert_eq!(names.len(), 3, "{names:?}");
+    assert!(
+        sandbox
+            .read("out/001.json")
+            .contains("\"language\": \"es\"")
+    );
+    sandbox
+        .nano(&["--manifest=nosuch.jsonl".into()])
+        .assert_one_line(4, "cannot read nosuch.jsonl");
+    sandbox.run([""; 0]).assert(2);
+}
