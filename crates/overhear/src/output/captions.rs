@@ -13,7 +13,7 @@ pub(super) fn write_srt(
     options: &CaptionOptions,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let captions = captions(transcript, options, str::to_owned);
+    let captions = captions(transcript, options, |text, _| text.to_owned());
     for (i, caption) in captions.iter().enumerate() {
         let (start, end) = caption.times(true, ',');
         writeln!(out, "{}\n{start} --> {end}\n{}\n", i + 1, caption.text)?;
@@ -35,27 +35,28 @@ pub(super) fn write_vtt(
     Ok(())
 }
 
-/// Escapes the text of a WebVTT cue. The reference escapes nothing, so only text that players would not show is
-/// escaped: `<`, which starts a tag up to the next `>` or the end of the cue, and `&` where a character reference
-/// (`&lt;`, `&copy`) could follow, unlike in "AT&T" or "you & me" (WebVTT, 6.4, cue text tokenizer).
-fn escape_vtt(text: &str) -> String {
+/// Escapes `text` of a WebVTT cue, which `rest` follows. The reference escapes nothing, so only text that players would
+/// not show is escaped: `<`, which starts a tag up to the next `>` or the end of the cue, and `&` where a character
+/// reference (`&lt;`, `&COPY`) could follow, unlike in "AT&T" or "you & me" (WebVTT, 6.4, cue text tokenizer).
+fn escape_vtt(text: &str, rest: &str) -> String {
+    let whole = [text, rest].concat();
     let mut escaped = String::with_capacity(text.len());
     for (i, c) in text.char_indices() {
         match c {
             '<' => escaped.push_str("&lt;"),
-            '&' if is_reference(&text[i + 1..]) => escaped.push_str("&amp;"),
+            '&' if begins_reference(&whole[i + 1..]) => escaped.push_str("&amp;"),
             c => escaped.push(c),
         }
     }
     escaped
 }
 
-/// Returns whether `&` and `rest` may be a character reference: a number, a name with `;`, or a lower-case letter, as
-/// the names that need no `;` are in lower case.
-fn is_reference(rest: &str) -> bool {
-    let name = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
-    rest.starts_with(|c: char| c == '#' || c.is_ascii_lowercase())
-        || name.len() < rest.len() && name.starts_with(';')
+/// Returns whether `text` after `&` may be a number or name of HTML: every name begins with two letters, and some need
+/// no `;` (HTML, 13.5, named character references).
+fn begins_reference(text: &str) -> bool {
+    let mut chars = text.chars();
+    let is_letter = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphabetic());
+    text.starts_with('#') || is_letter(chars.next()) && is_letter(chars.next())
 }
 
 struct Caption {
@@ -73,17 +74,20 @@ impl Caption {
     }
 }
 
-/// Returns the cues, or for each of them one caption per word and per gap between words. The text of each piece is
-/// escaped.
+/// Returns the cues, or for each of them one caption per word and per gap between words. `escape` gets the text of each
+/// piece, and the text of the cue after it.
 fn captions(
     transcript: &Transcript,
     options: &CaptionOptions,
-    escape: impl Fn(&str) -> String,
+    escape: impl Fn(&str, &str) -> String,
 ) -> Vec<Caption> {
     let mut captions = Vec::new();
     for mut cue in cues(transcript, options) {
-        for piece in &mut cue.pieces {
-            piece.word = escape(&piece.word);
+        let mut rest = String::new();
+        for piece in cue.pieces.iter_mut().rev() {
+            let escaped = escape(&piece.word, &rest);
+            rest.insert_str(0, &piece.word);
+            piece.word = escaped;
         }
         if options.highlight_words && cue.has_words {
             highlight(&cue, &mut captions);
@@ -154,21 +158,53 @@ fn caption_text(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Segment;
 
     #[test]
     fn vtt_escapes_only_text_that_players_would_not_show() {
         for (text, expected) in [
             (
                 "AT&T, R&D & Q&A; you & me; 1 > 0 &",
-                "AT&T, R&D & Q&amp;A; you & me; 1 > 0 &",
+                "AT&T, R&D & Q&A; you & me; 1 > 0 &",
             ),
             ("1 < 2 <b>", "1 &lt; 2 &lt;b>"),
             (
                 "&lt; &copyleft &#38; &Auml;",
                 "&amp;lt; &amp;copyleft &amp;#38; &amp;Auml;",
             ),
+            // Names that need no `;`, with a capital.
+            (
+                "&GT &LTD &AMP &COPY &Eacute",
+                "&amp;GT &amp;LTD &amp;AMP &amp;COPY &amp;Eacute",
+            ),
         ] {
-            assert_eq!(escape_vtt(text), expected);
+            assert_eq!(escape_vtt(text, ""), expected);
+        }
+    }
+
+    #[test]
+    fn vtt_escapes_references_across_words() {
+        let word = |word: &str| Word {
+            word: word.into(),
+            ..Word::default()
+        };
+        for (words, expected) in [
+            ([" you", " &", " me"], "you & me"),
+            ([" a", " &", "lt"], "a &amp;lt"),
+            ([" &", "#", "38;"], "&amp;#38;"),
+            ([" &", "G", "T"], "&amp;GT"),
+        ] {
+            let segment = Segment {
+                words: Some(words.map(word).into()),
+                ..Segment::default()
+            };
+            let transcript = Transcript {
+                segments: vec![segment],
+                ..Transcript::default()
+            };
+            let found = captions(&transcript, &CaptionOptions::default(), escape_vtt);
+            let found: Vec<&str> = found.iter().map(|caption| &*caption.text).collect();
+            assert_eq!(found, [expected]);
         }
     }
 
