@@ -1,8 +1,13 @@
 //! Rules of Python that results depend on and that differ from Rust's.
 
-/// `text.strip()`, which also strips the ASCII separators 0x1c to 0x1f.
+/// `text.strip()`.
 pub(crate) fn strip(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
+    text.trim_matches(is_space)
+}
+
+/// `c.isspace()`, which also holds for the ASCII separators 0x1c to 0x1f; `\s` of `re`, and the separators of `str.split`.
+pub(crate) fn is_space(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\x1c'..='\x1f')
 }
 
 /// `items[-n:]`: all items for `n` = 0, and all but the first `-n` for a negative `n`.

@@ -3,10 +3,11 @@
 
 use std::io::{self, Write};
 
+use super::CaptionOptions;
 use super::cues::{Cue, cues};
 use super::timestamp::centiseconds;
-use super::{CaptionOptions, strip};
 use crate::Transcript;
+use crate::python::strip;
 
 /// One style: white text at the bottom, grey before it is spoken.
 const HEADER: &str = "\

@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
+use super::CaptionOptions;
 use super::cues::{Cue, cues};
 use super::timestamp::{format_milliseconds, milliseconds};
-use super::{CaptionOptions, strip};
+use crate::python::strip;
 use crate::{Transcript, Word};
 
 /// Writes SubRip: numbered captions, hours always shown, a comma before the milliseconds.

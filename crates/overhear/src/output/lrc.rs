@@ -3,10 +3,11 @@
 
 use std::io::{self, Write};
 
+use super::CaptionOptions;
 use super::cues::{Cue, cues};
 use super::timestamp::centiseconds;
-use super::{CaptionOptions, strip};
 use crate::Transcript;
+use crate::python::strip;
 
 /// Writes a line for each cue.
 pub(super) fn write(

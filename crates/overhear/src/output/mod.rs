@@ -147,8 +147,3 @@ impl Transcript {
         String::from_utf8(bytes).expect("every format is UTF-8")
     }
 }
-
-/// As Python's `str.strip`, whose white space has four control characters more than Unicode's property.
-fn strip(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '\x1c'..='\x1f'))
-}

@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::strip;
 use super::timestamp::milliseconds;
 use crate::Transcript;
+use crate::python::strip;
 
 /// Writes one line per segment (`WriteTXT`).
 pub(super) fn write_txt(transcript: &Transcript, out: &mut impl Write) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! Splits tokens into words (`whisper/tokenizer.py::split_to_word_tokens`).
 
 use super::{Language, TokenId, Tokenizer};
+use crate::python;
 
 /// Python's `string.punctuation`.
 const PUNCTUATION: &str = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
@@ -49,7 +50,7 @@ fn join_on_spaces(
     for (text, tokens) in pieces {
         let is_special = !tokenizer.is_text(tokens[0]);
         // Python's `in` on strings: any substring of the list matches, including the empty one.
-        let is_punctuation = PUNCTUATION.contains(text.trim_matches(is_python_space));
+        let is_punctuation = PUNCTUATION.contains(python::strip(&text));
         match words.last_mut() {
             Some(word) if !(is_special || text.starts_with(' ') || is_punctuation) => {
                 word.0.push_str(&text);
@@ -59,9 +60,4 @@ fn join_on_spaces(
         }
     }
     words
-}
-
-/// Returns whether Python's `str.strip` strips `c`: white space and the four ASCII separators.
-fn is_python_space(c: char) -> bool {
-    c.is_whitespace() || matches!(c, '\x1c'..='\x1f')
 }

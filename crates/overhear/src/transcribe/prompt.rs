@@ -25,7 +25,7 @@ impl PromptHistory {
         let is_free = |prefix: &Option<String>| prefix.as_deref().is_none_or(str::is_empty);
         let hotwords = options.hotwords.as_deref();
         let hotwords =
-            hotwords.filter(|words| !words.trim().is_empty() && is_free(&options.prefix));
+            hotwords.filter(|words| !python::strip(words).is_empty() && is_free(&options.prefix));
         let mut hotwords = hotwords.map_or_else(Vec::new, encode);
         hotwords.truncate(max_len);
         Self {

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 use super::basic::{remove_brackets, remove_symbols_and_diacritics};
 use super::numbers::EnglishNumberNormalizer;
-use super::rewrite::{
-    begins_word, collapse_spaces, ends_word, is_digit, is_space, is_word, run, sub, words,
-};
+use super::rewrite::{begins_word, collapse_spaces, ends_word, is_digit, is_word, run, sub, words};
+use crate::python::is_space;
 
 /// British spellings and their American ones (openai/whisper, MIT; after tysto.com's list).
 const SPELLINGS: &str = include_str!("english.json");

@@ -7,8 +7,9 @@
 
 use std::collections::HashMap;
 
-use super::rewrite::{begins_word, ends_word, is_space, run, sub, words};
+use super::rewrite::{begins_word, ends_word, run, sub, words};
 use super::value::{Number, Value, is_number, without_leading_zeros};
+use crate::python::is_space;
 
 #[rustfmt::skip]
 const ONES: [&str; 19] = [

@@ -2,6 +2,8 @@
 
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
+use crate::python::is_space;
+
 /// Python's `\w`: letters, numbers and the underscore, but no marks.
 pub(super) fn is_word(c: char) -> bool {
     use GeneralCategoryGroup::{Letter, Number};
@@ -11,11 +13,6 @@ pub(super) fn is_word(c: char) -> bool {
 /// Python's `\d`: decimal digits of every script.
 pub(super) fn is_digit(c: char) -> bool {
     c.general_category() == GeneralCategory::DecimalNumber
-}
-
-/// Python's `\s`, and the separators of `str.split`: the ASCII separators 0x1c to 0x1f are included.
-pub(super) fn is_space(c: char) -> bool {
-    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
 /// `str.split()`.
