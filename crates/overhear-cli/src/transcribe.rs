@@ -114,6 +114,7 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
         engine: None,
         n_at_once: 1,
         finished_s: 0.0,
+        n_failed,
         batch_size: args.batch_size,
         options,
         audio_options: audio_options(&args.audio),
@@ -137,9 +138,9 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
             "{n_done} of {n_inputs} inputs are done according to the journal"
         ));
     }
-    let n_failed = n_failed + run.all(&jobs)?;
+    run.all(&jobs)?;
     // A failure of standard output is returned only after the outputs of every input are written.
-    run.live.finish().and(outcome(n_failed, n_inputs))
+    run.live.finish().and(outcome(run.n_failed, n_inputs))
 }
 
 /// Removes the jobs that are done or failed according to the journal, and moves those to the end that are to be run alone.
@@ -231,6 +232,8 @@ struct Run<'a> {
     n_at_once: usize,
     /// Seconds of audio of the files that are done.
     finished_s: f64,
+    /// Number of inputs that failed.
+    n_failed: usize,
     batch_size: BatchSize,
     options: TranscribeOptions,
     audio_options: AudioOptions,
@@ -243,12 +246,11 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Processes `jobs` and returns the number of inputs that failed. A failure that concerns more than one input ends
-    /// the run.
-    fn all(&mut self, jobs: &[Job<'_>]) -> Result<usize, Failure> {
+    /// Processes `jobs`. A failure that concerns more than one input ends the run.
+    fn all(&mut self, jobs: &[Job<'_>]) -> Result<(), Failure> {
         let (sender, receiver) = mpsc::channel();
         let mut in_flight: VecDeque<InFlight<'_>> = VecDeque::new();
-        let (mut n_begun, mut n_failed) = (0, 0);
+        let mut n_begun = 0;
         loop {
             while let Some(job) = jobs.get(n_begun)
                 && in_flight.iter().filter(|file| file.is_running()).count()
@@ -275,14 +277,7 @@ impl Run<'_> {
             while let Some(first) = in_flight.front_mut() {
                 self.show(first);
                 let Some(end) = first.end.take() else { break };
-                match self.finish(first, end) {
-                    Ok(()) => {}
-                    Err(Failure::Input(reason)) => {
-                        self.fail(first.job, reason)?;
-                        n_failed += 1;
-                    }
-                    Err(failure) => return Err(failure),
-                }
+                self.finish(first, end)?;
                 in_flight.pop_front();
             }
             if let Some(signal) = self.interrupt.signal() {
@@ -293,7 +288,7 @@ impl Run<'_> {
                 }
             }
             if in_flight.is_empty() && n_begun == jobs.len() {
-                return Ok(n_failed);
+                return Ok(());
             }
             match receiver.recv_timeout(POLL) {
                 Ok((index, message)) => self.take(&mut in_flight, index, message)?,
@@ -353,13 +348,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Reports that a job failed.
-    fn fail(&mut self, job: &Job<'_>, reason: String) -> Result<(), Failure> {
-        self.record(|journal| journal.failed(job.input, &reason))?;
-        Failure::Input(reason).report();
-        Ok(())
-    }
-
     /// Writes to the journal, if there is one.
     fn record(
         &mut self,
@@ -400,10 +388,16 @@ impl Run<'_> {
         }
     }
 
-    /// Ends the display of a file.
+    /// Ends the display of a file. Reports and counts its failure.
     fn finish(&mut self, file: &InFlight<'_>, end: Result<(), Failure>) -> Result<(), Failure> {
         self.live.end();
         self.finished_s += file.position_s;
+        if let Err(Failure::Input(reason)) = end {
+            self.record(|journal| journal.failed(file.job.input, &reason))?;
+            Failure::Input(reason).report();
+            self.n_failed += 1;
+            return Ok(());
+        }
         end?;
         let transcript = &file.transcript;
         warnings::about(&file.job.input.display());
@@ -433,10 +427,7 @@ impl Run<'_> {
         for mut file in std::mem::take(in_flight) {
             self.show(&mut file);
             match file.end.take() {
-                Some(end) => match self.finish(&file, end) {
-                    Err(Failure::Input(reason)) => self.fail(file.job, reason)?,
-                    end => end?,
-                },
+                Some(end) => self.finish(&file, end)?,
                 None => {
                     self.live.end();
                     in_flight.push_back(file);

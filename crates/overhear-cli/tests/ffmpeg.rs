@@ -103,3 +103,13 @@ fn an_ffmpeg_that_fails_is_the_files_failure_in_a_line() {
     );
     assert!(!sandbox.path("film.txt").exists());
 }
+
+#[test]
+fn an_input_that_fails_as_a_signal_arrives_is_a_failure() {
+    let sandbox = sandbox("kill -TERM $PPID; exit 1");
+    let failed = run(&sandbox, &["film.ac3"], &sandbox.path("tools"), None);
+    failed.assert(4);
+    let expected = "film.ac3: ffmpeg could not decode it";
+    assert!(failed.stderr.contains(expected), "{}", failed.stderr);
+    assert!(!failed.stderr.contains("stopped"), "{}", failed.stderr);
+}
