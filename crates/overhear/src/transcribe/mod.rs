@@ -223,7 +223,6 @@ impl<'a, F: Frames> Transcription<'a, F> {
             _ => None,
         };
         split.n_done = resumed_at.unwrap_or(split.n_done);
-        self.is_after_loop = resumed_at.is_some();
         let n_before = self.segments.len();
         let spans = split.spans.iter().enumerate();
         let mut segments: Vec<Segment> = spans
@@ -248,6 +247,8 @@ impl<'a, F: Frames> Transcription<'a, F> {
                 Next::Again(frame) => return Ok(frame),
             }
         }
+        // The rules for words may have moved the next window away from the cut.
+        self.is_after_loop = resumed_at.is_some() && next == seek + split.n_done;
         if self.file.options.n_best > 0 {
             let mut hypotheses = std::mem::take(&mut result.hypotheses);
             hypotheses.truncate(self.file.options.n_best);
