@@ -4,6 +4,7 @@
 use overhear_kernels::{Kernels, Maxima};
 
 use super::DecodingOptions;
+use super::loops::Specials;
 use crate::{Result, TokenId, Tokenizer};
 
 /// Time between neighbouring timestamp tokens in seconds.
@@ -18,7 +19,7 @@ pub(super) struct LogitFilters {
     timestamps: Option<TimestampRules>,
     /// Number of leading tokens, and the text token that must not be the first text token after them.
     not_next: Option<(usize, TokenId)>,
-    eot: TokenId,
+    specials: Specials,
 }
 
 struct TimestampRules {
@@ -55,7 +56,7 @@ impl LogitFilters {
             suppressed: options.rules.suppress_tokens.tokens(tokenizer)?,
             timestamps,
             not_next: None,
-            eot: tokenizer.eot(),
+            specials: Specials::of(tokenizer),
         })
     }
 
@@ -78,7 +79,9 @@ impl LogitFilters {
         }
         forbid_each(logits, &self.suppressed);
         if let Some((n_tokens, token)) = self.not_next
-            && sampled[n_tokens..].iter().all(|&token| token > self.eot)
+            && !sampled[n_tokens..]
+                .iter()
+                .any(|&token| self.specials.is_text(token))
         {
             forbid_each(logits, &[token]);
         }

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use crate::TokenId;
+use crate::{TokenId, Tokenizer};
 
 /// Maximum length of a round in text tokens: three rounds nearly fill a window (224 tokens).
 const MAX_PERIOD: usize = 64;
@@ -36,11 +36,33 @@ const TIME_PRECISION_S: f64 = 0.02;
 /// Duration of a window in seconds.
 const WINDOW_S: f64 = 30.0;
 
-/// Limits of the tokens that are not text: `eot` and above, of which timestamps are `timestamp_begin` and above.
+/// Limits of the special tokens, from `eot` on, and of the timestamps, which are the last of them. Text tokens are those
+/// before, and those after, which a fine-tune added.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Specials {
     pub(super) eot: TokenId,
-    pub(super) timestamp_begin: TokenId,
+    timestamp_begin: TokenId,
+    /// End of the timestamps (exclusive).
+    timestamp_end: TokenId,
+}
+
+impl Specials {
+    pub(super) fn of(tokenizer: &Tokenizer) -> Self {
+        let timestamps = tokenizer.timestamps();
+        Self {
+            eot: tokenizer.eot(),
+            timestamp_begin: timestamps.start,
+            timestamp_end: timestamps.end,
+        }
+    }
+
+    pub(super) fn is_text(self, token: TokenId) -> bool {
+        token < self.eot || token >= self.timestamp_end
+    }
+
+    fn is_timestamp(self, token: TokenId) -> bool {
+        (self.timestamp_begin..self.timestamp_end).contains(&token)
+    }
 }
 
 /// A repetition loop at the end of a text.
@@ -56,7 +78,7 @@ impl Loop {
     /// Returns the loop that `tokens` end with; of several, the one with the shortest round. If called after every
     /// token, it finds a loop as soon as it has enough rounds, and its first round is where the repetition began.
     pub(super) fn at_end_of(tokens: &[TokenId], specials: Specials) -> Option<Self> {
-        let is_text = |token: &&TokenId| **token < specials.eot;
+        let is_text = |token: &&TokenId| specials.is_text(**token);
         let n_text = tokens.iter().filter(is_text).count();
         let backwards = || tokens.iter().rev().filter(is_text);
         let repeats = |period: usize, n_rounds: usize| {
@@ -97,16 +119,19 @@ impl Loop {
     pub(super) fn cut(
         self,
         tokens: &[TokenId],
-        eot: TokenId,
+        specials: Specials,
         ends_sentence: impl Fn(TokenId) -> bool,
     ) -> usize {
         let ends: Vec<usize> = (1..=tokens.len())
-            .filter(|&end| tokens[end - 1] < eot)
+            .filter(|&end| specials.is_text(tokens[end - 1]))
             .collect();
         let turn: Range<usize> =
             self.n_before + self.period - 1..self.n_before + 2 * self.period - 1;
         let turn = &ends[turn];
-        let ends_segment = |end: &&usize| tokens.get(**end).is_some_and(|&token| token > eot);
+        let ends_segment = |end: &&usize| {
+            let next = tokens.get(**end);
+            next.is_some_and(|&token| specials.is_timestamp(token))
+        };
         match turn.iter().find(ends_segment) {
             Some(end) => end + 1,
             None => *turn
@@ -120,10 +145,9 @@ impl Loop {
 /// Returns whether the text tokens from index `n_before` on would have to be spoken faster than anybody speaks, given
 /// the timestamps around them. Without a timestamp after them, the end of the window is their end.
 fn is_rushed(tokens: &[TokenId], n_before: usize, specials: Specials) -> bool {
-    let is_text = |token: TokenId| token < specials.eot;
     let time_s = |token: TokenId| f64::from(token - specials.timestamp_begin) * TIME_PRECISION_S;
-    let is_time = |token: &&TokenId| **token >= specials.timestamp_begin;
-    let of_text = |(i, token): (usize, &TokenId)| is_text(*token).then_some(i);
+    let is_time = |token: &&TokenId| specials.is_timestamp(**token);
+    let of_text = |(i, token): (usize, &TokenId)| specials.is_text(*token).then_some(i);
     let mut places = tokens.iter().enumerate().filter_map(of_text).skip(n_before);
     let Some(first) = places.next() else {
         return false;
@@ -145,9 +169,11 @@ mod tests {
 
     const EOT: TokenId = 1000;
     const TIMES: TokenId = EOT + 100;
+    const ADDED: TokenId = TIMES + 1501;
     const SPECIALS: Specials = Specials {
         eot: EOT,
         timestamp_begin: TIMES,
+        timestamp_end: ADDED,
     };
     /// Token that ends sentences in these tests.
     const STOP: TokenId = 13;
@@ -159,7 +185,7 @@ mod tests {
 
     fn cut(tokens: &[TokenId]) -> Option<Vec<TokenId>> {
         let (n, found) = first_loop(tokens)?;
-        let end = found.cut(&tokens[..n], EOT, |token| token == STOP);
+        let end = found.cut(&tokens[..n], SPECIALS, |token| token == STOP);
         Some(tokens[..end].to_vec())
     }
 
@@ -247,6 +273,23 @@ mod tests {
         ] {
             assert_eq!(first_loop(&tokens.concat()), None, "{name}");
         }
+    }
+
+    #[test]
+    fn added_tokens_are_text_and_no_timestamps() {
+        // Slow enough to be spoken; taken for a timestamp, the added token would be after the end of the window.
+        let spoken = [vec![TIMES], [7, ADDED + 5].repeat(6), vec![TIMES + 100]].concat();
+        assert_eq!(first_loop(&spoken), None);
+        let looped = [vec![30], [1, 2, ADDED, STOP].repeat(4)].concat();
+        assert_eq!(cut(&looped), Some(vec![30, 1, 2, ADDED, STOP]));
+    }
+
+    #[test]
+    fn only_timestamps_end_segments() {
+        let no_timestamps = TIMES - 1;
+        let tokens = [vec![30], [1, 2, no_timestamps, 3, STOP].repeat(4)].concat();
+        let expected = [30, 1, 2, no_timestamps, 3, STOP];
+        assert_eq!(cut(&tokens).as_deref(), Some(&expected[..]));
     }
 
     proptest! {

@@ -184,10 +184,7 @@ impl DecodingTask {
     pub(super) fn rules(&self) -> Rules<'_> {
         Rules {
             boosts: self.boosts.as_deref(),
-            specials: Specials {
-                eot: self.tokenizer().eot(),
-                timestamp_begin: self.tokenizer().timestamp_begin(),
-            },
+            specials: Specials::of(self.tokenizer()),
             loop_guard: self.loop_guard,
         }
     }
@@ -199,7 +196,8 @@ impl DecodingTask {
         let mut ranked = self.ranker.rank(rows);
         ranked.sort_by_key(|(_, row)| row.looped.is_some());
         let looped = ranked[0].1.looped.map(|looped| {
-            let is_text = |token: &TokenId| *token < self.tokenizer().eot();
+            let specials = Specials::of(self.tokenizer());
+            let is_text = |token: &TokenId| specials.is_text(*token);
             let text = ranked[0].1.tokens.iter().copied().filter(is_text);
             let text: Vec<TokenId> = text.collect();
             text[text.len() - looped.period..].to_vec()
@@ -232,7 +230,7 @@ impl DecodingTask {
             let text = self.tokenizer().decode(&[token]);
             text.ends_with(['.', '。', '!', '！', '?', '？'])
         };
-        let end = looped.cut(&row.tokens, self.tokenizer().eot(), ends_sentence);
+        let end = looped.cut(&row.tokens, Specials::of(self.tokenizer()), ends_sentence);
         row.truncate(end);
     }
 
