@@ -96,13 +96,7 @@ impl Client {
             }
             let location = header(response.headers(), "location")
                 .ok_or_else(|| Failure::Final(format!("{uri} redirects without a location")))?;
-            let next = match location.strip_prefix('/') {
-                Some(path) if !path.starts_with('/') => {
-                    let (scheme, authority) = origin(&uri);
-                    parse(&format!("{scheme}://{authority}/{path}"))?
-                }
-                _ => parse(location)?,
-            };
+            let next = parse(&resolve(&uri, location))?;
             if matches!(method, Method::Head) && origin(&next) != origin(&first) {
                 return Ok((response, uri));
             }
@@ -202,6 +196,43 @@ fn origin(uri: &Uri) -> (&str, &str) {
     (uri.scheme_str().unwrap_or("http"), host)
 }
 
+/// Returns the address that `reference` stands for in an answer from `base` (RFC 3986, 5.2), without its fragment.
+fn resolve(base: &Uri, reference: &str) -> String {
+    let reference = reference.split('#').next().unwrap_or_default();
+    let first_mark = reference.find([':', '/', '?']);
+    if first_mark.is_some_and(|at| reference[at..].starts_with(':')) {
+        return reference.to_owned();
+    }
+    let (scheme, host) = origin(base);
+    if reference.starts_with("//") {
+        return format!("{scheme}:{reference}");
+    }
+    let (path, query) = reference.split_at(reference.find('?').unwrap_or(reference.len()));
+    let (folder, _) = base.path().rsplit_once('/').unwrap_or_default();
+    let path = match path {
+        "" => base.path().to_owned(),
+        path if path.starts_with('/') => without_dots(path),
+        path => without_dots(&format!("{folder}/{path}")),
+    };
+    format!("{scheme}://{host}{path}{query}")
+}
+
+/// Returns an absolute path without the segments `.` and `..` (RFC 3986, 5.2.4).
+fn without_dots(path: &str) -> String {
+    let mut kept = vec![""];
+    for segment in path.split('/').skip(1) {
+        match segment {
+            "." => {}
+            ".." => kept.truncate((kept.len() - 1).max(1)),
+            segment => kept.push(segment),
+        }
+    }
+    if path.ends_with("/.") || path.ends_with("/..") {
+        kept.push("");
+    }
+    kept.join("/")
+}
+
 /// Returns the value of a header, if it is text.
 pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
@@ -211,4 +242,35 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
 fn range_start(headers: &HeaderMap) -> Option<u64> {
     let range = header(headers, "content-range")?.strip_prefix("bytes ")?;
     range.split('-').next()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_are_relative_to_the_address_that_redirects() {
+        // Of RFC 3986, 5.4.
+        let base: Uri = "http://a/b/c/d;p?q".parse().expect("an address");
+        for (location, expected) in [
+            ("https://g:8/h?a:b", "https://g:8/h?a:b"),
+            ("g", "http://a/b/c/g"),
+            ("./g", "http://a/b/c/g"),
+            ("g/", "http://a/b/c/g/"),
+            ("/g", "http://a/g"),
+            ("//g/h", "http://g/h"),
+            ("?y", "http://a/b/c/d;p?y"),
+            ("g?y/../x#s", "http://a/b/c/g?y/../x"),
+            (";x", "http://a/b/c/;x"),
+            (".", "http://a/b/c/"),
+            ("..", "http://a/b/"),
+            ("../g", "http://a/b/g"),
+            ("../../../g", "http://a/g"),
+            ("/./g/../h", "http://a/h"),
+            ("g?a:b", "http://a/b/c/g?a:b"),
+            ("./g:h", "http://a/b/c/g:h"),
+        ] {
+            assert_eq!(resolve(&base, location), expected, "{location}");
+        }
+    }
 }
