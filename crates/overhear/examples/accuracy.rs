@@ -1,12 +1,14 @@
-//! What the faster compute types cost: word error rates beside f32's, and by how much they differ.
+//! Accuracy of the faster compute types: word error rates, and their differences from those of f32.
 //!
-//! `cargo run --release --example accuracy -- MODEL_FOLDER MANIFEST [TYPE..]`: a line of the manifest is
-//! `{"file", "text", "lang", "set"}`, the last two optional, such as `tools/speech_corpus.py` writes. Every file is
-//! transcribed in f32 and in the types named, or in all. Greedy, without fallback and without conditioning on the text
-//! before, which would amplify any flip; openai/whisper's normalisers. English-only models take the English files.
+//! `cargo run --release --example accuracy -- MODEL_FOLDER MANIFEST [TYPE..]`: each line of the manifest is
+//! `{"file", "text", "lang", "set"}`, the last two optional, as `tools/speech_corpus.py` writes them. Every file is
+//! transcribed in f32 and in the given types, or in all. The search is greedy, without fallback, and not conditioned on
+//! previous text, which would amplify small differences. Texts are normalised as by openai/whisper. English-only models
+//! transcribe only the English files.
 //!
-//! First a line a file, tab-separated: words, then the errors, seconds and sameness of each type. Then a table of every
-//! set: the difference of word error rates is paired, its standard error that of a ratio of sums over files.
+//! The output begins with one line per file, tab-separated: number of words, then errors, seconds and `same` or `other`
+//! text of each type. A table of all sets follows. Differences of word error rates are paired, and their standard
+//! errors are those of a ratio of sums over files.
 
 #![allow(clippy::print_stdout, reason = "a program that prints a table")]
 
@@ -27,29 +29,29 @@ const TYPES: [ComputeType; 5] = [
     ComputeType::Int8Bfloat16,
 ];
 
-/// A line of the manifest.
+/// Line of the manifest.
 struct Clip {
     file: String,
     text: String,
     language: Language,
-    /// The name of its set: without one, the file's up to a hyphen.
+    /// Name of the set; by default, the name of the file up to a hyphen.
     set: String,
 }
 
-/// What a type made of a clip.
+/// Transcript of a clip by one type.
 struct Heard {
     text: String,
-    /// Words in error.
+    /// Number of word errors.
     n_errors: usize,
-    /// How long it took.
+    /// Time of the transcription in seconds.
     elapsed_s: f64,
 }
 
-/// A clip in all types.
+/// Transcripts of a clip by all types.
 struct Scored {
     clip: Clip,
     n_words: usize,
-    /// By type, f32 first.
+    /// Transcript of each type, f32 first.
     heard: Vec<Heard>,
 }
 
@@ -112,7 +114,7 @@ fn read_manifest(path: &str) -> Result<Vec<Clip>, Box<dyn Error>> {
             file,
         });
     }
-    // Files of a set together: they are summed up in this order.
+    // Sets are summed up in this order, each from a run of files.
     clips.sort_by(|a, b| a.set.cmp(&b.set));
     Ok(clips)
 }
@@ -157,7 +159,7 @@ fn print_clip(scored: &Scored) {
     println!();
 }
 
-/// Prints a line per compute type over the clips of a set.
+/// Prints a line of the table for each compute type, over the clips of a set.
 fn summarise(set: &str, types: &[ComputeType], is_in: impl Fn(&&Scored) -> bool, all: &[Scored]) {
     let clips: Vec<&Scored> = all.iter().filter(is_in).collect();
     let n_words = clips.iter().map(|clip| clip.n_words).sum::<usize>().max(1) as f64;

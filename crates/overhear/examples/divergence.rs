@@ -1,10 +1,10 @@
-//! How far the faster compute types are from f32, token by token: a measure that, unlike word error rates, no near tie
-//! can throw off.
+//! Divergence of the faster compute types from f32, token by token: unlike word error rates, it is hardly affected by
+//! near ties.
 //!
 //! `cargo run --release --example divergence -- MODEL_FOLDER CLIP..`: each type is given the tokens that f32 decodes in
-//! windows of 30 s. Printed are the mean Kullback-Leibler divergence of its distributions from f32's, with the standard
-//! error over windows, and at how many positions another token is likeliest; *sure* counts those where f32's first token
-//! was ahead of its second by 0.2 nats.
+//! windows of 30 s. The output is the mean Kullback-Leibler divergence of the type's distributions from those of f32,
+//! with the standard error over windows, and the share of positions at which another token is the most probable; *where
+//! sure* counts only positions at which the most probable token of f32 leads the second by 0.2 nats.
 
 #![allow(clippy::print_stdout, reason = "a program that prints a table")]
 
@@ -21,16 +21,16 @@ const TYPES: [ComputeType; 5] = [
     ComputeType::Int8Float32,
     ComputeType::Int8Bfloat16,
 ];
-/// Samples of a window, and of the shortest that is taken.
+/// Number of samples of a window, and of the shortest window that is compared.
 const WINDOW: usize = 30 * 16_000;
 const SHORTEST: usize = 5 * 16_000;
-/// Where f32 is sure, in nats.
+/// Lead from which a token of f32 counts as sure, in nats.
 const SURE: f64 = 0.2;
 
-/// What one type has come to.
+/// Sums of one type.
 #[derive(Default)]
 struct Sums {
-    /// By window: the divergences' sum, and positions.
+    /// Sum of divergences and number of positions of each window.
     windows: Vec<(f64, usize)>,
     n_flips: usize,
     n_sure_flips: usize,
@@ -80,7 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// One window.
+/// Adds the comparison of all `models` with `exact` on one window to `sums`.
 fn compare(
     exact: &Model,
     models: &[Model],
@@ -111,7 +111,7 @@ fn compare(
         let (first, lead) = likeliest(&p);
         for (session, sums) in sessions.iter_mut().zip(&mut *sums) {
             let q = log_probabilities(session.step(&[*token])?);
-            // The prompt predicts nothing.
+            // The tokens of the prompt are given, not predicted.
             if position + 1 < sot.len() {
                 continue;
             }
@@ -135,7 +135,7 @@ fn log_probabilities(logits: &[f32]) -> Vec<f64> {
     logits.iter().map(|x| f64::from(*x) - log_sum).collect()
 }
 
-/// The likeliest token, and by how much it is ahead of the second.
+/// Returns the most probable token, and its lead over the second.
 fn likeliest(log_probabilities: &[f64]) -> (usize, f64) {
     let (mut first, mut second) = ((0, f64::NEG_INFINITY), f64::NEG_INFINITY);
     for (token, &p) in log_probabilities.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Segments as they become final, progress, and stopping early.
+//! Display of segments as they become final and of progress, and cancellation.
 //!
 //! `cargo run --release -p overhear --example live -- models/nano clips/synth-en-05.flac`
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use overhear::{Audio, Error, Event, Model, ModelOptions, TranscribeOptions};
 
-/// Seconds after which the work is canceled.
+/// Time after which the transcription is canceled.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

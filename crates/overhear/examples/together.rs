@@ -1,9 +1,9 @@
-//! Several files at the same time with one model, beside one after another: the same transcripts, and how much faster.
+//! Transcription of several files at the same time with one model: speed, and equality of the transcripts.
 //!
 //! `cargo run --release --example together -- MODEL_FOLDER COMPUTE_TYPE BEAM_SIZE ROUNDS N_FILES[,N_FILES..] AUDIO..`
 //!
-//! A beam size of 0 is the greedy search. The rounds alternate between the numbers of files at a time. Prints the median seconds of each, and the speed in
-//! multiples of real time.
+//! A beam size of 0 is the greedy search. Each round measures all numbers of files at a time. The output is the median
+//! time of each in seconds, and the speed in multiples of real time.
 
 #![allow(clippy::print_stdout)]
 
@@ -80,7 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Text and duration of each file, `n` of them at the same time.
+/// Returns the segments, as text, and the duration of each file, transcribed `n` at a time.
 fn transcribe(
     engine: &Engine,
     n: usize,

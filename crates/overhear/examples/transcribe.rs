@@ -1,4 +1,4 @@
-//! The shortest way from a file to text.
+//! Transcription of a file, in the fewest lines.
 //!
 //! `cargo run --release -p overhear --example transcribe -- models/nano clips/synth-en-05.flac`
 

@@ -1,4 +1,4 @@
-//! One level down, for researchers: spectrogram, encoder output, one decoded window with its log-probabilities.
+//! Steps of a transcription, for researchers: spectrogram, encoder output, a decoded window with its log-probabilities.
 //!
 //! `cargo run --release -p overhear --example window -- models/nano clips/synth-en-05.flac`
 
@@ -7,7 +7,7 @@
 use overhear::decode::{DecodingOptions, log_mel_spectrogram};
 use overhear::{Audio, Model, ModelOptions};
 
-/// Samples of a 30-second window.
+/// Number of samples of a 30-second window.
 const N_SAMPLES: usize = 480_000;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,7 +1,7 @@
-//! What word timestamps cost: `cargo run --release --example words -- MODEL CLIP [RUNS]`.
+//! Cost of word timestamps: `cargo run --release --example words -- MODEL CLIP [RUNS]`.
 //!
-//! Transcribes with and without them in turn, greedily, and prints the median time per window of each. Per window,
-//! because with words the next window begins where the last word ends, so that there may be more windows.
+//! Transcribes with and without word timestamps in turn, greedily, and prints the median time per window of each. Times
+//! are per window, since with words the next window begins at the end of the last word, and there may be more windows.
 
 #![allow(clippy::print_stdout)]
 
@@ -47,7 +47,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Seconds that a transcription takes, and its windows.
+/// Returns the time of a transcription in seconds, and the number of its windows.
 fn run(model: &Model, audio: &Audio, word_timestamps: bool) -> Result<(f64, usize)> {
     let options = TranscribeOptions {
         temperatures: vec![0.0],

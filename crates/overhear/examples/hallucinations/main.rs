@@ -1,14 +1,16 @@
-//! What a model makes up by itself, and what the guards remove of that, and wrongly remove of what was said.
+//! Hallucinations of a model: the number without guards, and what each guard removes of them and of spoken words.
 //!
-//! `cargo run --release --example hallucinations -- MODEL_FOLDER AUDIO_FOLDER`: sounds without a word, made here
-//! (`sounds`), and people's clips of the folder's `manifest.jsonl` (those named `real-`, and `jfk`) by themselves, in
-//! noise, and joined with pauses. Each in f32 with the default options, and greedily at temperature 0 alone; without a
-//! guard, with the hallucination guard, and with the loop guard. English-only models take the English clips.
+//! `cargo run --release --example hallucinations -- MODEL_FOLDER AUDIO_FOLDER`: the recordings are generated sounds
+//! without speech (`sounds`), and clips of people's speech from the folder's `manifest.jsonl` (names that begin with
+//! `real-` or `jfk`): by themselves, in noise, and joined with pauses. Each is transcribed in f32, with the default
+//! options, and greedily at temperature 0 only; without a guard, with the hallucination guard, and with the loop guard.
+//! English-only models transcribe only the English clips.
 //!
-//! First a line a segment that has text without a guard or was weighed by one, tab-separated: set, options, guard, times,
-//! evidence, whether it was dropped, text. Then a table. Words are those of openai/whisper's normalisers. *Said* are
-//! words of the reference that the transcript has in their places, *made up* those that the transcript inserts: over
-//! sounds, all. *Lost* are words said without the guard and not with it, summed over recordings where they are more.
+//! The output begins with one line per segment that has text or whose text was dropped, tab-separated: set, options,
+//! guard, times, evidence, `kept`, `cut` or `dropped`, text. A table follows. Words are those of openai/whisper's
+//! normalisers. *Words said* are the words of the reference that the transcript has in their places; *made up* are the
+//! words that the transcript inserts: in sounds without speech, all. *Lost* is the number of words said without the
+//! guard less that with it, summed over the recordings in which it is positive.
 
 #![allow(clippy::print_stdout, reason = "a program that prints a table")]
 
@@ -26,12 +28,12 @@ use overhear::{
 use serde_json::Value;
 use sounds::{Noise, RATE, decibels};
 
-/// Seconds of the pauses between clips, one after the other.
+/// Lengths in seconds of the pauses after clips, used in turn.
 const PAUSES_S: [usize; 4] = [35, 8, 20, 13];
-/// Clips of a recording with pauses.
+/// Number of clips in a recording with pauses.
 const N_JOINED: usize = 3;
 
-/// A recording, and what is said in it.
+/// A recording with the text that is spoken in it.
 #[derive(Clone)]
 struct Recording {
     samples: Vec<f32>,
@@ -55,9 +57,9 @@ enum Guard {
 /// Sums over a set with one of the guards.
 #[derive(Clone, Copy, Default)]
 struct Sums {
-    /// Segments with text.
+    /// Number of segments with text.
     n_segments: usize,
-    /// Seconds of these.
+    /// Total length in seconds of the segments with text.
     length_s: f64,
     n_said: usize,
     n_made_up: usize,
@@ -95,7 +97,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The line of the table for one set.
+/// Returns the line of the table for one set.
 fn row(
     model: &Model,
     set: &Set,
@@ -191,7 +193,7 @@ fn print_segments(transcript: &Transcript, names: &[&str], guard: Guard) {
     }
 }
 
-/// What turns the words of `reference` into those of `text`.
+/// Returns the edits that turn the words of `reference` into those of `text`.
 fn edits(reference: &str, text: &str, language: Language) -> Vec<Edit> {
     let [reference, text] = [reference, text].map(|text| comparable(text, Some(language)));
     let words =
@@ -249,12 +251,12 @@ fn sets(folder: &Path, is_multilingual: bool) -> Result<Vec<Set>, Box<dyn Error>
     Ok(sets)
 }
 
-/// Whether it is one clip, not several joined.
+/// Returns whether the recording is a single short clip.
 fn is_short(recording: &Recording) -> bool {
     recording.samples.len() < 20 * RATE
 }
 
-/// The short clips a few at a time, those of one language together, a pause before and behind each.
+/// Joins the short clips of each language, [`N_JOINED`] at a time, with a pause before and after each clip.
 fn with_pauses(speech: &[Recording]) -> Vec<Recording> {
     let mut pauses = PAUSES_S.iter().cycle();
     let mut recordings = Vec::new();
@@ -279,7 +281,7 @@ fn with_pauses(speech: &[Recording]) -> Vec<Recording> {
     recordings
 }
 
-/// People's clips of the folder, by language.
+/// Returns the clips of people's speech in the folder, sorted by language.
 fn speech(folder: &Path, is_multilingual: bool) -> Result<Vec<Recording>, Box<dyn Error>> {
     let mut clips = Vec::new();
     for line in std::fs::read_to_string(folder.join("manifest.jsonl"))?.lines() {

@@ -1,10 +1,10 @@
-//! Sounds without a word, made here: silence, noise, music, breathing, hum and clicks.
+//! Generated sounds without speech: silence, noise, music, breathing, hum and clicks.
 
 use std::f32::consts::TAU;
 
-/// Samples per second.
+/// Sample rate in Hz.
 pub(crate) const RATE: usize = 16_000;
-/// Seconds of a recording of each sound: a window, and one that is short.
+/// Lengths in seconds of the recordings of each sound: a whole window, and a short one.
 const LENGTHS_S: [usize; 2] = [30, 8];
 
 /// Recordings of one kind.
@@ -13,7 +13,7 @@ pub(crate) struct Kind {
     pub(crate) recordings: Vec<Vec<f32>>,
 }
 
-/// Every kind of sound.
+/// Returns the recordings of every kind of sound.
 pub(crate) fn kinds() -> Vec<Kind> {
     let mut noise = Noise::new();
     let mut kinds = vec![Kind {
@@ -68,7 +68,7 @@ pub(crate) fn kinds() -> Vec<Kind> {
     kinds
 }
 
-/// A moment of one of the four sounds of a kind.
+/// A time in one of the four sounds of a kind.
 #[derive(Clone, Copy)]
 struct Variant {
     number: usize,
@@ -76,25 +76,25 @@ struct Variant {
 }
 
 impl Variant {
-    /// The variant's own of four numbers.
+    /// Returns the number of this variant, of four.
     fn of<T: Copy>(self, numbers: [T; 4]) -> T {
         numbers[self.number]
     }
 
-    /// How many periods have passed, and the seconds since the last began.
+    /// Returns the number of complete periods, and the seconds since the current one began.
     fn beat(self, period_s: f32) -> (usize, f32) {
         let n = (self.time_s / period_s).floor();
         (n as usize, self.time_s - n * period_s)
     }
 
-    /// A sine, of amplitude 1.
+    /// Returns a sample of a sine of amplitude 1.
     fn sine(self, hertz: f32) -> f32 {
-        // In f64 before the fraction is taken: 2000 Hz after a minute are 120,000 turns.
+        // In f64 until the fraction is taken: a tone of 2000 Hz has made 120,000 turns after a minute.
         let turns = f64::from(hertz) * f64::from(self.time_s);
         (turns.fract() as f32 * TAU).sin()
     }
 
-    /// A note with the overtones of a string.
+    /// Returns a sample of a note with the overtones of a string.
     fn note(self, hertz: f32) -> f32 {
         let overtone = |n: usize| self.sine(hertz * n as f32) / (n * n) as f32;
         (1..=5).map(overtone).sum()
@@ -116,7 +116,7 @@ fn breathing(at: Variant, noise: &mut Noise) -> f32 {
     let (n, since_s) = at.beat(at.of([1.2, 1.6, 2.0, 2.5]));
     let length_s = at.of([0.9, 1.2, 1.4, 1.6]);
     let swell = (since_s / length_s * TAU / 2.0).sin().max(0.0) * f32::from(since_s < length_s);
-    // Out is louder than in.
+    // Breathing out is louder than breathing in.
     let level = at.of([-20, -26, -32, -20]) - 6 * (n % 2) as i32;
     (decibels(level) * swell + decibels(-70)) * noise.white()
 }
@@ -129,7 +129,7 @@ fn tones(at: Variant, noise: &mut Noise) -> f32 {
     0.2 * at.sine(hertz) + decibels(-70) * noise.white()
 }
 
-/// Notes of a scale above a key, in semitones, of four chords one after the other.
+/// Notes of four successive chords, in semitones above the keynote.
 const CHORDS: [[i32; 3]; 4] = [[0, 4, 7], [9, 12, 16], [5, 9, 12], [7, 11, 14]];
 
 fn pitch(at: Variant, semitones: i32) -> f32 {
@@ -171,15 +171,15 @@ fn band(at: Variant, noise: &mut Noise) -> f32 {
     0.6 * (chords(at, noise) + arpeggio(at, noise) + drums(at, noise))
 }
 
-/// The factor of so many decibels.
+/// Returns the amplitude ratio of `n` decibels.
 pub(crate) fn decibels(n: i32) -> f32 {
     10f32.powf(n as f32 / 20.0)
 }
 
-/// Noise of root mean square 1.
+/// Generator of noise with a root mean square of 1.
 pub(crate) struct Noise {
     state: u64,
-    /// Kellet's filters, whose sum falls by 3 dB an octave.
+    /// State of Kellet's filters, whose sum falls by 3 dB per octave.
     poles: [f32; 3],
 }
 
@@ -207,11 +207,11 @@ impl Noise {
         {
             *pole = keep * *pole + gain * white;
         }
-        // What the sum comes to for white noise of variance 1.
+        // Scaled to a root mean square of about 1.
         (self.poles.iter().sum::<f32>() + 0.1848 * white) / 2.2
     }
 
-    /// `samples` with white noise `snr_db` below them.
+    /// Returns `samples` with white noise added, `snr_db` below them.
     pub(crate) fn over(&mut self, samples: &[f32], snr_db: i32) -> Vec<f32> {
         let power = samples.iter().map(|x| x * x).sum::<f32>() / samples.len() as f32;
         let gain = power.sqrt() * decibels(-snr_db);
