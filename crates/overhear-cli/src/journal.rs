@@ -20,8 +20,9 @@ use crate::shard::Shard;
 /// Number of runs that ended while an input was being transcribed, from which on the input is transcribed after all others
 /// and alone: it may have ended them.
 const SUSPECT: u32 = 3;
-/// Number of such runs after which the input counts as failed.
-const GIVEN_UP: u32 = 10;
+/// Number of such runs after which the input counts as failed: so many that kills from outside do not add up to it, unless no
+/// run lasts long enough for the input.
+const GIVEN_UP: u32 = 50;
 
 /// First line of a file: what the outputs depend on beside the inputs.
 #[derive(Deserialize, PartialEq, Serialize)]
