@@ -44,7 +44,7 @@ mod spectrogram;
 mod tests;
 
 pub use arch::{ISA_VARIABLE, Isa, IsaError, probe};
-pub use attention::{AttentionShape, PackedKv, QuantizedKv};
+pub use attention::{AttentionShape, KvRows, PackedKv, QuantizedKv, Sequence};
 pub use elementwise::Maxima;
 pub use gemm::{
     Output, PackedActivations, PackedMatrix, PackedRows, Packing, PostOp, Source, Storage,

@@ -23,10 +23,13 @@ const PREFETCH_BYTES: usize = 6 << 10;
 /// Runs the call with one task per head.
 pub(super) fn decode<E: Element>(arch: Arch, pool: &Pool, call: &Call<'_, E>) {
     let n_head = call.shape.n_head;
-    pool.run(n_head, &|head| {
-        arch.run(Decode { call, head }, || {
-            unreachable!("the scalar set has no vectors")
-        });
+    pool.run(n_head, &|head| decode_head(arch, call, head));
+}
+
+/// Runs one head of the call on this thread.
+pub(super) fn decode_head<E: Element>(arch: Arch, call: &Call<'_, E>, head: usize) {
+    arch.run(Decode { call, head }, || {
+        unreachable!("the scalar set has no vectors")
     });
 }
 

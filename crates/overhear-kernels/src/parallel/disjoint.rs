@@ -31,6 +31,18 @@ impl<'a, T> Disjoint<'a, T> {
         }
     }
 
+    /// The slice without its first `n` elements.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub(crate) fn skip(self, n: usize) -> Self {
+        Self {
+            start: self.range(n, 0),
+            len: self.len - n,
+            lifetime: PhantomData,
+        }
+    }
+
     /// Pointer to elements `from..from + len`.
     ///
     /// # Panics

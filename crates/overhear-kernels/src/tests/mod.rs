@@ -2,6 +2,7 @@
 //! not depend on its neighbours, nor any result on the threads.
 
 mod attention_bf16;
+mod attention_causal;
 mod attention_f16;
 mod attention_f32;
 mod attention_int8;

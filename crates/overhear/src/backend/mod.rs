@@ -118,6 +118,8 @@ pub(crate) struct BatchRow {
     pub(crate) row: usize,
     /// Slot of audio that the row attends to.
     pub(crate) slot: usize,
+    /// Index in the batch of the first of the row's tokens.
+    pub(crate) first: usize,
     /// Number of tokens to append.
     pub(crate) n_tokens: usize,
 }
@@ -141,6 +143,7 @@ impl Batch {
         self.rows.push(BatchRow {
             row,
             slot,
+            first,
             n_tokens: tokens.len(),
         });
         self.tokens.extend_from_slice(tokens);

@@ -33,11 +33,21 @@ pub(super) enum StoredKv {
     F16(Vec<f16>, Vec<f16>),
 }
 
-/// Element type of [`StoredKv`].
+/// Element type of keys and values that are not packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StoredKvFormat {
+pub(super) enum KvFormat {
     F32,
     F16,
+}
+
+impl KvFormat {
+    /// Returns the bytes of an element.
+    pub(super) fn size(self) -> usize {
+        match self {
+            Self::F32 => size_of::<f32>(),
+            Self::F16 => size_of::<f16>(),
+        }
+    }
 }
 
 /// Keys and values that packed weights make.
@@ -58,21 +68,18 @@ pub(super) enum CrossKvView<'a> {
 }
 
 impl CrossKv for StoredKv {
-    type Format = StoredKvFormat;
+    type Format = KvFormat;
 
-    fn new(dims: &ModelDimensions, format: StoredKvFormat) -> Self {
+    fn new(dims: &ModelDimensions, format: KvFormat) -> Self {
         let size = dims.n_audio_ctx * dims.n_text_state;
         match format {
-            StoredKvFormat::F32 => Self::F32(vec![0.0; 2 * size]),
-            StoredKvFormat::F16 => Self::F16(zeroed_vec(size), zeroed_vec(size)),
+            KvFormat::F32 => Self::F32(vec![0.0; 2 * size]),
+            KvFormat::F16 => Self::F16(zeroed_vec(size), zeroed_vec(size)),
         }
     }
 
-    fn element_size(format: StoredKvFormat) -> usize {
-        match format {
-            StoredKvFormat::F32 => size_of::<f32>(),
-            StoredKvFormat::F16 => size_of::<f16>(),
-        }
+    fn element_size(format: KvFormat) -> usize {
+        format.size()
     }
 
     fn view(&self) -> CrossKvView<'_> {

@@ -1,6 +1,6 @@
 //! The text decoder: `whisper/model.py::TextDecoder`, one call for any number of tokens of any rows.
 
-use overhear_kernels::{AttentionShape, PostOp, Rows};
+use overhear_kernels::{PostOp, Rows, Sequence};
 
 use super::cross_kv::{CrossAttentionScratch, CrossKv, CrossKvCache, cross_attention};
 use super::layers::{LayerNorm, Linear, Mlp, SelfAttention};
@@ -190,37 +190,26 @@ impl<W: Weight> Step<'_, W> {
         self_kv: &mut SelfKvCache,
     ) {
         let (n_state, n_head) = (self.dims.n_text_state, self.dims.n_text_head);
-        let mut first = 0; // index of the row's first token
-        for row in &self.batch.rows {
-            let n = row.n_tokens;
-            let begin = self_kv.n_tokens(row.row);
-            let kv = self_kv.row_mut(layer, row.row); // [n_text_ctx, 2 * n_state]
-            for i in 0..n {
-                let key_value = &qkv[(first + i) * 3 * n_state + n_state..][..2 * n_state];
-                kv[(begin + i) * 2 * n_state..][..2 * n_state].copy_from_slice(key_value);
-            }
-            let q = Rows {
-                data: &qkv[first * 3 * n_state..],
-                stride: 3 * n_state,
-            };
-            let [k, v] = [&kv[..], &kv[n_state..]].map(|data| Rows {
-                data,
-                stride: 2 * n_state,
-            });
-            let shape = AttentionShape {
-                n_head,
-                head_dim: n_state / n_head,
-                n_query: n,
-                n_key: begin + n,
-                causal: true,
-                block: 0,
-            };
-            let out = &mut out[first * n_state..][..n * n_state];
-            self.host
-                .kernels
-                .attention(&self.host.pool, out, q, k, v, &shape);
-            first += n;
+        let rows = &self.batch.rows;
+        for row in rows {
+            let qkv = qkv[row.first * 3 * n_state..].chunks_exact(3 * n_state);
+            let key_values = qkv.take(row.n_tokens).map(|qkv| &qkv[n_state..]);
+            self_kv.write(layer, row.row, key_values);
         }
+        let self_kv = &*self_kv;
+        let sequence = |i: usize| Sequence {
+            first_query: rows[i].first,
+            n_query: rows[i].n_tokens,
+            n_key: self_kv.n_tokens(rows[i].row) + rows[i].n_tokens,
+            kv: self_kv.row(layer, rows[i].row),
+        };
+        let q = Rows {
+            data: qkv,
+            stride: 3 * n_state,
+        };
+        let heads = (n_head, n_state / n_head);
+        let (kernels, pool) = (&self.host.kernels, &self.host.pool);
+        kernels.causal_attention(pool, out, q, heads, rows.len(), &sequence);
     }
 
     /// Logits of `states`, `[n, n_state]`: last layer norm, then the product with the embedding. `input`: an input

@@ -1,8 +1,8 @@
-//! What a compute type means on the CPU: element types of weights, and of the keys and values of cross-attention.
+//! What a compute type means on the CPU: element types of weights, keys and values.
 
 use overhear_kernels::{Isa, Kernels, PackedMatrix, Packing, StoredMatrix};
 
-use super::cross_kv::{CrossKv, StoredKvFormat};
+use super::cross_kv::{CrossKv, KvFormat};
 use super::stored::StoredFormat;
 use super::weight::{EncoderWeight, Weight};
 use crate::{ComputeType, Error, ModelDimensions, Result};
@@ -15,6 +15,8 @@ pub(super) struct Formats<E: EncoderWeight, D: Weight> {
     pub(super) decoder: D::Format,
     /// Keys and values of cross-attention.
     pub(super) cross_kv: <E::CrossKv as CrossKv>::Format,
+    /// Keys and values of self-attention.
+    pub(super) self_kv: KvFormat,
 }
 
 /// Networks by the layouts of their weights.
@@ -33,6 +35,7 @@ impl Network {
                 encoder,
                 decoder,
                 cross_kv,
+                self_kv: cross_kv,
             })
         };
         let packed = |packing| {
@@ -40,9 +43,10 @@ impl Network {
                 encoder: packing,
                 decoder: packing,
                 cross_kv: packing,
+                self_kv: KvFormat::F16,
             })
         };
-        use {StoredFormat as Weights, StoredKvFormat as Kv};
+        use {KvFormat as Kv, StoredFormat as Weights};
         match compute_type {
             ComputeType::Auto | ComputeType::F32 => stored(Weights::Exact, Weights::Exact, Kv::F32),
             ComputeType::F16 => stored(Weights::F16, Weights::F16, Kv::F16),
@@ -53,6 +57,7 @@ impl Network {
                 encoder: Packing::Bf16,
                 decoder: Weights::Int8,
                 cross_kv: Packing::Bf16,
+                self_kv: KvFormat::F16,
             }),
         }
     }

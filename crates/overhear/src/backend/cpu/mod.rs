@@ -103,8 +103,8 @@ impl<E: EncoderWeight + 'static, D: Weight + 'static> Backend for CpuBackend<E, 
         let (dims, formats) = (&self.shared.dims, &self.shared.formats);
         let cross_kv = dims.n_text_layer * dims.n_audio_ctx * 2 * dims.n_text_state;
         let cross_kv = cross_kv * E::CrossKv::element_size(formats.cross_kv);
-        let self_kv =
-            dims.n_text_layer * dims.n_text_ctx * 2 * dims.n_text_state * size_of::<f32>();
+        let self_kv = dims.n_text_layer * dims.n_text_ctx * 2 * dims.n_text_state;
+        let self_kv = self_kv * formats.self_kv.size();
         let features = dims.n_audio_ctx * dims.n_audio_state * size_of::<f32>();
         let logits = dims.n_vocab * size_of::<f32>();
         (cross_kv + features + n_rows * (self_kv + logits)) as u64

@@ -1,14 +1,21 @@
 //! Keys and values of self-attention: those of all tokens of a row so far.
 
+use bytemuck::zeroed_vec;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use overhear_kernels::KvRows;
+
+use super::cross_kv::KvFormat;
 use crate::ModelDimensions;
 
-/// Keys and values of self-attention: per layer `[n_rows, n_text_ctx, 2 * n_state]`, the key before the value.
+/// Keys and values of self-attention: per layer `[n_rows, n_text_ctx, 2 * n_state]`, the key before the value. The memory
+/// is zeroed by the system, which provides it page by page when a row first grows into it.
 ///
 /// Each row has one *place* of the `n_rows` in memory. When beams are rearranged, the first row that goes on from
 /// another takes its place over, and only rows beyond the first are copied, from where the place that they get
 /// differs: beams have most of their tokens in common.
 pub(super) struct SelfKvCache {
-    layers: Vec<Vec<f32>>,
+    layers: Vec<Layer>,
     /// The place of each row.
     place: Vec<usize>,
     /// Tokens each place holds.
@@ -23,12 +30,21 @@ pub(super) struct SelfKvCache {
     n_state: usize,
 }
 
+/// Keys and values of one layer.
+enum Layer {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+}
+
 impl SelfKvCache {
-    pub(super) fn new(dims: &ModelDimensions, n_rows: usize) -> Self {
+    pub(super) fn new(dims: &ModelDimensions, n_rows: usize, format: KvFormat) -> Self {
         let (n_ctx, n_state) = (dims.n_text_ctx, dims.n_text_state);
-        let layers = (0..dims.n_text_layer)
-            .map(|_| vec![0.0; n_rows * n_ctx * 2 * n_state])
-            .collect();
+        let size = n_rows * n_ctx * 2 * n_state;
+        let layer = |_| match format {
+            KvFormat::F32 => Layer::F32(zeroed_vec(size)),
+            KvFormat::F16 => Layer::F16(zeroed_vec(size)),
+        };
+        let layers = (0..dims.n_text_layer).map(layer).collect();
         Self {
             layers,
             place: (0..n_rows).collect(),
@@ -46,10 +62,36 @@ impl SelfKvCache {
         self.n_tokens[self.place[row]]
     }
 
-    /// All positions of `row` in `layer`, `[n_text_ctx, 2 * n_state]`.
-    pub(super) fn row_mut(&mut self, layer: usize, row: usize) -> &mut [f32] {
+    /// Writes keys and values of `row` in `layer` after the tokens that it holds, which [`SelfKvCache::append`] is to count.
+    /// `key_values`: of each token, key and value in one slice.
+    pub(super) fn write<'a>(
+        &mut self,
+        layer: usize,
+        row: usize,
+        key_values: impl Iterator<Item = &'a [f32]>,
+    ) {
+        let width = 2 * self.n_state;
+        let begin = (self.place[row] * self.n_ctx + self.n_tokens(row)) * width;
+        match &mut self.layers[layer] {
+            Layer::F32(kv) => kv[begin..]
+                .chunks_exact_mut(width)
+                .zip(key_values)
+                .for_each(|(to, from)| to.copy_from_slice(from)),
+            Layer::F16(kv) => kv[begin..]
+                .chunks_exact_mut(width)
+                .zip(key_values)
+                .for_each(|(to, from)| to.convert_from_f32_slice(from)),
+        }
+    }
+
+    /// All positions of `row` in `layer`, `[n_text_ctx, 2, n_state]`.
+    pub(super) fn row(&self, layer: usize, row: usize) -> KvRows<'_> {
         let size = self.n_ctx * 2 * self.n_state;
-        &mut self.layers[layer][self.place[row] * size..][..size]
+        let range = self.place[row] * size..(self.place[row] + 1) * size;
+        match &self.layers[layer] {
+            Layer::F32(kv) => KvRows::F32(&kv[range]),
+            Layer::F16(kv) => KvRows::F16(&kv[range]),
+        }
     }
 
     /// Counts `n_tokens` more that every layer of `row` has been given.
@@ -107,7 +149,11 @@ impl SelfKvCache {
         let (source, target) = (positions(from), positions(to).start);
         let width = 2 * self.n_state;
         for layer in &mut self.layers {
-            layer.copy_within(source.start * width..source.end * width, target * width);
+            let source = source.start * width..source.end * width;
+            match layer {
+                Layer::F32(kv) => kv.copy_within(source, target * width),
+                Layer::F16(kv) => kv.copy_within(source, target * width),
+            }
         }
         self.origin.copy_within(source, target);
         self.n_tokens[to] = n_tokens;

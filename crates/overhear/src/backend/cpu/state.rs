@@ -35,7 +35,7 @@ impl<E: EncoderWeight, D: Weight> CpuState<E, D> {
             encoder: EncoderWorkspace::new(dims, formats.encoder),
             audio_features: vec![features; capacity.slots],
             decoder: DecoderWorkspace::new(dims, &capacity, formats.decoder),
-            self_kv: SelfKvCache::new(dims, capacity.rows),
+            self_kv: SelfKvCache::new(dims, capacity.rows, formats.self_kv),
             cross_kv: CrossKvCache::new(dims, capacity.slots, formats.cross_kv),
             alignment: AlignmentScratch::default(),
             shared,
