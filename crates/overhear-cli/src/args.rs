@@ -459,6 +459,11 @@ pub(crate) struct DecodingArgs {
     /// text before it as a prompt, as with --condition_on_previous_text False.
     #[arg(long)]
     pub(crate) batched: bool,
+    /// Speculative decoding: tokens are drafted by a smaller MODEL with the same vocabulary, by self (the model in int8), or
+    /// by lookup (of repetitions in the text), and verified several at a time: faster, with the same result, in greedy
+    /// search (--beam_size None).
+    #[arg(long, default_value = "off", value_name = "MODEL|self|lookup|off")]
+    pub(crate) draft: OsString,
     /// Provide the previous output of the model as a prompt for the next window.
     #[arg(long, default_value = "True")]
     pub(crate) condition_on_previous_text: bool,

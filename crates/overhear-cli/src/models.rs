@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use overhear::ComputeType;
 use overhear::hub::Hub;
+use overhear::model::Draft;
 use overhear::model::find::{Places, Repository, short_names};
 use tempfile::TempDir;
 
@@ -55,6 +57,60 @@ impl Located {
             Located::Here(folder) => Ok(folder),
             Located::Hub(repository) => pull(repository, interrupt, quiet).map(ModelFolder::from),
         }
+    }
+}
+
+/// Drafts for a model, located: `--draft`.
+#[derive(Clone, Debug)]
+pub(crate) enum LocatedDraft {
+    Lookup,
+    /// The model itself, in int8.
+    Itself,
+    Model(Located),
+}
+
+impl LocatedDraft {
+    /// Returns the drafts that `name` means for the model that `args` name, without using the network; `None` if they are off.
+    pub(crate) fn new(name: &OsStr, args: &ModelArgs) -> Result<Option<Self>, Failure> {
+        Ok(match name.to_str() {
+            Some("off") => None,
+            Some("lookup") => Some(Self::Lookup),
+            Some("self") => Some(Self::Itself),
+            _ => {
+                let args = ModelArgs {
+                    model_dir: args.model_dir.clone(),
+                    ..ModelArgs::named(name)
+                };
+                Some(Self::Model(locate(&args)?))
+            }
+        })
+    }
+
+    /// Returns the drafts for a model in `folder` that is opened in `compute_type`, after a download if necessary, and the
+    /// folder that must exist until they are opened.
+    pub(crate) fn draft(
+        self,
+        folder: &ModelFolder,
+        compute_type: ComputeType,
+        interrupt: &Interrupt,
+        quiet: bool,
+    ) -> Result<(Draft, ModelFolder), Failure> {
+        let int8 = ComputeType::Int8;
+        // Drafts need not be exact.
+        let compute_type = match compute_type {
+            ComputeType::Int8 | ComputeType::Int8Bfloat16 | ComputeType::Int8Float32 => int8,
+            _ => ComputeType::Auto,
+        };
+        let (folder, compute_type) = match self {
+            Self::Lookup => return Ok((Draft::Lookup, folder.clone())),
+            Self::Itself => (folder.clone(), int8),
+            Self::Model(located) => (located.folder(interrupt, quiet)?, compute_type),
+        };
+        let draft = Draft::Model {
+            folder: folder.path.clone(),
+            compute_type,
+        };
+        Ok((draft, folder))
     }
 }
 

@@ -166,6 +166,11 @@ pub(crate) fn without_effect(args: &WordArgs, decoding: &DecodingArgs) -> Vec<&'
                 && decoding.temperature == 0.0,
             "--n-best gives one hypothesis per window in greedy search; --beam-size gives more",
         ),
+        (
+            decoding.draft != "off"
+                && (decoding.beam_size.0.is_some() || decoding.temperature != 0.0),
+            "--draft has no effect in beam search or at temperatures above 0; --beam-size None is greedy search",
+        ),
     ]
     .into_iter()
     .filter_map(|(applies, warning)| applies.then_some(warning))
@@ -615,7 +620,7 @@ mod tests {
 
     #[test]
     fn options_without_effect_are_named() {
-        let cases: [(&[&str], &[&str]); 9] = [
+        let cases: [(&[&str], &[&str]); 12] = [
             (&[], &[]),
             (&["--n_best", "3"], &[]),
             (
@@ -634,6 +639,9 @@ mod tests {
             ),
             (&["--task", "translate"], &["word timestamps of"]),
             (&["--hallucination_silence_threshold", "2"], &[]),
+            (&["--draft", "lookup"], &["--draft has"]),
+            (&["--draft", "off"], &[]),
+            (&["--draft", "tiny", "--beam_size", "None"], &[]),
         ];
         let warnings = |flags: &[&str]| {
             let args = cli(flags).transcribe;

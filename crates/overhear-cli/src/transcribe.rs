@@ -21,7 +21,7 @@ use crate::journal::{Journal, Verdict};
 use crate::live::{Live, LiveOptions};
 use crate::manifest;
 use crate::memory::{FILES, PIECES, n_at_once};
-use crate::models::{self, Located};
+use crate::models::{self, Located, LocatedDraft};
 use crate::naming::{Target, targets};
 use crate::options::{
     audio_options, caption_options, model_options, refuse_not_yet, transcribe_options, with_words,
@@ -110,7 +110,12 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
         outputs::prepare(folder)?;
     }
     let mut run = Run {
-        model: ModelSlot::Located(models::locate(&args.model)?, model_options, args.quiet),
+        model: ModelSlot::Located {
+            model: models::locate(&args.model)?,
+            draft: LocatedDraft::new(&args.decoding.draft, &args.model)?,
+            options: model_options,
+            quiet: args.quiet,
+        },
         engine: None,
         n_at_once: 1,
         finished_s: 0.0,
@@ -139,6 +144,7 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
         ));
     }
     run.all(&jobs)?;
+    run.note_drafts();
     // A failure of standard output is returned only after the outputs of every input are written.
     run.live.finish().and(outcome(run.n_failed, n_inputs))
 }
@@ -220,7 +226,12 @@ fn jobs<'a>(inputs: &'a [Input], destination: &Destination, formats: &[Format]) 
 
 /// The model, which is downloaded if necessary, and opened after the first input was recognised as audio.
 enum ModelSlot {
-    Located(Located, ModelOptions, bool),
+    Located {
+        model: Located,
+        draft: Option<LocatedDraft>,
+        options: ModelOptions,
+        quiet: bool,
+    },
     Opened(Model),
 }
 
@@ -498,6 +509,21 @@ impl Run<'_> {
         Ok(engine)
     }
 
+    /// Tells how many drafted tokens were right, and what drafts gained.
+    fn note_drafts(&mut self) {
+        let statistics = self.engine.as_ref().and_then(Engine::draft_statistics);
+        let Some(drafts) = statistics.filter(|drafts| drafts.n_verified > 0) else {
+            return;
+        };
+        self.live.note(&format!(
+            "drafts: {:.0} % of {} tokens right, {:.2} tokens per step, {:.2} times as fast as without",
+            100.0 * drafts.n_accepted as f64 / drafts.n_drafted as f64,
+            drafts.n_drafted,
+            1.0 + drafts.n_accepted as f64 / drafts.n_verified as f64,
+            drafts.speedup(),
+        ));
+    }
+
     /// Describes the location of an interrupted job's transcript.
     fn partial(&self, job: &Job<'_>) -> String {
         let paths = self.formats.iter();
@@ -543,14 +569,29 @@ impl Run<'_> {
 
     /// Returns the model, opened on first use.
     fn model(&mut self) -> Result<Model, Failure> {
-        let (located, options, quiet) = match &self.model {
+        let (located, draft, options, quiet) = match &self.model {
             ModelSlot::Opened(model) => return Ok(model.clone()),
-            ModelSlot::Located(located, options, quiet) => {
-                (located.clone(), options.clone(), *quiet)
-            }
+            ModelSlot::Located {
+                model,
+                draft,
+                options,
+                quiet,
+            } => (model.clone(), draft.clone(), options.clone(), *quiet),
         };
         let path = located.folder(self.interrupt, quiet)?;
-        let model = self.interrupt.run(move || Model::open(path, &options))??;
+        let compute_type = options.compute_type;
+        let draft = match draft {
+            Some(draft) => Some(draft.draft(&path, compute_type, self.interrupt, quiet)?),
+            None => None,
+        };
+        let open = move || {
+            let model = Model::open(path, &options)?;
+            match draft {
+                Some((draft, _folder)) => model.with_draft(&draft),
+                None => Ok(model),
+            }
+        };
+        let model = self.interrupt.run(open)??;
         self.model = ModelSlot::Opened(model.clone());
         Ok(model)
     }

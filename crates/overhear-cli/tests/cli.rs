@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::ffi::OsString;
 use std::fs;
 
 use common::{EN, EN_TEXT, ES, Sandbox, clip, model};
@@ -238,6 +239,42 @@ fn several_inputs_are_headed_by_their_names() {
 }
 
 #[test]
+fn drafts_change_nothing_and_say_what_they_gained() {
+    let sandbox = Sandbox::new();
+    let run = |draft: &str, more: &[&str]| {
+        let mut arguments = vec![
+            clip(EN),
+            clip("jfk.flac"),
+            format!("--draft={draft}").into(),
+        ];
+        arguments.extend(["--language=en", "-f=json", "-o=-"].map(Into::into));
+        arguments.extend(more.iter().map(OsString::from));
+        sandbox.nano(&arguments)
+    };
+    let greedy = "--beam_size=None";
+    let without = run("off", &[greedy]);
+    without.assert(0);
+    assert!(!without.stderr.contains("drafts"), "{}", without.stderr);
+    for draft in ["lookup", "self", "nano"] {
+        let with = run(draft, &[greedy]);
+        with.assert(0);
+        assert_eq!(with.stdout, without.stdout, "{draft}");
+        let says = with.stderr.contains("tokens right") && with.stderr.contains("as fast");
+        assert!(says || draft == "lookup", "{draft}: {}", with.stderr);
+    }
+    let other = run("tiny.en", &[greedy, "-q"]);
+    other.assert_one_line(2, "51864 tokens");
+    let beams = run("nano", &[]);
+    beams.assert(0);
+    assert!(
+        beams.stderr.contains("--draft has no effect"),
+        "{}",
+        beams.stderr
+    );
+    run("nosuch", &[greedy, "-q"]).assert_one_line(3, "nosuch");
+}
+
+#[test]
 fn quiet_prints_nothing_and_verbose_false_no_segments() {
     let sandbox = Sandbox::new();
     let quiet = sandbox.nano(&[clip(ES), "--quiet".into()]);
@@ -355,7 +392,7 @@ fn detect_takes_the_options_of_detection() {
     let sandbox = Sandbox::new();
     let detect = |flags: &[&str]| {
         let command = ["detect", "--model", "nano"].iter().chain(flags);
-        let words: Vec<std::ffi::OsString> = command.map(Into::into).chain([clip(ES)]).collect();
+        let words: Vec<OsString> = command.map(Into::into).chain([clip(ES)]).collect();
         sandbox.run(words)
     };
     let among_two = detect(&["--languages", "en,de"]);
@@ -579,7 +616,7 @@ fn the_librarys_warnings_reach_the_terminal_once_unless_it_is_to_be_quiet() {
     sandbox.write_mute("mute.wav");
     let run = |flags: &[&str]| {
         let command = ["--model", "odd", "-f", "txt", "--language", "en"];
-        sandbox.run(command.iter().chain(flags).map(std::ffi::OsString::from))
+        sandbox.run(command.iter().chain(flags).map(OsString::from))
     };
     let odd_heads = "overhear: warning: odd/generation_config.json: alignment_heads names no heads";
     let warned = run(&["mute.wav", "--word_timestamps=True"]);

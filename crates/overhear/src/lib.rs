@@ -50,7 +50,7 @@ pub mod transcribe;
 
 pub use audio::input::Audio;
 pub use backend::{ComputeType, Device};
-pub use engine::Engine;
+pub use engine::{DraftStatistics, Engine};
 pub use error::{Error, Result};
 pub use model::handle::{Model, ModelOptions};
 pub use task::Task;

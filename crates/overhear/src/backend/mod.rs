@@ -75,13 +75,19 @@ impl Capacity {
     /// Returns the capacity for `n_seats` windows that are decoded at the same time with `n_rows` rows of text each, by
     /// a decoder of `n_text_ctx` positions. In its first step a window has one row with up to `n_text_ctx` tokens and
     /// two rows of logits (one of them after `<|startoftranscript|>`), while each row of the other windows has one
-    /// token.
-    pub(crate) fn of_seats(n_seats: usize, n_rows: usize, n_text_ctx: usize) -> Self {
+    /// token, or the only row has up to `n_drafted` more.
+    pub(crate) fn of_seats(
+        n_seats: usize,
+        n_rows: usize,
+        n_drafted: usize,
+        n_text_ctx: usize,
+    ) -> Self {
+        let n_tokens = n_rows.max(1 + n_drafted);
         Self {
             slots: n_seats,
             rows: n_seats * n_rows,
-            tokens: n_text_ctx.max(n_rows) + (n_seats - 1) * n_rows,
-            logits: n_seats * n_rows.max(2),
+            tokens: n_text_ctx.max(n_tokens) + (n_seats - 1) * n_tokens,
+            logits: n_seats * n_tokens.max(2),
         }
     }
 
@@ -149,6 +155,26 @@ impl Batch {
         self.tokens.extend_from_slice(tokens);
         self.logits_at.extend(logits_at.iter().map(|at| first + at));
     }
+
+    /// Adds to `row` the tokens of `parts`, concatenated, from the one at `from` on, with the logits after the last.
+    pub(crate) fn push_rest(
+        &mut self,
+        row: usize,
+        slot: usize,
+        parts: [&[TokenId]; 2],
+        from: usize,
+    ) {
+        let first = self.tokens.len();
+        let rest = parts.into_iter().flatten().skip(from);
+        self.tokens.extend(rest);
+        self.rows.push(BatchRow {
+            row,
+            slot,
+            first,
+            n_tokens: self.tokens.len() - first,
+        });
+        self.logits_at.push(self.tokens.len() - 1);
+    }
 }
 
 /// Input of [`State::align`]: a known text, and the cross-attention heads to return.
@@ -188,6 +214,13 @@ pub(crate) trait State: Send {
     /// # Panics
     /// If a window does not have the model's number of mel bins.
     fn encode(&mut self, windows: &[(usize, &MelWindow)], goes_on: GoesOn<'_>) -> Result<()>;
+
+    /// Sets the encoder output of `slot`, which another state computed with the same encoder, `[n_audio_ctx,
+    /// n_audio_state]`, and computes the slot's cross-attention keys and values of every layer.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`] if the slot does not exist; [`Error::Device`].
+    fn set_audio_features(&mut self, slot: usize, features: &[f32]) -> Result<()>;
 
     /// Appends each row's tokens and returns the requested logits, `[n, n_vocab]`, in the order of the batch. The
     /// caller may overwrite them until the next call.

@@ -2,6 +2,7 @@
 
 mod beam;
 mod boost;
+mod draft;
 mod filters;
 mod greedy;
 mod language;
@@ -25,6 +26,7 @@ use flate2::write::ZlibEncoder;
 
 pub use boost::BoostPhrase;
 pub(crate) use boost::BoostTrie;
+pub(crate) use draft::MAX_DRAFT;
 pub(crate) use language::{LanguageEvidence, detect_language, language_evidence, most_probable};
 pub use options::{DecodingOptions, DecodingRules};
 pub use result::{DecodingResult, Hypothesis, TokenProbability};

@@ -34,6 +34,11 @@ impl Row {
         }
     }
 
+    /// Returns the tokens, and the position in the boosted phrases after them.
+    pub(super) fn text(&self) -> (&[TokenId], Match) {
+        (&self.tokens, self.boosted)
+    }
+
     /// Returns the score that beam search compares.
     pub(super) fn score(&self) -> f32 {
         self.sum_logprob + self.boosted.bonus

@@ -24,11 +24,11 @@ impl Model {
     /// # Errors
     /// [`crate::Error::Device`] if there is not enough memory.
     pub fn session(&self, n_rows: usize) -> Result<Session> {
-        let capacity = Capacity::of_seats(1, n_rows, self.dims().n_text_ctx);
+        let capacity = Capacity::of_seats(1, n_rows, 0, self.dims().n_text_ctx);
         Ok(Session {
             model: self.clone(),
             state: self.new_state(capacity)?,
-            stepper: Stepper::new(self.host(), capacity),
+            stepper: Stepper::new(self.host(), capacity, None),
             batch: Batch::default(),
         })
     }

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::beam::BeamSearchDecoder;
+use super::boost::Match;
 use super::filters::LogitFilters;
 use super::greedy::GreedyDecoder;
 use super::loops::Specials;
@@ -31,7 +32,7 @@ pub(crate) struct DecodingTask {
     pub(super) initial_tokens: Vec<TokenId>,
     pub(super) sot_index: usize,
     pub(super) filters: LogitFilters,
-    boosts: Option<Arc<BoostTrie>>,
+    pub(super) boosts: Option<Arc<BoostTrie>>,
     pub(super) alternatives: usize,
     loop_guard: bool,
     /// Text that every row begins with, as if it had been sampled: see [`DecodingTask::resume`].
@@ -145,17 +146,45 @@ impl DecodingTask {
         }
     }
 
-    /// Filters `logits`, `[n_vocab]`, for the next token of `row`, and sets the statistics in `next`.
-    pub(super) fn prepare(&self, row: &Row, logits: &mut [f32], next: &mut Next) {
+    /// Returns whether a draft may be verified: in greedy search, of one text at temperature 0.
+    pub(super) fn takes_drafts(&self) -> bool {
+        self.max_candidates.is_none() && self.n_group == 1 && self.temperature == 0.0
+    }
+
+    /// Returns the most probable token after `tokens` by the `logits`, `[n_vocab]`, of another model with the same
+    /// vocabulary. `boosted`: position in the boosted phrases.
+    pub(super) fn guess(
+        &self,
+        (tokens, boosted): (&[TokenId], Match),
+        logits: &mut [f32],
+        next: &mut Next,
+    ) -> Option<TokenId> {
+        if let Some(boosts) = &self.boosts {
+            boosts.add_gains(boosted, logits, 1.0);
+        }
+        let kernels = self.model.kernels();
+        self.filters
+            .apply(kernels, logits, &mut next.maxima, tokens);
+        next.maxima.argmax(logits).map(|token| token as TokenId)
+    }
+
+    /// Filters `logits`, `[n_vocab]`, for the next token after `tokens`, and sets the statistics in `next`. `boosted`:
+    /// position in the boosted phrases.
+    pub(super) fn prepare(
+        &self,
+        (tokens, boosted): (&[TokenId], Match),
+        logits: &mut [f32],
+        next: &mut Next,
+    ) {
         let kernels = self.model.kernels();
         if let Some(boosts) = &self.boosts {
-            boosts.add_gains(row.boosted, logits, 1.0);
+            boosts.add_gains(boosted, logits, 1.0);
         }
         self.filters
-            .apply(kernels, logits, &mut next.maxima, &row.tokens);
+            .apply(kernels, logits, &mut next.maxima, tokens);
         // Log-probabilities are reported without the gains of boosted phrases.
         if let Some(boosts) = &self.boosts {
-            boosts.add_gains(row.boosted, logits, -1.0);
+            boosts.add_gains(boosted, logits, -1.0);
             kernels.find_maxima(logits, &mut next.maxima);
         }
         next.log_sum = kernels.log_sum_exp_below(logits, &next.maxima);
@@ -171,7 +200,7 @@ impl DecodingTask {
             next.alternatives.extend(likeliest);
         }
         if let Some(boosts) = &self.boosts {
-            boosts.add_gains(row.boosted, logits, 1.0);
+            boosts.add_gains(boosted, logits, 1.0);
             kernels.find_maxima(logits, &mut next.maxima);
         }
         if self.max_candidates.is_some() {

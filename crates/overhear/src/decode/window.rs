@@ -1,11 +1,12 @@
 //! A window that is being decoded.
 
 use super::beam::BeamSearchDecoder;
+use super::draft::{ALL, Draft, MAX_DRAFT};
 use super::greedy::GreedyDecoder;
 use super::row::{Next, Row};
 use super::{DecodingResult, DecodingTask};
 use crate::backend::Batch;
-use crate::{Error, Result};
+use crate::{Error, Result, TokenId};
 
 /// A window in slot `slot` of a state, whose texts are decoded in the rows from `first_row` on. Several windows can
 /// share a state and its steps.
@@ -15,6 +16,8 @@ pub(crate) struct Window {
     first_row: usize,
     decoder: TokenDecoder,
     rows: Vec<Row>,
+    /// Draft of the next tokens of the only row.
+    draft: Draft,
     no_speech_prob: f64,
     is_begun: bool,
     /// Number of tokens of each text so far.
@@ -39,6 +42,7 @@ impl Window {
             decoder: task.decoder(),
             n_sampled: row.tokens.len(),
             rows: vec![row],
+            draft: Draft::default(),
             no_speech_prob: 0.0,
             is_begun: false,
             is_done: false,
@@ -73,10 +77,69 @@ impl Window {
         self.is_done = true;
     }
 
+    /// Begins a draft of the next tokens. Returns the maximum number of tokens, 0 if the window takes no drafts.
+    pub(crate) fn begin_draft(&mut self) -> usize {
+        self.draft.begin(&self.rows[0]);
+        self.max_draft()
+    }
+
+    /// Returns the maximum number of drafted tokens.
+    pub(crate) fn max_draft(&self) -> usize {
+        match self.is_begun && !self.is_done && self.task.takes_drafts() {
+            // One token follows the drafted ones.
+            true => MAX_DRAFT.min(self.task.max_tokens - self.n_sampled - 1),
+            false => 0,
+        }
+    }
+
+    /// Appends to the draft the most probable token by the `logits` of a draft model, `[n_vocab]`, unless it ends the text.
+    /// Returns whether it did.
+    pub(crate) fn draft_by(&mut self, logits: &mut [f32], next: &mut Next) -> bool {
+        let text = self.draft.after(self.draft.len());
+        let token = self.task.guess(text, logits, next);
+        let token = token.filter(|&token| token != self.task.tokenizer().eot());
+        if let Some(token) = token {
+            self.draft.push(token, self.task.boosts.as_deref());
+        }
+        token.is_some()
+    }
+
+    /// Appends `token` to the draft, if it is text or a timestamp. Returns whether it is.
+    pub(crate) fn draft(&mut self, token: TokenId) -> bool {
+        let tokenizer = self.task.tokenizer();
+        let is_sampled = token < tokenizer.eot() || tokenizer.timestamps().contains(&token);
+        if is_sampled {
+            self.draft.push(token, self.task.boosts.as_deref());
+        }
+        is_sampled
+    }
+
+    /// Returns the number of drafted tokens.
+    pub(crate) fn n_drafted(&self) -> usize {
+        self.draft.len()
+    }
+
+    /// Returns the number of tokens of each text so far.
+    pub(crate) fn n_sampled(&self) -> usize {
+        self.n_sampled
+    }
+
+    /// Returns the tokens of the row that a draft was begun for: the initial tokens, and those of the text and of the draft.
+    pub(crate) fn drafted_row(&self) -> (&[TokenId], &[TokenId]) {
+        let n_resumed = self.task.resumed.tokens.len();
+        (&self.task.initial_tokens, &self.draft.tokens()[n_resumed..])
+    }
+
+    /// Returns the number of tokens of the only row of greedy search in the self-attention cache: all but the last one.
+    pub(crate) fn n_cached(&self) -> usize {
+        let n_sampled = self.rows[0].tokens.len() - self.task.resumed.tokens.len();
+        self.task.initial_tokens.len() + n_sampled - 1
+    }
+
     /// Returns the number of tokens that [`Window::push`] will add.
     pub(crate) fn n_next_tokens(&self) -> usize {
         match self.is_begun {
-            true => self.unfinished().count(),
+            true => self.unfinished().count() + self.draft.len(),
             false => self.task.initial_tokens.len(),
         }
     }
@@ -94,6 +157,9 @@ impl Window {
             let logits_at = [self.task.sot_index, tokens.len() - 1];
             let logits_at = &logits_at[..self.n_first_logits()];
             batch.push(self.first_row, self.slot, tokens, logits_at);
+        } else if self.draft.len() > 0 {
+            let tokens = self.draft.last_and_drafted();
+            batch.push(self.first_row, self.slot, tokens, &ALL[..tokens.len()]);
         } else {
             for row in self.unfinished() {
                 let last = self.rows[row].tokens.last_chunk::<1>();
@@ -116,17 +182,21 @@ impl Window {
     /// Filters row `next.at` of the logits that [`Window::push`] requested, `[n_vocab]`, and sets its statistics in
     /// `next`. Can be called for several rows in parallel.
     pub(crate) fn prepare(&self, logits: &mut [f32], next: &mut Next) {
+        if self.draft.len() > 0 {
+            let text = self.draft.after(next.at);
+            return self.task.prepare(text, logits, next);
+        }
         if self.is_begun {
             let row = self.unfinished().nth(next.at);
             let row = row.expect("there is one row of logits per unfinished row");
-            return self.task.prepare(&self.rows[row], logits, next);
+            return self.task.prepare(self.rows[row].text(), logits, next);
         }
         if next.at == 0 {
             next.log_sum_at_sot = self.task.model.kernels().log_sum_exp(logits);
             next.no_speech = logits[self.task.tokenizer().no_speech() as usize];
         }
         if next.at + 1 == self.n_first_logits() {
-            self.task.prepare(&self.rows[0], logits, next);
+            self.task.prepare(self.rows[0].text(), logits, next);
         }
     }
 
@@ -140,6 +210,9 @@ impl Window {
         source: &mut [usize],
     ) -> bool {
         let n_vocab = logits.len() / next.len();
+        if self.draft.len() > 0 {
+            return self.verify(logits, next, source);
+        }
         if !self.is_begun {
             let first = &next[0];
             if let Err(error) = self.check(first.log_sum_at_sot, &logits[..n_vocab]) {
@@ -151,6 +224,30 @@ impl Window {
             (logits, next) = (&logits[skipped * n_vocab..], &next[skipped..]);
             self.is_begun = true;
         }
+        self.select(logits, next, source)
+    }
+
+    /// Selects a token after the text, and after each drafted token as long as the one before is that which was selected.
+    fn verify(&mut self, logits: &[f32], next: &[Next], source: &mut [usize]) -> bool {
+        let n_vocab = logits.len() / next.len();
+        for (i, logits) in logits.chunks_exact(n_vocab).enumerate() {
+            if !self.select(logits, &next[i..=i], source) {
+                return false;
+            }
+            let is_right = i < self.draft.len() && {
+                self.rows[0].tokens.last() == Some(&self.draft.token(i))
+            };
+            if self.is_done || !is_right {
+                break;
+            }
+        }
+        self.draft.clear();
+        true
+    }
+
+    /// Selects the next token of every unfinished row; `logits` and `next`: one each per row.
+    fn select(&mut self, logits: &[f32], next: &[Next], source: &mut [usize]) -> bool {
+        let n_vocab = logits.len() / next.len();
         for (next, logits) in next.iter().zip(logits.chunks_exact(n_vocab)) {
             if let Err(error) = self.check(next.log_sum, logits) {
                 self.fail(error);

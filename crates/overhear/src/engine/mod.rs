@@ -9,6 +9,8 @@
 //! them; when the leader's window is done, another owner becomes the leader. Between two steps, an owner that needs the
 //! state exclusively, to encode or to align, gets it first (a fair unlock).
 
+mod drafter;
+mod pace;
 mod step;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -20,12 +22,16 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+pub use pace::DraftStatistics;
 pub(crate) use step::Stepper;
+
+use drafter::Drafter;
 
 use crate::audio::Audio;
 use crate::backend::{Capacity, GoesOn, State};
-use crate::decode::{DecodingResult, DecodingTask, Window};
+use crate::decode::{DecodingResult, DecodingTask, MAX_DRAFT, Window};
 use crate::mel::MelWindow;
+use crate::model::draft::Drafts;
 use crate::transcribe::{OnEvent, transcribe};
 use crate::{Error, Event, Model, Result, TranscribeOptions, Transcript};
 
@@ -85,10 +91,28 @@ impl Engine {
     /// [`Error::Device`] if there is not enough memory.
     pub fn new(model: &Model, n_files: usize, n_rows: usize) -> Result<Self> {
         let (n_seats, n_rows) = (n_files.max(1), n_rows.max(1));
-        let capacity = Capacity::of_seats(n_seats, n_rows, model.dims().n_text_ctx);
+        let drafter = match model.draft() {
+            None => None,
+            Some(Drafts::Lookup) => Some(Drafter::lookup()),
+            Some(Drafts::Model(draft)) => {
+                let shares_encoder = draft.shares_encoder_with(model);
+                Some(Drafter::model(draft, n_seats, shares_encoder)?)
+            }
+        };
+        Self::with_drafter(model, n_seats, n_rows, drafter)
+    }
+
+    fn with_drafter(
+        model: &Model,
+        n_seats: usize,
+        n_rows: usize,
+        drafter: Option<Drafter>,
+    ) -> Result<Self> {
+        let n_drafted = drafter.as_ref().map_or(0, |_| MAX_DRAFT);
+        let capacity = Capacity::of_seats(n_seats, n_rows, n_drafted, model.dims().n_text_ctx);
         let core = Core {
             state: model.new_state(capacity)?,
-            stepper: Stepper::new(model.host(), capacity),
+            stepper: Stepper::new(model.host(), capacity, drafter),
             is_taken: vec![false; n_seats],
             windows: (0..n_seats).map(|_| None).collect(),
             leader: None,
@@ -147,6 +171,13 @@ impl Engine {
         transcribe(&self.shared.model, seats, audio, options, on_event)
     }
 
+    /// Returns what drafts have given so far; `None` if the model has none ([`Model::with_draft`]).
+    #[must_use]
+    pub fn draft_statistics(&self) -> Option<DraftStatistics> {
+        let mut core = self.shared.core.lock();
+        Some(core.stepper.drafter.as_mut()?.pace().statistics())
+    }
+
     /// Returns a free seat, or waits for one.
     pub(crate) fn seat(&self) -> Seat {
         let mut core = self.shared.core.lock();
@@ -188,6 +219,9 @@ impl Seat {
     /// As [`State::encode`].
     pub(crate) fn encode(&mut self, mel: &MelWindow, goes_on: GoesOn<'_>) -> Result<()> {
         let mut core = self.shared.core.lock();
+        if let Some(drafter) = &mut core.stepper.drafter {
+            drafter.set_mel(self.index, mel);
+        }
         core.state.encode(&[(self.index, mel)], goes_on)
     }
 

@@ -1,5 +1,8 @@
 //! Step of all windows that are being decoded: one decoder call, and the next token of every row.
 
+use std::time::Instant;
+
+use super::drafter::Drafter;
 use crate::backend::{Batch, Capacity, State};
 use crate::decode::{Next, Window};
 use crate::host::Host;
@@ -16,11 +19,15 @@ pub(crate) struct Stepper {
     next: Vec<Next>,
     /// For each row, the row that it continues (`rearrange`).
     source: Vec<usize>,
+    /// Rows with drafted tokens, and the number of their tokens that are right.
+    drafted: Vec<(usize, usize)>,
+    /// Speculative decoding.
+    pub(crate) drafter: Option<Drafter>,
 }
 
 impl Stepper {
-    /// Steps of a state of this capacity.
-    pub(crate) fn new(host: &Host, capacity: Capacity) -> Self {
+    /// Steps of a state of this capacity, of tokens that `drafter` proposes.
+    pub(crate) fn new(host: &Host, capacity: Capacity, drafter: Option<Drafter>) -> Self {
         Self {
             host: host.clone(),
             capacity,
@@ -28,6 +35,8 @@ impl Stepper {
             joined: Vec::with_capacity(capacity.slots),
             next: Vec::new(),
             source: Vec::with_capacity(capacity.rows),
+            drafted: Vec::with_capacity(capacity.slots),
+            drafter,
         }
     }
 
@@ -41,6 +50,11 @@ impl Stepper {
     pub(crate) fn step(&mut self, state: &mut dyn State, windows: &mut [Option<Window>]) {
         self.batch.clear();
         self.joined.clear();
+        if let Some(drafter) = &mut self.drafter
+            && let Err(error) = drafter.draft(state, windows)
+        {
+            fail_all(windows, &error);
+        }
         let unfinished = |begun: bool| {
             let windows = windows.iter().enumerate();
             let windows = windows.filter_map(|(i, window)| Some((i, window.as_ref()?)));
@@ -52,20 +66,28 @@ impl Stepper {
             }
             if !window.is_begun() {
                 state.truncate(window.first_row(), 0);
+                if let Some(drafter) = &mut self.drafter {
+                    drafter.truncate(window.slot(), 0);
+                }
             }
             let n_logits = window.push(&mut self.batch);
             self.joined.push((i, n_logits));
         }
-        if let Err(error) = self.choose(state, windows) {
-            let reason = match error {
-                Error::Device(reason) => reason,
-                error => error.to_string(),
-            };
-            for &(i, _) in &self.joined {
-                if let Some(window) = &mut windows[i] {
-                    window.fail(Error::Device(reason.clone()));
-                }
-            }
+        let began = Instant::now();
+        let n_drafted = |window: &Window| (window.is_begun(), window.n_drafted());
+        let joined = self.joined.iter().filter_map(|&(i, _)| windows[i].as_ref());
+        let (has_all_begun, longest) = joined
+            .map(n_drafted)
+            .fold((true, 0), |all, one| (all.0 && one.0, all.1.max(one.1)));
+        match self.choose(state, windows) {
+            Ok(()) => {}
+            Err(error) => fail_all(windows, &error),
+        }
+        // Windows that begin have prompts, whose time says nothing about drafts.
+        if let Some(drafter) = &mut self.drafter
+            && has_all_begun
+        {
+            drafter.pace().stepped(longest, began.elapsed());
         }
     }
 
@@ -101,8 +123,21 @@ impl Stepper {
             (its_logits, logits) = logits.split_at(n * n_vocab);
             (its_next, next) = next.split_at(n);
             if let Some(window) = &mut windows[i] {
+                let n_drafted = window.n_drafted();
+                let n_before = window.n_sampled();
                 is_damaged |= !window.update(its_logits, its_next, &mut self.source);
+                if let Some(drafter) = &mut self.drafter
+                    && n_drafted > 0
+                {
+                    let n_accepted = window.n_sampled().saturating_sub(n_before + 1);
+                    drafter.pace().verified(n_drafted, n_accepted);
+                    drafter.truncate(window.slot(), window.n_cached());
+                    self.drafted.push((window.first_row(), window.n_cached()));
+                }
             }
+        }
+        for (row, n_tokens) in self.drafted.drain(..) {
+            state.truncate(row, n_tokens);
         }
         if is_damaged {
             blame_encoder(state, windows);
@@ -116,6 +151,17 @@ impl Stepper {
             state.rearrange(&self.source);
         }
         Ok(())
+    }
+}
+
+/// Ends all windows with `error`.
+fn fail_all(windows: &mut [Option<Window>], error: &Error) {
+    let reason = match error {
+        Error::Device(reason) => reason.clone(),
+        error => error.to_string(),
+    };
+    for window in windows.iter_mut().flatten() {
+        window.fail(Error::Device(reason.clone()));
     }
 }
 

@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 
 use proptest::prelude::*;
 
-use super::Engine;
-use crate::decode::{DecodingResult, DecodingRules, DecodingTask};
+use super::drafter::Drafter;
+use super::{DraftStatistics, Engine};
+use crate::decode::{DecodingResult, DecodingRules, DecodingTask, MAX_DRAFT};
 use crate::mel::MelWindow;
 use crate::mel::log_mel_spectrogram;
 use crate::{Audio, ComputeType, DecodingOptions, Error, Language, Model, ModelOptions};
@@ -59,9 +60,10 @@ fn options() -> [DecodingOptions; 6] {
     [beams(5), prompted, samples, beams(2), english, patient]
 }
 
-/// A model, windows, and what each decodes to alone with each of the options.
+/// A model, a model that drafts for it, windows, and what each decodes to alone with each of the options.
 struct Fixture {
     model: Model,
+    draft: Model,
     mels: Vec<MelWindow>,
     alone: Vec<Vec<DecodingResult>>,
 }
@@ -75,6 +77,11 @@ impl Fixture {
             ..ModelOptions::default()
         };
         let model = Model::open(folder.join("../../models/nano"), &model_options).unwrap();
+        let int8 = ModelOptions {
+            compute_type: ComputeType::Int8,
+            ..model_options
+        };
+        let draft = Model::open(folder.join("../../models/nano"), &int8).unwrap();
         let (mut mels, mut alone) = (Vec::new(), Vec::new());
         for clip in CLIPS {
             let audio = Audio::open(folder.join("tests/fixtures/audio").join(clip)).unwrap();
@@ -85,12 +92,28 @@ impl Fixture {
             alone.push(options().iter().map(decode).collect());
             mels.push(MelWindow::of(&mel, 80).unwrap());
         }
-        Self { model, mels, alone }
+        Self {
+            model,
+            draft,
+            mels,
+            alone,
+        }
     }
 
     fn task(&self, options: usize) -> DecodingTask {
         DecodingTask::new(&self.model, Language::ENGLISH, None, &options_at(options)).unwrap()
     }
+}
+
+/// Drafters, of drafts of any length.
+fn drafter(fixture: &Fixture, kind: usize, length: usize) -> Option<Drafter> {
+    let drafter = match kind {
+        0 => return None,
+        1 => Drafter::lookup(),
+        2 => Drafter::noise(),
+        _ => Drafter::model(&fixture.draft, N_SEATS, kind == 4).unwrap(),
+    };
+    Some(drafter.with_length(length))
 }
 
 fn options_at(i: usize) -> DecodingOptions {
@@ -152,17 +175,57 @@ proptest! {
 
     /// More files than seats, so that seats are waited for too.
     #[test]
-    fn a_window_does_not_depend_on_those_decoded_in_the_same_steps(
-        files in prop::collection::vec(prop::collection::vec(job(), 1..4), 1..7)
+    fn a_window_does_not_depend_on_those_decoded_in_the_same_steps_nor_on_drafts(
+        files in prop::collection::vec(prop::collection::vec(job(), 1..4), 1..7),
+        kind in 0..5usize,
+        length in 1..=MAX_DRAFT,
     ) {
         for fixture in fixtures() {
-            let engine = Engine::new(&fixture.model, N_SEATS, N_ROWS).unwrap();
+            let drafter = drafter(fixture, kind, length);
+            let engine = Engine::with_drafter(&fixture.model, N_SEATS, N_ROWS, drafter).unwrap();
             std::thread::scope(|scope| {
                 for jobs in &files {
                     let engine = engine.clone();
                     scope.spawn(move || run(fixture, &engine, jobs));
                 }
             });
+        }
+    }
+}
+
+#[test]
+fn drafts_of_every_source_are_verified_and_change_nothing() {
+    for fixture in fixtures() {
+        for kind in 1..5 {
+            for length in [1, 4, MAX_DRAFT] {
+                let drafter = drafter(fixture, kind, length);
+                let engine = Engine::with_drafter(&fixture.model, N_SEATS, 1, drafter).unwrap();
+                let greedy = |clip, options| Job {
+                    clip,
+                    options,
+                    canceled_after: None,
+                };
+                let jobs: Vec<_> = (0..CLIPS.len())
+                    .map(|clip| greedy(clip, 1 + 3 * (clip % 2)))
+                    .collect();
+                run(fixture, &engine, &jobs);
+                let statistics = engine.draft_statistics().unwrap();
+                let DraftStatistics {
+                    n_drafted,
+                    n_accepted,
+                    n_verified,
+                    ..
+                } = statistics;
+                assert!(n_drafted <= length * n_verified && n_accepted <= n_drafted);
+                match kind {
+                    1 => {}
+                    2 => assert!(
+                        n_drafted > 0 && n_accepted < n_drafted / 10,
+                        "{statistics:?}"
+                    ),
+                    _ => assert!(n_accepted > n_drafted / 2, "{statistics:?}"),
+                }
+            }
         }
     }
 }

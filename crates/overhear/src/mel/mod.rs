@@ -80,7 +80,7 @@ pub(crate) struct MelWindow {
 
 impl MelWindow {
     /// Returns a window of zeros, the padding value of the reference.
-    fn zeros(n_mels: usize) -> Self {
+    pub(crate) fn zeros(n_mels: usize) -> Self {
         Self {
             n_mels,
             data: vec![0.0; N_FRAMES * n_mels],

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use overhear_kernels::{ISA_VARIABLE, Kernels, Pool};
 
+use super::draft::Drafts;
 use super::{Dtype, Isa};
 
 use crate::align::AlignmentHeads;
@@ -37,6 +38,8 @@ pub struct ModelOptions {
 #[derive(Clone)]
 pub struct Model {
     inner: Arc<Inner>,
+    /// Speculative decoding.
+    draft: Option<Arc<Drafts>>,
 }
 
 struct Inner {
@@ -45,6 +48,9 @@ struct Inner {
     tokenizer: Tokenizer,
     alignment_heads: AlignmentHeads,
     host: Host,
+    device: Device,
+    /// Some weights of the encoder.
+    encoder_sample: Vec<f32>,
     backend: Box<dyn Backend>,
 }
 
@@ -56,23 +62,42 @@ impl Model {
     /// [`Error::Model`] if a file is missing, damaged, or does not fit the others; [`Error::Option`] if `OVERHEAR_ISA`
     /// names an instruction set that this machine lacks, or if the model does not fit the compute type.
     pub fn open(folder: impl AsRef<Path>, options: &ModelOptions) -> Result<Self> {
-        let folder = folder.as_ref();
         let kernels = Kernels::from_env().map_err(|error| Error::Option {
             name: ISA_VARIABLE,
             reason: error.to_string(),
         })?;
-        let checkpoint = Checkpoint::open(folder)?;
-        let mut dims = *checkpoint.dims();
-        let tokenizer = Tokenizer::open_for(folder, dims.n_vocab, Some(dims.n_mels))?;
-        dims.n_vocab = tokenizer.n_vocab();
-        let alignment_heads = AlignmentHeads::of(folder, &dims)?;
         let threads = options
             .threads
             .map_or_else(Pool::default_threads, NonZeroUsize::get);
         let pool = Arc::new(Pool::new(threads));
         let host = Host { kernels, pool };
-        let (device, compute_type) = (options.device, options.compute_type);
+        Self::open_on(folder.as_ref(), options.device, options.compute_type, host)
+    }
+
+    /// Opens a model folder, to be run on `device` with the kernels and threads of `host`.
+    pub(super) fn open_on(
+        folder: &Path,
+        device: Device,
+        compute_type: ComputeType,
+        host: Host,
+    ) -> Result<Self> {
+        let checkpoint = Checkpoint::open(folder)?;
+        let mut dims = *checkpoint.dims();
+        let tokenizer = Tokenizer::open_for(folder, dims.n_vocab, Some(dims.n_mels))?;
+        dims.n_vocab = tokenizer.n_vocab();
+        let alignment_heads = AlignmentHeads::of(folder, &dims)?;
         let backend = backend::open(device, &checkpoint, &dims, compute_type, &host)?;
+        let sample = |name| checkpoint.vector(name, dims.n_audio_state);
+        let names = [
+            "encoder.conv1.bias",
+            "encoder.ln_post.weight",
+            "encoder.ln_post.bias",
+        ];
+        let encoder_sample = names
+            .map(sample)
+            .into_iter()
+            .collect::<Result<Vec<_>>>()?
+            .concat();
         checkpoint.warn_of_unused();
         let dtype = checkpoint.dtype().into();
         Ok(Self {
@@ -82,9 +107,39 @@ impl Model {
                 tokenizer,
                 alignment_heads,
                 host,
+                device,
+                encoder_sample,
                 backend,
             }),
+            draft: None,
         })
+    }
+
+    pub(super) fn drafted_by(self, draft: Drafts) -> Self {
+        Self {
+            draft: Some(Arc::new(draft)),
+            ..self
+        }
+    }
+
+    /// Returns whether this model has the encoder of `other`, as distilled models have that of their teacher: by a sample of
+    /// the weights.
+    pub(crate) fn shares_encoder_with(&self, other: &Self) -> bool {
+        let sample = |model: &Self| {
+            (
+                model.inner.dims.n_audio_layer,
+                model.inner.encoder_sample.clone(),
+            )
+        };
+        sample(self) == sample(other)
+    }
+
+    pub(super) fn device(&self) -> Device {
+        self.inner.device
+    }
+
+    pub(crate) fn draft(&self) -> Option<&Drafts> {
+        self.draft.as_deref()
     }
 
     /// Transcribes a file of any length: `whisper/transcribe.py::transcribe`.

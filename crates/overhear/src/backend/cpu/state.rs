@@ -88,6 +88,20 @@ impl<E: EncoderWeight, D: Weight> State for CpuState<E, D> {
         Ok(())
     }
 
+    fn set_audio_features(&mut self, slot: usize, features: &[f32]) -> Result<()> {
+        Capacity::check("windows", slot + 1, self.capacity.slots)?;
+        self.audio_features[slot].copy_from_slice(features);
+        let Shared {
+            host,
+            dims,
+            encoder,
+            ..
+        } = &*self.shared;
+        let kv = self.cross_kv.window_mut(slot);
+        encoder.project(host, dims, features, kv, &mut self.encoder);
+        Ok(())
+    }
+
     fn decode(&mut self, batch: &Batch) -> Result<&mut [f32]> {
         self.check(batch)?;
         let step = self.shared.step(batch);

@@ -1,0 +1,71 @@
+//! Speculative decoding: drafts that a model verifies several tokens at a time.
+
+use std::path::PathBuf;
+
+use super::handle::Model;
+use crate::{ComputeType, Error, Result};
+
+/// Source of drafts: [`Model::with_draft`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Draft {
+    /// Prompt lookup: what followed the last tokens where they occurred before, in prompt or text.
+    Lookup,
+    /// A smaller model with the same vocabulary and mel bins, or the same model in a faster compute type.
+    Model {
+        /// Folder of the model.
+        folder: PathBuf,
+        /// Arithmetic of the model.
+        compute_type: ComputeType,
+    },
+}
+
+/// Source of drafts, opened.
+pub(crate) enum Drafts {
+    Lookup,
+    Model(Model),
+}
+
+impl Model {
+    /// Returns the model with speculative decoding: `draft` proposes tokens, and one decoder call verifies several. Applies to
+    /// greedy search at temperature 0 with one text ([`crate::TranscribeOptions`] without `beam_size`), whose result does
+    /// not change by a bit. How many tokens are drafted, or whether any, is chosen by their measured time and acceptance.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the vocabularies or mel bins differ; as [`Model::open`].
+    pub fn with_draft(self, draft: &Draft) -> Result<Self> {
+        let drafts = match draft {
+            Draft::Lookup => Drafts::Lookup,
+            Draft::Model {
+                folder,
+                compute_type,
+            } => {
+                let draft =
+                    Self::open_on(folder, self.device(), *compute_type, self.host().clone())?;
+                let properties = |model: &Self| {
+                    let dims = model.dims();
+                    (
+                        dims.n_vocab,
+                        dims.n_mels,
+                        dims.n_text_ctx,
+                        model.is_multilingual(),
+                    )
+                };
+                if properties(&draft) != properties(&self) {
+                    let [(n_vocab, n_mels, ..), (own_vocab, own_mels, ..)] =
+                        [properties(&draft), properties(&self)];
+                    return Err(Error::Option {
+                        name: "draft",
+                        reason: format!(
+                            "{} has {n_vocab} tokens and {n_mels} mel bins, the model {own_vocab} and {own_mels}; \
+                             choose one of the same family",
+                            folder.display()
+                        ),
+                    });
+                }
+                Drafts::Model(draft)
+            }
+        };
+        Ok(self.drafted_by(drafts))
+    }
+}
