@@ -180,6 +180,11 @@ golden-words: (_python "-r tools/requirements.txt")
     target/python/bin/python {{fixtures}}/output/make_words.py
     target/python/bin/python {{fixtures}}/words/make.py
 
+# Make the weights of Silero VAD again from its package, and the tests' goldens with onnxruntime and faster-whisper.
+golden-vad: (_python "numpy safetensors soundfile onnx onnxruntime")
+    target/python/bin/pip install --quiet --no-deps silero-vad==6.2.3 faster-whisper==1.2.1
+    target/python/bin/python tools/silero.py crates/overhear/src/vad {{fixtures}}/audio {{fixtures}}/vad
+
 # A virtual environment with pinned Python packages.
 _python *PACKAGES:
     [ -x target/python/bin/pip ] || {{python}} -m venv target/python

@@ -4,7 +4,7 @@
 //! unchanged. Long names are shown in kebab case; [`crate::values`] adds the snake_case aliases.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -64,6 +64,15 @@ the manifest. With --task translate the field \"translation\" is compared. A fil
   overhear eval --model tiny.en crates/overhear/tests/fixtures/audio/manifest.jsonl
   overhear eval --model turbo --json test.tsv > report.json";
 
+const VAD_HELP: &str = "\
+A region is speech with short silences in it, extended at both sides.
+Formats: text and audacity (a label track) have times, csv and json also --probabilities, one for every 32 ms.
+Files have the ending .vad.FORMAT (text: .vad.txt, audacity: .labels.txt).
+
+  overhear vad talk.mp3
+  overhear vad recordings/ -f audacity -o labels --vad_min_silence_duration_ms 500
+  overhear vad talk.mp3 -f csv --probabilities > talk.csv";
+
 /// Transcribe audio files with Whisper models.
 #[derive(Debug, Parser)]
 #[command(
@@ -86,6 +95,7 @@ impl Cli {
         match &self.command {
             None => self.transcribe.writes_to_stdout(),
             Some(Command::Transcribe(args)) => args.writes_to_stdout(),
+            Some(Command::Vad(args)) => is_stdout(&args.output_dir),
             Some(_) => true,
         }
     }
@@ -98,6 +108,9 @@ pub(crate) enum Command {
     Transcribe(Box<TranscribeArgs>),
     /// Detect the language of audio files, and its probability.
     Detect(DetectArgs),
+    /// Detect where audio files have speech (Silero VAD).
+    #[command(after_help = VAD_HELP)]
+    Vad(VadCommandArgs),
     /// Measure word and character error rates on recordings with known transcripts.
     #[command(after_help = EVAL_HELP)]
     Eval(Box<EvalArgs>),
@@ -175,6 +188,71 @@ pub(crate) struct DetectionArgs {
     /// Probability above which a window's language is confident; None: never.
     #[arg(long, default_value = "0.5", value_parser = optional::<f64>, allow_negative_numbers = true, value_name = "P")]
     pub(crate) language_detection_threshold: Optional<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VadCommandArgs {
+    /// Audio files, directories, quoted patterns, or `-` for standard input.
+    #[arg(required = true, value_name = "FILES")]
+    pub(crate) files: Vec<OsString>,
+    /// Descend into subdirectories; outputs are written to the same tree.
+    #[arg(long, short)]
+    pub(crate) recursive: bool,
+    /// Folder of the outputs; `-` for standard output.
+    #[arg(long, short, default_value = "-", value_name = "DIR")]
+    pub(crate) output_dir: PathBuf,
+    /// Format of the output.
+    #[arg(long, short, default_value = "text", value_name = "FORMAT")]
+    pub(crate) format: RegionFormat,
+    /// Write the probability of speech of every 32 ms: in csv instead of the regions, in json beside them.
+    #[arg(long)]
+    pub(crate) probabilities: bool,
+    /// Number of threads; 0: all that the machine offers.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) threads: usize,
+    #[command(flatten)]
+    pub(crate) vad: VadArgs,
+    #[command(flatten)]
+    pub(crate) audio: AudioArgs,
+}
+
+/// Format of regions of speech.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RegionFormat {
+    Text,
+    Json,
+    Csv,
+    Audacity,
+}
+
+/// Options of voice activity detection, with faster-whisper's meanings and defaults.
+#[derive(Debug, Args)]
+pub(crate) struct VadArgs {
+    /// Probability from which a frame is speech.
+    #[arg(
+        long,
+        default_value_t = 0.5,
+        allow_negative_numbers = true,
+        value_name = "P"
+    )]
+    pub(crate) vad_threshold: f64,
+    /// Minimum duration of speech, in milliseconds; shorter regions are dropped.
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    pub(crate) vad_min_speech_duration_ms: u32,
+    /// Maximum duration of a region, in seconds; longer ones are cut at a silence, if there is one.
+    #[arg(
+        long,
+        default_value_t = f64::INFINITY,
+        allow_negative_numbers = true,
+        value_name = "SECONDS"
+    )]
+    pub(crate) vad_max_speech_duration_s: f64,
+    /// Minimum duration of the silence between two regions, in milliseconds.
+    #[arg(long, default_value_t = 2000, value_name = "MS")]
+    pub(crate) vad_min_silence_duration_ms: u32,
+    /// Duration by which regions are extended at both sides, in milliseconds.
+    #[arg(long, default_value_t = 400, value_name = "MS")]
+    pub(crate) vad_speech_pad_ms: u32,
 }
 
 #[derive(Debug, Args)]
@@ -376,8 +454,13 @@ pub(crate) struct TranscribeArgs {
 impl TranscribeArgs {
     /// Returns whether outputs go to standard output.
     pub(crate) fn writes_to_stdout(&self) -> bool {
-        self.output_dir.as_os_str() == "-"
+        is_stdout(&self.output_dir)
     }
+}
+
+/// Returns whether the folder of outputs stands for standard output.
+fn is_stdout(output_dir: &Path) -> bool {
+    output_dir.as_os_str() == "-"
 }
 
 /// One format, or all of them.

@@ -28,6 +28,7 @@ mod shard;
 mod spelling;
 mod stdout;
 mod transcribe;
+mod vad;
 mod values;
 mod warnings;
 
@@ -72,6 +73,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         None => transcribe::run(&cli.transcribe, &interrupt),
         Some(Command::Transcribe(args)) => transcribe::run(&args, &interrupt),
         Some(Command::Detect(args)) => detect::run(&args, &interrupt),
+        Some(Command::Vad(args)) => vad::run(&args, &interrupt),
         Some(Command::Eval(args)) => eval::run(&args, &interrupt),
         Some(Command::Info(args)) => info::run(&args, &interrupt),
         Some(Command::Models(command)) => manage::run(&command, &interrupt),

@@ -7,9 +7,8 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
-
-use overhear::output::Format;
 
 use crate::inputs::{Input, identity};
 
@@ -29,26 +28,30 @@ impl Target {
         &self.folder
     }
 
-    /// Returns the output's path.
-    pub(crate) fn path(&self, format: Format) -> PathBuf {
+    /// Returns the output's path. `format`: the extension.
+    pub(crate) fn path(&self, format: impl Display) -> PathBuf {
         self.folder
             .join(with_suffix(&self.name, &format!(".{format}")))
     }
 
     /// Returns the paths of the outputs in `formats`.
-    pub(crate) fn paths(&self, formats: &[Format]) -> Vec<PathBuf> {
-        formats.iter().map(|&format| self.path(format)).collect()
+    pub(crate) fn paths(&self, formats: &[impl Display]) -> Vec<PathBuf> {
+        formats.iter().map(|format| self.path(format)).collect()
     }
 
     /// Returns the path of an incomplete output after an interruption.
-    pub(crate) fn partial_path(&self, format: Format) -> PathBuf {
+    pub(crate) fn partial_path(&self, format: impl Display) -> PathBuf {
         self.folder
             .join(with_suffix(&self.name, &format!(".partial.{format}")))
     }
 }
 
-/// Chooses a target in `output_dir` for every input.
-pub(crate) fn targets(inputs: &[Input], output_dir: &Path, formats: &[Format]) -> Vec<Target> {
+/// Chooses a target in `output_dir` for every input. `formats`: the extensions of the outputs.
+pub(crate) fn targets(
+    inputs: &[Input],
+    output_dir: &Path,
+    formats: &[impl Display],
+) -> Vec<Target> {
     let files: HashSet<&Path> = inputs
         .iter()
         .map(|input| input.identity.as_path())
@@ -114,14 +117,14 @@ fn target(index: usize, input: &Input, output_dir: &Path, level: usize, n_levels
 }
 
 /// Returns the indices of the targets that share an output with another or would replace an input.
-fn clashing(targets: &[Target], files: &HashSet<&Path>, formats: &[Format]) -> Vec<usize> {
+fn clashing(targets: &[Target], files: &HashSet<&Path>, formats: &[impl Display]) -> Vec<usize> {
     let mut owners: std::collections::HashMap<PathBuf, Vec<usize>> =
         std::collections::HashMap::new();
     let mut clashing = HashSet::new();
     for (i, target) in targets.iter().enumerate() {
         let paths = formats
             .iter()
-            .flat_map(|&format| [target.path(format), target.partial_path(format)]);
+            .flat_map(|format| [target.path(format), target.partial_path(format)]);
         for path in paths.map(|path| identity(&path)) {
             if files.contains(path.as_path()) {
                 clashing.insert(i);
@@ -175,6 +178,8 @@ fn cut(name: &OsStr, max_bytes: usize) -> OsString {
 
 #[cfg(test)]
 mod tests {
+    use overhear::output::Format;
+
     use super::*;
     use crate::manifest::Overrides;
 

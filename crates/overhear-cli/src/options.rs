@@ -10,10 +10,11 @@ use overhear::decode::{BoostPhrase, DecodingRules, Suppress};
 use overhear::output::CaptionOptions;
 use overhear::tokenizer::TokenId;
 use overhear::transcribe::{LanguageOptions, Thresholds, WordOptions};
+use overhear::vad::VadOptions;
 use overhear::{Error, ModelOptions, Task, TranscribeOptions};
 
 use crate::args::{
-    AudioArgs, DecodingArgs, DetectionArgs, ModelArgs, NotYetArgs, TaskName, WordArgs,
+    AudioArgs, DecodingArgs, DetectionArgs, ModelArgs, NotYetArgs, TaskName, VadArgs, WordArgs,
 };
 use crate::failure::Failure;
 use crate::values::{Optional, is_none, list};
@@ -112,6 +113,22 @@ pub(crate) fn with_words(
         hallucination_silence_threshold: threshold,
     });
     Ok(TranscribeOptions { words, ..options })
+}
+
+/// Returns the library's options for voice activity detection.
+pub(crate) fn vad_options(args: &VadArgs) -> Result<VadOptions, Failure> {
+    let mut options = VadOptions::default();
+    options.threshold = args.vad_threshold;
+    options.min_speech_duration_ms = args.vad_min_speech_duration_ms;
+    options.max_speech_duration_s = args.vad_max_speech_duration_s;
+    options.min_silence_duration_ms = args.vad_min_silence_duration_ms;
+    options.speech_pad_ms = args.vad_speech_pad_ms;
+    match options.verify() {
+        Err(Error::Option { name, reason }) => {
+            Err(bad(&format!("vad-{}", name.replace('_', "-")), &reason))
+        }
+        verified => verified.map(|()| options).map_err(Failure::from),
+    }
 }
 
 /// Returns the library's options for captions. As the reference, refuses options that need words if there are none; 0

@@ -65,7 +65,9 @@ pub(crate) fn write_files(
         } else {
             target.partial_path(format)
         };
-        let file = write_temporary(target.folder(), format, captions, transcript);
+        let file = write_temporary(target.folder(), |writer| {
+            output::write_with(format, transcript, captions, writer)
+        });
         files.push((file.map_err(|error| cannot_write(&path, &error))?, path));
     }
     for (file, path) in files {
@@ -73,6 +75,17 @@ pub(crate) fn write_files(
             .map_err(|error| cannot_write(&path, &error.error))?;
     }
     sync_folder(target.folder());
+    Ok(())
+}
+
+/// Writes `bytes` to the target's file with this extension.
+pub(crate) fn write_file(target: &Target, extension: &str, bytes: &[u8]) -> Result<(), Failure> {
+    let (folder, path) = (target.folder(), target.path(extension));
+    prepare(folder)?;
+    let file = write_temporary(folder, |writer| writer.write_all(bytes));
+    file.and_then(|file| file.persist(&path).map_err(|error| error.error))
+        .map_err(|error| cannot_write(&path, &error))?;
+    sync_folder(folder);
     Ok(())
 }
 
@@ -97,13 +110,11 @@ pub(crate) fn write_stdout(
 
 fn write_temporary(
     folder: &Path,
-    format: Format,
-    captions: &CaptionOptions,
-    transcript: &Transcript,
+    write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
 ) -> io::Result<NamedTempFile> {
     let mut file = temporary(folder)?;
     let mut buffered = BufWriter::new(file.as_file_mut());
-    output::write_with(format, transcript, captions, &mut buffered)?;
+    write(&mut buffered)?;
     buffered.flush()?;
     drop(buffered);
     file.as_file().sync_all()?;

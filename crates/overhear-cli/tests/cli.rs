@@ -435,6 +435,7 @@ fn every_command_has_a_manual_page_of_its_own() {
     for (name, part) in [
         ("transcribe", "word\\-timestamps"),
         ("detect", "languages"),
+        ("vad", "probabilities"),
         ("eval", "manifest"),
         ("info", "model"),
         ("bench", "repeats"),

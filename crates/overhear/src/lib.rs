@@ -12,8 +12,8 @@
 //!
 //! The root has the types of this example and of its results. The modules contain: [`audio`] options of opening audio,
 //! [`transcribe`] details of transcripts, [`output`] file formats, [`model`] names and properties of models,
-//! [`tokenizer`] tokens, [`decode`] decoding of one window stage by stage, [`eval`] error rates, [`mod@bench`] the
-//! limits of the machine.
+//! [`tokenizer`] tokens, [`decode`] decoding of one window stage by stage, [`vad`] voice activity detection, [`eval`] error
+//! rates, [`mod@bench`] the limits of the machine.
 //!
 //! The pipeline has one module per stage: `audio` decodes any format to 16 kHz mono, `mel` computes the log-mel
 //! spectrogram, `backend` runs the network, `decode` converts one window to tokens, `align` computes word timestamps,
@@ -47,6 +47,7 @@ mod python;
 mod task;
 pub mod tokenizer;
 pub mod transcribe;
+pub mod vad;
 
 pub use audio::input::Audio;
 pub use backend::{ComputeType, Device};

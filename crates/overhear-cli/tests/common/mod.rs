@@ -247,3 +247,9 @@ pub(crate) fn model() -> PathBuf {
 pub(crate) fn clip(name: &str) -> OsString {
     repository().join("clips").join(name).into()
 }
+
+/// Returns 16 kHz mono s16 WAV bytes of `samples`.
+pub(crate) fn wav(samples: &[i16]) -> Vec<u8> {
+    let data: Vec<u8> = samples.iter().flat_map(|s| s.to_le_bytes()).collect();
+    [wav_header(data.len() as u32), data].concat()
+}
