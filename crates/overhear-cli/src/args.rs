@@ -65,7 +65,7 @@ the manifest. With --task translate the field \"translation\" is compared. A fil
   overhear eval --model turbo --json test.tsv > report.json";
 
 const VAD_HELP: &str = "\
-A region is speech with short silences in it, extended at both sides.
+A region is speech with short silences in it, extended at both sides; overhear --vad_filter transcribes these regions.
 Formats: text and audacity (a label track) have times, csv and json also --probabilities, one for every 32 ms.
 Files have the ending .vad.FORMAT (text: .vad.txt, audacity: .labels.txt).
 
@@ -285,7 +285,7 @@ pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) decoding: DecodingArgs,
     #[command(flatten)]
-    pub(crate) not_yet: NotYetArgs,
+    pub(crate) filter: VadFilterArgs,
 }
 
 /// Normaliser applied before texts are compared.
@@ -448,7 +448,7 @@ pub(crate) struct TranscribeArgs {
     #[command(flatten)]
     pub(crate) words: WordArgs,
     #[command(flatten)]
-    pub(crate) not_yet: NotYetArgs,
+    pub(crate) filter: VadFilterArgs,
 }
 
 impl TranscribeArgs {
@@ -641,11 +641,14 @@ pub(crate) struct WordArgs {
     pub(crate) max_words_per_line: Optional<usize>,
 }
 
-/// Options of openai/whisper (and one of whisper-ctranslate2) that are not supported yet.
 #[derive(Debug, Args)]
-pub(crate) struct NotYetArgs {
-    #[arg(long, hide = true)]
+#[command(next_help_heading = "Voice activity detection")]
+pub(crate) struct VadFilterArgs {
+    /// Transcribe the regions of speech only, joined; times are those of the file.
+    #[arg(long)]
     pub(crate) vad_filter: bool,
+    #[command(flatten)]
+    pub(crate) vad: VadArgs,
 }
 
 /// Returns the clap definition for parsing, help, completions and the manual page.

@@ -1,4 +1,4 @@
-//! Conversion of parsed flags to the library's options, and rejection of options that are not supported yet.
+//! Conversion of parsed flags to the library's options, and rejection of values that are not supported yet.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -14,7 +14,7 @@ use overhear::vad::VadOptions;
 use overhear::{Error, ModelOptions, Task, TranscribeOptions};
 
 use crate::args::{
-    AudioArgs, DecodingArgs, DetectionArgs, ModelArgs, NotYetArgs, TaskName, VadArgs, WordArgs,
+    AudioArgs, DecodingArgs, DetectionArgs, ModelArgs, TaskName, VadArgs, VadFilterArgs, WordArgs,
 };
 use crate::failure::Failure;
 use crate::values::{Optional, is_none, list};
@@ -22,7 +22,7 @@ use crate::values::{Optional, is_none, list};
 /// Minimum increment; a smaller one gives an unreasonably long list of temperatures.
 const MIN_TEMPERATURE_INCREMENT: f64 = 0.01;
 
-/// Returns the library's options for a transcription without words.
+/// Returns the library's options for a transcription of the whole file, without words.
 pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOptions, Failure> {
     Ok(TranscribeOptions {
         task: match args.task {
@@ -51,6 +51,7 @@ pub(crate) fn transcribe_options(args: &DecodingArgs) -> Result<TranscribeOption
         hotwords: args.hotwords.clone(),
         words: None,
         clip_timestamps: clips(&args.clip_timestamps).map_err(|e| bad("clip-timestamps", &e))?,
+        vad: None,
         hallucination_guard: args.hallucination_guard,
         batched: args.batched,
         n_best: args.n_best,
@@ -115,6 +116,20 @@ pub(crate) fn with_words(
     Ok(TranscribeOptions { words, ..options })
 }
 
+/// Returns `options` with voice activity detection according to `filter`.
+pub(crate) fn with_vad(
+    options: TranscribeOptions,
+    filter: &VadFilterArgs,
+) -> Result<TranscribeOptions, Failure> {
+    let vad = vad_options(&filter.vad)?;
+    if filter.vad_filter && options.clip_timestamps != [0.0] {
+        let reason = "cannot be combined with --clip-timestamps: both choose the audio";
+        return Err(bad("vad-filter", reason));
+    }
+    let vad = filter.vad_filter.then_some(vad);
+    Ok(TranscribeOptions { vad, ..options })
+}
+
 /// Returns the library's options for voice activity detection.
 pub(crate) fn vad_options(args: &VadArgs) -> Result<VadOptions, Failure> {
     let mut options = VadOptions::default();
@@ -156,7 +171,11 @@ pub(crate) fn caption_options(args: &WordArgs) -> Result<CaptionOptions, Failure
 }
 
 /// Returns one sentence for each option without effect in combination with the others.
-pub(crate) fn without_effect(args: &WordArgs, decoding: &DecodingArgs) -> Vec<&'static str> {
+pub(crate) fn without_effect(
+    args: &WordArgs,
+    decoding: &DecodingArgs,
+    filter: &VadFilterArgs,
+) -> Vec<&'static str> {
     let is_given = |option: Optional<usize>| option.0.is_some_and(|n| n > 0);
     let is_wide = is_given(args.max_line_width);
     let is_guarded = args.hallucination_silence_threshold.0.is_some();
@@ -188,6 +207,11 @@ pub(crate) fn without_effect(args: &WordArgs, decoding: &DecodingArgs) -> Vec<&'
                 && (decoding.beam_size.0.is_some() || decoding.temperature != 0.0),
             "--draft has no effect in beam search or at temperatures above 0; --beam-size None is greedy search",
         ),
+        (
+            !filter.vad_filter
+                && vad_options(&filter.vad).is_ok_and(|vad| vad != VadOptions::default()),
+            "the options of voice activity detection have no effect without --vad-filter",
+        ),
     ]
     .into_iter()
     .filter_map(|(applies, warning)| applies.then_some(warning))
@@ -209,11 +233,8 @@ pub(crate) fn audio_options(args: &AudioArgs) -> AudioOptions {
 /// Returns the library's options for opening a model.
 pub(crate) fn model_options(args: &ModelArgs) -> Result<ModelOptions, Failure> {
     if args.device != "cpu" {
-        return Err(not_yet(
-            "device",
-            &format!("`{}`", args.device),
-            "--device cpu",
-        ));
+        let reason = format!("`{}` is not yet supported: --device cpu", args.device);
+        return Err(bad("device", &reason));
     }
     let compute_type = parsed("compute-type", &args.compute_type)?;
     // As in the reference, None and values below 1 leave the choice to the engine.
@@ -223,15 +244,6 @@ pub(crate) fn model_options(args: &ModelArgs) -> Result<ModelOptions, Failure> {
         threads: threads.and_then(NonZeroUsize::new),
         ..ModelOptions::default()
     })
-}
-
-/// Rejects options that are not supported yet, unless their value turns them off.
-pub(crate) fn refuse_not_yet(args: &NotYetArgs) -> Result<(), Failure> {
-    let asked_for = [("vad-filter", args.vad_filter)];
-    match asked_for.iter().find(|(_, asked)| *asked) {
-        Some((name, _)) => Err(not_yet(name, "", "leave it out")),
-        None => Ok(()),
-    }
 }
 
 /// Returns the phrases of the command line, and those of the file: one per line, optionally with a tab and a weight.
@@ -328,13 +340,6 @@ fn bad(option: &str, reason: &str) -> Failure {
     Failure::Usage(format!("--{option}: {reason}"))
 }
 
-fn not_yet(option: &str, value: &str, instead: &str) -> Failure {
-    let space = if value.is_empty() { "" } else { " " };
-    Failure::Usage(format!(
-        "--{option}{space}{value} is not yet supported: {instead}"
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -349,15 +354,16 @@ mod tests {
 
     fn options(flags: &[&str]) -> TranscribeOptions {
         let args = cli(flags).transcribe;
-        with_words(transcribe_options(&args.decoding).unwrap(), &args.words).unwrap()
+        let options = with_words(transcribe_options(&args.decoding).unwrap(), &args.words);
+        with_vad(options.unwrap(), &args.filter).unwrap()
     }
 
     fn is_refused(flags: &[&str]) -> bool {
         let args = cli(flags).transcribe;
-        refuse_not_yet(&args.not_yet).is_err()
-            || transcribe_options(&args.decoding)
-                .and_then(|options| with_words(options, &args.words))
-                .is_err()
+        transcribe_options(&args.decoding)
+            .and_then(|options| with_words(options, &args.words))
+            .and_then(|options| with_vad(options, &args.filter))
+            .is_err()
             || caption_options(&args.words).is_err()
             || model_options(&args.model).is_err()
     }
@@ -563,11 +569,7 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_yet_is_refused_and_its_off_is_not() {
-        for flags in [
-            &["--vad_filter", "True"][..],
-            &["--device", "cuda"],
-            &["--compute_type", "int4"],
-        ] {
+        for flags in [&["--device", "cuda"][..], &["--compute_type", "int4"]] {
             assert!(is_refused(flags), "{flags:?}");
         }
         for flags in [
@@ -582,6 +584,19 @@ mod tests {
         ] {
             assert!(!is_refused(flags), "{flags:?}");
         }
+    }
+
+    #[test]
+    fn vad_options_are_faster_whispers_and_apply_with_the_filter() {
+        assert_eq!(options(&["--vad_filter", "False"]).vad, None);
+        assert_eq!(options(&["--vad-filter"]).vad, Some(VadOptions::default()));
+        let line = "--vad_filter True --vad_threshold 0.3 --vad_min_speech_duration_ms 250 \
+            --vad_max_speech_duration_s 30 --vad_min_silence_duration_ms 160 --vad_speech_pad_ms 100";
+        let flags: Vec<&str> = line.split_whitespace().collect();
+        let vad = options(&flags).vad.unwrap();
+        assert_eq!((vad.threshold, vad.max_speech_duration_s), (0.3, 30.0));
+        assert_eq!(vad.min_speech_duration_ms, 250);
+        assert_eq!((vad.min_silence_duration_ms, vad.speech_pad_ms), (160, 100));
     }
 
     #[test]
@@ -637,7 +652,7 @@ mod tests {
 
     #[test]
     fn options_without_effect_are_named() {
-        let cases: [(&[&str], &[&str]); 12] = [
+        let cases: [(&[&str], &[&str]); 14] = [
             (&[], &[]),
             (&["--n_best", "3"], &[]),
             (
@@ -659,10 +674,12 @@ mod tests {
             (&["--draft", "lookup"], &["--draft has"]),
             (&["--draft", "off"], &[]),
             (&["--draft", "tiny", "--beam_size", "None"], &[]),
+            (&["--vad_threshold", "0.3"], &["the options of voice"]),
+            (&["--vad_threshold", "0.3", "--vad_filter", "True"], &[]),
         ];
         let warnings = |flags: &[&str]| {
             let args = cli(flags).transcribe;
-            without_effect(&args.words, &args.decoding)
+            without_effect(&args.words, &args.decoding, &args.filter)
         };
         for (flags, expected) in cases {
             let found = warnings(&[flags, &["--word_timestamps=True"]].concat());
@@ -693,6 +710,11 @@ mod tests {
             &["--languages", "en,klingon"],
             &["--language_detection_segments", "0"],
             &["--hallucination_silence_threshold", "nan"],
+            &["--vad_threshold", "1.5"],
+            &["--vad_threshold", "nan"],
+            &["--vad_max_speech_duration_s", "0"],
+            &["--vad_max_speech_duration_s", "-1"],
+            &["--vad_filter", "True", "--clip_timestamps", "1,2"],
         ] {
             assert!(is_refused(flags), "{flags:?}");
         }

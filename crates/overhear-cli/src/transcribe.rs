@@ -24,7 +24,7 @@ use crate::memory::{FILES, PIECES, n_at_once};
 use crate::models::{self, Located, LocatedDraft};
 use crate::naming::{Target, targets};
 use crate::options::{
-    audio_options, caption_options, model_options, refuse_not_yet, transcribe_options, with_words,
+    audio_options, caption_options, model_options, transcribe_options, with_vad, with_words,
     without_effect,
 };
 use crate::outputs::{self, Destination};
@@ -40,11 +40,11 @@ const MIN_DURATION_S: f64 = 0.01;
 
 /// Transcribes the inputs that `args` name.
 pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Failure> {
-    refuse_not_yet(&args.not_yet)?;
     if args.quiet {
         warnings::silence();
     }
     let options = with_words(transcribe_options(&args.decoding)?, &args.words)?;
+    let options = with_vad(options, &args.filter)?;
     let captions = caption_options(&args.words)?;
     let model_options = model_options(&args.model)?;
     let formats = formats(&args.output_format);
@@ -130,7 +130,7 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
         interrupt,
         live: Live::new(live_options(args, n_inputs > 1)),
     };
-    for warning in without_effect(&args.words, &args.decoding) {
+    for warning in without_effect(&args.words, &args.decoding, &args.filter) {
         warnings::warn(warning);
     }
     if n_skipped > 0 {

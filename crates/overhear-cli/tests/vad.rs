@@ -1,4 +1,4 @@
-//! The real binary: `overhear vad`.
+//! The real binary: `overhear vad`, and `--vad_filter`.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -6,7 +6,7 @@ mod common;
 use std::ffi::OsString;
 use std::fs;
 
-use common::{EN, Run, Sandbox, clip, wav};
+use common::{EN, EN_TEXT, Run, Sandbox, clip, wav};
 use overhear::Audio;
 use serde_json::Value;
 
@@ -144,4 +144,78 @@ fn inputs_that_fail_and_values_that_are_wrong_have_the_usual_exit_codes() {
     ] {
         vad(&sandbox, &[&["mute.wav"], flags].concat()).assert_one_line(2, part);
     }
+    for flags in [
+        &["--vad_filter", "True", "--vad_threshold", "nan"][..],
+        &["--vad_filter", "True", "--clip_timestamps", "1,2"],
+    ] {
+        let flags: Vec<OsString> = flags.iter().map(Into::into).collect();
+        let run = sandbox.nano(&[&["mute.wav".into()], &flags[..]].concat());
+        run.assert_one_line(2, "--vad-");
+    }
+}
+
+#[test]
+fn a_filtered_transcript_has_the_times_of_the_file() {
+    let sandbox = Sandbox::new();
+    write_amid_silence(&sandbox, "a.wav", clip(EN));
+    let (start, end) = {
+        let run = vad(&sandbox, &["a.wav", "-f", "json"]);
+        only_region(&serde_json::from_str(&run.stdout).unwrap())
+    };
+    for batched in ["False", "True"] {
+        let flags = [
+            "a.wav",
+            "--vad_filter",
+            "True",
+            "--batched",
+            batched,
+            "-f",
+            "txt,json",
+            "-o",
+            batched,
+        ];
+        let run = sandbox.nano(&flags.map(Into::into));
+        run.assert(0);
+        assert_eq!(
+            sandbox.read(&format!("{batched}/a.txt")).trim_end(),
+            EN_TEXT
+        );
+        let json: Value =
+            serde_json::from_str(&sandbox.read(&format!("{batched}/a.json"))).unwrap();
+        let segment = &json["segments"][0];
+        assert_eq!(segment["seek"].as_f64().unwrap(), (start * 100.0).floor());
+        let time = |name: &str| segment[name].as_f64().unwrap();
+        assert!(start <= time("start") && time("end") <= end, "{segment}");
+        assert!(run.stdout.starts_with("[00:0"), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn a_file_without_speech_has_an_empty_transcript() {
+    let sandbox = Sandbox::new();
+    fs::write(sandbox.path("still.wav"), wav(&vec![0; 160_000])).unwrap();
+    let flags = [
+        "still.wav",
+        "--vad_filter",
+        "-f",
+        "txt,json",
+        "--language",
+        "de",
+    ];
+    sandbox.nano(&flags.map(Into::into)).assert(0);
+    assert_eq!(sandbox.read("still.txt"), "");
+    let json: Value = serde_json::from_str(&sandbox.read("still.json")).unwrap();
+    assert_eq!(
+        (&json["text"], &json["language"]),
+        (&"".into(), &"de".into())
+    );
+    assert_eq!(json["segments"], Value::Array(vec![]));
+    // Options without the filter do nothing, and this is said.
+    let run = sandbox.nano(&["still.wav", "--vad_threshold", "0.3"].map(Into::into));
+    run.assert(0);
+    assert!(
+        run.stderr.contains("no effect without --vad-filter"),
+        "{}",
+        run.stderr
+    );
 }

@@ -6,6 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
+use overhear::vad::VadOptions;
 use overhear::{Audio, Model, ModelOptions, TranscribeOptions};
 use peak_alloc::PeakAlloc;
 
@@ -106,22 +107,26 @@ fn write_long_wav(path: &Path, n_seconds: u32) {
     }
 }
 
-/// Returns the peak memory of transcribing speech of `n_seconds`, of which the part from `from_s` on is decoded.
-fn peak_of_transcribing(model: &Model, n_seconds: u32, from_s: f64) -> usize {
-    let folder =
-        tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder can be made");
-    let path = folder.path().join("long.wav");
-    write_long_wav(&path, n_seconds);
-    let options = TranscribeOptions {
+/// Returns the options of a transcription of the part from `from_s` on.
+fn from(from_s: f64) -> TranscribeOptions {
+    TranscribeOptions {
         clip_timestamps: vec![from_s],
         temperatures: vec![0.0],
         condition_on_previous_text: false,
         ..Default::default()
-    };
+    }
+}
+
+/// Returns the peak memory of transcribing speech of `n_seconds`, of which the end is decoded.
+fn peak_of_transcribing(model: &Model, n_seconds: u32, options: &TranscribeOptions) -> usize {
+    let folder =
+        tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder can be made");
+    let path = folder.path().join("long.wav");
+    write_long_wav(&path, n_seconds);
     peak_of(|| {
         let audio = Audio::open(&path).expect("the file opens");
         let transcript = model
-            .transcribe(&audio, &options)
+            .transcribe(&audio, options)
             .expect("the file is transcribed");
         assert!((transcript.duration_s - f64::from(n_seconds)).abs() < 0.02);
         let last = transcript.segments.last().expect("something is said");
@@ -134,11 +139,11 @@ fn peak_of_transcribing(model: &Model, n_seconds: u32, from_s: f64) -> usize {
 }
 
 /// Asserts that `n_seconds` of speech take at most 60 MB more than half a minute.
-fn assert_memory_does_not_grow_with_the_file(n_seconds: u32, from_s: f64) {
+fn assert_memory_does_not_grow_with_the_file(n_seconds: u32, options: &TranscribeOptions) {
     let _alone = alone();
     let model = open(&repository().join("models/nano"));
-    let short = peak_of_transcribing(&model, 30, 0.0);
-    let long = peak_of_transcribing(&model, n_seconds, from_s);
+    let short = peak_of_transcribing(&model, 30, &from(0.0));
+    let long = peak_of_transcribing(&model, n_seconds, options);
     eprintln!(
         "30 s: peak {} MB; {n_seconds} s: peak {} MB",
         short / MB,
@@ -153,11 +158,21 @@ fn assert_memory_does_not_grow_with_the_file(n_seconds: u32, from_s: f64) {
 /// The whole hour is read in the first pass, its last minute is decoded.
 #[test]
 fn an_hour_costs_no_more_memory_than_half_a_minute() {
-    assert_memory_does_not_grow_with_the_file(3600, 3540.0);
+    assert_memory_does_not_grow_with_the_file(3600, &from(3540.0));
 }
 
 #[test]
 #[ignore = "writes a file of 1.2 GB and transcribes ten hours"]
 fn ten_hours_cost_no_more_memory_than_half_a_minute() {
-    assert_memory_does_not_grow_with_the_file(36_000, 0.0);
+    assert_memory_does_not_grow_with_the_file(36_000, &from(0.0));
+}
+
+/// More than the audio and the frames that are kept in memory.
+#[test]
+fn twenty_minutes_with_vad_cost_no_more_memory_than_half_a_minute() {
+    let options = TranscribeOptions {
+        vad: Some(VadOptions::default()),
+        ..from(0.0)
+    };
+    assert_memory_does_not_grow_with_the_file(1200, &options);
 }

@@ -40,6 +40,7 @@ fn values_are_read_by_name() {
         },
         "thresholds": {"no_speech": null},
         "words": {"append_punctuations": "."},
+        "vad": {"threshold": 0.25, "speech_pad_ms": 100},
     }))
     .unwrap();
     assert_eq!(options.task, Task::Translate);
@@ -53,6 +54,9 @@ fn values_are_read_by_name() {
     assert_eq!(options.thresholds.no_speech, None);
     assert_eq!(options.thresholds.logprob, Some(-1.0));
     assert_eq!(options.words.unwrap().append_punctuations, ".");
+    let vad = options.vad.unwrap();
+    assert_eq!((vad.threshold, vad.speech_pad_ms), (0.25, 100));
+    assert_eq!(vad.min_silence_duration_ms, 2000);
 
     let model = json!({"device": "cpu", "compute_type": "int8", "threads": 4});
     let model: ModelOptions = from_value(model).unwrap();

@@ -14,15 +14,14 @@ use crate::args::{EvalArgs, NormalizerName};
 use crate::failure::{Failure, say};
 use crate::interrupt::Interrupt;
 use crate::models;
-use crate::options::{audio_options, model_options, refuse_not_yet, transcribe_options};
+use crate::options::{audio_options, model_options, transcribe_options, with_vad};
 use crate::warnings;
 use manifest::Entry;
 use report::{FileScore, Report};
 
 /// Transcribes every file of the manifest and compares it with its reference.
 pub(crate) fn run(args: &EvalArgs, interrupt: &Interrupt) -> Result<(), Failure> {
-    refuse_not_yet(&args.not_yet)?;
-    let options = transcribe_options(&args.decoding)?;
+    let options = with_vad(transcribe_options(&args.decoding)?, &args.filter)?;
     let model_options = model_options(&args.model)?;
     let entries = manifest::read(&args.manifest)?;
     let path = models::find(&args.model, interrupt)?;

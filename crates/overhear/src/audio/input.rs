@@ -3,11 +3,13 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use super::decode::{Attempt, Block, Decode, Failure};
 use super::reader::{Decoded, Samples, guarded};
+use super::regions::RegionFilter;
 use super::sniff::Format;
 use super::source::{Input, Source};
 use super::spool::{Spool, SpoolWriter};
@@ -24,6 +26,8 @@ pub struct Audio {
     job: Option<ffmpeg::Job>,
     /// Result of a full pass, if it is kept: short audio in memory, a stream's in a temporary file.
     decoded: Arc<OnceLock<Decoded>>,
+    /// Set if passes read only these ranges of samples.
+    regions: Option<Arc<[Range<usize>]>>,
 }
 
 impl Audio {
@@ -113,6 +117,7 @@ impl Audio {
             track: None,
             job: None,
             decoded,
+            regions: None,
         })
     }
 
@@ -158,6 +163,24 @@ impl Audio {
     /// # Errors
     /// As [`Audio::open`]: the file may have changed.
     pub fn reader(&self) -> Result<AudioReader> {
+        let reader = self.whole_reader()?;
+        Ok(match &self.regions {
+            Some(regions) => reader.only(RegionFilter::new(Arc::clone(regions))),
+            None => reader,
+        })
+    }
+
+    /// Returns the audio of some regions only, ranges of samples at 16 kHz in order and without overlap. What is outside of
+    /// them is decoded and dropped.
+    pub(crate) fn only(&self, regions: Arc<[Range<usize>]>) -> Self {
+        Self {
+            regions: Some(regions),
+            ..self.clone()
+        }
+    }
+
+    /// Starts a pass over all samples.
+    fn whole_reader(&self) -> Result<AudioReader> {
         let name = Arc::clone(&self.name);
         if let Some(decoded) = self.decoded.get() {
             return Ok(AudioReader::from_decoded(name, decoded.clone()));
@@ -200,6 +223,7 @@ impl Audio {
             track: options.track,
             job: None,
             decoded: Arc::default(),
+            regions: None,
         };
         let opened = audio.decoder().and_then(|mut decoder| {
             if options.ffmpeg == Ffmpeg::Off {

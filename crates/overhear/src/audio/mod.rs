@@ -33,8 +33,8 @@
 //! One stage a file: `source` opens the bytes, `sniff` recognises the format. Decoders: `wav`, `au`, `aiff`, `caf` and
 //! `sphere` (over `pcm` and `adpcm`), `mp4` and `mkv` (over `coding`, `packets` and `codec`), `frames` (MP3 and ADTS,
 //! over `mpeg`), `ogg`, `flac`, `symphonia`, and `ffmpeg` for formats that are not built in, if the caller allows it.
-//! `reader` mixes to mono (`downmix`), replaces non-finite samples and drives `resample`; `spool` keeps input that
-//! cannot be read twice. Declared sizes and counts are checked against the content and never decide how much memory is
+//! `reader` mixes to mono (`downmix`), replaces non-finite samples and drives `resample`; `regions` keeps some ranges of
+//! the samples; `spool` keeps input that cannot be read twice. Declared sizes and counts are checked against the content and never decide how much memory is
 //! allocated.
 
 mod adpcm;
@@ -59,6 +59,7 @@ mod opus;
 mod packets;
 mod pcm;
 mod reader;
+mod regions;
 mod resample;
 mod sbr;
 mod sniff;

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::decode::{Attempt, Block, Decode, Failure, check_shape};
 use super::downmix::Downmix;
+use super::regions::RegionFilter;
 use super::resample::Resampler;
 use super::spool::SpoolReader;
 use super::{AudioWarning, SAMPLE_RATE};
@@ -35,6 +36,8 @@ pub struct AudioReader {
     name: Arc<str>,
     state: State,
     warnings: Vec<AudioWarning>,
+    /// Set if only some regions are read.
+    regions: Option<RegionFilter>,
 }
 
 enum State {
@@ -55,6 +58,7 @@ impl AudioReader {
             name,
             state,
             warnings: decoded.warnings,
+            regions: None,
         }
     }
 
@@ -68,6 +72,15 @@ impl AudioReader {
             name,
             state: State::Decoding(Box::new(Pipeline::new(decoder, keep))),
             warnings: Vec::new(),
+            regions: None,
+        }
+    }
+
+    /// Limits the pass to some regions.
+    pub(super) fn only(self, regions: RegionFilter) -> Self {
+        Self {
+            regions: Some(regions),
+            ..self
         }
     }
 
@@ -76,6 +89,23 @@ impl AudioReader {
     /// # Errors
     /// [`Error::Audio`] or [`Error::Read`] if nothing could be decoded or reading failed. The pass ends then.
     pub fn read(&mut self, buffer: &mut [f32]) -> Result<usize> {
+        loop {
+            if self.regions.as_ref().is_some_and(RegionFilter::is_done) {
+                return Ok(0);
+            }
+            let n = self.read_all(buffer)?;
+            let Some(regions) = &mut self.regions else {
+                return Ok(n);
+            };
+            let n_kept = regions.keep(&mut buffer[..n]);
+            if n_kept > 0 || n == 0 {
+                return Ok(n_kept);
+            }
+        }
+    }
+
+    /// Reads as [`AudioReader::read`], without regard to regions.
+    fn read_all(&mut self, buffer: &mut [f32]) -> Result<usize> {
         let n = match &mut self.state {
             State::Memory { samples, at } => {
                 let rest = &samples[*at..];

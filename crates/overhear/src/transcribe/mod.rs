@@ -11,6 +11,7 @@ pub(crate) mod result;
 mod segments;
 mod sequence;
 mod silence;
+mod speech;
 mod stretches;
 mod windows;
 mod words;
@@ -29,6 +30,7 @@ use batched::{MIN_REST, transcribe_pieces};
 use hallucination::Window;
 use language::choose_language;
 use prompt::PromptHistory;
+use speech::transcribe_speech;
 use stretches::{Stretch, stretches};
 use windows::{Frames, Windows};
 use words::Next;
@@ -84,23 +86,29 @@ struct Decoded {
 /// `whisper/transcribe.py::transcribe`.
 pub(crate) fn transcribe(
     model: &Model,
+    seats: Vec<Seat>,
+    audio: &Audio,
+    options: &TranscribeOptions,
+    on_event: OnEvent<'_>,
+) -> Result<Transcript> {
+    options.validate(model.tokenizer())?;
+    match &options.vad {
+        Some(vad) => transcribe_speech(model, seats, audio, (options, vad), on_event),
+        None => transcribe_all(model, seats, audio, options, on_event),
+    }
+}
+
+/// Transcribes all of `audio`, as [`transcribe`].
+fn transcribe_all(
+    model: &Model,
     mut seats: Vec<Seat>,
     audio: &Audio,
     options: &TranscribeOptions,
     on_event: OnEvent<'_>,
 ) -> Result<Transcript> {
     let tokenizer = model.tokenizer();
-    options.validate(tokenizer)?;
-    let mut next_s = MEASURING_S;
-    let mut on_second = |position_s: f64| {
-        if position_s < next_s {
-            return Ok(());
-        }
-        next_s = position_s + MEASURING_S;
-        send(on_event, Event::Measuring { position_s })
-    };
     let seat = seats.pop().expect("at least one seat");
-    let mut windows = Windows::open(model, audio, seat, &mut on_second)?;
+    let mut windows = Windows::open(model, audio, seat, &mut measuring(on_event))?;
     send(
         on_event,
         Event::Duration {
@@ -408,6 +416,18 @@ fn clips(clip_timestamps: &[f64], content_frames: usize) -> Vec<(usize, usize)> 
         .map(|clip| (clip[0], clip[1].min(content_frames)))
         .filter(|(start, end)| start < end)
         .collect()
+}
+
+/// Returns a function of the position in seconds of a pass over the audio, which sends it every [`MEASURING_S`].
+fn measuring(on_event: OnEvent<'_>) -> impl FnMut(f64) -> Result<()> {
+    let mut next_s = MEASURING_S;
+    move |position_s| {
+        if position_s < next_s {
+            return Ok(());
+        }
+        next_s = position_s + MEASURING_S;
+        send(on_event, Event::Measuring { position_s })
+    }
 }
 
 fn send(on_event: OnEvent<'_>, event: Event<'_>) -> Result<()> {

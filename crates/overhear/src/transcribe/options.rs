@@ -1,6 +1,7 @@
 //! Options of a transcription, and the decoding options derived from them.
 
 use crate::decode::{DecodingOptions, DecodingRules};
+use crate::vad::VadOptions;
 use crate::{Error, Language, Result, Task, Tokenizer};
 
 /// Options of [`Model::transcribe`](crate::Model::transcribe). Names and defaults are those of openai/whisper.
@@ -61,6 +62,10 @@ pub struct TranscribeOptions {
     pub words: Option<WordOptions>,
     /// Times `start, end, start, end, ...` of the clips to process, in seconds; the last end is optional.
     pub clip_timestamps: Vec<f64>,
+    /// Voice activity detection: only the regions of speech are transcribed, joined as if they were the whole file, and times
+    /// are mapped back to the file, as with faster-whisper's `vad_filter`. `None`, the default: the whole file is transcribed.
+    /// Not to be combined with `clip_timestamps`.
+    pub vad: Option<VadOptions>,
     /// Whether to compute for each segment the evidence that it is a hallucination over silence ([`Silence`]), and to
     /// clear segments with strong evidence. Default: false, as in openai/whisper.
     ///
@@ -137,6 +142,7 @@ impl Default for TranscribeOptions {
             hotwords: None,
             words: None,
             clip_timestamps: vec![0.0],
+            vad: None,
             hallucination_guard: false,
             batched: false,
             n_best: 0,
@@ -235,6 +241,13 @@ impl TranscribeOptions {
             .find(|t| !(t.is_finite() && **t >= 0.0))
         {
             return refuse("clip_timestamps", format!("{t} is not a time in seconds"));
+        }
+        if let Some(vad) = &self.vad {
+            vad.verify()?;
+            if !(self.clip_timestamps.is_empty() || self.clip_timestamps == [0.0]) {
+                let reason = "cannot be combined with clip_timestamps: both choose the audio";
+                return refuse("vad", reason.to_owned());
+            }
         }
         if let Some(t) = self
             .rules

@@ -179,8 +179,8 @@ pub enum Event<'a> {
         /// Probability of the language.
         probability: f32,
     },
-    /// Progress before the first window: sent for each minute of the first pass over the audio, and with `multilingual`
-    /// for each piece of the pass that detects languages.
+    /// Progress before the first window: sent for each minute of the first pass over the audio (with `vad` of each of the
+    /// first two), and with `multilingual` for each piece of the pass that detects languages.
     Measuring {
         /// Position in seconds from the beginning of the file.
         position_s: f64,

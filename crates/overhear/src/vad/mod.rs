@@ -17,12 +17,13 @@
 //! ```
 //!
 //! The network is `silero`, with weights (`weights`) that are part of the library; `stream` cuts audio of any length into
-//! frames, `regions` has the rules.
+//! frames, `regions` has the rules, and `time_map` maps times in the audio of the regions to times in the recording.
 
 mod options;
 mod regions;
 mod silero;
 mod stream;
+mod time_map;
 mod weights;
 
 use std::num::NonZeroUsize;
@@ -33,6 +34,7 @@ use overhear_kernels::{ISA_VARIABLE, Kernels, Pool};
 pub use options::VadOptions;
 pub use regions::{Region, speech_regions};
 pub use stream::VadStream;
+pub(crate) use time_map::SpeechTimestampsMap;
 
 use crate::audio::{AudioWarning, SAMPLE_RATE};
 use crate::host::Host;
