@@ -51,6 +51,13 @@ fn exhausted_memory_is_exit_71_in_one_line() {
     for kilobytes in (140_000..480_000).step_by(20_000) {
         let limit = format!("ulimit -c 0; ulimit -v {kilobytes};");
         let run = after(&sandbox, &limit, &to_stdout());
+        // glibc ends a process itself where it has no memory to register a thread's first destructor.
+        if run
+            .stderr
+            .starts_with("Fatal glibc error: failed to register TLS destructor")
+        {
+            continue;
+        }
         // 127: the executable could not be loaded.
         if !matches!(run.code, Some(0 | 127)) {
             run.assert_one_line(71, "");
