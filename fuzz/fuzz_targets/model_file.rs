@@ -1,4 +1,4 @@
-//! Any bytes as one file of a model folder whose other files are valid: a model, or an error.
+//! Any bytes as one file of a model folder whose other files are valid, or as a ggml file: a model, or an error.
 //!
 //! The first byte names the file; the rest is an input of `overhear_fuzz::splice`. The valid model is as small
 //! as a vocabulary of 51865 allows, with all weights zero: its safetensors file is a header and a hole.
@@ -27,13 +27,28 @@ const INDEX: &[u8] =
 static HEADER: LazyLock<(Vec<u8>, u64)> = LazyLock::new(header);
 static GENERATION: LazyLock<Vec<u8>> = LazyLock::new(|| nano("generation_config.json"));
 static VOCAB: LazyLock<Vec<u8>> = LazyLock::new(|| nano("vocab.json"));
+/// Beginning of a ggml file: dimensions, no filters, a token, and a tensor in blocks.
+static GGML: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let numbers = |numbers: &[i32]| -> Vec<u8> { numbers.iter().flat_map(|n| n.to_le_bytes()).collect() };
+    let mut bytes = b"lmgg".to_vec();
+    bytes.extend(numbers(&[51865, 1500, 64, 1, 1, 448, 64, 1, 1, 80, 1, 0, 0, 1, 1]));
+    bytes.push(b'a');
+    bytes.extend(numbers(&[2, 34, 6, 64, 64]));
+    bytes.extend_from_slice(b"decoder.blocks.0.attn.query.weight");
+    bytes.extend_from_slice(&[0; 64 * 2 * 22]);
+    bytes
+});
 
 fuzz_target!(init: initialize(), |bytes: &[u8]| {
     let Some((&which, bytes)) = bytes.split_first() else {
         return;
     };
     let (header, n_weight_bytes) = &*HEADER;
-    let _ = open(|folder| match which % 5 {
+    if which % 6 == 5 {
+        let _ = open_ggml(&splice(&GGML, bytes));
+        return;
+    }
+    let _ = open(|folder| match which % 6 {
         0 => write(folder, "config.json", &splice(CONFIG, bytes)),
         1 => write_weights(folder, &splice(header, bytes), *n_weight_bytes),
         2 => write(folder, "model.safetensors", bytes),
@@ -52,6 +67,17 @@ fn initialize() {
     if let Err(error) = open(|_| ()) {
         panic!("the valid model does not open: {error}");
     }
+}
+
+/// Opens a ggml file.
+fn open_ggml(bytes: &[u8]) -> overhear::Result<Model> {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    write(folder.path(), "ggml.bin", bytes);
+    let options = ModelOptions {
+        threads: NonZeroUsize::new(1),
+        ..ModelOptions::default()
+    };
+    Model::open(folder.path().join("ggml.bin"), &options)
 }
 
 /// Opens the valid model after `change`.

@@ -83,7 +83,8 @@ fn existing(list: &Value, dims: &ModelDimensions) -> Option<Vec<Head>> {
     Some(heads)
 }
 
-/// Returns the name in `models--openai--whisper-tiny/snapshots/HASH`, or else of the folder, without `whisper-`.
+/// Returns the name in `models--openai--whisper-tiny/snapshots/HASH`, of `ggml-tiny-q5_1.bin`, or else of the folder, without
+/// `whisper-`.
 fn model_name(folder: &Path) -> Option<String> {
     let folder = folder.canonicalize().ok()?;
     let parent = folder.parent();
@@ -92,6 +93,13 @@ fn model_name(folder: &Path) -> Option<String> {
         None => &folder,
     };
     let name = named.file_name()?.to_str()?;
+    if folder.is_file() {
+        let name = name.strip_suffix(".bin").unwrap_or(name);
+        let name = name.strip_prefix("ggml-").unwrap_or(name);
+        let is_type = |(_, suffix): &(&str, &str)| suffix.starts_with(['q', 'f']);
+        let typed = name.rsplit_once('-').filter(is_type);
+        return Some(typed.map_or(name, |(name, _)| name).to_owned());
+    }
     let name = name.strip_prefix("models--openai--").unwrap_or(name);
     Some(name.strip_prefix("whisper-").unwrap_or(name).to_owned())
 }

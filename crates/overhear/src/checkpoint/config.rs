@@ -166,7 +166,7 @@ fn parse(json: &[u8]) -> std::result::Result<Config, String> {
     Ok(config)
 }
 
-fn check(dims: &ModelDimensions) -> std::result::Result<(), String> {
+pub(super) fn check(dims: &ModelDimensions) -> std::result::Result<(), String> {
     one_of("num_mel_bins", dims.n_mels, &[80, 128])?;
     one_of("max_source_positions", dims.n_audio_ctx, &[1500])?;
     // Well above large (1280, 20, 32 and 448), and well below sizes that exhaust memory.

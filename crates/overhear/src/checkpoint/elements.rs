@@ -5,7 +5,8 @@ use bytemuck::{Pod, cast_slice, cast_slice_mut, zeroed_vec};
 use half::{bf16, f16};
 use overhear_kernels::Dtype;
 
-use super::safetensors::{SafeTensors, Tensor};
+use super::blocks::{BLOCK, BlockFormat, MAX_BLOCK_BYTES};
+use super::tensor_file::{Tensor, TensorFile};
 use crate::excerpt::excerpt;
 use crate::{Error, Result};
 
@@ -16,35 +17,46 @@ pub(super) enum Stored {
     As(Dtype),
     /// f64, which is rounded to f32.
     F64,
+    /// Blocks of quantised elements, which are widened to f32.
+    Blocks(BlockFormat),
 }
 
 /// A tensor, its file, and its element type there.
-pub(super) type Found<'a> = (&'a SafeTensors, &'a Tensor, Stored);
+pub(super) type Found<'a> = (&'a TensorFile, &'a Tensor, Stored);
 
 impl Stored {
     /// Returns the element type of `tensor`; `None` if it is not supported.
     pub(super) fn of(tensor: &Tensor) -> Option<Self> {
-        match tensor.dtype.as_str() {
+        Self::named(&tensor.dtype)
+    }
+
+    /// Returns the element type of this name; `None` if it is not supported.
+    pub(super) fn named(dtype: &str) -> Option<Self> {
+        match dtype {
             "F32" => Some(Self::As(Dtype::F32)),
             "F16" => Some(Self::As(Dtype::F16)),
             "BF16" => Some(Self::As(Dtype::Bf16)),
             "F64" => Some(Self::F64),
-            _ => None,
+            _ => BlockFormat::named(dtype).map(Self::Blocks),
         }
     }
 
     pub(super) fn kept(self) -> Dtype {
         match self {
             Self::As(dtype) => dtype,
-            Self::F64 => Dtype::F32,
+            Self::F64 | Self::Blocks(_) => Dtype::F32,
         }
     }
 
-    /// Returns the size in bytes of an element in the file.
-    pub(super) fn size(self) -> usize {
+    /// Returns the bytes of `n_elements` in the file; `None` if they are not whole blocks, or too many.
+    pub(super) fn n_bytes(self, n_elements: u64) -> Option<u64> {
         match self {
-            Self::As(dtype) => dtype.size(),
-            Self::F64 => size_of::<f64>(),
+            Self::As(dtype) => n_elements.checked_mul(dtype.size() as u64),
+            Self::F64 => n_elements.checked_mul(size_of::<f64>() as u64),
+            Self::Blocks(format) if n_elements.is_multiple_of(BLOCK as u64) => {
+                (n_elements / BLOCK as u64).checked_mul(format.n_bytes() as u64)
+            }
+            Self::Blocks(_) => None,
         }
     }
 }
@@ -55,24 +67,33 @@ impl Stored {
 /// [`Error::Model`] if the file cannot be read, or if an element is infinite or NaN, which would spread to all results.
 ///
 /// # Panics
-/// If `bytes` exceeds the tensor.
+/// If `bytes` exceeds the tensor, or `first` or the number of elements is not a multiple of a block.
 pub(super) fn read_elements(
     (file, tensor, stored): Found<'_>,
     first: usize,
     bytes: &mut [u8],
 ) -> Result<()> {
-    let first_byte = first * stored.size();
     match stored {
-        Stored::As(_) => file.read(tensor, first_byte, bytes)?,
+        Stored::As(dtype) => file.read(tensor, first * dtype.size(), bytes)?,
         Stored::F64 => {
             let mut doubles = [0f64; 512];
-            let n = doubles.len();
-            for (i, singles) in cast_slice_mut::<u8, f32>(bytes).chunks_mut(n).enumerate() {
+            let mut at = first * size_of::<f64>();
+            for singles in cast_slice_mut::<u8, f32>(bytes).chunks_mut(512) {
                 let doubles = &mut doubles[..singles.len()];
-                let at = first_byte + i * n * size_of::<f64>();
                 file.read(tensor, at, cast_slice_mut(doubles))?;
+                at += size_of_val(doubles);
                 let pairs = singles.iter_mut().zip(doubles);
                 pairs.for_each(|(single, double)| *single = *double as f32);
+            }
+        }
+        Stored::Blocks(format) => {
+            let mut blocks = [0; 64 * MAX_BLOCK_BYTES];
+            let mut at = first / BLOCK * format.n_bytes();
+            for elements in cast_slice_mut::<u8, f32>(bytes).chunks_mut(64 * BLOCK) {
+                let blocks = &mut blocks[..elements.len() / BLOCK * format.n_bytes()];
+                file.read(tensor, at, blocks)?;
+                at += blocks.len();
+                format.widen(blocks, elements);
             }
         }
     }
@@ -110,10 +131,10 @@ fn is_finite(dtype: Dtype, bytes: &[u8]) -> bool {
     !any_is_bad
 }
 
-/// Reads tensors that are kept in dtype `T`, concatenated. Allocates no more than the file holds, since the header has
-/// been checked against its size.
+/// Reads tensors that are kept in dtype `T`, concatenated. Allocates no more than 8 times what the file holds, since the
+/// header has been checked against its size.
 pub(super) fn read_all<T: Pod>(tensors: &[Found<'_>]) -> Result<Vec<T>> {
-    let n_elements = |(_, tensor, stored): &Found<'_>| tensor.n_bytes() as usize / stored.size();
+    let n_elements = |(_, tensor, _): &Found<'_>| tensor.n_elements() as usize;
     let mut elements = zeroed_vec::<T>(tensors.iter().map(n_elements).sum());
     let mut rest = &mut elements[..];
     for found in tensors {

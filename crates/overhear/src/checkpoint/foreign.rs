@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::file::{LFS_POINTER, LFS_REASON};
 
 /// Advice for weights in an unsupported format.
-const CONVERT: &str = "overhear reads Hugging Face folders: get the model in that form (config.json, model.safetensors, \
+const CONVERT: &str = "overhear reads Hugging Face folders and ggml files: get the model in that form (config.json, model.safetensors, \
      tokenizer.json), or load it with transformers and save it with save_pretrained";
 
 /// Returns why the file at `path` is not a model folder.
@@ -26,9 +26,7 @@ pub(super) fn describe_file(path: &Path) -> String {
         start if start.starts_with(b"PK\x03\x04") || start.starts_with(b"\x80\x02") => {
             "a PyTorch file (.pt or .bin)"
         }
-        start if start.starts_with(b"lmgg") || start.starts_with(b"ggml") => {
-            "a ggml file of whisper.cpp"
-        }
+        start if start.starts_with(b"ggml") => "a big-endian ggml file of whisper.cpp",
         start if start.starts_with(b"GGUF") => "a GGUF file",
         _ => "a file",
     };

@@ -15,11 +15,14 @@ use crate::{Result, TokenId};
 pub(crate) struct GenerationConfig(Value);
 
 impl GenerationConfig {
-    /// Reads the file in `folder`; the content is empty if the file is missing or empty.
+    /// Reads the file in `folder`; the content is empty if the file is missing or empty, or if `folder` is a file.
     ///
     /// # Errors
     /// [`crate::Error::Model`] if the file is not JSON.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
+        if folder.is_file() {
+            return Ok(Self::default());
+        }
         let config = read_json_if_any(&folder.join("generation_config.json"))?;
         Ok(Self(config.unwrap_or_default()))
     }

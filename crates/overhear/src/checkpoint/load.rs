@@ -1,4 +1,4 @@
-//! Reader of Hugging Face checkpoints: configuration, and tensors by openai/whisper's names.
+//! Checkpoints: configuration, and tensors by openai/whisper's names, of a Hugging Face folder or a ggml file.
 //!
 //! Weights are packed into the model's panels while they are read, some rows at a time, so that peak memory is that of
 //! the weights.
@@ -15,8 +15,10 @@ use super::ModelDimensions;
 use super::config::Config;
 use super::elements::{Found, Stored, read_all, read_elements, read_widened};
 use super::foreign;
+use super::ggml::{Ggml, is_ggml};
 use super::names::openai_name;
-use super::safetensors::{MAX_TENSORS, SafeTensors, Tensor, is_plausible};
+use super::safetensors;
+use super::tensor_file::{MAX_TENSORS, Tensor, TensorFile, is_plausible};
 use crate::excerpt::excerpt;
 use crate::json::read_json;
 use crate::{Error, Result};
@@ -40,19 +42,54 @@ pub(crate) struct Checkpoint {
     dims: ModelDimensions,
     dtype: Dtype,
     has_own_output: bool,
-    files: Vec<SafeTensors>,
+    files: Vec<TensorFile>,
     /// Index of the file, and the tensor in it, by openai/whisper's name.
     tensors: HashMap<String, (usize, Tensor)>,
+    /// Bytes of the text tokens in the order of their ids, if the file with the weights contains them.
+    vocabulary: Option<Vec<Vec<u8>>>,
     /// Names of the tensors that were read.
     used: RefCell<HashSet<String>>,
 }
 
 impl Checkpoint {
-    /// Reads configuration and tensor headers of a Hugging Face folder, but no weights.
+    /// Reads configuration and tensor headers of a Hugging Face folder or of a ggml file, but no weights.
     ///
     /// # Errors
     /// [`Error::Model`] with the file's path, as in all methods.
-    pub(crate) fn open(folder: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        match is_ggml(path) {
+            true => Self::open_ggml(path),
+            false => Self::open_folder(path),
+        }
+    }
+
+    fn open_ggml(path: &Path) -> Result<Self> {
+        let Ggml {
+            dims,
+            vocabulary,
+            file,
+        } = Ggml::open(path)?;
+        let files = vec![file];
+        let tensors = index_by_name(&files)?;
+        let Some(dtype) = commonest_dtype(&tensors) else {
+            return Err(Error::Model {
+                path: path.to_owned(),
+                reason: "no tensors: a file for tests of whisper.cpp".into(),
+            });
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            dims,
+            dtype,
+            has_own_output: false,
+            files,
+            tensors,
+            vocabulary: Some(vocabulary),
+            used: RefCell::default(),
+        })
+    }
+
+    fn open_folder(folder: &Path) -> Result<Self> {
         let config = Config::read(folder)?;
         let (path, files) = open_files(folder)?;
         let mut tensors = index_by_name(&files)?;
@@ -85,8 +122,14 @@ impl Checkpoint {
             has_own_output,
             files,
             tensors,
+            vocabulary: None,
             used: RefCell::default(),
         })
+    }
+
+    /// Returns the bytes of the text tokens in the order of their ids, if the file with the weights contains them.
+    pub(crate) fn vocabulary(&self) -> Option<&[Vec<u8>]> {
+        self.vocabulary.as_deref()
     }
 
     /// Returns whether there is a tensor of this name.
@@ -209,8 +252,7 @@ impl Checkpoint {
     /// Reads a vector `[len]`, widened to f32; or a matrix of `len` elements, row-major (positional embeddings).
     pub(crate) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
         let (file, tensor, stored) = self.find(name)?;
-        let n_elements = tensor.n_bytes() / stored.size() as u64;
-        if n_elements != len as u64 || !matches!(tensor.shape.len(), 1 | 2) {
+        if tensor.n_elements() != len as u64 || !matches!(tensor.shape.len(), 1 | 2) {
             return Err(bad(
                 file,
                 format!(
@@ -321,7 +363,7 @@ impl Stacked<'_> {
     }
 }
 
-fn bad(file: &SafeTensors, reason: String) -> Error {
+fn bad(file: &TensorFile, reason: String) -> Error {
     Error::Model {
         path: file.path().to_owned(),
         reason,
@@ -329,10 +371,10 @@ fn bad(file: &SafeTensors, reason: String) -> Error {
 }
 
 /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
-fn open_files(folder: &Path) -> Result<(PathBuf, Vec<SafeTensors>)> {
+fn open_files(folder: &Path) -> Result<(PathBuf, Vec<TensorFile>)> {
     let single = folder.join("model.safetensors");
     if single.exists() {
-        let file = SafeTensors::open(&single)?;
+        let file = safetensors::open(&single)?;
         return Ok((single, vec![file]));
     }
     let path = folder.join("model.safetensors.index.json");
@@ -362,9 +404,9 @@ fn open_files(folder: &Path) -> Result<(PathBuf, Vec<SafeTensors>)> {
             excerpt(name)
         )));
     }
-    let mut files: Vec<SafeTensors> = Vec::new();
+    let mut files: Vec<TensorFile> = Vec::new();
     for name in names {
-        let file = SafeTensors::open(&folder.join(name))?;
+        let file = safetensors::open(&folder.join(name))?;
         let n_before: usize = files.iter().map(|file| file.tensors().len()).sum();
         if n_before + file.tensors().len() > MAX_TENSORS {
             return Err(bad(format!(
@@ -396,7 +438,7 @@ struct ShardIndex {
     weight_map: BTreeMap<String, String>,
 }
 
-fn index_by_name(files: &[SafeTensors]) -> Result<HashMap<String, (usize, Tensor)>> {
+fn index_by_name(files: &[TensorFile]) -> Result<HashMap<String, (usize, Tensor)>> {
     let mut tensors = HashMap::new();
     for (i, file) in files.iter().enumerate() {
         for tensor in file.tensors() {
@@ -422,7 +464,7 @@ fn commonest_dtype(tensors: &HashMap<String, (usize, Tensor)>) -> Option<Dtype> 
             .values()
             .filter_map(|(_, t)| Some((t, Stored::of(t)?)))
             .filter(|(_, stored)| stored.kept() == wanted)
-            .map(|(t, stored)| t.n_bytes() / stored.size() as u64)
+            .map(|(t, _)| t.n_elements())
             .sum()
     };
     let (most, dtype) = [Dtype::F32, Dtype::F16, Dtype::Bf16]

@@ -1,13 +1,16 @@
-//! Checkpoints: configuration and named tensors of a model folder, read and checked.
+//! Checkpoints: configuration and named tensors of a model, read and checked.
 
+mod blocks;
 mod config;
 mod dims;
 mod elements;
 mod foreign;
 mod generation;
+mod ggml;
 mod load;
 mod names;
 mod safetensors;
+mod tensor_file;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod testing;

@@ -56,7 +56,7 @@ struct Inner {
 
 impl Model {
     /// Opens a Hugging Face model folder: `config.json`, `model.safetensors` (or shards), and `vocab.json` or
-    /// `tokenizer.json`. Weights keep their element type, or are rounded or packed for the compute type.
+    /// `tokenizer.json`; or a ggml file of whisper.cpp, whose quantised weights are widened to f32. Weights keep their element type, or are rounded or packed for the compute type.
     ///
     /// # Errors
     /// [`Error::Model`] if a file is missing, damaged, or does not fit the others; [`Error::Option`] if `OVERHEAR_ISA`
@@ -74,7 +74,7 @@ impl Model {
         Self::open_on(folder.as_ref(), options.device, options.compute_type, host)
     }
 
-    /// Opens a model folder, to be run on `device` with the kernels and threads of `host`.
+    /// Opens a model folder or file, to be run on `device` with the kernels and threads of `host`.
     pub(super) fn open_on(
         folder: &Path,
         device: Device,
@@ -83,7 +83,10 @@ impl Model {
     ) -> Result<Self> {
         let checkpoint = Checkpoint::open(folder)?;
         let mut dims = *checkpoint.dims();
-        let tokenizer = Tokenizer::open_for(folder, dims.n_vocab, Some(dims.n_mels))?;
+        let tokenizer = match checkpoint.vocabulary() {
+            Some(tokens) => Tokenizer::of_tokens(folder, tokens, dims.n_vocab, dims.n_mels)?,
+            None => Tokenizer::open_for(folder, dims.n_vocab, Some(dims.n_mels))?,
+        };
         dims.n_vocab = tokenizer.n_vocab();
         let alignment_heads = AlignmentHeads::of(folder, &dims)?;
         let backend = backend::open(device, &checkpoint, &dims, compute_type, &host)?;

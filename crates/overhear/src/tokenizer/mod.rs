@@ -20,8 +20,8 @@ use std::path::Path;
 
 pub(crate) use language::Language;
 
-use self::special::{Evidence, Layout};
-use self::vocabulary::{TokenizerFiles, Vocabulary};
+use self::special::{Evidence, Layout, Named};
+use self::vocabulary::{Entries, TokenizerFiles, Vocabulary};
 use crate::Task;
 use crate::checkpoint::GenerationConfig;
 use crate::{Error, Result};
@@ -56,17 +56,47 @@ impl Tokenizer {
 
     /// As [`Tokenizer::open`], for a model with `n_mels` mel bins.
     pub(crate) fn open_for(folder: &Path, n_vocab: usize, n_mels: Option<usize>) -> Result<Self> {
+        let files = TokenizerFiles::read(folder)?;
+        let generation = GenerationConfig::read(folder)?.special_tokens();
+        Self::new(files, &generation, n_vocab, n_mels)
+    }
+
+    /// Returns the tokenizer of a published vocabulary whose text tokens begin with `tokens`, from the file at `path`, for a
+    /// model with `n_mels` mel bins.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the tokens do not fit `n_vocab`.
+    pub(crate) fn of_tokens(
+        path: &Path,
+        tokens: &[Vec<u8>],
+        n_vocab: usize,
+        n_mels: usize,
+    ) -> Result<Self> {
+        let files = TokenizerFiles {
+            path: path.to_owned(),
+            vocabulary: Entries::of_tokens(tokens),
+            named: Named::new(),
+        };
+        Self::new(files, &Named::new(), n_vocab, Some(n_mels))
+    }
+
+    fn new(
+        files: TokenizerFiles,
+        generation: &Named,
+        n_vocab: usize,
+        n_mels: Option<usize>,
+    ) -> Result<Self> {
         let TokenizerFiles {
             path,
             vocabulary,
             named,
-        } = TokenizerFiles::read(folder)?;
+        } = files;
         let bad = |reason| Error::Model {
             path: path.clone(),
             reason,
         };
         let evidence = Evidence {
-            generation: &GenerationConfig::read(folder)?.special_tokens(),
+            generation,
             tokenizer: &named,
             n_mels,
         };

@@ -172,6 +172,17 @@ pub(super) struct Entries {
 }
 
 impl Entries {
+    /// Entries of tokens whose ids are their indices.
+    pub(super) fn of_tokens(tokens: &[Vec<u8>]) -> Self {
+        let mut entries = Self::default();
+        for (id, token) in (0..).zip(tokens) {
+            let start = entries.bytes.len() as u32;
+            entries.bytes.extend_from_slice(token);
+            entries.spans.push((id, start, entries.bytes.len() as u32));
+        }
+        entries
+    }
+
     /// Returns start and end in `bytes` of each of the ids `0..n_text`.
     fn by_id(&self, n_text: usize) -> std::result::Result<Vec<(u32, u32)>, String> {
         if let Some((id, token)) = self

@@ -1,0 +1,146 @@
+//! Quantised elements of ggml files: blocks of 32 with a scale (`ggml-quants.c`, `ggml-common.h`).
+
+use half::f16;
+
+/// Elements of a block.
+pub(super) const BLOCK: usize = 32;
+/// Maximum number of bytes of a block.
+pub(super) const MAX_BLOCK_BYTES: usize = 34;
+
+/// Layout of a block. Each begins with a scale in f16; `_1` formats have a minimum in f16 after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BlockFormat {
+    /// Scale, then 32 signed bytes.
+    Q8_0,
+    /// Scale, 32 fifth bits, then 16 bytes of 4 bits of two elements: element `i` in the low half of byte `i`, element
+    /// `i + 16` in the high half. Elements are signed.
+    Q5_0,
+    /// Scale, minimum, fifth bits and bytes as [`BlockFormat::Q5_0`]. Elements are unsigned.
+    Q5_1,
+    /// Scale, then 16 bytes of 4 bits of two elements, signed.
+    Q4_0,
+    /// Scale, minimum, then 16 bytes of 4 bits of two elements, unsigned.
+    Q4_1,
+}
+
+impl BlockFormat {
+    /// Returns the format of this name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "Q8_0" => Self::Q8_0,
+            "Q5_0" => Self::Q5_0,
+            "Q5_1" => Self::Q5_1,
+            "Q4_0" => Self::Q4_0,
+            "Q4_1" => Self::Q4_1,
+            _ => return None,
+        })
+    }
+
+    /// Returns the bytes of a block.
+    pub(super) fn n_bytes(self) -> usize {
+        match self {
+            Self::Q8_0 => 2 + 32,
+            Self::Q5_0 => 2 + 4 + 16,
+            Self::Q5_1 => 2 + 2 + 4 + 16,
+            Self::Q4_0 => 2 + 16,
+            Self::Q4_1 => 2 + 2 + 16,
+        }
+    }
+
+    /// Widens whole blocks to f32.
+    pub(super) fn widen(self, blocks: &[u8], elements: &mut [f32]) {
+        let blocks = blocks.chunks_exact(self.n_bytes());
+        for (block, elements) in blocks.zip(elements.chunks_exact_mut(BLOCK)) {
+            self.widen_block(block, elements);
+        }
+    }
+
+    fn widen_block(self, block: &[u8], elements: &mut [f32]) {
+        let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
+        let scale = half(0);
+        match self {
+            Self::Q8_0 => {
+                for (element, &byte) in elements.iter_mut().zip(&block[2..]) {
+                    *element = f32::from(byte as i8) * scale;
+                }
+            }
+            Self::Q4_0 => split(&block[2..], 0, elements, |q| (q as f32 - 8.0) * scale),
+            Self::Q4_1 => {
+                let min = half(2);
+                split(&block[4..], 0, elements, |q| q as f32 * scale + min);
+            }
+            Self::Q5_0 => {
+                let fifth = fifth_bits(&block[2..]);
+                split(&block[6..], fifth, elements, |q| (q as f32 - 16.0) * scale);
+            }
+            Self::Q5_1 => {
+                let (min, fifth) = (half(2), fifth_bits(&block[4..]));
+                split(&block[8..], fifth, elements, |q| q as f32 * scale + min);
+            }
+        }
+    }
+}
+
+/// Bit `i` is the fifth bit of element `i`.
+fn fifth_bits(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+/// Widens the elements of 16 `bytes`, with their fifth bits.
+fn split(bytes: &[u8], fifth: u32, elements: &mut [f32], widen: impl Fn(u32) -> f32) {
+    let (low, high) = elements.split_at_mut(BLOCK / 2);
+    for (i, (&byte, (low, high))) in bytes.iter().zip(low.iter_mut().zip(high)).enumerate() {
+        *low = widen(u32::from(byte & 0xf) | (fifth >> i & 1) << 4);
+        *high = widen(u32::from(byte >> 4) | (fifth >> (i + 16) & 1) << 4);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Blocks of the same 32 numbers, quantised by the package gguf 0.17, and some of what it widens them to.
+    const CASES: [(&str, &str, [f32; 4]); 5] = [
+        (
+            "Q8_0",
+            "b02407f92306e3144734dabbde0281f4bcd8e2ef1639f94bdc133105d7cee70cc9f5",
+            [0.128_173_83, -2.325_439_5, -0.549_316_4, -0.201_416_02],
+        ),
+        (
+            "Q5_0",
+            "a630ed08ac23c1ef3471fc92b9276b17bca0d02e97fb",
+            [0.145_263_67, -2.324_218_8, -0.581_054_7, -0.145_263_67],
+        ),
+        (
+            "Q5_1",
+            "9f2fa6c0ef28beb3f51279c42ff7ee6bbe49dec40052b92d",
+            [0.176_452_64, -2.324_218_8, -0.538_024_9, -0.180_786_13],
+        ),
+        (
+            "Q4_0",
+            "a63468789ac886d96c9bb684565860975475",
+            [0.0, -2.324_218_8, -0.581_054_7, -0.290_527_34],
+        ),
+        (
+            "Q4_1",
+            "e033a6c07a89bcea97fb7fbdd7a4676a80a95496",
+            [0.136_718_75, -2.324_218_8, -0.601_562_5, -0.109_375],
+        ),
+    ];
+
+    #[test]
+    fn blocks_are_widened_as_by_ggml() {
+        for (name, hex, [first, twelfth, sixteenth, last]) in CASES {
+            let format = BlockFormat::named(name).unwrap();
+            let byte = |i: usize| u8::from_str_radix(&hex[2 * i..][..2], 16).unwrap();
+            let block: Vec<u8> = (0..hex.len() / 2).map(byte).collect();
+            assert_eq!(block.len(), format.n_bytes());
+            let mut elements = [0.0; 2 * BLOCK];
+            format.widen(&[&block[..], &block[..]].concat(), &mut elements);
+            let found = [0, 12, 16, 31].map(|i| elements[i]);
+            assert_eq!(found, [first, twelfth, sixteenth, last], "{name}");
+            assert_eq!(elements[..BLOCK], elements[BLOCK..]);
+        }
+    }
+}

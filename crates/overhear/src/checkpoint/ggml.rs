@@ -1,0 +1,243 @@
+//! Reader of whisper.cpp's ggml files: header, vocabulary and tensors in one file
+//! (`whisper.cpp/models/convert-pt-to-ggml.py`, `src/whisper.cpp::whisper_model_load`).
+//!
+//! A file is a sequence of little-endian fields without alignment: dimensions, mel filters, the bytes of each text token,
+//! and until the end of the file tensors with a header each. Tensors have openai/whisper's names. Nothing is allocated for
+//! a size that the file does not have.
+
+use std::fs::File;
+use std::io::{BufReader, ErrorKind, Read};
+use std::path::Path;
+
+use super::ModelDimensions;
+use super::config::check;
+use super::elements::Stored;
+use super::tensor_file::{MAX_RANK, MAX_TENSORS, Tensor, TensorFile, is_plausible};
+use crate::excerpt::excerpt;
+use crate::{Error, Result};
+
+/// First bytes of a file: `0x67676d6c`, little-endian.
+const MAGIC: &[u8; 4] = b"lmgg";
+/// Maximum number of bytes of a token.
+const MAX_TOKEN_BYTES: usize = 1 << 16;
+
+/// Types of tensors (`ggml.h::ggml_type`), by number.
+const TYPES: [(u32, &str); 19] = [
+    (0, "F32"),
+    (1, "F16"),
+    (2, "Q4_0"),
+    (3, "Q4_1"),
+    (6, "Q5_0"),
+    (7, "Q5_1"),
+    (8, "Q8_0"),
+    (9, "Q8_1"),
+    (10, "Q2_K"),
+    (11, "Q3_K"),
+    (12, "Q4_K"),
+    (13, "Q5_K"),
+    (14, "Q6_K"),
+    (15, "Q8_K"),
+    (24, "I8"),
+    (25, "I16"),
+    (26, "I32"),
+    (28, "F64"),
+    (30, "BF16"),
+];
+
+/// An open ggml file.
+pub(super) struct Ggml {
+    pub(super) dims: ModelDimensions,
+    /// Bytes of the text tokens, in the order of their ids.
+    pub(super) vocabulary: Vec<Vec<u8>>,
+    pub(super) file: TensorFile,
+}
+
+/// Returns whether the file at `path` begins as a ggml file.
+pub(super) fn is_ggml(path: &Path) -> bool {
+    let mut start = [0; MAGIC.len()];
+    path.is_file()
+        && File::open(path)
+            .and_then(|mut file| file.read_exact(&mut start))
+            .is_ok_and(|()| start == *MAGIC)
+}
+
+impl Ggml {
+    /// Reads header, vocabulary and tensor headers.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the file is cut or damaged, or a tensor is of a type that is not supported.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let bad = |reason: String| Error::Model {
+            path: path.to_owned(),
+            reason,
+        };
+        let unreadable = |error: std::io::Error| bad(format!("cannot read: {error}"));
+        let file = File::open(path).map_err(unreadable)?;
+        let len = file.metadata().map_err(unreadable)?.len();
+        let mut reader = Reader {
+            position: 0,
+            len,
+            file: BufReader::new(file.try_clone().map_err(unreadable)?),
+        };
+        let (dims, vocabulary, tensors) = reader.model().map_err(bad)?;
+        Ok(Self {
+            dims,
+            vocabulary,
+            file: TensorFile::new(path, file, 0, tensors),
+        })
+    }
+}
+
+/// Result of reading a part of a file, or the reason why it is damaged.
+type Parsed<T> = std::result::Result<T, String>;
+
+/// Reader of fields, one after the other.
+struct Reader {
+    file: BufReader<File>,
+    position: u64,
+    len: u64,
+}
+
+impl Reader {
+    fn model(&mut self) -> Parsed<(ModelDimensions, Vec<Vec<u8>>, Vec<Tensor>)> {
+        if self.bytes(MAGIC.len())? != MAGIC {
+            return Err("not a ggml file".to_owned());
+        }
+        let dims = self.dims()?;
+        let filters = [self.size()?, self.size()?];
+        let n_filters = filters[0].checked_mul(filters[1]);
+        // The filters are those of openai/whisper, which the spectrogram has.
+        self.skip(
+            n_filters
+                .and_then(|n| n.checked_mul(4))
+                .unwrap_or(usize::MAX) as u64,
+        )?;
+        let n_tokens = self.size()?;
+        let mut vocabulary = Vec::new();
+        for id in 0..n_tokens {
+            let n = self.size()?;
+            if n > MAX_TOKEN_BYTES {
+                return Err(format!("token {id} has {n} bytes"));
+            }
+            vocabulary.push(self.bytes(n)?);
+        }
+        let mut tensors = Vec::new();
+        while self.position < self.len {
+            if tensors.len() == MAX_TENSORS {
+                return Err(format!("more than {MAX_TENSORS} tensors"));
+            }
+            let tensor = self.tensor()?;
+            tensors.push(tensor);
+        }
+        Ok((dims, vocabulary, tensors))
+    }
+
+    /// Reads the dimensions, and skips the type of most tensors.
+    fn dims(&mut self) -> Parsed<ModelDimensions> {
+        let dims = ModelDimensions {
+            n_vocab: self.size()?,
+            n_audio_ctx: self.size()?,
+            n_audio_state: self.size()?,
+            n_audio_head: self.size()?,
+            n_audio_layer: self.size()?,
+            n_text_ctx: self.size()?,
+            n_text_state: self.size()?,
+            n_text_head: self.size()?,
+            n_text_layer: self.size()?,
+            n_mels: self.size()?,
+        };
+        self.size()?;
+        check(&dims)?;
+        match dims.n_audio_state == dims.n_text_state {
+            true => Ok(dims),
+            false => Err(format!(
+                "encoder of {} and decoder of {} elements",
+                dims.n_audio_state, dims.n_text_state
+            )),
+        }
+    }
+
+    fn tensor(&mut self) -> Parsed<Tensor> {
+        let (rank, n_name, kind) = (self.size()?, self.size()?, self.size()?);
+        if rank > MAX_RANK {
+            return Err(format!(
+                "a tensor of {rank} dimensions at byte {}",
+                self.position
+            ));
+        }
+        let mut shape = Vec::new();
+        for _ in 0..rank {
+            shape.push(self.size()? as u64);
+        }
+        // The innermost dimension comes first.
+        shape.reverse();
+        let name = String::from_utf8(self.bytes(n_name.min(MAX_TOKEN_BYTES))?);
+        let name = name.ok().filter(|name| is_plausible(name));
+        let name = name.ok_or_else(|| format!("a tensor's name before byte {}", self.position))?;
+        let dtype = TYPES.iter().find(|(number, _)| *number as usize == kind);
+        let dtype = dtype.map_or_else(|| format!("type {kind}"), |(_, dtype)| (*dtype).to_owned());
+        let n_elements = shape.iter().try_fold(1_u64, |n, &size| n.checked_mul(size));
+        let n_elements = n_elements.ok_or_else(|| format!("tensor {name} is {shape:?}"))?;
+        let row = shape.last().copied().unwrap_or(1);
+        let n_bytes = Stored::named(&dtype).and_then(|stored| {
+            stored.n_bytes(row)?;
+            stored.n_bytes(n_elements)
+        });
+        let Some(n_bytes) = n_bytes else {
+            return Err(format!(
+                "tensor {} is {} {shape:?}: supported are F32, F16, BF16, and Q8_0, Q5_0, Q5_1, Q4_0 and Q4_1 in rows of \
+                 whole blocks of 32",
+                excerpt(&name),
+                excerpt(&dtype)
+            ));
+        };
+        let first = self.position;
+        self.skip(n_bytes)
+            .map_err(|reason| format!("{reason} for tensor {}", excerpt(&name)))?;
+        Ok(Tensor::new(name, dtype, shape, (first, self.position)))
+    }
+
+    /// Reads a number that is not negative.
+    fn size(&mut self) -> Parsed<usize> {
+        let at = self.position;
+        let bytes = self.bytes(4)?;
+        let number = bytes
+            .first_chunk()
+            .map_or(-1, |bytes| i32::from_le_bytes(*bytes));
+        usize::try_from(number).map_err(|_| format!("{number} at byte {at}"))
+    }
+
+    fn bytes(&mut self, n: usize) -> Parsed<Vec<u8>> {
+        self.advance(n as u64)?;
+        let mut bytes = vec![0; n];
+        match self.file.read_exact(&mut bytes) {
+            Ok(()) => Ok(bytes),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                Err("became shorter while it was read".to_owned())
+            }
+            Err(error) => Err(format!("cannot read: {error}")),
+        }
+    }
+
+    fn skip(&mut self, n: u64) -> Parsed<()> {
+        self.advance(n)?;
+        // The file has as many bytes, which fit.
+        let seek = self.file.seek_relative(n as i64);
+        seek.map_err(|error| format!("cannot read: {error}"))
+    }
+
+    /// Advances the position, if the file has as many bytes.
+    fn advance(&mut self, n: u64) -> Parsed<()> {
+        match self.position.checked_add(n).filter(|&end| end <= self.len) {
+            Some(end) => {
+                self.position = end;
+                Ok(())
+            }
+            None => Err(format!(
+                "file is {} bytes, needs {}",
+                self.len,
+                u128::from(self.position) + u128::from(n)
+            )),
+        }
+    }
+}
