@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::file::{LFS_POINTER, LFS_REASON};
 
 /// Advice for weights in an unsupported format.
-const CONVERT: &str = "overhear reads Hugging Face folders and ggml files: get the model in that form (config.json, model.safetensors, \
+const CONVERT: &str = "overhear reads Hugging Face folders, ggml files and CTranslate2 folders: get the model in that form (config.json, model.safetensors, \
      tokenizer.json), or load it with transformers and save it with save_pretrained";
 
 /// Returns why the file at `path` is not a model folder.
@@ -43,11 +43,6 @@ pub(super) fn describe_folder(folder: &Path) -> Option<String> {
                 .into(),
         );
     }
-    if is_ctranslate2(folder) {
-        return Some(format!(
-            "a CTranslate2 model (of faster-whisper); {CONVERT}"
-        ));
-    }
     let others = [
         "pytorch_model.bin",
         "pytorch_model.bin.index.json",
@@ -60,10 +55,4 @@ pub(super) fn describe_folder(folder: &Path) -> Option<String> {
         "no model.safetensors, only {name}, which overhear does not read: load the model with transformers and save it with \
          save_pretrained, or get the revision that has model.safetensors"
     ))
-}
-
-/// Returns whether `folder` is an output of ct2-transformers-converter.
-fn is_ctranslate2(folder: &Path) -> bool {
-    let has = |name: &str| folder.join(name).exists();
-    has("model.bin") && (has("vocabulary.json") || has("vocabulary.txt"))
 }

@@ -1,4 +1,5 @@
-//! `generation_config.json`: positions of special tokens, and alignment heads.
+//! `generation_config.json`: positions of special tokens, and alignment heads. CTranslate2 writes the latter to
+//! `config.json`.
 //!
 //! Its lists of suppressed and forced tokens are ignored, since decoding follows openai/whisper's rules.
 
@@ -7,6 +8,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::ctranslate2::is_ctranslate2;
 use crate::json::read_json_if_any;
 use crate::{Result, TokenId};
 
@@ -23,7 +25,10 @@ impl GenerationConfig {
         if folder.is_file() {
             return Ok(Self::default());
         }
-        let config = read_json_if_any(&folder.join("generation_config.json"))?;
+        let mut config = read_json_if_any(&folder.join("generation_config.json"))?;
+        if config.is_none() && is_ctranslate2(folder) {
+            config = read_json_if_any(&folder.join("config.json"))?;
+        }
         Ok(Self(config.unwrap_or_default()))
     }
 

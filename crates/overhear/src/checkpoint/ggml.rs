@@ -6,12 +6,13 @@
 //! a size that the file does not have.
 
 use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read};
+use std::io::Read;
 use std::path::Path;
 
 use super::ModelDimensions;
 use super::config::check;
 use super::elements::Stored;
+use super::fields::{Fields, Parsed};
 use super::tensor_file::{MAX_RANK, MAX_TENSORS, Tensor, TensorFile, is_plausible};
 use crate::excerpt::excerpt;
 use crate::{Error, Result};
@@ -71,15 +72,8 @@ impl Ggml {
             path: path.to_owned(),
             reason,
         };
-        let unreadable = |error: std::io::Error| bad(format!("cannot read: {error}"));
-        let file = File::open(path).map_err(unreadable)?;
-        let len = file.metadata().map_err(unreadable)?.len();
-        let mut reader = Reader {
-            position: 0,
-            len,
-            file: BufReader::new(file.try_clone().map_err(unreadable)?),
-        };
-        let (dims, vocabulary, tensors) = reader.model().map_err(bad)?;
+        let (mut fields, file) = Fields::open(path).map_err(bad)?;
+        let (dims, vocabulary, tensors) = fields.ggml().map_err(bad)?;
         Ok(Self {
             dims,
             vocabulary,
@@ -88,18 +82,9 @@ impl Ggml {
     }
 }
 
-/// Result of reading a part of a file, or the reason why it is damaged.
-type Parsed<T> = std::result::Result<T, String>;
-
-/// Reader of fields, one after the other.
-struct Reader {
-    file: BufReader<File>,
-    position: u64,
-    len: u64,
-}
-
-impl Reader {
-    fn model(&mut self) -> Parsed<(ModelDimensions, Vec<Vec<u8>>, Vec<Tensor>)> {
+impl Fields {
+    /// Reads header, vocabulary and tensor headers.
+    fn ggml(&mut self) -> Parsed<(ModelDimensions, Vec<Vec<u8>>, Vec<Tensor>)> {
         if self.bytes(MAGIC.len())? != MAGIC {
             return Err("not a ggml file".to_owned());
         }
@@ -122,7 +107,7 @@ impl Reader {
             vocabulary.push(self.bytes(n)?);
         }
         let mut tensors = Vec::new();
-        while self.position < self.len {
+        while !self.is_at_end() {
             if tensors.len() == MAX_TENSORS {
                 return Err(format!("more than {MAX_TENSORS} tensors"));
             }
@@ -162,7 +147,7 @@ impl Reader {
         if rank > MAX_RANK {
             return Err(format!(
                 "a tensor of {rank} dimensions at byte {}",
-                self.position
+                self.position()
             ));
         }
         let mut shape = Vec::new();
@@ -173,7 +158,8 @@ impl Reader {
         shape.reverse();
         let name = String::from_utf8(self.bytes(n_name.min(MAX_TOKEN_BYTES))?);
         let name = name.ok().filter(|name| is_plausible(name));
-        let name = name.ok_or_else(|| format!("a tensor's name before byte {}", self.position))?;
+        let name =
+            name.ok_or_else(|| format!("a tensor's name before byte {}", self.position()))?;
         let dtype = TYPES.iter().find(|(number, _)| *number as usize == kind);
         let dtype = dtype.map_or_else(|| format!("type {kind}"), |(_, dtype)| (*dtype).to_owned());
         let n_elements = shape.iter().try_fold(1_u64, |n, &size| n.checked_mul(size));
@@ -191,53 +177,9 @@ impl Reader {
                 excerpt(&dtype)
             ));
         };
-        let first = self.position;
+        let first = self.position();
         self.skip(n_bytes)
             .map_err(|reason| format!("{reason} for tensor {}", excerpt(&name)))?;
-        Ok(Tensor::new(name, dtype, shape, (first, self.position)))
-    }
-
-    /// Reads a number that is not negative.
-    fn size(&mut self) -> Parsed<usize> {
-        let at = self.position;
-        let bytes = self.bytes(4)?;
-        let number = bytes
-            .first_chunk()
-            .map_or(-1, |bytes| i32::from_le_bytes(*bytes));
-        usize::try_from(number).map_err(|_| format!("{number} at byte {at}"))
-    }
-
-    fn bytes(&mut self, n: usize) -> Parsed<Vec<u8>> {
-        self.advance(n as u64)?;
-        let mut bytes = vec![0; n];
-        match self.file.read_exact(&mut bytes) {
-            Ok(()) => Ok(bytes),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                Err("became shorter while it was read".to_owned())
-            }
-            Err(error) => Err(format!("cannot read: {error}")),
-        }
-    }
-
-    fn skip(&mut self, n: u64) -> Parsed<()> {
-        self.advance(n)?;
-        // The file has as many bytes, which fit.
-        let seek = self.file.seek_relative(n as i64);
-        seek.map_err(|error| format!("cannot read: {error}"))
-    }
-
-    /// Advances the position, if the file has as many bytes.
-    fn advance(&mut self, n: u64) -> Parsed<()> {
-        match self.position.checked_add(n).filter(|&end| end <= self.len) {
-            Some(end) => {
-                self.position = end;
-                Ok(())
-            }
-            None => Err(format!(
-                "file is {} bytes, needs {}",
-                self.len,
-                u128::from(self.position) + u128::from(n)
-            )),
-        }
+        Ok(Tensor::new(name, dtype, shape, (first, self.position())))
     }
 }

@@ -1,4 +1,5 @@
-//! Checkpoints: configuration, and tensors by openai/whisper's names, of a Hugging Face folder or a ggml file.
+//! Checkpoints: configuration, and tensors by openai/whisper's names, of a Hugging Face folder, a ggml file or a
+//! CTranslate2 folder.
 //!
 //! Weights are packed into the model's panels while they are read, some rows at a time, so that peak memory is that of
 //! the weights.
@@ -13,6 +14,7 @@ use serde::Deserialize;
 
 use super::ModelDimensions;
 use super::config::Config;
+use super::ctranslate2::{CTranslate2, is_ctranslate2};
 use super::elements::{Found, Stored, read_all, read_elements, read_widened};
 use super::foreign;
 use super::ggml::{Ggml, is_ggml};
@@ -52,39 +54,45 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads configuration and tensor headers of a Hugging Face folder or of a ggml file, but no weights.
+    /// Reads configuration and tensor headers of a Hugging Face or CTranslate2 folder or of a ggml file, but no weights.
     ///
     /// # Errors
     /// [`Error::Model`] with the file's path, as in all methods.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        match is_ggml(path) {
-            true => Self::open_ggml(path),
-            false => Self::open_folder(path),
+        if is_ggml(path) {
+            let ggml = Ggml::open(path)?;
+            return Self::of_file(ggml.file, ggml.dims, false, Some(ggml.vocabulary));
         }
+        if is_ctranslate2(path) && !path.join("model.safetensors").exists() {
+            let model = CTranslate2::open(path)?;
+            return Self::of_file(model.file, model.dims, model.has_own_output, None);
+        }
+        Self::open_folder(path)
     }
 
-    fn open_ggml(path: &Path) -> Result<Self> {
-        let Ggml {
-            dims,
-            vocabulary,
-            file,
-        } = Ggml::open(path)?;
+    fn of_file(
+        file: TensorFile,
+        dims: ModelDimensions,
+        has_own_output: bool,
+        vocabulary: Option<Vec<Vec<u8>>>,
+    ) -> Result<Self> {
+        let path = file.path().to_owned();
         let files = vec![file];
         let tensors = index_by_name(&files)?;
         let Some(dtype) = commonest_dtype(&tensors) else {
             return Err(Error::Model {
-                path: path.to_owned(),
-                reason: "no tensors: a file for tests of whisper.cpp".into(),
+                path,
+                reason: "no weights in this file".into(),
             });
         };
         Ok(Self {
-            path: path.to_owned(),
+            path,
             dims,
             dtype,
-            has_own_output: false,
+            has_own_output,
             files,
             tensors,
-            vocabulary: Some(vocabulary),
+            vocabulary,
             used: RefCell::default(),
         })
     }

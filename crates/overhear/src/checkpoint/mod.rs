@@ -2,8 +2,10 @@
 
 mod blocks;
 mod config;
+mod ctranslate2;
 mod dims;
 mod elements;
+mod fields;
 mod foreign;
 mod generation;
 mod ggml;

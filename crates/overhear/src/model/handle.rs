@@ -56,7 +56,8 @@ struct Inner {
 
 impl Model {
     /// Opens a Hugging Face model folder: `config.json`, `model.safetensors` (or shards), and `vocab.json` or
-    /// `tokenizer.json`; or a ggml file of whisper.cpp, whose quantised weights are widened to f32. Weights keep their element type, or are rounded or packed for the compute type.
+    /// `tokenizer.json`; or a CTranslate2 folder of faster-whisper; or a ggml file of whisper.cpp, whose quantised weights are
+    /// widened to f32. Weights keep their element type, or are rounded or packed for the compute type.
     ///
     /// # Errors
     /// [`Error::Model`] if a file is missing, damaged, or does not fit the others; [`Error::Option`] if `OVERHEAR_ISA`

@@ -1,6 +1,6 @@
 //! Text tokens of a model: bytes by id, and ids by bytes.
 //!
-//! Read from `vocab.json`, or if that is missing from `tokenizer.json`. Merge lists are not needed: the ids of a
+//! Read from `vocab.json`, or if that is missing from `tokenizer.json`, or from CTranslate2's `vocabulary.json` or `.txt`. Merge lists are not needed: the ids of a
 //! byte-level BPE vocabulary are its merge ranks, which is how the reference (tiktoken) merges. `vocab.json` comes
 //! first because it is complete and a fifth of `tokenizer.json`'s size: it opens in 6.4 ms instead of 9.
 
@@ -15,6 +15,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use super::TokenId;
 use super::special::{Named, is_special};
 use crate::excerpt::excerpt;
+use crate::file::read_if_present;
 use crate::json::{read_json, read_json_if_any};
 use crate::{Error, Result};
 
@@ -64,6 +65,9 @@ impl TokenizerFiles {
             });
         }
         let Some(file) = read_json::<TokenizerFile>(&whole)? else {
+            if let Some(files) = Self::read_list(folder)? {
+                return Ok(files);
+            }
             return Err(Error::Model {
                 path: folder.to_owned(),
                 reason: "no vocab.json or tokenizer.json in this folder".into(),
@@ -77,6 +81,34 @@ impl TokenizerFiles {
             vocabulary,
             named: all,
         })
+    }
+
+    /// Reads `vocabulary.json` or `vocabulary.txt` of a CTranslate2 folder: all tokens in the order of their ids.
+    fn read_list(folder: &Path) -> Result<Option<Self>> {
+        let (json, text) = (
+            folder.join("vocabulary.json"),
+            folder.join("vocabulary.txt"),
+        );
+        let (path, tokens) = match read_json::<Vec<String>>(&json)? {
+            Some(tokens) => (json, tokens),
+            None => match read_if_present(&text)? {
+                Some(bytes) => {
+                    let lines = String::from_utf8_lossy(&bytes);
+                    (text, lines.lines().map(str::to_owned).collect())
+                }
+                None => return Ok(None),
+            },
+        };
+        let alphabet = byte_alphabet();
+        let mut vocabulary = Entries::default();
+        for (id, token) in (0..).zip(&tokens) {
+            vocabulary.push(token, id, &alphabet);
+        }
+        Ok(Some(Self {
+            path,
+            named: vocabulary.special.clone(),
+            vocabulary,
+        }))
     }
 }
 

@@ -1,0 +1,89 @@
+//! Reader of binary model files: little-endian fields, one after the other. Nothing is allocated for a size that the file does
+//! not have.
+
+use std::fs::File;
+use std::io::{BufReader, ErrorKind, Read};
+use std::path::Path;
+
+/// Result of reading a part of a file, or the reason why it is damaged.
+pub(super) type Parsed<T> = Result<T, String>;
+
+/// Reader of a file's fields.
+pub(super) struct Fields {
+    file: BufReader<File>,
+    position: u64,
+    len: u64,
+}
+
+impl Fields {
+    /// Opens a file; returns it for reading at positions, too.
+    pub(super) fn open(path: &Path) -> Parsed<(Self, File)> {
+        let unreadable = |error: std::io::Error| format!("cannot read: {error}");
+        let file = File::open(path).map_err(unreadable)?;
+        let len = file.metadata().map_err(unreadable)?.len();
+        let fields = Self {
+            file: BufReader::new(file.try_clone().map_err(unreadable)?),
+            position: 0,
+            len,
+        };
+        Ok((fields, file))
+    }
+
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    pub(super) fn is_at_end(&self) -> bool {
+        self.position == self.len
+    }
+
+    /// Reads an unsigned number of `N` bytes.
+    pub(super) fn number<const N: usize>(&mut self) -> Parsed<u64> {
+        let bytes = self.bytes(N)?;
+        let digits = bytes.iter().rev();
+        Ok(digits.fold(0, |number, &byte| number << 8 | u64::from(byte)))
+    }
+
+    /// Reads a signed number of 4 bytes that is not negative.
+    pub(super) fn size(&mut self) -> Parsed<usize> {
+        let at = self.position;
+        let number = self.number::<4>()? as u32 as i32;
+        usize::try_from(number).map_err(|_| format!("{number} at byte {at}"))
+    }
+
+    /// Reads `n` bytes.
+    pub(super) fn bytes(&mut self, n: usize) -> Parsed<Vec<u8>> {
+        self.advance(n as u64)?;
+        let mut bytes = vec![0; n];
+        match self.file.read_exact(&mut bytes) {
+            Ok(()) => Ok(bytes),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                Err("became shorter while it was read".to_owned())
+            }
+            Err(error) => Err(format!("cannot read: {error}")),
+        }
+    }
+
+    /// Skips `n` bytes.
+    pub(super) fn skip(&mut self, n: u64) -> Parsed<()> {
+        self.advance(n)?;
+        // The file has as many bytes, which fit.
+        let seek = self.file.seek_relative(n as i64);
+        seek.map_err(|error| format!("cannot read: {error}"))
+    }
+
+    /// Advances the position, if the file has as many bytes.
+    fn advance(&mut self, n: u64) -> Parsed<()> {
+        match self.position.checked_add(n).filter(|&end| end <= self.len) {
+            Some(end) => {
+                self.position = end;
+                Ok(())
+            }
+            None => Err(format!(
+                "file is {} bytes, needs {}",
+                self.len,
+                u128::from(self.position) + u128::from(n)
+            )),
+        }
+    }
+}
