@@ -385,11 +385,11 @@ pub(crate) struct TranscribeArgs {
     /// Descend into subdirectories; outputs are written to the same tree.
     #[arg(long, short)]
     pub(crate) recursive: bool,
-    /// List of further files: JSON lines with file, and optionally language, task, initial_prompt and clip_timestamps of
-    /// that file; or .csv or .tsv with these columns.
+    /// List of further files: JSON lines with file (or path, audio, audio_filepath), and optionally language (lang, locale),
+    /// task, initial_prompt and clip_timestamps of that file; or .csv or .tsv with these columns.
     #[arg(long, value_name = "MANIFEST")]
     pub(crate) manifest: Option<PathBuf>,
-    /// Transcribe share I of N of the files, as given by their names: 1/8; auto or auto/N: as the environment of a Slurm
+    /// Transcribe share I of N of the files, divided by a hash of their names as given: 1/8; auto or auto/N: as the environment of a Slurm
     /// array, a Kubernetes indexed job or an AWS Batch array says.
     #[arg(long, value_name = "I/N")]
     pub(crate) shard: Option<ShardArg>,
@@ -543,8 +543,8 @@ pub(crate) struct DecodingArgs {
     #[arg(long)]
     pub(crate) batched: bool,
     /// Speculative decoding: tokens are drafted by a smaller MODEL with the same vocabulary, by self (the model in int8), or
-    /// by lookup (of repetitions in the text), and verified several at a time: faster, with the same result, in greedy
-    /// search (--beam_size None).
+    /// by lookup (of repetitions in the text), and verified several at a time: the same result, sooner with large models, in
+    /// greedy search (--beam_size None).
     #[arg(long, default_value = "off", value_name = "MODEL|self|lookup|off")]
     pub(crate) draft: OsString,
     /// Provide the previous output of the model as a prompt for the next window.

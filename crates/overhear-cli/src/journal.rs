@@ -24,6 +24,9 @@ const SUSPECT: u32 = 3;
 /// run lasts long enough for the input.
 const GIVEN_UP: u32 = 50;
 
+/// Maximum number of bytes of a header, which boosts make long.
+const MAX_HEADER: u64 = 1 << 24;
+
 /// First line of a file: what the outputs depend on beside the inputs.
 #[derive(Deserialize, PartialEq, Serialize)]
 struct Header {
@@ -154,8 +157,13 @@ impl Journal {
 
     /// Completes a line that a kill left unfinished, and writes the header to a new file.
     fn begin(&mut self, header: &Header) -> io::Result<()> {
-        let end = self.file.seek(SeekFrom::End(0))?;
-        if end == 0 {
+        let mut start = Vec::new();
+        self.file.seek(SeekFrom::Start(0))?;
+        Read::by_ref(&mut self.file)
+            .take(MAX_HEADER)
+            .read_to_end(&mut start)?;
+        if start.is_empty() || is_torn_header(&start) {
+            self.file.set_len(0)?;
             return self.append(header);
         }
         let mut last = [0];
@@ -170,7 +178,8 @@ impl Journal {
     /// Returns what is to be done for `input`, whose outputs are at `paths`. With `retry_failed`, earlier failures do not
     /// count.
     pub(crate) fn verdict(&self, input: &Input, paths: &[PathBuf], retry_failed: bool) -> Verdict {
-        let Some(history) = self.histories.get(&identity(input)) else {
+        let history = identity(input).and_then(|identity| self.histories.get(&identity));
+        let Some(history) = history else {
             return Verdict::Transcribe;
         };
         if let Some(outputs) = &history.outputs
@@ -220,11 +229,10 @@ impl Journal {
     }
 
     fn record(&mut self, input: &Input, event: Event) -> Result<(), Failure> {
-        let entry = Entry {
-            identity: identity(input),
-            event,
+        let Some(identity) = identity(input) else {
+            return Ok(());
         };
-        self.append(&entry)
+        self.append(&Entry { identity, event })
             .map_err(|error| cannot_write(&self.path, &error))
     }
 
@@ -250,20 +258,38 @@ fn histories(folder: &Path, header: &Header) -> Result<HashMap<Identity, History
             continue;
         }
         let bytes = fs::read(&path).map_err(|error| cannot_write(&path, &error))?;
-        for line in bytes.split(|&byte| byte == b'\n') {
-            if let Ok(other) = serde_json::from_slice::<Header>(line) {
-                if other != *header {
-                    return Err(Failure::Usage(format!(
-                        "{} is of a run with other options or of another version of overhear; choose another --journal",
-                        path.display()
-                    )));
-                }
-            } else if let Ok(Entry { identity, event }) = serde_json::from_slice(line) {
+        let mut lines = bytes.split_inclusive(|&byte| byte == b'\n');
+        match lines.next().map(serde_json::from_slice::<Header>) {
+            // Nothing, or a header that a loss of power left unfinished.
+            None => continue,
+            Some(Err(_)) if is_torn_header(&bytes) => continue,
+            Some(Err(_)) => {
+                return Err(Failure::Usage(format!(
+                    "{} is not a journal of overhear; choose another --journal",
+                    path.display()
+                )));
+            }
+            Some(Ok(other)) if other == *header => {}
+            Some(Ok(_)) => {
+                return Err(Failure::Usage(format!(
+                    "{} is of a run with other options, another model or another version of overhear; choose another \
+                     --journal",
+                    path.display()
+                )));
+            }
+        }
+        for line in lines {
+            if let Ok(Entry { identity, event }) = serde_json::from_slice(line) {
                 histories.entry(identity).or_default().add(event);
             }
         }
     }
     Ok(histories)
+}
+
+/// Returns whether a file holds the beginning of a header, and nothing else.
+fn is_torn_header(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"{\"overhear\":") && !bytes.contains(&b'\n')
 }
 
 impl History {
@@ -287,19 +313,19 @@ impl History {
     }
 }
 
-/// Returns the identity of the content of `input`. A file that cannot be examined has zeros for its size and time.
-fn identity(input: &Input) -> Identity {
-    let metadata = input.path.as_ref().and_then(|path| fs::metadata(path).ok());
-    let modified = metadata
-        .as_ref()
-        .and_then(|metadata| metadata.modified().ok());
+/// Returns the identity of the content of `input`; `None` if it is not a file, but standard input or a pipe, whose content may
+/// be another each time.
+fn identity(input: &Input) -> Option<Identity> {
+    let metadata = fs::metadata(input.path.as_ref()?).ok();
+    let metadata = metadata.filter(fs::Metadata::is_file)?;
+    let modified = metadata.modified().ok();
     let since_1970 = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    Identity {
+    Some(Identity {
         input: input.display(),
-        bytes: metadata.map_or(0, |metadata| metadata.len()),
+        bytes: metadata.len(),
         modified_ns: since_1970.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0)),
         overrides: input.overrides.clone(),
-    }
+    })
 }
 
 /// Reads an output file, and returns its size and checksum.

@@ -1,15 +1,37 @@
 //! Manifests: lists of recordings, as JSON lines or as tables.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use overhear::{Language, Task, TranscribeOptions};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::inputs::Input;
 use crate::options::clips;
+use crate::warnings;
+
+/// Fields that have an effect, and those of a transcript.
+const KNOWN: [&str; 16] = [
+    "file",
+    "audio",
+    "audio_filepath",
+    "path",
+    "language",
+    "lang",
+    "locale",
+    "task",
+    "initial_prompt",
+    "clip_timestamps",
+    "text",
+    "sentence",
+    "translation",
+    "duration",
+    "duration_s",
+    "set",
+];
 
 /// Options of one recording, which replace those of the command line.
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -96,12 +118,33 @@ pub(crate) fn inputs(path: &Path) -> Result<Vec<Result<Input, Failure>>, Failure
             ..Input::file(folder.join(row.file), Path::new(""))
         })
     };
+    warn_of_ignored(path)?;
     let rows = rows::<Row>(path)?.into_iter();
     let inputs = rows.map(|(line, row)| {
         row.and_then(input)
             .map_err(|reason| Failure::Input(format!("{}:{line}: {reason}", path.display())))
     });
     Ok(inputs.collect())
+}
+
+/// Warns of fields that have no effect, other than those of a transcript.
+fn warn_of_ignored(path: &Path) -> Result<(), Failure> {
+    let rows = rows::<BTreeMap<String, IgnoredAny>>(path)?;
+    let rows = rows.into_iter().filter_map(|(_, row)| row.ok());
+    let names: BTreeSet<String> = rows.flat_map(BTreeMap::into_keys).collect();
+    let ignored: Vec<_> = names
+        .iter()
+        .filter(|name| !KNOWN.contains(&name.as_str()))
+        .map(String::as_str)
+        .collect();
+    if !ignored.is_empty() {
+        warnings::warn(&format!(
+            "{}: these fields have no effect: {}",
+            path.display(),
+            ignored.join(", ")
+        ));
+    }
+    Ok(())
 }
 
 /// Row of a manifest, or the reason why it is invalid, with the number of its line.

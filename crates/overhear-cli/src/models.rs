@@ -1,6 +1,8 @@
 //! Search for the model that `--model` names on this machine, and its download on first use.
 
 use std::ffi::OsStr;
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +20,9 @@ use crate::interrupt::Interrupt;
 /// Name of the bundled model.
 pub(crate) const BUNDLED: &str = "tiny.en";
 
+/// Number of bytes from either end of a file that a model's fingerprint depends on.
+const END: u64 = 1 << 16;
+
 /// Folder of a model.
 #[derive(Clone, Debug)]
 pub(crate) struct ModelFolder {
@@ -30,6 +35,44 @@ impl AsRef<Path> for ModelFolder {
     fn as_ref(&self) -> &Path {
         &self.path
     }
+}
+
+impl ModelFolder {
+    /// Returns a checksum of the names and sizes of the model's files, and of the ends of each: the same on every machine, and
+    /// another for another model, without reading all of it.
+    pub(crate) fn fingerprint(&self) -> String {
+        let mut files: Vec<PathBuf> = match fs::read_dir(&self.path) {
+            Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+            Err(_) => vec![self.path.clone()],
+        };
+        files.sort();
+        let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+        for path in files.iter().filter(|path| path.is_file()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            digest.update(name.as_bytes());
+            // A file that cannot be read is reported when the model is opened.
+            let _ = add_ends(path, &mut digest);
+        }
+        let digest = digest.finish();
+        digest
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+/// Adds the size of a file and up to [`END`] bytes from its beginning and its end.
+fn add_ends(path: &Path, digest: &mut ring::digest::Context) -> std::io::Result<()> {
+    let mut file = fs::File::open(path)?;
+    let len = file.metadata()?.len();
+    digest.update(&len.to_le_bytes());
+    let mut bytes = Vec::new();
+    file.by_ref().take(END).read_to_end(&mut bytes)?;
+    file.seek(SeekFrom::Start(len.saturating_sub(END)))?;
+    file.take(END).read_to_end(&mut bytes)?;
+    digest.update(&bytes);
+    Ok(())
 }
 
 impl From<PathBuf> for ModelFolder {
@@ -81,7 +124,13 @@ impl LocatedDraft {
                     model_dir: args.model_dir.clone(),
                     ..ModelArgs::named(name)
                 };
-                Some(Self::Model(locate(&args)?))
+                let located = locate(&args).map_err(|failure| match failure {
+                    Failure::Model(reason) => {
+                        Failure::Model(format!("--draft is off, self, lookup or a model: {reason}"))
+                    }
+                    failure => failure,
+                });
+                Some(Self::Model(located?))
             }
         })
     }

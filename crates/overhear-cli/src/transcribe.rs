@@ -90,7 +90,9 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
                         .to_owned(),
                 ));
             }
-            let model = (&args.model.model, &args.model.compute_type);
+            // Downloaded now, as the journal states which model it is.
+            let model = models::find(&args.model, interrupt)?.fingerprint();
+            let model = (model, &args.model.compute_type);
             let track = args.audio.audio_track;
             let all = format!("{:?}", (model, track, &formats, &captions, &options));
             Some(Journal::open(folder, shard, &all)?)
@@ -103,6 +105,20 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
     };
     let n_failed = n_failed + n_missing;
     let n_done = n_inputs - n_failed - n_skipped - jobs.len();
+    let live = Live::new(live_options(args, n_inputs > 1));
+    if let (Some(shard), 0) = (shard, n_inputs) {
+        live.note(&format!("none of the inputs is in share {shard}"));
+    }
+    if n_skipped > 0 {
+        live.note(&format!(
+            "{n_skipped} of {n_inputs} inputs skipped: their outputs exist"
+        ));
+    }
+    if n_done > 0 {
+        live.note(&format!(
+            "{n_done} of {n_inputs} inputs are done according to the journal"
+        ));
+    }
     if jobs.is_empty() {
         return outcome(n_failed, n_inputs);
     }
@@ -128,20 +144,10 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
         destination,
         journal,
         interrupt,
-        live: Live::new(live_options(args, n_inputs > 1)),
+        live,
     };
     for warning in without_effect(&args.words, &args.decoding, &args.filter) {
         warnings::warn(warning);
-    }
-    if n_skipped > 0 {
-        run.live.note(&format!(
-            "{n_skipped} of {n_inputs} inputs skipped: their outputs exist"
-        ));
-    }
-    if n_done > 0 {
-        run.live.note(&format!(
-            "{n_done} of {n_inputs} inputs are done according to the journal"
-        ));
     }
     run.all(&jobs)?;
     run.note_drafts();
@@ -509,18 +515,17 @@ impl Run<'_> {
         Ok(engine)
     }
 
-    /// Tells how many drafted tokens were right, and what drafts gained.
+    /// Tells how many drafted tokens were right.
     fn note_drafts(&mut self) {
         let statistics = self.engine.as_ref().and_then(Engine::draft_statistics);
         let Some(drafts) = statistics.filter(|drafts| drafts.n_verified > 0) else {
             return;
         };
         self.live.note(&format!(
-            "drafts: {:.0} % of {} tokens right, {:.2} tokens per step, {:.2} times as fast as without",
+            "drafts: {:.0} % of {} tokens right, {:.2} tokens per step with a draft",
             100.0 * drafts.n_accepted as f64 / drafts.n_drafted as f64,
             drafts.n_drafted,
             1.0 + drafts.n_accepted as f64 / drafts.n_verified as f64,
-            drafts.speedup(),
         ));
     }
 
@@ -553,6 +558,12 @@ impl Run<'_> {
         let mut options = self.options.clone();
         let overrides = &job.input.overrides;
         overrides.apply(&mut options).map_err(Failure::Input)?;
+        if options.vad.is_some() && options.clip_timestamps != self.options.clip_timestamps {
+            return Err(Failure::Input(format!(
+                "{}: clip_timestamps of the manifest cannot be combined with --vad-filter",
+                job.input.display()
+            )));
+        }
         let is_english_only = !self.model()?.is_multilingual();
         if let Some(language) = options
             .language

@@ -168,7 +168,9 @@ impl Speech<'_> {
 
     /// A line for the input, and one for each region.
     fn text(&self) -> String {
-        let speech_s: f64 = self.regions.iter().map(|r| r.end_s() - r.start_s()).sum();
+        let lengths = self.regions.iter().map(|r| r.end_s() - r.start_s());
+        // The sum of no numbers is -0.
+        let speech_s = 0.0 + lengths.sum::<f64>();
         let (name, duration_s) = (printable(self.name), self.found.duration_s());
         let mut text = format!("{name}: {speech_s:.1} of {duration_s:.1} s are speech ({MODEL})\n");
         for region in &self.regions {

@@ -239,7 +239,7 @@ fn several_inputs_are_headed_by_their_names() {
 }
 
 #[test]
-fn drafts_change_nothing_and_say_what_they_gained() {
+fn drafts_change_nothing_and_say_how_many_were_right() {
     let sandbox = Sandbox::new();
     let run = |draft: &str, more: &[&str]| {
         let mut arguments = vec![
@@ -259,7 +259,7 @@ fn drafts_change_nothing_and_say_what_they_gained() {
         let with = run(draft, &[greedy]);
         with.assert(0);
         assert_eq!(with.stdout, without.stdout, "{draft}");
-        let says = with.stderr.contains("tokens right") && with.stderr.contains("as fast");
+        let says = with.stderr.contains("tokens right");
         assert!(says || draft == "lookup", "{draft}: {}", with.stderr);
     }
     let other = run("tiny.en", &[greedy, "-q"]);
@@ -271,7 +271,7 @@ fn drafts_change_nothing_and_say_what_they_gained() {
         "{}",
         beams.stderr
     );
-    run("nosuch", &[greedy, "-q"]).assert_one_line(3, "nosuch");
+    run("nosuch", &[greedy, "-q"]).assert_one_line(3, "--draft is off, self, lookup or a model");
 }
 
 #[test]

@@ -94,8 +94,10 @@ fn a_run_that_is_killed_goes_on_and_loses_nothing() {
     }
     assert_whole(&sandbox.nano(&arguments("killed", &[])));
 
-    let again = sandbox.nano(&arguments("killed", &[]));
+    let again = sandbox.nano(&arguments("killed", &["--verbose=False"]));
     again.assert(1);
+    let done = format!("{} of {n_files} inputs are done", n_files - 1);
+    assert!(again.stderr.contains(&done), "{}", again.stderr);
     let failed = "input/002.flac: ";
     assert!(again.stderr.contains(failed), "{}", again.stderr);
     assert_eq!(again.stdout, "");
@@ -175,8 +177,62 @@ fn a_journal_is_of_one_command_and_of_one_run_at_a_time() {
     sandbox.nano(&arguments("out", &[])).assert(0);
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.ends_with("}\n"), "{text}");
-    fs::write(&path, [0xff; 100]).unwrap();
+    fs::write(&path, "{\"overhear\": ").unwrap();
+    fs::write(&path, text.split_at(30).0).unwrap();
     sandbox.nano(&arguments("out", &[])).assert(0);
+    assert!(fs::read_to_string(&path).unwrap().ends_with("}\n"));
+    for foreign in [&b"notes of mine\n"[..], &[0xff; 100]] {
+        fs::write(&path, foreign).unwrap();
+        let run = sandbox.nano(&arguments("out", &[]));
+        run.assert_one_line(2, "is not a journal of overhear");
+        assert_eq!(fs::read(&path).unwrap(), foreign);
+    }
+}
+
+#[test]
+fn standard_input_is_never_done_and_another_model_is_refused() {
+    let sandbox = Sandbox::new();
+    let script = format!(
+        "for clip in {} {}; do {} --model nano -q - --journal j -o out -f txt < $clip; cat out/stdin.txt; done",
+        clip(EN).display(),
+        clip(ES).display(),
+        env!("CARGO_BIN_EXE_overhear")
+    );
+    let command = sandbox.command_of("/bin/sh".as_ref(), ["-c", &script], &[]);
+    let run = common::run(command);
+    run.assert(0);
+    let texts: Vec<_> = run.stdout.lines().collect();
+    assert!(
+        texts.len() == 2 && texts[0] == EN_TEXT && texts[1] != EN_TEXT,
+        "{texts:?}"
+    );
+
+    let model = sandbox.path("model");
+    fs::create_dir(&model).unwrap();
+    for entry in fs::read_dir(common::model()).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+    }
+    let arguments = [
+        "--model=model",
+        "--language=en",
+        "-f=txt",
+        "-q",
+        "--journal=j2",
+        "-o=out2",
+    ];
+    let arguments: Vec<OsString> = arguments
+        .map(Into::into)
+        .into_iter()
+        .chain([clip(EN)])
+        .collect();
+    sandbox.run(&arguments).assert(0);
+    let weights = model.join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&weights, bytes).unwrap();
+    sandbox.run(&arguments).assert_one_line(2, "another model");
 }
 
 #[test]
@@ -279,7 +335,7 @@ fn a_manifest_names_files_and_their_options() {
     let sandbox = sandbox(2);
     fs::write(
         sandbox.path("list.jsonl"),
-        "{\"file\": \"input/000.flac\", \"lang\": \"en\"}\n\
+        "{\"file\": \"input/000.flac\", \"lang\": \"en\", \"beams\": \"de\"}\n\
          {\"file\": \"input/001.flac\", \"lang\": \"es\", \"task\": \"transcribe\", \"initial_prompt\": \"Hola.\"}\n\
          {\"file\": \"input/000.flac\", \"locale\": \"en-GB\", \"clip_timestamps\": \"1\"}\n\
          {\"file\": \"input/000.flac\", \"task\": \"sing\"}\n\

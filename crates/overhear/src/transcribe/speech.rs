@@ -24,7 +24,7 @@ pub(super) fn transcribe_speech(
     let regions = found.regions(vad)?;
     let samples = |region: &Region| -> Range<usize> { region.start..region.end };
     let speech = audio.only(regions.iter().map(samples).collect());
-    let map = SpeechTimestampsMap::new(regions);
+    let map = SpeechTimestampsMap::new(regions, vad.speech_pad_samples());
 
     let mut on_speech = |event: Event<'_>| match event {
         Event::Segment(segment) => {

@@ -1,5 +1,6 @@
 //! Options of voice activity detection: `faster_whisper/vad.py::VadOptions` (1.2.1).
 
+use super::regions::samples;
 use crate::{Error, Result};
 
 /// Options of the regions of speech. Names and defaults are those of faster-whisper 1.2.1.
@@ -74,5 +75,10 @@ impl VadOptions {
     pub(super) fn silence_threshold(&self) -> f64 {
         self.neg_threshold
             .unwrap_or_else(|| (self.threshold - 0.15).max(0.01))
+    }
+
+    /// Returns the samples by which a region is extended at either end, at most.
+    pub(crate) fn speech_pad_samples(&self) -> usize {
+        samples(self.speech_pad_ms)
     }
 }

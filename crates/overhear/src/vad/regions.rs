@@ -132,6 +132,6 @@ fn unpadded(probabilities: &[f32], n_samples: usize, options: &VadOptions) -> Ve
 }
 
 /// Converts milliseconds to samples.
-fn samples(ms: u32) -> usize {
+pub(super) fn samples(ms: u32) -> usize {
     (ms as usize).saturating_mul(SAMPLES_PER_MS)
 }

@@ -14,11 +14,16 @@ pub(crate) struct SpeechTimestampsMap {
     regions: Vec<Region>,
     /// For each region, the sample of the joined audio after its last one.
     ends: Vec<usize>,
+    /// Number of samples by which a segment may reach into a region where it has no speech.
+    reach: usize,
 }
 
+/// Accuracy in samples of the times of segments: 0.2 s.
+const ACCURACY: usize = SAMPLE_RATE as usize / 5;
+
 impl SpeechTimestampsMap {
-    /// Creates the map. `regions`: in order, without overlap.
-    pub(crate) fn new(regions: Vec<Region>) -> Self {
+    /// Creates the map. `regions`: in order, without overlap, extended by up to `pad` samples at either end.
+    pub(crate) fn new(regions: Vec<Region>, pad: usize) -> Self {
         let mut end = 0;
         let ends = regions.iter().map(|region| {
             end += region.end - region.start;
@@ -27,6 +32,7 @@ impl SpeechTimestampsMap {
         Self {
             ends: ends.collect(),
             regions,
+            reach: pad + ACCURACY,
         }
     }
 
@@ -54,12 +60,27 @@ impl SpeechTimestampsMap {
         match segment.words.as_deref() {
             Some([first, .., last]) => (segment.start, segment.end) = (first.start, last.end),
             Some([word]) => (segment.start, segment.end) = (word.start, word.end),
-            _ => {
-                segment.start = self.start(segment.start);
-                // A segment without duration where two regions meet begins in the second.
-                segment.end = self.end(segment.end).max(segment.start);
-            }
+            _ => (segment.start, segment.end) = self.span(segment.start, segment.end),
         }
+    }
+
+    /// Maps the times of a segment without words. Where it reaches into a neighbouring region by no more than the region's
+    /// padding and the accuracy of times, it has no speech there, and is limited to the other region: the silence between
+    /// the regions may be minutes.
+    fn span(&self, start_s: f64, end_s: f64) -> (f64, f64) {
+        let [mut start, mut end] = [start_s, end_s].map(to_sample);
+        let first = self.ends.partition_point(|&end| end <= start);
+        let last = self.ends.partition_point(|&region_end| region_end < end);
+        if first < last && self.ends[first] - start <= self.reach {
+            start = self.ends[first];
+        }
+        if first < last && end - self.ends[last - 1] <= self.reach && self.ends[last - 1] > start {
+            end = self.ends[last - 1];
+        }
+        let [start_s, end_s] = [start, end].map(|sample| sample as f64 / f64::from(SAMPLE_RATE));
+        // A segment without duration where two regions meet begins in the second.
+        let start_s = self.start(start_s);
+        (start_s, self.end(end_s).max(start_s))
     }
 
     /// Maps a frame of 10 ms.
@@ -95,7 +116,26 @@ mod tests {
 
     fn map(regions: &[(usize, usize)]) -> SpeechTimestampsMap {
         let region = |&(start, end): &(usize, usize)| Region { start, end };
-        SpeechTimestampsMap::new(regions.iter().map(region).collect())
+        SpeechTimestampsMap::new(regions.iter().map(region).collect(), 0)
+    }
+
+    #[test]
+    fn a_segment_that_reaches_into_padding_stays_in_its_region() {
+        // 1 to 3 s and 60 to 64 s, of which 0.4 s at either end are padding.
+        let regions = [(16_000, 48_000), (960_000, 1_024_000)];
+        let regions = regions.map(|(start, end)| Region { start, end }).to_vec();
+        let map = SpeechTimestampsMap::new(regions, 6_400);
+        for (from, to) in [
+            ((1.9, 4.0), (60.0, 62.0)),
+            ((0.5, 2.3), (1.5, 3.0)),
+            ((0.5, 2.7), (1.5, 60.7)),
+            ((1.3, 4.0), (2.3, 62.0)),
+            ((1.8, 2.2), (60.0, 60.2)),
+            ((0.5, 1.9), (1.5, 2.9)),
+            ((5.0, 9.0), (63.0, 64.0)),
+        ] {
+            assert_eq!(map.span(from.0, from.1), to, "{from:?}");
+        }
     }
 
     #[test]
@@ -171,7 +211,7 @@ mod tests {
                 .collect();
             hundredths.sort_unstable();
             let times: Vec<f64> = hundredths.iter().map(|&n| f64::from(n) / 100.0).collect();
-            let map = SpeechTimestampsMap::new(regions.clone());
+            let map = SpeechTimestampsMap::new(regions.clone(), 0);
             let is_inside = |time_s: f64| {
                 let mut regions = regions.iter();
                 regions.any(|region| region.start_s() <= time_s && time_s <= region.end_s())
