@@ -252,4 +252,11 @@ fn damage_is_an_error_that_names_the_file() {
         bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
         error(&bytes);
     }
+    fs::remove_file(folder.join("model.bin")).unwrap();
+    fs::create_dir(folder.join("model.bin")).unwrap();
+    let said = Model::open(folder, &common::exact())
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(said.ends_with("model.bin: not a file"), "{said}");
 }

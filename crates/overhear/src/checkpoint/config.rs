@@ -166,7 +166,14 @@ fn parse(json: &[u8]) -> std::result::Result<Config, String> {
     Ok(config)
 }
 
+/// Checks that the dimensions are those of a Whisper model, and supported.
 pub(super) fn check(dims: &ModelDimensions) -> std::result::Result<(), String> {
+    if dims.n_audio_state != dims.n_text_state {
+        return Err(format!(
+            "encoder of {} and decoder of {} elements",
+            dims.n_audio_state, dims.n_text_state
+        ));
+    }
     one_of("num_mel_bins", dims.n_mels, &[80, 128])?;
     one_of("max_source_positions", dims.n_audio_ctx, &[1500])?;
     // Well above large (1280, 20, 32 and 448), and well below sizes that exhaust memory.

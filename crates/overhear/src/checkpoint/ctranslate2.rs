@@ -272,11 +272,5 @@ fn dims(tensors: &[Tensor], numbers: &HashMap<String, u64>) -> Parsed<ModelDimen
         n_text_layer: n_layer("decoder"),
     };
     check(&dims)?;
-    match dims.n_audio_state == dims.n_text_state {
-        true => Ok(dims),
-        false => Err(format!(
-            "encoder of {} and decoder of {} elements",
-            dims.n_audio_state, dims.n_text_state
-        )),
-    }
+    Ok(dims)
 }

@@ -19,6 +19,10 @@ impl Fields {
     /// Opens a file; returns it for reading at positions, too.
     pub(super) fn open(path: &Path) -> Parsed<(Self, File)> {
         let unreadable = |error: std::io::Error| format!("cannot read: {error}");
+        // Checked before opening, which would block on a FIFO.
+        if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+            return Err("not a file".to_owned());
+        }
         let file = File::open(path).map_err(unreadable)?;
         let len = file.metadata().map_err(unreadable)?.len();
         let fields = Self {

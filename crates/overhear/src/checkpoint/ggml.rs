@@ -133,13 +133,7 @@ impl Fields {
         };
         self.size()?;
         check(&dims)?;
-        match dims.n_audio_state == dims.n_text_state {
-            true => Ok(dims),
-            false => Err(format!(
-                "encoder of {} and decoder of {} elements",
-                dims.n_audio_state, dims.n_text_state
-            )),
-        }
+        Ok(dims)
     }
 
     fn tensor(&mut self) -> Parsed<Tensor> {

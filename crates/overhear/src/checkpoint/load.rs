@@ -79,12 +79,7 @@ impl Checkpoint {
         let path = file.path().to_owned();
         let files = vec![file];
         let tensors = index_by_name(&files)?;
-        let Some(dtype) = commonest_dtype(&tensors) else {
-            return Err(Error::Model {
-                path,
-                reason: "no weights in this file".into(),
-            });
-        };
+        let dtype = commonest_dtype(&tensors, &path)?;
         Ok(Self {
             path,
             dims,
@@ -101,12 +96,7 @@ impl Checkpoint {
         let config = Config::read(folder)?;
         let (path, files) = open_files(folder)?;
         let mut tensors = index_by_name(&files)?;
-        let Some(dtype) = commonest_dtype(&tensors) else {
-            return Err(Error::Model {
-                path,
-                reason: "no tensor of F16, BF16, F32 or F64".into(),
-            });
-        };
+        let dtype = commonest_dtype(&tensors, &path)?;
         // A tied matrix may be stored under either name.
         if !tensors.contains_key(TOKEN_EMBEDDING)
             && !config.has_own_output()
@@ -466,7 +456,11 @@ fn index_by_name(files: &[TensorFile]) -> Result<HashMap<String, (usize, Tensor)
     Ok(tensors)
 }
 
-fn commonest_dtype(tensors: &HashMap<String, (usize, Tensor)>) -> Option<Dtype> {
+/// Returns the dtype of most weights.
+///
+/// # Errors
+/// [`Error::Model`] with `path` if no tensor has weights.
+fn commonest_dtype(tensors: &HashMap<String, (usize, Tensor)>, path: &Path) -> Result<Dtype> {
     let n_elements = |wanted: Dtype| -> u64 {
         tensors
             .values()
@@ -475,11 +469,15 @@ fn commonest_dtype(tensors: &HashMap<String, (usize, Tensor)>) -> Option<Dtype> 
             .map(|(t, _)| t.n_elements())
             .sum()
     };
-    let (most, dtype) = [Dtype::F32, Dtype::F16, Dtype::Bf16]
-        .map(|d| (n_elements(d), d))
-        .into_iter()
-        .max_by_key(|&(n, _)| n)?;
-    (most > 0).then_some(dtype)
+    let counted = [Dtype::F32, Dtype::F16, Dtype::Bf16].map(|dtype| (n_elements(dtype), dtype));
+    let most = counted.into_iter().max_by_key(|&(n, _)| n);
+    match most.filter(|&(n, _)| n > 0) {
+        Some((_, dtype)) => Ok(dtype),
+        None => Err(Error::Model {
+            path: path.to_owned(),
+            reason: "no tensor of F16, BF16, F32 or F64".into(),
+        }),
+    }
 }
 
 /// Transposes `[n_in, n_tap]` of each output to `[n_tap, n_in]`, in place.

@@ -43,24 +43,10 @@ pub struct DraftStatistics {
     pub n_accepted: usize,
     /// Number of drafts that were verified. Each gave one token more than were right.
     pub n_verified: usize,
-    /// Number of steps with drafts, which the windows that are decoded at the same time share.
-    pub n_steps: usize,
-    /// Seconds of drafting for them.
+    /// Seconds of drafting.
     pub drafting_s: f64,
-    /// Seconds of the steps themselves.
+    /// Seconds of the steps that verified drafts.
     pub steps_s: f64,
-    /// Seconds of a step without drafts.
-    pub undrafted_step_s: f64,
-}
-
-impl DraftStatistics {
-    /// Returns how many times as fast as without drafts the steps with drafts gave tokens.
-    #[must_use]
-    pub fn speedup(&self) -> f64 {
-        let tokens_per_step = 1.0 + self.n_accepted as f64 / self.n_verified as f64;
-        let step_s = (self.drafting_s + self.steps_s) / self.n_steps as f64;
-        tokens_per_step * self.undrafted_step_s / step_s
-    }
 }
 
 impl Default for Pace {
@@ -157,7 +143,6 @@ impl Pace {
             |old: Option<f64>, new: f64| old.map_or(new, |old| old + (new - old) * WEIGHT);
         self.step_s[n] = Some(average(self.step_s[n], seconds));
         if n > 0 {
-            self.statistics.n_steps += 1;
             self.statistics.drafting_s += self.drafted_s;
             self.statistics.steps_s += seconds;
             let of_token = self.drafted_s / n as f64;
@@ -167,10 +152,7 @@ impl Pace {
 
     /// Returns the sums over all steps.
     pub(crate) fn statistics(&self) -> DraftStatistics {
-        DraftStatistics {
-            undrafted_step_s: self.step_s[0].unwrap_or(0.0),
-            ..self.statistics
-        }
+        self.statistics
     }
 }
 

@@ -53,7 +53,8 @@ impl Stepper {
         if let Some(drafter) = &mut self.drafter
             && let Err(error) = drafter.draft(state, windows)
         {
-            fail_all(windows, &error);
+            let windows = windows.iter_mut().flatten();
+            return fail(windows.filter(|window| !window.is_done()), &error);
         }
         let unfinished = |begun: bool| {
             let windows = windows.iter().enumerate();
@@ -73,19 +74,19 @@ impl Stepper {
             let n_logits = window.push(&mut self.batch);
             self.joined.push((i, n_logits));
         }
+        let joined = || self.joined.iter().filter_map(|&(i, _)| windows[i].as_ref());
+        // Beams, and the prompts of windows that begin, take time that says nothing about drafts.
+        let all_take_drafts = joined().all(|window| window.max_draft() > 0);
+        let longest = joined().map(Window::n_drafted).max().unwrap_or(0);
         let began = Instant::now();
-        let n_drafted = |window: &Window| (window.is_begun(), window.n_drafted());
-        let joined = self.joined.iter().filter_map(|&(i, _)| windows[i].as_ref());
-        let (has_all_begun, longest) = joined
-            .map(n_drafted)
-            .fold((true, 0), |all, one| (all.0 && one.0, all.1.max(one.1)));
-        match self.choose(state, windows) {
-            Ok(()) => {}
-            Err(error) => fail_all(windows, &error),
+        if let Err(error) = self.choose(state, windows) {
+            let is_joined = |i: usize| self.joined.iter().any(|&(joined, _)| joined == i);
+            let windows = windows.iter_mut().enumerate();
+            let windows = windows.filter(|&(i, _)| is_joined(i));
+            return fail(windows.filter_map(|(_, window)| window.as_mut()), &error);
         }
-        // Windows that begin have prompts, whose time says nothing about drafts.
         if let Some(drafter) = &mut self.drafter
-            && has_all_begun
+            && all_take_drafts
         {
             drafter.pace().stepped(longest, began.elapsed());
         }
@@ -154,13 +155,13 @@ impl Stepper {
     }
 }
 
-/// Ends all windows with `error`.
-fn fail_all(windows: &mut [Option<Window>], error: &Error) {
+/// Ends `windows` with `error`.
+fn fail<'a>(windows: impl Iterator<Item = &'a mut Window>, error: &Error) {
     let reason = match error {
         Error::Device(reason) => reason.clone(),
         error => error.to_string(),
     };
-    for window in windows.iter_mut().flatten() {
+    for window in windows {
         window.fail(Error::Device(reason.clone()));
     }
 }

@@ -129,13 +129,9 @@ impl Model {
     /// Returns whether this model has the encoder of `other`, as distilled models have that of their teacher: by a sample of
     /// the weights.
     pub(crate) fn shares_encoder_with(&self, other: &Self) -> bool {
-        let sample = |model: &Self| {
-            (
-                model.inner.dims.n_audio_layer,
-                model.inner.encoder_sample.clone(),
-            )
-        };
-        sample(self) == sample(other)
+        let [own, other] = [&self.inner, &other.inner];
+        own.dims.n_audio_layer == other.dims.n_audio_layer
+            && own.encoder_sample == other.encoder_sample
     }
 
     pub(super) fn device(&self) -> Device {
