@@ -422,6 +422,16 @@ pub(crate) struct TranscribeArgs {
     /// short.
     #[arg(long, default_value = "auto", value_parser = batch_size, value_name = "N")]
     pub(crate) batch_size: BatchSize,
+    /// Speculative decoding: tokens are drafted by a smaller MODEL with the same vocabulary, by self (the model in int8), or
+    /// by lookup (of repetitions in the text), and verified several at a time: the same result, sooner with large models, in
+    /// greedy search (--beam_size None).
+    #[arg(
+        long,
+        help_heading = "Decoding",
+        default_value = "off",
+        value_name = "MODEL|self|lookup|off"
+    )]
+    pub(crate) draft: OsString,
     /// Show segments on standard output as they appear; False: progress only; None: neither.
     #[arg(
         long,
@@ -542,11 +552,6 @@ pub(crate) struct DecodingArgs {
     /// text before it as a prompt, as with --condition_on_previous_text False.
     #[arg(long)]
     pub(crate) batched: bool,
-    /// Speculative decoding: tokens are drafted by a smaller MODEL with the same vocabulary, by self (the model in int8), or
-    /// by lookup (of repetitions in the text), and verified several at a time: the same result, sooner with large models, in
-    /// greedy search (--beam_size None).
-    #[arg(long, default_value = "off", value_name = "MODEL|self|lookup|off")]
-    pub(crate) draft: OsString,
     /// Provide the previous output of the model as a prompt for the next window.
     #[arg(long, default_value = "True")]
     pub(crate) condition_on_previous_text: bool,

@@ -34,15 +34,33 @@ struct Header {
     options: String,
 }
 
-/// Identity of an input's content.
+/// Identity of an input's content, as it was when the run began: a file that changes while it is transcribed is another one in
+/// the next run.
 #[derive(Clone, Deserialize, Eq, Hash, PartialEq, Serialize)]
-struct Identity {
+pub(crate) struct Identity {
     input: String,
     bytes: u64,
     /// Time of the last change, in nanoseconds since 1970.
     modified_ns: u64,
     #[serde(flatten)]
     overrides: Overrides,
+}
+
+impl Identity {
+    /// Returns the identity of `input`; `None` if it is not a file, but standard input or a pipe, whose content may
+    /// be another each time.
+    pub(crate) fn of(input: &Input) -> Option<Self> {
+        let metadata = fs::metadata(input.path.as_ref()?).ok();
+        let metadata = metadata.filter(fs::Metadata::is_file)?;
+        let modified = metadata.modified().ok();
+        let since_1970 = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        Some(Self {
+            input: input.display(),
+            bytes: metadata.len(),
+            modified_ns: since_1970.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0)),
+            overrides: input.overrides.clone(),
+        })
+    }
 }
 
 /// One event of an input.
@@ -175,11 +193,16 @@ impl Journal {
         }
     }
 
-    /// Returns what is to be done for `input`, whose outputs are at `paths`. With `retry_failed`, earlier failures do not
-    /// count.
-    pub(crate) fn verdict(&self, input: &Input, paths: &[PathBuf], retry_failed: bool) -> Verdict {
-        let history = identity(input).and_then(|identity| self.histories.get(&identity));
-        let Some(history) = history else {
+    /// Returns what is to be done for the input of this identity, whose outputs are at `paths`. With `retry_failed`, earlier
+    /// failures do not count.
+    pub(crate) fn verdict(
+        &self,
+        input: Option<&Identity>,
+        paths: &[PathBuf],
+        retry_failed: bool,
+    ) -> Verdict {
+        let history = input.and_then(|input| Some((input, self.histories.get(input)?)));
+        let Some((input, history)) = history else {
             return Verdict::Transcribe;
         };
         if let Some(outputs) = &history.outputs
@@ -194,7 +217,7 @@ impl Journal {
             (Some(reason), _) if !retry_failed => Verdict::Failed(reason.clone()),
             (_, GIVEN_UP..) if !retry_failed => Verdict::Failed(format!(
                 "{GIVEN_UP} runs ended while {} was being transcribed",
-                input.display()
+                input.input
             )),
             (_, SUSPECT..) => Verdict::TranscribeAlone,
             _ => Verdict::Transcribe,
@@ -202,17 +225,17 @@ impl Journal {
     }
 
     /// Records that `input` is begun.
-    pub(crate) fn started(&mut self, input: &Input) -> Result<(), Failure> {
+    pub(crate) fn started(&mut self, input: Option<&Identity>) -> Result<(), Failure> {
         self.record(input, Event::Started)
     }
 
     /// Records that a signal stopped `input`.
-    pub(crate) fn stopped(&mut self, input: &Input) -> Result<(), Failure> {
+    pub(crate) fn stopped(&mut self, input: Option<&Identity>) -> Result<(), Failure> {
         self.record(input, Event::Stopped)
     }
 
     /// Records that `input` failed.
-    pub(crate) fn failed(&mut self, input: &Input, reason: &str) -> Result<(), Failure> {
+    pub(crate) fn failed(&mut self, input: Option<&Identity>, reason: &str) -> Result<(), Failure> {
         self.record(
             input,
             Event::Failed {
@@ -222,14 +245,18 @@ impl Journal {
     }
 
     /// Records that the outputs of `input` at `paths` are complete.
-    pub(crate) fn done(&mut self, input: &Input, paths: &[PathBuf]) -> Result<(), Failure> {
+    pub(crate) fn done(
+        &mut self,
+        input: Option<&Identity>,
+        paths: &[PathBuf],
+    ) -> Result<(), Failure> {
         let outputs: io::Result<_> = paths.iter().map(|path| digest(path)).collect();
         let outputs = outputs.map_err(|error| cannot_write(&self.path, &error))?;
         self.record(input, Event::Done { outputs })
     }
 
-    fn record(&mut self, input: &Input, event: Event) -> Result<(), Failure> {
-        let Some(identity) = identity(input) else {
+    fn record(&mut self, input: Option<&Identity>, event: Event) -> Result<(), Failure> {
+        let Some(identity) = input.cloned() else {
             return Ok(());
         };
         self.append(&Entry { identity, event })
@@ -311,21 +338,6 @@ impl History {
             }
         }
     }
-}
-
-/// Returns the identity of the content of `input`; `None` if it is not a file, but standard input or a pipe, whose content may
-/// be another each time.
-fn identity(input: &Input) -> Option<Identity> {
-    let metadata = fs::metadata(input.path.as_ref()?).ok();
-    let metadata = metadata.filter(fs::Metadata::is_file)?;
-    let modified = metadata.modified().ok();
-    let since_1970 = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    Some(Identity {
-        input: input.display(),
-        bytes: metadata.len(),
-        modified_ns: since_1970.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0)),
-        overrides: input.overrides.clone(),
-    })
 }
 
 /// Reads an output file, and returns its size and checksum.

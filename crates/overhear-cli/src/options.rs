@@ -14,7 +14,8 @@ use overhear::vad::VadOptions;
 use overhear::{Error, ModelOptions, Task, TranscribeOptions};
 
 use crate::args::{
-    AudioArgs, DecodingArgs, DetectionArgs, ModelArgs, TaskName, VadArgs, VadFilterArgs, WordArgs,
+    AudioArgs, DecodingArgs, DetectionArgs, ModelArgs, TaskName, TranscribeArgs, VadArgs,
+    VadFilterArgs, WordArgs,
 };
 use crate::failure::Failure;
 use crate::values::{Optional, is_none, list};
@@ -171,11 +172,14 @@ pub(crate) fn caption_options(args: &WordArgs) -> Result<CaptionOptions, Failure
 }
 
 /// Returns one sentence for each option without effect in combination with the others.
-pub(crate) fn without_effect(
-    args: &WordArgs,
-    decoding: &DecodingArgs,
-    filter: &VadFilterArgs,
-) -> Vec<&'static str> {
+pub(crate) fn without_effect(args: &TranscribeArgs) -> Vec<&'static str> {
+    let TranscribeArgs {
+        words: args,
+        decoding,
+        filter,
+        draft,
+        ..
+    } = args;
     let is_given = |option: Optional<usize>| option.0.is_some_and(|n| n > 0);
     let is_wide = is_given(args.max_line_width);
     let is_guarded = args.hallucination_silence_threshold.0.is_some();
@@ -203,7 +207,7 @@ pub(crate) fn without_effect(
             "--n-best gives one hypothesis per window in greedy search; --beam-size gives more",
         ),
         (
-            decoding.draft != "off"
+            draft != "off"
                 && (decoding.beam_size.0.is_some() || decoding.temperature != 0.0),
             "--draft has no effect in beam search or at temperatures above 0; --beam-size None is greedy search",
         ),
@@ -679,7 +683,7 @@ mod tests {
         ];
         let warnings = |flags: &[&str]| {
             let args = cli(flags).transcribe;
-            without_effect(&args.words, &args.decoding, &args.filter)
+            without_effect(&args)
         };
         for (flags, expected) in cases {
             let found = warnings(&[flags, &["--word_timestamps=True"]].concat());

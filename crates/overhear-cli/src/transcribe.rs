@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::in_flight::{InFlight, Message, Report, work};
 use crate::inputs::{self, Input};
 use crate::interrupt::{Interrupt, POLL, start};
-use crate::journal::{Journal, Verdict};
+use crate::journal::{Identity, Journal, Verdict};
 use crate::live::{Live, LiveOptions};
 use crate::manifest;
 use crate::memory::{FILES, PIECES, n_at_once};
@@ -82,6 +82,8 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
     let folders: BTreeSet<_> = jobs.iter().map(|job| job.target.folder()).collect();
     folders.into_iter().for_each(outputs::remove_left_over);
     let n_skipped = n_inputs - n_missing - jobs.len();
+    // The model, where the journal states which one it is.
+    let mut located = None;
     let mut journal = match &args.journal {
         Some(folder) => {
             if let Destination::Stdout(_) = destination {
@@ -90,9 +92,10 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
                         .to_owned(),
                 ));
             }
-            // Downloaded now, as the journal states which model it is.
-            let model = models::find(&args.model, interrupt)?.fingerprint();
-            let model = (model, &args.model.compute_type);
+            let model = models::locate(&args.model)?.folder(interrupt, args.quiet)?;
+            let fingerprint = model.fingerprint();
+            located = Some(Located::Here(model));
+            let model = (fingerprint, &args.model.compute_type);
             let track = args.audio.audio_track;
             let all = format!("{:?}", (model, track, &formats, &captions, &options));
             Some(Journal::open(folder, shard, &all)?)
@@ -127,8 +130,11 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
     }
     let mut run = Run {
         model: ModelSlot::Located {
-            model: models::locate(&args.model)?,
-            draft: LocatedDraft::new(&args.decoding.draft, &args.model)?,
+            model: match located {
+                Some(located) => located,
+                None => models::locate(&args.model)?,
+            },
+            draft: LocatedDraft::new(&args.draft, &args.model)?,
             options: model_options,
             quiet: args.quiet,
         },
@@ -146,7 +152,7 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
         interrupt,
         live,
     };
-    for warning in without_effect(&args.words, &args.decoding, &args.filter) {
+    for warning in without_effect(args) {
         warnings::warn(warning);
     }
     run.all(&jobs)?;
@@ -165,7 +171,12 @@ fn plan(
 ) -> usize {
     let mut n_failed = 0;
     jobs.retain_mut(|job| {
-        match journal.verdict(job.input, &job.target.paths(formats), retry_failed) {
+        job.identity = Identity::of(job.input);
+        match journal.verdict(
+            job.identity.as_ref(),
+            &job.target.paths(formats),
+            retry_failed,
+        ) {
             Verdict::Transcribe => true,
             Verdict::TranscribeAlone => {
                 job.is_alone = true;
@@ -209,6 +220,8 @@ fn live_options(args: &TranscribeArgs, headers: bool) -> LiveOptions {
 pub(crate) struct Job<'a> {
     pub(crate) input: &'a Input,
     target: Target,
+    /// Identity of the input in the journal.
+    identity: Option<Identity>,
     /// Whether no other job may run at the same time.
     is_alone: bool,
 }
@@ -225,6 +238,7 @@ fn jobs<'a>(inputs: &'a [Input], destination: &Destination, formats: &[Format]) 
         .map(|(input, target)| Job {
             input,
             target,
+            identity: None,
             is_alone: false,
         })
         .collect()
@@ -282,7 +296,7 @@ impl Run<'_> {
                     }
                     // Reported below, together with the other files.
                     Err(Failure::Interrupted { .. }) => {
-                        self.record(|journal| journal.stopped(job.input))?;
+                        self.record(|journal| journal.stopped(job.identity.as_ref()))?;
                         n_begun -= 1;
                     }
                     Err(failure) => return Err(failure),
@@ -328,7 +342,7 @@ impl Run<'_> {
     ) -> Result<InFlight<'j>, Failure> {
         let name = job.input.display();
         warnings::about(&name);
-        self.record(|journal| journal.started(job.input))?;
+        self.record(|journal| journal.started(job.identity.as_ref()))?;
         let audio = job.input.open(&self.audio_options, self.interrupt)?;
         let engine = self.engine(n_jobs)?;
         let options = self.options_of(job)?;
@@ -360,7 +374,7 @@ impl Run<'_> {
         if file.take(message) && matches!(self.destination, Destination::Folder(_)) {
             self.write(file.job, &file.transcript, true)?;
             let paths = file.job.target.paths(&self.formats);
-            self.record(|journal| journal.done(file.job.input, &paths))?;
+            self.record(|journal| journal.done(file.job.identity.as_ref(), &paths))?;
         }
         Ok(())
     }
@@ -410,7 +424,7 @@ impl Run<'_> {
         self.live.end();
         self.finished_s += file.position_s;
         if let Err(Failure::Input(reason)) = end {
-            self.record(|journal| journal.failed(file.job.input, &reason))?;
+            self.record(|journal| journal.failed(file.job.identity.as_ref(), &reason))?;
             Failure::Input(reason).report();
             self.n_failed += 1;
             return Ok(());
@@ -469,7 +483,7 @@ impl Run<'_> {
             let name = job.input.display();
             warnings::about(&name);
             warnings::warn_audio(&transcript.warnings);
-            self.record(|journal| journal.stopped(job.input))?;
+            self.record(|journal| journal.stopped(job.identity.as_ref()))?;
             left.push(match transcript.segments.last() {
                 Some(last) => {
                     self.write(job, &transcript, false)?;
