@@ -351,7 +351,8 @@ pub(crate) struct ModelArgs {
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     pub(crate) device: String,
     /// Compute type: auto (bf16 if the processor has it, else f16), f32 (exact), f16 (f32 with rounded weights), bf16,
-    /// int8, int8_float32 (f32 with int8 weights in the decoder) or int8_bfloat16 (int8_float32 with a bf16 encoder).
+    /// int8, int8_float32 (f32 with int8 weights in the decoder), int8_bfloat16 (int8_float32 with a bf16 encoder), q5 or
+    /// q4 (int8 with weights of 5 or 4 bits in the decoder).
     #[arg(long, default_value = "auto", value_name = "TYPE")]
     pub(crate) compute_type: String,
     /// Number of threads; 0: all that the machine offers.

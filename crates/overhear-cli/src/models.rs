@@ -147,7 +147,11 @@ impl LocatedDraft {
         let int8 = ComputeType::Int8;
         // Drafts need not be exact.
         let compute_type = match compute_type {
-            ComputeType::Int8 | ComputeType::Int8Bfloat16 | ComputeType::Int8Float32 => int8,
+            ComputeType::Int8
+            | ComputeType::Int8Bfloat16
+            | ComputeType::Int8Float32
+            | ComputeType::Q5
+            | ComputeType::Q4 => int8,
             _ => ComputeType::Auto,
         };
         let (folder, compute_type) = match self {

@@ -8,6 +8,7 @@ use crate::arch::{Arch, Emulated};
 use crate::arch::{Avx2, Avx2Vnni, Avx512, Avx512Bf16, Avx512Vnni};
 #[cfg(target_arch = "aarch64")]
 use crate::arch::{Neon, NeonBf16, NeonDotProd};
+use crate::gemm::grouped::kernel::{GroupedKernel, GroupedTask};
 use crate::gemm::microkernel::{Blocking, GemmTask, MAX_MR, MicroKernel};
 #[cfg(test)]
 use crate::gemm::microkernels::EmulatedAmx;
@@ -15,7 +16,7 @@ use crate::gemm::microkernels::EmulatedAmx;
 use crate::gemm::microkernels::NeonWide;
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::microkernels::{AmxTiles, Avx2Bf16, Avx2Int8};
-use crate::gemm::microkernels::{EmulatedBf16, EmulatedInt8, registers, tiles};
+use crate::gemm::microkernels::{EmulatedBf16, EmulatedGrouped, EmulatedInt8, registers, tiles};
 #[cfg(any(target_arch = "x86_64", test))]
 use crate::gemm::tile_kernel::TileKernel;
 use crate::gemm::tile_kernel::TileTask;
@@ -113,6 +114,32 @@ impl Arch {
             Arch::Emulated(simd) => EmulatedInt8(simd).vectorize(task),
             #[cfg(test)]
             Arch::EmulatedAmx(_) => EmulatedAmx::<true>.vectorize(task),
+        }
+    }
+
+    /// Runs `task` on the set's microkernel of group-quantised weights.
+    #[inline]
+    pub(crate) fn run_grouped<T: GroupedTask>(self, task: T) {
+        match self {
+            Arch::Scalar => EmulatedGrouped(Emulated).vectorize_grouped(task),
+            #[cfg(target_arch = "aarch64")]
+            Arch::Neon(simd) => EmulatedGrouped(simd).vectorize_grouped(task),
+            #[cfg(target_arch = "x86_64")]
+            Arch::Avx2(simd) => simd.vectorize_grouped(task),
+            #[cfg(target_arch = "x86_64")]
+            Arch::Avx512(simd) => match Avx512Vnni::new(simd) {
+                Some(dot) => dot.vectorize_grouped(task),
+                None => EmulatedGrouped(simd).vectorize_grouped(task),
+            },
+            #[cfg(target_arch = "x86_64")]
+            Arch::Amx(amx) => match Avx512Vnni::new(amx.avx512()) {
+                Some(dot) => dot.vectorize_grouped(task),
+                None => EmulatedGrouped(amx.avx512()).vectorize_grouped(task),
+            },
+            #[cfg(test)]
+            Arch::Emulated(simd) | Arch::EmulatedAmx(simd) => {
+                EmulatedGrouped(simd).vectorize_grouped(task)
+            }
         }
     }
 

@@ -47,8 +47,8 @@ pub use arch::{ISA_VARIABLE, Isa, IsaError, probe};
 pub use attention::{AttentionShape, KvRows, PackedKv, QuantizedKv, Sequence};
 pub use elementwise::Maxima;
 pub use gemm::{
-    Output, PackedActivations, PackedMatrix, PackedRows, Packing, PostOp, Source, Storage,
-    StoredMatrix,
+    GroupFormat, GroupedActivations, GroupedMatrix, Output, PackedActivations, PackedMatrix,
+    PackedRows, Packing, PostOp, Source, Storage, StoredMatrix,
 };
 pub use kernels::Kernels;
 pub use matrix::{Dtype, Matrix, MatrixData, Rows};

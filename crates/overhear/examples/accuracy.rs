@@ -21,12 +21,14 @@ use overhear::eval::score::{Errors, align};
 use overhear::{Audio, ComputeType, Language, Model, ModelOptions, TranscribeOptions};
 use serde_json::Value;
 
-const TYPES: [ComputeType; 5] = [
+const TYPES: [ComputeType; 7] = [
     ComputeType::F16,
     ComputeType::Bf16,
     ComputeType::Int8,
     ComputeType::Int8Float32,
     ComputeType::Int8Bfloat16,
+    ComputeType::Q5,
+    ComputeType::Q4,
 ];
 
 /// Line of the manifest.

@@ -14,12 +14,14 @@ use overhear::decode::{DecodingOptions, Session, log_mel_spectrogram};
 use overhear::tokenizer::TokenId;
 use overhear::{Audio, ComputeType, Language, Model, ModelOptions, Task};
 
-const TYPES: [ComputeType; 5] = [
+const TYPES: [ComputeType; 7] = [
     ComputeType::F16,
     ComputeType::Bf16,
     ComputeType::Int8,
     ComputeType::Int8Float32,
     ComputeType::Int8Bfloat16,
+    ComputeType::Q5,
+    ComputeType::Q4,
 ];
 /// Number of samples of a window, and of the shortest window that is compared.
 const WINDOW: usize = 30 * 16_000;

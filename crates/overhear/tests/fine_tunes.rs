@@ -300,6 +300,8 @@ fn weights_that_are_not_finite_are_an_error_that_names_the_tensor() {
             ComputeType::F16,
             ComputeType::Bf16,
             ComputeType::Int8,
+            ComputeType::Q5,
+            ComputeType::Q4,
         ] {
             let options = ModelOptions {
                 compute_type,

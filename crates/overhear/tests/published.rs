@@ -39,6 +39,8 @@ fn an_english_only_model_transcribes_in_every_compute_type() {
         ComputeType::F16,
         ComputeType::Bf16,
         ComputeType::Int8,
+        ComputeType::Q5,
+        ComputeType::Q4,
     ] {
         let transcript = model(compute_type)
             .transcribe(&jfk(), &TranscribeOptions::default())

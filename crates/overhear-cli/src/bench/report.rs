@@ -91,7 +91,7 @@ impl Limits {
     pub(super) fn arithmetic(&self, compute_type: ComputeType) -> Option<f64> {
         let giga = match compute_type {
             ComputeType::Bf16 | ComputeType::Int8Bfloat16 => self.bf16_gflop_s,
-            ComputeType::Int8 => self.int8_gop_s,
+            ComputeType::Int8 | ComputeType::Q5 | ComputeType::Q4 => self.int8_gop_s,
             _ => self.f32_gflop_s,
         };
         giga.or(self.f32_gflop_s).map(|giga| giga * 1e9)

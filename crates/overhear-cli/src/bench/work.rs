@@ -28,6 +28,9 @@ impl Work {
             ComputeType::Int8 => (1.0, 1.0),
             ComputeType::Int8Float32 | ComputeType::Int8Bfloat16 => (1.0, 2.0),
             ComputeType::Bf16 | ComputeType::F16 => (2.0, 2.0),
+            // With an f16 scale per 32 weights.
+            ComputeType::Q5 => (5.5 / 8.0, 1.0),
+            ComputeType::Q4 => (4.5 / 8.0, 1.0),
             _ => (dtype_bytes, 4.0),
         };
         Self {

@@ -15,11 +15,10 @@ use half::{bf16, f16};
 
 use super::gemm_f32_kernel::{KC, LDA, Operands, accumulate};
 use super::layout::NR;
-use super::post_op::PostOp;
+use super::post_op::{PostOp, store_row};
 use super::prepack_f32::{Storage, StoredMatrix};
 use crate::arch::Arch;
 use crate::kernels::Kernels;
-use crate::math::gelu;
 use crate::matrix::{Dtype, Rows, assert_rows};
 use crate::parallel::{Disjoint, Pool, scratch};
 use crate::reference;
@@ -233,21 +232,7 @@ impl<'a, E: Element + AnyBitPattern> Call<'a, E> {
         // SAFETY: the caller's.
         let y = unsafe { self.y.take(row * self.n_out + from, acc.len()) };
         let [scales, bias] = [self.scales, self.bias].map(|v| v.map(|v| &v[from..][..acc.len()]));
-        for (i, (y, acc)) in y.chunks_mut(S::LANES).zip(acc.chunks(S::LANES)).enumerate() {
-            let mut v = s.read(acc);
-            if let Some(scales) = scales {
-                v = s.mul(v, s.read(&scales[i * S::LANES..][..acc.len()]));
-            }
-            if let Some(bias) = bias {
-                v = s.add(v, s.read(&bias[i * S::LANES..][..acc.len()]));
-            }
-            match self.post_op {
-                PostOp::Store => {}
-                PostOp::Gelu => v = gelu(s, v),
-                PostOp::Add => v = s.add(s.read(y), v),
-            }
-            s.write(y, v);
-        }
+        store_row(s, y, acc, scales, bias, self.post_op);
     }
 }
 

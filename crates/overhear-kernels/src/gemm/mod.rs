@@ -9,6 +9,7 @@
 //!   number of threads.
 //! - Loop nest of a task: [`macrokernel`], with the blocking (`mr`, `kc_l1`, `kc`, `nc_bytes`, `mc`) that the
 //!   microkernel prescribes.
+//! - Weights of 4 and 5 bits, with formats and products of their own: [`grouped`].
 //! - Microkernels: traits in [`microkernel`] and [`tile_kernel`] (products) and [`vector_ops`] (bf16 stores, GELU,
 //!   softmax numerators), implementations in [`microkernels`], one file per instruction set.
 //! - Epilogue: [`epilogue`]. A microkernel hands finished accumulators to it. AMX runs the epilogue of one panel
@@ -28,6 +29,7 @@ pub(crate) mod epilogue;
 mod gemm_f32;
 mod gemm_f32_kernel;
 mod gemm_packed;
+pub(crate) mod grouped;
 pub(crate) mod layout;
 mod macrokernel;
 pub(crate) mod microkernel;
@@ -48,6 +50,7 @@ pub(crate) mod tile_kernel;
 pub(crate) mod vector_ops;
 
 pub use epilogue::Output;
+pub use grouped::{GroupFormat, GroupedActivations, GroupedMatrix};
 pub use layout::Packing;
 pub use pack_a::{PackedActivations, PackedRows, Source};
 pub use pack_b::PackedMatrix;

@@ -10,6 +10,7 @@ mod elementwise;
 mod exp2;
 mod gemm_f32;
 mod gemm_f32_int8;
+mod gemm_grouped;
 mod gemm_packed;
 mod math;
 mod packing;

@@ -26,11 +26,16 @@ pub enum ComputeType {
     Int8Float32,
     /// [`ComputeType::Int8Float32`], but with encoder and cross-attention as [`ComputeType::Bf16`].
     Int8Bfloat16,
+    /// Decoder weights in 5 bits with a scale per 32 inputs, as ggml's q5_0, multiplied with activations in groups of 8
+    /// bits; encoder and cross-attention as [`ComputeType::Int8`].
+    Q5,
+    /// As [`ComputeType::Q5`] with 4 bits, ggml's q4_0.
+    Q4,
 }
 
 impl ComputeType {
     /// All types, as listed to users.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Auto,
         Self::F32,
         Self::F16,
@@ -38,10 +43,12 @@ impl ComputeType {
         Self::Int8,
         Self::Int8Float32,
         Self::Int8Bfloat16,
+        Self::Q5,
+        Self::Q4,
     ];
 
-    /// Returns the name on the command line: `auto`, `f32`, `f16`, `bf16`, `int8`, and CTranslate2's `int8_float32` and
-    /// `int8_bfloat16`.
+    /// Returns the name on the command line: `auto`, `f32`, `f16`, `bf16`, `int8`, CTranslate2's `int8_float32` and
+    /// `int8_bfloat16`, `q5` and `q4`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -52,6 +59,8 @@ impl ComputeType {
             ComputeType::Int8 => "int8",
             ComputeType::Int8Float32 => "int8_float32",
             ComputeType::Int8Bfloat16 => "int8_bfloat16",
+            ComputeType::Q5 => "q5",
+            ComputeType::Q4 => "q4",
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | `avx2` | `vfmadd`, `vpmaddwd`, AVX-VNNI | `avx2_block` |
 //! | `neon` | `bfmlalt`/`bfmlalb`, `sdot` | `registers` |
 //! | `amx` | `tdpbf16ps`, `tdpbusd` | `tiles`, for attention `tiles_transposed` |
+//! | `grouped_avx512`, `grouped_avx2`, `grouped_emulated` | `vpdpbusd`, `vpmaddubsw`, plain Rust; weights of 4 and 5 bits | their own |
 //! | `emulated`, `emulated_amx` | plain Rust | `registers`, `tiles` |
 
 #[cfg(target_arch = "x86_64")]
@@ -25,6 +26,11 @@ mod avx512_vnni;
 mod emulated;
 #[cfg(test)]
 mod emulated_amx;
+#[cfg(target_arch = "x86_64")]
+mod grouped_avx2;
+#[cfg(target_arch = "x86_64")]
+mod grouped_avx512;
+mod grouped_emulated;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub(crate) mod registers;
@@ -52,6 +58,7 @@ pub(crate) use avx2::{Avx2Bf16, Avx2Int8};
 pub(crate) use emulated::{EmulatedBf16, EmulatedInt8};
 #[cfg(test)]
 pub(crate) use emulated_amx::EmulatedAmx;
+pub(crate) use grouped_emulated::EmulatedGrouped;
 #[cfg(target_arch = "aarch64")]
 pub(crate) use neon::NeonWide;
 pub(crate) use tiles_transposed::{TileOperands, multiply_tiles};

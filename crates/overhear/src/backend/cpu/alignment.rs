@@ -83,7 +83,7 @@ impl AlignmentScratch {
         step: &Step<'_, W>,
         request: &AlignmentRequest<'_>,
         states: &[f32],
-        input: &mut W::Activations,
+        input: &mut W::Input,
     ) -> Vec<f32> {
         let (n_state, n_vocab) = (step.dims.n_text_state, step.dims.n_vocab);
         let (kernels, text) = (&step.host.kernels, request.text.clone());

@@ -40,7 +40,7 @@ pub(super) struct DecoderWorkspace<W: Weight> {
     /// `[n, n_state]`: the residual stream.
     x: Vec<f32>,
     /// Input rows of the next product.
-    input: W::Activations,
+    input: W::Input,
     /// `[n, 3 * n_state]`: query, key and value of self-attention.
     qkv: Vec<f32>,
     /// `[n, n_state]`: query of cross-attention, or the states that logits are computed of.
@@ -123,7 +123,7 @@ impl<W: Weight> Step<'_, W> {
         cross_kv: &CrossKvCache<K>,
         workspace: &'w mut DecoderWorkspace<W>,
         on_cross_query: &mut dyn FnMut(usize, &[f32]),
-    ) -> (&'w [f32], &'w mut W::Activations) {
+    ) -> (&'w [f32], &'w mut W::Input) {
         let (host, n_state) = (self.host, self.dims.n_text_state);
         let n = self.batch.tokens.len();
         let DecoderWorkspace {
@@ -214,7 +214,7 @@ impl<W: Weight> Step<'_, W> {
 
     /// Logits of `states`, `[n, n_state]`: last layer norm, then the product with the embedding. `input`: an input
     /// buffer.
-    pub(super) fn project(&self, logits: &mut [f32], states: &[f32], input: &mut W::Activations) {
+    pub(super) fn project(&self, logits: &mut [f32], states: &[f32], input: &mut W::Input) {
         let Decoder {
             token_embedding,
             output,

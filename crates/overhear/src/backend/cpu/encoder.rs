@@ -44,7 +44,7 @@ pub(super) struct EncoderWorkspace<W: EncoderWeight> {
     /// `[n_ctx, n_state]`: the residual stream.
     x: Vec<f32>,
     /// Input rows of the next product.
-    input: W::Activations,
+    input: W::Input,
     /// `[n_ctx, up to 4 * n_state]`: query, key and value; the perceptron's middle; or cross-attention's key and value.
     wide: W::Activations,
     /// `[n_ctx, n_state]`: output of self-attention.
@@ -118,7 +118,7 @@ impl<W: EncoderWeight> Encoder<W> {
                 PostOp::Store,
             ); // [n_ctx, 3 * n_state]
             W::self_attention(host, dims, attended, wide, kv);
-            let rows = W::input_of(host, input, attended, n_state);
+            let rows = W::input_of(host, input, attended, (n_ctx, n_state));
             attn.out.forward(host, x, rows, PostOp::Add);
             mlp.forward(host, x, input, wide);
         }

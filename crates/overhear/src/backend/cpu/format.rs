@@ -1,6 +1,8 @@
 //! What a compute type means on the CPU: element types of weights, keys and values.
 
-use overhear_kernels::{Isa, Kernels, PackedMatrix, Packing, StoredMatrix};
+use overhear_kernels::{
+    GroupFormat, GroupedMatrix, Isa, Kernels, PackedMatrix, Packing, StoredMatrix,
+};
 
 use super::cross_kv::{CrossKv, KvFormat};
 use super::stored::StoredFormat;
@@ -25,6 +27,8 @@ pub(super) enum Network {
     Packed(Formats<PackedMatrix, PackedMatrix>),
     /// Packed encoder, stored decoder.
     Mixed(Formats<PackedMatrix, StoredMatrix>),
+    /// Packed encoder, group-quantised decoder.
+    Grouped(Formats<PackedMatrix, GroupedMatrix>),
 }
 
 impl Network {
@@ -46,6 +50,14 @@ impl Network {
                 self_kv: KvFormat::F16,
             })
         };
+        let grouped = |decoder| {
+            Network::Grouped(Formats {
+                encoder: Packing::Int8,
+                decoder,
+                cross_kv: Packing::Int8,
+                self_kv: KvFormat::F16,
+            })
+        };
         use {KvFormat as Kv, StoredFormat as Weights};
         match compute_type {
             ComputeType::Auto | ComputeType::F32 => stored(Weights::Exact, Weights::Exact, Kv::F32),
@@ -59,6 +71,8 @@ impl Network {
                 cross_kv: Packing::Bf16,
                 self_kv: KvFormat::F16,
             }),
+            ComputeType::Q5 => grouped(GroupFormat::Q5),
+            ComputeType::Q4 => grouped(GroupFormat::Q4),
         }
     }
 }
@@ -84,7 +98,13 @@ pub(super) fn resolve(
         ComputeType::Auto if is_even && kernels.is_native(Packing::Bf16) => Ok(ComputeType::Bf16),
         ComputeType::Auto if kernels.isa() != Isa::Scalar => Ok(ComputeType::F16),
         ComputeType::Auto => Ok(ComputeType::F32),
-        ComputeType::Bf16 | ComputeType::Int8 | ComputeType::Int8Bfloat16 if !is_even => {
+        ComputeType::Bf16
+        | ComputeType::Int8
+        | ComputeType::Int8Bfloat16
+        | ComputeType::Q5
+        | ComputeType::Q4
+            if !is_even =>
+        {
             Err(Error::Option {
                 name: "compute_type",
                 reason: format!("{} needs heads and mel bins of even size", asked.name()),

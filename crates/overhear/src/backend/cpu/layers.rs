@@ -62,7 +62,7 @@ impl<W: Weight> Mlp<W> {
         &self,
         host: &Host,
         x: &mut [f32],
-        input: &mut W::Activations,
+        input: &mut W::Input,
         wide: &mut W::Activations,
     ) {
         let n_state = self.norm.gamma.len();
@@ -70,7 +70,7 @@ impl<W: Weight> Mlp<W> {
         let rows = W::normalize(host, input, x, &self.norm);
         self.up
             .forward_to_activations(host, (wide, 0), rows, n, PostOp::Gelu);
-        let rows = W::input_of(host, input, wide, 4 * n_state);
+        let rows = W::input_of(host, input, wide, (n, 4 * n_state));
         self.down.forward(host, x, rows, PostOp::Add);
     }
 }

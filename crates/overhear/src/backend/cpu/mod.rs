@@ -5,6 +5,7 @@ mod cross_kv;
 mod decoder;
 mod encoder;
 mod format;
+mod grouped;
 mod layers;
 mod packed;
 mod read;
@@ -57,6 +58,7 @@ pub(super) fn open(
     match Network::of(compute_type) {
         Network::Stored(formats) => CpuBackend::read(checkpoint, shape, formats, host),
         Network::Packed(formats) => CpuBackend::read(checkpoint, shape, formats, host),
+        Network::Grouped(formats) => CpuBackend::read(checkpoint, shape, formats, host),
         Network::Mixed(formats) => CpuBackend::read(checkpoint, shape, formats, host),
     }
 }

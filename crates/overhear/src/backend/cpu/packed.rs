@@ -18,6 +18,7 @@ use crate::{ModelDimensions, Result};
 impl Weight for PackedMatrix {
     type Format = Packing;
     type Activations = PackedActivations;
+    type Input = PackedActivations;
     type Rows<'a> = PackedRows<'a>;
 
     fn convert(host: &Host, matrix: &Matrix, packing: Packing) -> Self {
@@ -65,13 +66,13 @@ impl Weight for PackedMatrix {
         host: &Host,
         buffer: &'a mut PackedActivations,
         x: &'a PackedActivations,
-        _: usize,
+        shape: (usize, usize),
     ) -> PackedRows<'a> {
         if buffer.packing() == Packing::Bf16 {
             return x.rows();
         }
         host.kernels
-            .pack_rows(&host.pool, buffer, Source::Bf16(x), x.shape(), None);
+            .pack_rows(&host.pool, buffer, Source::Bf16(x), shape, None);
         buffer.rows()
     }
 

@@ -39,6 +39,7 @@ fn rows(x: &[f32], n_cols: usize) -> Rows<'_> {
 impl Weight for StoredMatrix {
     type Format = StoredFormat;
     type Activations = Vec<f32>;
+    type Input = Vec<f32>;
     type Rows<'a> = Rows<'a>;
 
     fn convert(host: &Host, matrix: &Matrix, format: StoredFormat) -> Self {
@@ -81,7 +82,12 @@ impl Weight for StoredMatrix {
         rows(x, n_in)
     }
 
-    fn input_of<'a>(_: &Host, _: &'a mut Vec<f32>, x: &'a Vec<f32>, n_in: usize) -> Rows<'a> {
+    fn input_of<'a>(
+        _: &Host,
+        _: &'a mut Vec<f32>,
+        x: &'a Vec<f32>,
+        (_, n_in): (usize, usize),
+    ) -> Rows<'a> {
         rows(x, n_in)
     }
 

@@ -18,13 +18,15 @@ use crate::{ComputeType, Error, LogMel, TokenId};
 /// Attention sums in another order when queries share a pass over the keys; logits are of the order of 10.
 const TOLERANCE: f32 = 1e-4;
 
-const COMPUTE_TYPES: [ComputeType; 6] = [
+const COMPUTE_TYPES: [ComputeType; 8] = [
     ComputeType::F32,
     ComputeType::F16,
     ComputeType::Bf16,
     ComputeType::Int8,
     ComputeType::Int8Float32,
     ComputeType::Int8Bfloat16,
+    ComputeType::Q5,
+    ComputeType::Q4,
 ];
 
 /// Start of transcript, English, transcribe, no timestamps, and some text.
@@ -377,6 +379,8 @@ fn alignment_gives_the_probabilities_that_decoding_gives() {
         ComputeType::Bf16,
         ComputeType::Int8,
         ComputeType::Int8Bfloat16,
+        ComputeType::Q5,
+        ComputeType::Q4,
     ] {
         check_alignment_gives_the_probabilities(&*backend_of(compute_type), &eight);
     }
@@ -456,12 +460,14 @@ fn check_alignment_leaves_nothing_behind(backend: &dyn Backend) {
 
 /// Relative to the largest logit: bfloat16 has 8 bits, int8 less than 7 of a row's largest, over a dozen layers. f16 has
 /// three bits more than bfloat16. Of int8's two roundings, weights and activations, the mixed types have one.
-const ROUNDED: [(ComputeType, f32); 5] = [
+const ROUNDED: [(ComputeType, f32); 7] = [
     (ComputeType::F16, 0.03 / 8.0),
     (ComputeType::Bf16, 0.03),
     (ComputeType::Int8, 0.15),
     (ComputeType::Int8Float32, 0.15 / 2.0),
     (ComputeType::Int8Bfloat16, 0.15 / 2.0),
+    (ComputeType::Q5, 0.3),
+    (ComputeType::Q4, 0.6),
 ];
 
 #[test]

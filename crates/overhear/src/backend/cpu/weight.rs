@@ -1,4 +1,4 @@
-//! Weight matrices in the kernels' two layouts, and the activations that each layout is multiplied with.
+//! Weight matrices in the kernels' layouts, and the activations that each layout is multiplied with.
 //!
 //! Whatever differs by layout is a method of [`Weight`] or [`EncoderWeight`], so that encoder, decoder and alignment
 //! are written once.
@@ -15,8 +15,10 @@ use crate::{ModelDimensions, Result};
 pub(super) trait Weight: Sized + Send + Sync {
     /// Element type of the weights.
     type Format: Copy + Send + Sync;
-    /// Activation rows between two products: f32 beside stored weights, bf16 beside packed ones.
+    /// Activation rows between two products: f32 beside stored and grouped weights, bf16 beside packed ones.
     type Activations: Send;
+    /// Buffer for input rows of the next product.
+    type Input: Send;
     /// Input rows of a product, in the element type that it multiplies.
     type Rows<'a>: Copy;
 
@@ -33,7 +35,7 @@ pub(super) trait Weight: Sized + Send + Sync {
     fn copy_row(&self, row: usize, to: &mut [f32]);
 
     /// Buffer for input rows, `[n_rows, up to 4 * n_state]`.
-    fn input_buffer(format: Self::Format, n_rows: usize, n_state: usize) -> Self::Activations;
+    fn input_buffer(format: Self::Format, n_rows: usize, n_state: usize) -> Self::Input;
 
     /// Buffer for activations, `[n_rows, n_cols]`.
     fn activations(n_rows: usize, n_cols: usize) -> Self::Activations;
@@ -41,7 +43,7 @@ pub(super) trait Weight: Sized + Send + Sync {
     /// Returns `norm(x)` as input rows. `x`: `[n, n_state]`.
     fn normalize<'a>(
         host: &Host,
-        buffer: &'a mut Self::Activations,
+        buffer: &'a mut Self::Input,
         x: &[f32],
         norm: &LayerNorm,
     ) -> Self::Rows<'a>;
@@ -49,17 +51,17 @@ pub(super) trait Weight: Sized + Send + Sync {
     /// Returns `x`, `[n, n_in]`, as input rows; in `buffer` if they have another element type.
     fn input<'a>(
         host: &Host,
-        buffer: &'a mut Self::Activations,
+        buffer: &'a mut Self::Input,
         x: &'a [f32],
         n_in: usize,
     ) -> Self::Rows<'a>;
 
-    /// Returns activations `[n, n_in]` as input rows; in `buffer` if they have another element type.
+    /// Returns activations of `shape`, `[n, n_in]`, as input rows; in `buffer` if they have another element type.
     fn input_of<'a>(
         host: &Host,
-        buffer: &'a mut Self::Activations,
+        buffer: &'a mut Self::Input,
         x: &'a Self::Activations,
-        n_in: usize,
+        shape: (usize, usize),
     ) -> Self::Rows<'a>;
 
     /// `y = post_op(x * weight^T + bias)`. `x`: `[n, n_in]`; `bias`: `[n_out]`; `y`: `[n, n_out]`, which gives `n`.

@@ -1,0 +1,76 @@
+//! Trait of the microkernels of products with group-quantised weights.
+
+use super::activations::GroupedRows;
+use super::layout::GroupFormat;
+use crate::simd::Simd;
+
+/// Most rows of any microkernel's block.
+pub(crate) const MAX_ROWS: usize = 8;
+
+/// Task of a product, compiled for every microkernel.
+pub(crate) trait GroupedTask {
+    /// Runs the task; `#[inline(always)]` in every implementation.
+    fn run<K: GroupedKernel>(self, kernel: K);
+}
+
+/// Microkernel: a block of rows by a panel.
+///
+/// # Safety
+/// A value of the implementing type proves that the machine has its instructions.
+pub(crate) unsafe trait GroupedKernel: Copy {
+    /// Vectors beside the microkernel.
+    type Simd: Simd;
+
+    /// Most rows of a block, up to [`MAX_ROWS`].
+    const ROWS: usize;
+
+    /// Vectors beside the microkernel.
+    fn simd(self) -> Self::Simd;
+
+    /// Compiles `task` for the microkernel's instructions and runs it.
+    fn vectorize_grouped<T: GroupedTask>(self, task: T);
+
+    /// Products of `R` rows with a panel of `FORMAT`, see [`multiply`].
+    ///
+    /// For every group in sequence, `sum = fma(dot, scale of w * scale of x, sum)`, `dot` being the exact dot product
+    /// of `q - zero_point` and the row's levels.
+    ///
+    /// # Safety
+    /// `blocks` must be readable for a block per group, `x` must have `R` rows, and `sums` be writable for `[R, 32]`.
+    unsafe fn multiply<const R: usize>(
+        self,
+        format: GroupFormat,
+        blocks: *const u8,
+        x: GroupedRows<'_>,
+        sums: *mut f32,
+    );
+}
+
+/// Products of the first `n_rows` rows of `x`, at most `K::ROWS`, with the panel at `blocks`, to `sums`, `[n_rows, 32]`.
+///
+/// # Safety
+/// As [`GroupedKernel::multiply`], for `n_rows`.
+#[inline(always)]
+pub(super) unsafe fn multiply<K: GroupedKernel>(
+    kernel: K,
+    n_rows: usize,
+    format: GroupFormat,
+    blocks: *const u8,
+    x: GroupedRows<'_>,
+    sums: *mut f32,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        match n_rows {
+            1 => kernel.multiply::<1>(format, blocks, x, sums),
+            2 => kernel.multiply::<2>(format, blocks, x, sums),
+            3 => kernel.multiply::<3>(format, blocks, x, sums),
+            4 => kernel.multiply::<4>(format, blocks, x, sums),
+            5 if K::ROWS >= 8 => kernel.multiply::<5>(format, blocks, x, sums),
+            6 if K::ROWS >= 8 => kernel.multiply::<6>(format, blocks, x, sums),
+            7 if K::ROWS >= 8 => kernel.multiply::<7>(format, blocks, x, sums),
+            8 if K::ROWS >= 8 => kernel.multiply::<8>(format, blocks, x, sums),
+            n => unreachable!("{n} rows of at most {}", K::ROWS),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Packed B of group-quantised weights: quantisation and packing while a matrix is read.
+
+use bytemuck::cast_slice_mut;
+use half::f16;
+
+use super::layout::{GROUP, GroupFormat};
+use crate::arch::Arch;
+use crate::gemm::aligned::{AlignedBuffer, as_bytes, as_bytes_mut};
+use crate::gemm::layout::NR;
+use crate::gemm::panel_reader::{Outs, read_panels};
+use crate::kernels::Kernels;
+use crate::math::quantize::ROUND_MAGIC;
+use crate::matrix::{Dtype, Matrix, copy_rows};
+use crate::parallel::{Disjoint, Pool};
+use crate::simd::{Element, Simd, Vectorized, widen};
+
+/// Scales that are tried for a group, in tenths of a level by which its largest element misses the lowest level: ggml's
+/// choice (`make_qx_quants`), the one without an offset first.
+const CANDIDATES: [i32; 19] = [
+    0, -9, -8, -7, -6, -5, -4, -3, -2, -1, 1, 2, 3, 4, 5, 6, 7, 8, 9,
+];
+/// Factor by which a candidate must be better than those before it: more than rounding.
+const BETTER: f32 = 1.0 + 1e-5;
+
+/// Packed weight matrix `[n_out, n_in]` (one row per output, as in PyTorch) of 4 or 5 bits with a scale per 32 inputs.
+#[derive(Clone, Debug)]
+pub struct GroupedMatrix {
+    format: GroupFormat,
+    n_out: usize,
+    n_in: usize,
+    /// `[panels, groups of K]` blocks, see [`super::layout`].
+    blocks: AlignedBuffer,
+}
+
+impl GroupedMatrix {
+    /// Reads, quantises and packs a matrix, see [`Kernels::quantize_weights_from`].
+    fn read<E: Send>(
+        arch: Arch,
+        pool: &Pool,
+        (n_out, n_in): (usize, usize),
+        dtype: Dtype,
+        format: GroupFormat,
+        read: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
+    ) -> Result<Self, E> {
+        let n_groups = n_in.div_ceil(GROUP);
+        let panel_len = n_groups * format.block_bytes() / 4;
+        let mut blocks = AlignedBuffer::new(n_out.div_ceil(NR) * panel_len);
+        let panels = Disjoint::new(blocks.as_mut_slice());
+        // Scratch: the outputs in f32, interleaved: `[n_groups * 32, 32]`.
+        let n_spare = n_groups * GROUP * NR + n_in;
+        read_panels(pool, (n_out, n_in), dtype, n_spare, read, |task| {
+            // SAFETY: the tasks' panels are disjoint.
+            let panel = unsafe { panels.take(task.panel * panel_len, panel_len) };
+            let (spare, row) = task.spare.split_at_mut(n_groups * GROUP * NR);
+            let panel = as_bytes_mut(panel);
+            match task.outs {
+                Outs::F32(outs) => arch.run_any(QuantizePanel {
+                    format,
+                    panel,
+                    outs,
+                    spare,
+                    row,
+                }),
+                Outs::F16(outs) => arch.run_any(QuantizePanel {
+                    format,
+                    panel,
+                    outs,
+                    spare,
+                    row,
+                }),
+                Outs::Bf16(outs) => arch.run_any(QuantizePanel {
+                    format,
+                    panel,
+                    outs,
+                    spare,
+                    row,
+                }),
+            }
+        })?;
+        Ok(Self {
+            format,
+            n_out,
+            n_in,
+            blocks,
+        })
+    }
+
+    /// Format of the weights.
+    #[must_use]
+    pub fn format(&self) -> GroupFormat {
+        self.format
+    }
+
+    /// Outputs.
+    #[must_use]
+    pub fn n_out(&self) -> usize {
+        self.n_out
+    }
+
+    /// Inputs.
+    #[must_use]
+    pub fn n_in(&self) -> usize {
+        self.n_in
+    }
+
+    /// Bytes that a product reads.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        4 * self.blocks.as_slice().len()
+    }
+
+    /// Bytes of the blocks of a panel.
+    pub(crate) fn panel_bytes(&self) -> usize {
+        self.n_in.div_ceil(GROUP) * self.format.block_bytes()
+    }
+
+    /// Blocks of all panels.
+    pub(crate) fn blocks(&self) -> &[u8] {
+        as_bytes(self.blocks.as_slice())
+    }
+
+    /// Writes the weights of output `out` to `to` (`[n_in]`): the embedding lookup.
+    ///
+    /// # Panics
+    /// If `out` is out of range or `to` is not `n_in` long.
+    pub fn copy_row(&self, out: usize, to: &mut [f32]) {
+        assert!(out < self.n_out && to.len() == self.n_in);
+        let panel = &self.blocks()[out / NR * self.panel_bytes()..];
+        let blocks = panel.chunks_exact(self.format.block_bytes());
+        for (to, block) in to.chunks_mut(GROUP).zip(blocks) {
+            let scale = self.format.scale(block, out % NR).to_f32();
+            for (k, to) in to.iter_mut().enumerate() {
+                let level = i32::from(self.format.level(block, out % NR, k));
+                *to = scale * (level - self.format.zero_point()) as f32;
+            }
+        }
+    }
+}
+
+/// Task that quantises and packs a panel.
+struct QuantizePanel<'a, E> {
+    format: GroupFormat,
+    panel: &'a mut [u8],
+    /// `[up to 32, n_in]`.
+    outs: &'a [E],
+    /// Scratch for the outputs in f32, interleaved and padded: `[n_groups * 32, 32]`.
+    spare: &'a mut [f32],
+    /// Scratch for one output, `[n_in]`.
+    row: &'a mut [f32],
+}
+
+impl<E: Element> Vectorized for QuantizePanel<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self {
+            format,
+            panel,
+            outs,
+            spare,
+            row,
+        } = self;
+        spare.fill(0.0);
+        for (out, from) in outs.chunks_exact(row.len().max(1)).enumerate() {
+            widen(s, row, from);
+            for (to, x) in spare[out..].iter_mut().step_by(NR).zip(&*row) {
+                *to = *x;
+            }
+        }
+        let groups: &mut [[f32; NR]] = cast_slice_mut(spare);
+        let blocks = panel.chunks_exact_mut(format.block_bytes());
+        for (block, group) in blocks.zip(groups.chunks_exact_mut(GROUP)) {
+            quantize_block(format, block, group);
+        }
+    }
+}
+
+/// Quantises a group of K of 32 outputs, `[32, 32]`, to a block of zeros. `group` is overwritten.
+///
+/// The scale of an output is, of the candidates, that with the least squared error after its own least-squares
+/// correction (ggml's `make_qx_quants`). What was a q4_0 or q5_0 block before comes back exactly: the first candidate
+/// has no error then.
+#[inline(always)]
+fn quantize_block(format: GroupFormat, block: &mut [u8], group: &mut [[f32; NR]]) {
+    let zero_point = format.zero_point() as f32;
+    // Rounds to the nearest level, less the zero point.
+    let level = |x: f32| (x + ROUND_MAGIC - ROUND_MAGIC).clamp(-zero_point, zero_point - 1.0);
+
+    let mut extremes = [0.0f32; NR];
+    for x in &*group {
+        for out in 0..NR {
+            let is_larger = x[out].abs() > extremes[out].abs();
+            extremes[out] = if is_larger { x[out] } else { extremes[out] };
+        }
+    }
+    // Beneath the reach of f16 scales, and of reciprocals.
+    let inverses = extremes.map(|x| if x.abs() < 1e-30 { 0.0 } else { x.recip() });
+    let (mut best, mut scales) = ([0.0f32; NR], [0.0f32; NR]);
+    for offset in CANDIDATES {
+        let steps = -(zero_point + 0.1 * offset as f32);
+        let inverses = inverses.map(|x| steps * x);
+        let (mut products, mut squares) = ([0.0f32; NR], [0.0f32; NR]);
+        for x in &*group {
+            for out in 0..NR {
+                let q = level(x[out] * inverses[out]);
+                products[out] += x[out] * q;
+                squares[out] += q * q;
+            }
+        }
+        for out in 0..NR {
+            let gain = products[out] * products[out];
+            if gain > best[out] * squares[out] * BETTER {
+                best[out] = gain / squares[out];
+                scales[out] = products[out] / squares[out];
+            }
+        }
+    }
+    let largest = f16::MAX.to_f32();
+    let scales = scales.map(|x| f16::from_f32(x.clamp(-largest, largest)));
+    let inverses = scales.map(|x| match x.to_f32() {
+        0.0 => 0.0,
+        x => x.recip(),
+    });
+    for (out, scale) in scales.into_iter().enumerate() {
+        format.set_scale(block, out, scale);
+    }
+    for (k, x) in group.iter().enumerate() {
+        for out in 0..NR {
+            let q = level(x[out] * inverses[out]) + zero_point;
+            format.set_level(block, out, k, q as u8);
+        }
+    }
+}
+
+impl Kernels {
+    /// Packs `w` for [`Kernels::linear_grouped`], see [`Kernels::quantize_weights_from`].
+    #[must_use]
+    pub fn quantize_weights(&self, pool: &Pool, w: &Matrix, format: GroupFormat) -> GroupedMatrix {
+        let shape = (w.n_rows(), w.n_cols());
+        let read = |first: usize, to: &mut [u8]| copy_rows(w, first, to);
+        let Ok(grouped) = self.quantize_weights_from(pool, shape, w.dtype(), format, read);
+        grouped
+    }
+
+    /// Quantises and packs a matrix `[n_out, n_in]` of `dtype` for [`Kernels::linear_grouped`] while it is read.
+    ///
+    /// `read(first_row, buf)` must fill `buf` with consecutive rows starting at `first_row`. It is called from
+    /// several threads, 32 rows at a time. The matrix is never in memory twice.
+    ///
+    /// # Errors
+    /// The error of `read`; if several calls fail, any of theirs.
+    pub fn quantize_weights_from<E: Send>(
+        &self,
+        pool: &Pool,
+        shape: (usize, usize),
+        dtype: Dtype,
+        format: GroupFormat,
+        read: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
+    ) -> Result<GroupedMatrix, E> {
+        GroupedMatrix::read(self.arch, pool, shape, dtype, format, read)
+    }
+}
