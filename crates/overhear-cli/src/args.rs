@@ -411,8 +411,8 @@ pub(crate) struct TranscribeArgs {
     /// Skip inputs whose outputs all exist.
     #[arg(long)]
     pub(crate) skip_existing: bool,
-    /// Folder for the journal of the run: after a kill the same command goes on where it was. Files whose outputs are
-    /// complete are not transcribed again, nor are those that failed.
+    /// Folder for the journal of the run: after a kill the same command goes on where it was, also in the middle of a file.
+    /// Files whose outputs are complete are not transcribed again, nor are those that failed.
     #[arg(long, value_name = "DIR")]
     pub(crate) journal: Option<PathBuf>,
     /// Transcribe the files again that failed according to the journal.

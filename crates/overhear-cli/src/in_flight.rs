@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::thread::JoinHandle;
 
+use overhear::transcribe::Progress;
 use overhear::{Audio, Engine, Error, Event, Language, Segment, TranscribeOptions, Transcript};
 
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, propagate};
+use crate::progress::ProgressFile;
 use crate::transcribe::Job;
 
 /// Message of a transcribing thread to the thread that displays and writes.
@@ -20,9 +22,10 @@ pub(crate) enum Report {
     Progress(f64),
 }
 
-/// Message of a transcribing thread: a report, or its last message, the result.
+/// Message of a transcribing thread: a report, what a later run can go on from, or its last message, the result.
 pub(crate) enum Message {
     Report(Report),
+    Resumable(Box<Progress>),
     End(Box<overhear::Result<Transcript>>),
 }
 
@@ -33,6 +36,8 @@ pub(crate) struct InFlight<'a> {
     pub(crate) index: usize,
     /// Transcribing thread; `None` if the input could not be opened.
     pub(crate) worker: Option<JoinHandle<()>>,
+    /// Progress in the journal.
+    pub(crate) progress: Option<ProgressFile>,
     /// Reports that are not displayed yet.
     pub(crate) reports: VecDeque<Report>,
     /// Whether the display of the file has begun.
@@ -52,6 +57,7 @@ impl<'a> InFlight<'a> {
             job,
             index,
             worker: None,
+            progress: None,
             reports: VecDeque::new(),
             is_shown: false,
             transcript: Transcript::default(),
@@ -78,6 +84,7 @@ impl<'a> InFlight<'a> {
     pub(crate) fn take(&mut self, message: Message) -> bool {
         let report = match message {
             Message::Report(report) => report,
+            Message::Resumable(_) => return false,
             Message::End(end) => return self.take_end(*end),
         };
         match &report {
@@ -118,32 +125,47 @@ impl<'a> InFlight<'a> {
     }
 }
 
-/// Transcribes `audio` and sends reports and the result. Ends early if `send` returns false, or after a signal.
+/// Transcribes `audio` and sends reports and the result. Ends early if `send` returns false, or after a signal. `progress`: what
+/// an earlier run has done, if progress is recorded.
 pub(crate) fn work(
     engine: &Engine,
     audio: &Audio,
     options: &TranscribeOptions,
+    progress: Option<Progress>,
     interrupt: &Interrupt,
     send: &dyn Fn(Message) -> bool,
 ) {
+    let is_recorded = progress.is_some();
     let on_event = |event: Event<'_>| {
-        let report = match event {
+        let message = match event {
             Event::LanguageDetected {
                 language,
                 probability,
-            } => Some(Report::Language(language, probability)),
-            Event::Measuring { position_s } => Some(Report::Measuring(position_s)),
-            Event::Duration { duration_s } => Some(Report::Duration(duration_s)),
-            Event::Segment(segment) => Some(Report::Segment(Box::new(segment.clone()))),
-            Event::Progress { position_s } => Some(Report::Progress(position_s)),
+            } => Some(Message::Report(Report::Language(language, probability))),
+            Event::Measuring { position_s } => Some(Message::Report(Report::Measuring(position_s))),
+            Event::Duration { duration_s } => Some(Message::Report(Report::Duration(duration_s))),
+            Event::Segment(segment) => {
+                Some(Message::Report(Report::Segment(Box::new(segment.clone()))))
+            }
+            Event::Progress { position_s } => Some(Message::Report(Report::Progress(position_s))),
+            Event::Resumable(done) if is_recorded => {
+                Some(Message::Resumable(Box::new(done.clone())))
+            }
             _ => None,
         };
-        let heard = report.is_none_or(|report| send(Message::Report(report)));
+        let heard = message.is_none_or(send);
         match heard && interrupt.signal().is_none() {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         }
     };
-    let end = engine.transcribe_with(audio, options, on_event);
+    let mut end = engine.resume(audio, options, progress.unwrap_or_default(), on_event);
+    if let Err(Error::Option {
+        name: "progress", ..
+    }) = &end
+    {
+        // The audio is decoded by another program than before, to another length.
+        end = engine.transcribe_with(audio, options, on_event);
+    }
     send(Message::End(Box::new(end)));
 }

@@ -1,4 +1,5 @@
-//! Journal of a run: the inputs that were begun, are done, or failed, so that the same command goes on after a kill.
+//! Journal of a run: the inputs that were begun, are done, or failed, so that the same command goes on after a kill. Those in
+//! progress have a file each ([`crate::progress`]).
 //!
 //! A journal is a folder of files of JSON lines, one file per shard: [`Header`], then an [`Entry`] per event. A line is
 //! appended in one write, after the outputs that it names are on the disk; lines that are not whole are ignored. An input
@@ -10,18 +11,20 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use overhear::transcribe::Progress;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::inputs::Input;
 use crate::manifest::Overrides;
+use crate::progress::{self, ProgressFile};
 use crate::shard::Shard;
 
-/// Number of runs that ended while an input was being transcribed, from which on the input is transcribed after all others
-/// and alone: it may have ended them.
+/// Number of runs that ended while an input was being transcribed, and before a window of it was done, from which on the input
+/// is transcribed after all others and alone: it may have ended them.
 const SUSPECT: u32 = 3;
 /// Number of such runs after which the input counts as failed: so many that kills from outside do not add up to it, unless no
-/// run lasts long enough for the input.
+/// run lasts long enough for a window of the input.
 const GIVEN_UP: u32 = 50;
 
 /// Maximum number of bytes of a header, which boosts make long.
@@ -61,6 +64,13 @@ impl Identity {
             overrides: input.overrides.clone(),
         })
     }
+
+    /// Returns the name of the input's progress: a digest of this identity.
+    fn name(&self) -> String {
+        let json = serde_json::to_vec(self).expect("text and numbers");
+        let digest = ring::digest::digest(&ring::digest::SHA256, &json);
+        hexadecimal(&digest.as_ref()[..16])
+    }
 }
 
 /// One event of an input.
@@ -75,7 +85,11 @@ struct Entry {
 #[derive(Deserialize, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 enum Event {
-    Started,
+    Started {
+        /// Number of windows that were done.
+        #[serde(default)]
+        n_windows: usize,
+    },
     /// Stopped by a signal.
     Stopped,
     Done {
@@ -97,8 +111,10 @@ struct Output {
 /// Events of an input so far.
 #[derive(Default)]
 struct History {
-    /// Number of starts without an end.
+    /// Number of starts without an end at the same window.
     n_starts: u32,
+    /// Number of windows that were done at the last start.
+    n_windows: usize,
     outputs: Option<Vec<Output>>,
     failure: Option<String>,
 }
@@ -118,6 +134,7 @@ pub(crate) enum Verdict {
 
 /// Open journal, locked against other runs of the same shard.
 pub(crate) struct Journal {
+    folder: PathBuf,
     path: PathBuf,
     file: File,
     histories: HashMap<Identity, History>,
@@ -164,6 +181,7 @@ impl Journal {
         };
         let mut journal = Self {
             histories: histories(folder, &header)?,
+            folder: folder.to_owned(),
             path,
             file,
         };
@@ -224,9 +242,36 @@ impl Journal {
         }
     }
 
-    /// Records that `input` is begun.
-    pub(crate) fn started(&mut self, input: Option<&Identity>) -> Result<(), Failure> {
-        self.record(input, Event::Started)
+    /// Records that `input` is begun, and opens its progress. `None` if it is not a file, or another run is at work on it.
+    pub(crate) fn started(
+        &mut self,
+        input: Option<&Identity>,
+    ) -> Result<Option<(ProgressFile, Progress)>, Failure> {
+        let Some(identity) = input else {
+            return Ok(None);
+        };
+        let opened = ProgressFile::open(&self.folder, &identity.name());
+        let opened = opened.map_err(|error| cannot_write(&self.folder, &error))?;
+        let n_windows = opened.as_ref().map_or(0, |(_, done)| done.n_windows());
+        self.record(input, Event::Started { n_windows })?;
+        Ok(opened)
+    }
+
+    /// Adds to the progress of an input.
+    pub(crate) fn progressed(
+        &self,
+        file: &mut ProgressFile,
+        done: &Progress,
+    ) -> Result<(), Failure> {
+        file.add(done)
+            .map_err(|error| cannot_write(&self.folder, &error))
+    }
+
+    /// Removes the progress of an input that is done or has failed.
+    pub(crate) fn remove_progress(&self, input: Option<&Identity>) {
+        if let Some(identity) = input {
+            progress::remove(&self.folder, &identity.name());
+        }
     }
 
     /// Records that a signal stopped `input`.
@@ -236,12 +281,10 @@ impl Journal {
 
     /// Records that `input` failed.
     pub(crate) fn failed(&mut self, input: Option<&Identity>, reason: &str) -> Result<(), Failure> {
-        self.record(
-            input,
-            Event::Failed {
-                reason: reason.to_owned(),
-            },
-        )
+        let reason = reason.to_owned();
+        self.record(input, Event::Failed { reason })?;
+        self.remove_progress(input);
+        Ok(())
     }
 
     /// Records that the outputs of `input` at `paths` are complete.
@@ -252,7 +295,9 @@ impl Journal {
     ) -> Result<(), Failure> {
         let outputs: io::Result<_> = paths.iter().map(|path| digest(path)).collect();
         let outputs = outputs.map_err(|error| cannot_write(&self.path, &error))?;
-        self.record(input, Event::Done { outputs })
+        self.record(input, Event::Done { outputs })?;
+        self.remove_progress(input);
+        Ok(())
     }
 
     fn record(&mut self, input: Option<&Identity>, event: Event) -> Result<(), Failure> {
@@ -322,7 +367,10 @@ fn is_torn_header(bytes: &[u8]) -> bool {
 impl History {
     fn add(&mut self, event: Event) {
         match event {
-            Event::Started => self.n_starts += 1,
+            Event::Started { n_windows } if n_windows > self.n_windows => {
+                (self.n_starts, self.n_windows) = (1, n_windows);
+            }
+            Event::Started { .. } => self.n_starts += 1,
             Event::Stopped => self.n_starts = self.n_starts.saturating_sub(1),
             Event::Done { outputs } => {
                 *self = Self {
@@ -347,12 +395,12 @@ fn digest(path: &Path) -> io::Result<Output> {
     Ok(Output {
         path: path.display().to_string(),
         bytes: bytes.len() as u64,
-        sha256: digest
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+        sha256: hexadecimal(digest.as_ref()),
     })
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> Failure {

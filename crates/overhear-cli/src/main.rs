@@ -24,6 +24,7 @@ mod models;
 mod naming;
 mod options;
 mod outputs;
+mod progress;
 mod shard;
 mod spelling;
 mod stdout;

@@ -182,7 +182,11 @@ fn plan(
                 job.is_alone = true;
                 true
             }
-            Verdict::Done => false,
+            Verdict::Done => {
+                // A kill may have left it.
+                journal.remove_progress(job.identity.as_ref());
+                false
+            }
             Verdict::Failed(reason) => {
                 n_failed += 1;
                 Failure::Input(format!(
@@ -342,7 +346,10 @@ impl Run<'_> {
     ) -> Result<InFlight<'j>, Failure> {
         let name = job.input.display();
         warnings::about(&name);
-        self.record(|journal| journal.started(job.identity.as_ref()))?;
+        let progress = match &mut self.journal {
+            Some(journal) => journal.started(job.identity.as_ref())?,
+            None => None,
+        };
         let audio = job.input.open(&self.audio_options, self.interrupt)?;
         let engine = self.engine(n_jobs)?;
         let options = self.options_of(job)?;
@@ -352,12 +359,21 @@ impl Run<'_> {
                 "{name}: decoded by ffmpeg ({what} is not built in)"
             )));
         }
+        let (progress_file, progress) = progress.unzip();
+        file.progress = progress_file;
+        if let Some(progress) = &progress
+            && progress.n_windows() > 0
+        {
+            file.reports.push_back(Report::Note(format!(
+                "{name}: goes on after {} windows, according to the journal",
+                progress.n_windows()
+            )));
+        }
         file.transcript.language = options.language.unwrap_or(file.transcript.language);
         let (interrupt, sender) = (self.interrupt.clone(), sender.clone());
         file.worker = Some(start(move || {
-            work(&engine, &audio, &options, &interrupt, &|message| {
-                sender.send((index, message)).is_ok()
-            });
+            let send = |message| sender.send((index, message)).is_ok();
+            work(&engine, &audio, &options, progress, &interrupt, &send);
         })?);
         Ok(file)
     }
@@ -371,6 +387,11 @@ impl Run<'_> {
     ) -> Result<(), Failure> {
         let file = in_flight.iter_mut().find(|file| file.index == index);
         let file = file.expect("a file is in flight until its last message");
+        if let (Message::Resumable(done), Some(journal)) = (&message, &self.journal)
+            && let Some(progress) = &mut file.progress
+        {
+            journal.progressed(progress, done)?;
+        }
         if file.take(message) && matches!(self.destination, Destination::Folder(_)) {
             self.write(file.job, &file.transcript, true)?;
             let paths = file.job.target.paths(&self.formats);

@@ -7,8 +7,9 @@ mod common;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{EN, EN_TEXT, ES, Run, Sandbox, clip, nano};
 
@@ -101,6 +102,77 @@ fn a_run_that_is_killed_goes_on_and_loses_nothing() {
     let failed = "input/002.flac: ";
     assert!(again.stderr.contains(failed), "{}", again.stderr);
     assert_eq!(again.stdout, "");
+}
+
+/// Kills a run in the middle of a long file again and again: each run goes on where the one before it was killed.
+#[test]
+fn a_long_file_goes_on_in_the_middle() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("input")).unwrap();
+    let part = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../overhear/tests/fixtures/audio/long-90s.flac");
+    let samples = overhear::Audio::open(part).unwrap().samples().unwrap();
+    let samples: Vec<i16> = samples.iter().map(|s| (s * 32_767.0) as i16).collect();
+    fs::write(
+        sandbox.path("input/long.wav"),
+        common::wav(&samples.repeat(4)),
+    )
+    .unwrap();
+    for more in [
+        ["--word_timestamps=True", "--vad_filter=False"],
+        ["--batched=True", "--batch_size=2"],
+        ["--vad_filter=True", "--n_best=2"],
+    ] {
+        let whole = sandbox.nano(&arguments("whole", &more));
+        whole.assert(0);
+        let expected = outputs(&sandbox, "whole");
+        let progress = || {
+            let names = sandbox.names("killed/journal");
+            let name = names.iter().find(|name| name.starts_with("progress-"))?;
+            fs::read_to_string(sandbox.path("killed/journal").join(name)).ok()
+        };
+        let n_lines = || match sandbox.path("killed/journal").exists() {
+            true => progress().map_or(0, |text| text.lines().count()),
+            false => 0,
+        };
+        for n_killed in 0..4 {
+            let before = n_lines();
+            let run = sandbox.start(nano(&arguments("killed", &more)), &[]);
+            let started = Instant::now();
+            while n_lines() < before + 2 {
+                assert!(started.elapsed() < Duration::from_secs(60), "no progress");
+                sleep(Duration::from_millis(2));
+            }
+            sleep(Duration::from_millis(7 * n_killed));
+            run.signal("KILL");
+            assert_eq!(run.end().code, None, "{more:?}");
+        }
+        let end = sandbox.nano(&arguments(
+            "killed",
+            &[&more[..], &["--verbose=False"]].concat(),
+        ));
+        end.assert(0);
+        assert!(outputs(&sandbox, "killed") == expected, "{more:?}");
+
+        let journal = sandbox.read("killed/journal/journal.jsonl");
+        let started = journal.lines().filter(|line| line.contains("started"));
+        let n_windows: Vec<usize> = started
+            .map(|line| {
+                let number = line.split_once("\"n_windows\":").unwrap().1;
+                number.trim_end_matches('}').parse().unwrap()
+            })
+            .collect();
+        assert!(
+            n_windows.len() == 5 && n_windows.is_sorted_by(|a, b| a < b) && n_windows[0] == 0,
+            "{more:?}: {n_windows:?}"
+        );
+        let note = format!("goes on after {} windows", n_windows[4]);
+        assert!(end.stderr.contains(&note), "{}", end.stderr);
+        assert_eq!(sandbox.names("killed/journal"), ["journal.jsonl"]);
+        for folder in ["whole", "killed"] {
+            fs::remove_dir_all(sandbox.path(folder)).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -47,10 +47,9 @@ macro_rules! display_name {
 }
 pub(crate) use display_name;
 
-/// Implements `Deserialize` by the type's `FromStr`, with the feature `serde`.
+/// Implements `Deserialize` by the type's `FromStr`.
 macro_rules! deserialize_name {
     ($($type:ty),*) => {$(
-        #[cfg(feature = "serde")]
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(
                 deserializer: D,
@@ -62,10 +61,11 @@ macro_rules! deserialize_name {
     )*};
 }
 
+deserialize_name!(crate::Language);
+#[cfg(feature = "serde")]
 deserialize_name!(
     crate::ComputeType,
     crate::Device,
-    crate::Language,
     crate::Task,
     crate::output::Format
 );

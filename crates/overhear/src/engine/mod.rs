@@ -32,7 +32,7 @@ use crate::backend::{Capacity, GoesOn, State};
 use crate::decode::{DecodingResult, DecodingTask, MAX_DRAFT, Window};
 use crate::mel::MelWindow;
 use crate::model::draft::Drafts;
-use crate::transcribe::{OnEvent, transcribe};
+use crate::transcribe::{OnEvent, Progress, transcribe};
 use crate::{Error, Event, Model, Result, TranscribeOptions, Transcript};
 
 /// Interval at which an owner that does not lead is asked whether to go on.
@@ -151,16 +151,56 @@ impl Engine {
         &self,
         audio: &Audio,
         options: &TranscribeOptions,
-        mut on_event: impl FnMut(Event<'_>) -> ControlFlow<()>,
+        on_event: impl FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Transcript> {
-        self.transcribe_to(audio, options, &mut on_event)
+        self.resume(audio, options, Progress::default(), on_event)
     }
 
-    /// [`Engine::transcribe_with`], compiled once for all event functions.
-    fn transcribe_to(
+    /// Transcribes as [`Engine::transcribe_with`], and goes on from the `progress` of an earlier transcription of the same audio,
+    /// with the same model and options. The transcript is that of an uninterrupted transcription, to the bit; segments that are
+    /// done are reported again, and their windows are not encoded again.
+    ///
+    /// ```no_run
+    /// # fn kept() -> Option<String> { None }
+    /// # fn keep(_: &str) {}
+    /// # let model = overhear::Model::open("models/nano", &Default::default())?;
+    /// # let audio = overhear::Audio::open("speech.flac")?;
+    /// use std::ops::ControlFlow;
+    ///
+    /// use overhear::transcribe::Progress;
+    /// use overhear::{Engine, Event, TranscribeOptions};
+    ///
+    /// let options = TranscribeOptions::default();
+    /// let engine = Engine::new(&model, 1, options.n_rows())?;
+    /// let mut progress: Progress = kept().map_or_else(Progress::default, |json| serde_json::from_str(&json).unwrap());
+    /// let transcript = engine.resume(&audio, &options, progress.clone(), |event| {
+    ///     if let Event::Resumable(done) = event {
+    ///         progress.add(done.clone());
+    ///         keep(&serde_json::to_string(&progress).unwrap());
+    ///     }
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// # Ok::<(), overhear::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Engine::transcribe_with`], and [`Error::Option`] if `progress` is of another model or of audio of another length.
+    pub fn resume(
         &self,
         audio: &Audio,
         options: &TranscribeOptions,
+        progress: Progress,
+        mut on_event: impl FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Transcript> {
+        self.transcribe_from(audio, options, progress, &mut on_event)
+    }
+
+    /// [`Engine::resume`], compiled once for all event functions.
+    fn transcribe_from(
+        &self,
+        audio: &Audio,
+        options: &TranscribeOptions,
+        progress: Progress,
         on_event: OnEvent<'_>,
     ) -> Result<Transcript> {
         Capacity::check("rows", options.n_rows(), self.shared.n_rows)?;
@@ -168,7 +208,14 @@ impl Engine {
         if options.batched {
             seats.extend(self.free_seats());
         }
-        transcribe(&self.shared.model, seats, audio, options, on_event)
+        transcribe(
+            &self.shared.model,
+            seats,
+            audio,
+            options,
+            progress,
+            on_event,
+        )
     }
 
     /// Returns what drafts have given so far; `None` if the model has none ([`Model::with_draft`]).

@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 
+use super::progress::Position;
 use super::stretches::Stretch;
 use super::windows::Windows;
-use super::{File, OnEvent, Segment, Transcription, WindowHypotheses, pieces, send};
+use super::{File, OnEvent, Progress, Segment, Transcription, WindowHypotheses, pieces, send};
 use crate::engine::{POLL, Seat};
 use crate::mel::{FRAMES_PER_SECOND, MelPiece, MelStream, N_FRAMES};
 use crate::{Error, Event, Result};
@@ -30,24 +31,25 @@ const LEFT: usize = 500;
 /// end of a piece hold no speech.
 pub(super) const MIN_REST: usize = 100;
 
-/// Transcribes the `stretches` of `file` piece by piece, one in each of the seats. Returns the stream, and what the pieces
-/// were transcribed to, in order.
+/// Transcribes the `stretches` of `file` piece by piece, one in each of the seats, from a position on, before which some is
+/// done. Returns the stream, and what the pieces were transcribed to, in order.
 pub(super) fn transcribe_pieces(
     file: &File<'_>,
     mel: MelStream,
     stretches: Vec<Stretch>,
+    (from, done): (Position, super::Done),
     seats: Vec<Seat>,
     on_event: OnEvent<'_>,
 ) -> Result<(MelStream, Vec<Segment>, Vec<WindowHypotheses>)> {
     let cutter = Mutex::new(Cutter {
         mel,
         silence_level: file.silence_level,
-        stretches: stretches.into(),
+        stretches: rest(stretches, from),
         n_cut: 0,
     });
     let is_canceled = AtomicBool::new(false);
     let (sender, receiver) = mpsc::channel();
-    let (mut segments, mut n_best) = (Vec::new(), Vec::new());
+    let (mut segments, mut n_best) = done;
     let result = thread::scope(|scope| {
         for seat in seats {
             let (sender, cutter, is_canceled) = (sender.clone(), &cutter, &is_canceled);
@@ -66,17 +68,20 @@ pub(super) fn transcribe_pieces(
             while let Some(done) = early.remove(&n_done) {
                 n_done += 1;
                 let Done {
-                    end,
+                    position,
                     segments: found,
                     n_best: hypotheses,
                 } = done?;
+                let n_before = segments.len();
                 for mut segment in found {
                     segment.id = segments.len();
                     send(on_event, Event::Segment(&segment))?;
                     segments.push(segment);
                 }
+                let piece = Progress::of_window(position, &segments[n_before..], &hypotheses);
+                send(on_event, Event::Resumable(&piece))?;
                 n_best.extend(hypotheses);
-                let position_s = end as f64 / FRAMES_PER_SECOND;
+                let position_s = position.seek as f64 / FRAMES_PER_SECOND;
                 send(on_event, Event::Progress { position_s })?;
             }
         };
@@ -90,8 +95,8 @@ pub(super) fn transcribe_pieces(
 
 /// Result of a piece.
 struct Done {
-    /// Frame of the file at which the piece ends.
-    end: usize,
+    /// End of the piece.
+    position: Position,
     segments: Vec<Segment>,
     n_best: Vec<WindowHypotheses>,
 }
@@ -111,7 +116,7 @@ fn work(
     while !is_canceled.load(Ordering::Relaxed) {
         // A piece is cut under the lock, so that the file is read forwards.
         let cut = cutter.lock().expect("no worker panicked").cut();
-        let (index, stretch, frames) = match cut {
+        let (index, (number, stretch), frames) = match cut {
             Ok(Some(cut)) => cut,
             Ok(None) => return,
             Err((index, error)) => {
@@ -124,7 +129,7 @@ fn work(
             start, language, ..
         } = stretch;
         let mut transcription = Transcription::new(file, windows, language, start);
-        let result = transcription.run(&[stretch], &mut on_event);
+        let result = transcription.run(&[stretch], Position::default(), &mut on_event);
         let Transcription {
             windows,
             segments,
@@ -133,7 +138,11 @@ fn work(
         } = transcription;
         seat = windows.seat;
         let done = result.map(|()| Done {
-            end: stretch.end,
+            position: Position {
+                stretch: number,
+                seek: stretch.end,
+                ..Position::default()
+            },
             segments,
             n_best,
         });
@@ -143,22 +152,23 @@ fn work(
     }
 }
 
-/// Next piece of a file: index, range of frames, and frames; `None` after the last. Errors come with the index, too.
-type Cut = std::result::Result<Option<(usize, Stretch, MelPiece)>, (usize, Error)>;
+/// Next piece of a file: index, number of its stretch and range of frames, and frames; `None` after the last. Errors come
+/// with the index, too.
+type Cut = std::result::Result<Option<(usize, (usize, Stretch), MelPiece)>, (usize, Error)>;
 
 /// Cuts the stretches of a file into pieces.
 struct Cutter {
     mel: MelStream,
     silence_level: Option<f32>,
-    /// Remaining stretches; the first one begins where the next piece does.
-    stretches: VecDeque<Stretch>,
+    /// Remaining stretches with their numbers; the first one begins where the next piece does.
+    stretches: VecDeque<(usize, Stretch)>,
     n_cut: usize,
 }
 
 impl Cutter {
-    /// Returns the next piece: index, range of frames, and frames. After an error there is no other.
+    /// Returns the next piece. After an error there is no other.
     fn cut(&mut self) -> Cut {
-        let Some(stretch) = self.stretches.front().copied() else {
+        let Some((number, stretch)) = self.stretches.front().copied() else {
             return Ok(None);
         };
         let index = self.n_cut;
@@ -168,14 +178,14 @@ impl Cutter {
             (index, error)
         })?;
         match piece.end() < stretch.end {
-            true => self.stretches[0].start = piece.end(),
+            true => self.stretches[0].1.start = piece.end(),
             false => drop(self.stretches.pop_front()),
         }
         let stretch = Stretch {
             end: piece.end(),
             ..stretch
         };
-        Ok(Some((index, stretch, piece)))
+        Ok(Some((index, (number, stretch), piece)))
     }
 
     /// Returns the first piece of `stretch`.
@@ -187,6 +197,22 @@ impl Cutter {
         let n_frames = piece_length(&levels);
         MelPiece::new(&mut self.mel, stretch.start, n_frames, self.silence_level)
     }
+}
+
+/// Returns what is left of the `stretches` from a position on, numbered.
+fn rest(stretches: Vec<Stretch>, from: Position) -> VecDeque<(usize, Stretch)> {
+    let mut rest: VecDeque<_> = stretches
+        .into_iter()
+        .enumerate()
+        .skip(from.stretch)
+        .collect();
+    if let Some((number, first)) = rest.front_mut()
+        && *number == from.stretch
+    {
+        first.start = from.seek.max(first.start);
+    }
+    rest.retain(|(_, stretch)| stretch.start < stretch.end);
+    rest
 }
 
 /// Returns the number of frames of the piece that begins at the first of `levels`: those of a longest piece and of the

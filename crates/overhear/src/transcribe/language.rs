@@ -32,18 +32,18 @@ pub(crate) fn detect_spoken_language(
     detect_in_file(model, options, &mut windows, on_event)
 }
 
-/// Returns the language in `options`, or the detected one.
+/// Returns the language in `options`, or the detected one with its probability.
 pub(super) fn choose_language(
     model: &Model,
     options: &TranscribeOptions,
     windows: &mut Windows<MelStream>,
     on_event: OnEvent<'_>,
-) -> Result<Language> {
+) -> Result<(Language, Option<f32>)> {
     if !model.is_multilingual() {
-        return Ok(Language::ENGLISH);
+        return Ok((Language::ENGLISH, None));
     }
     if let Some(language) = options.language {
-        return Ok(language);
+        return Ok((language, None));
     }
     let LanguageProbability {
         language,
@@ -56,7 +56,7 @@ pub(super) fn choose_language(
             probability,
         },
     )?;
-    Ok(language)
+    Ok((language, Some(probability)))
 }
 
 /// Returns the languages, most probable first, of the first window above the threshold, or else of the [`majority`].

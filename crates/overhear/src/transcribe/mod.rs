@@ -6,6 +6,8 @@ mod hallucination;
 mod language;
 pub(crate) mod options;
 mod pieces;
+mod plan;
+mod progress;
 mod prompt;
 pub(crate) mod result;
 mod segments;
@@ -22,16 +24,18 @@ use std::sync::Arc;
 pub(crate) use language::detect_spoken_language;
 pub(crate) use options::TranscribeOptions;
 pub use options::{LanguageOptions, Thresholds, WordOptions};
+pub use progress::Progress;
 pub use result::{Alternative, WindowHypotheses};
 pub(crate) use result::{Event, Segment, Transcript, Word};
 pub use silence::Silence;
 
 use batched::{MIN_REST, transcribe_pieces};
 use hallucination::Window;
-use language::choose_language;
+use plan::{plan, report_again};
+use progress::Position;
 use prompt::PromptHistory;
 use speech::transcribe_speech;
-use stretches::{Stretch, stretches};
+use stretches::Stretch;
 use windows::{Frames, Windows};
 use words::Next;
 
@@ -43,6 +47,9 @@ use crate::{Audio, Error, Language, Model, Result, TokenId};
 
 /// Event function of the caller.
 pub(crate) type OnEvent<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
+
+/// Segments and hypotheses of windows that are done.
+type Done = (Vec<Segment>, Vec<WindowHypotheses>);
 
 /// Duration of audio in seconds between two `Measuring` events of the first pass.
 const MEASURING_S: f64 = 60.0;
@@ -82,19 +89,20 @@ struct Decoded {
     is_loop_cut: bool,
 }
 
-/// Transcribes `audio` in the last of `seats`, or in all of them if [`TranscribeOptions::batched`]:
+/// Transcribes `audio` in the last of `seats`, or in all of them if [`TranscribeOptions::batched`], from `progress` on:
 /// `whisper/transcribe.py::transcribe`.
 pub(crate) fn transcribe(
     model: &Model,
     seats: Vec<Seat>,
     audio: &Audio,
     options: &TranscribeOptions,
+    progress: Progress,
     on_event: OnEvent<'_>,
 ) -> Result<Transcript> {
     options.validate(model.tokenizer())?;
     match &options.vad {
-        Some(vad) => transcribe_speech(model, seats, audio, (options, vad), on_event),
-        None => transcribe_all(model, seats, audio, options, on_event),
+        Some(vad) => transcribe_speech(model, seats, audio, (options, vad), progress, on_event),
+        None => transcribe_all(model, seats, audio, options, progress, on_event),
     }
 }
 
@@ -104,6 +112,7 @@ fn transcribe_all(
     mut seats: Vec<Seat>,
     audio: &Audio,
     options: &TranscribeOptions,
+    mut progress: Progress,
     on_event: OnEvent<'_>,
 ) -> Result<Transcript> {
     let tokenizer = model.tokenizer();
@@ -122,10 +131,17 @@ fn transcribe_all(
         true => Some(windows.mel.silence_level()?),
         false => None,
     };
-    let language = choose_language(model, options, &mut windows, on_event)?;
     let content_frames = windows.mel.content_frames();
-    let clips = clips(&options.clip_timestamps, content_frames);
-    let stretches = stretches(model, options, &mut windows, language, &clips, on_event)?;
+    progress.verify(tokenizer, model.dims().n_vocab, content_frames)?;
+    let known = progress.plan.take();
+    let (position, done) = (progress.position, progress.into_results());
+    let plan = match known {
+        Some(plan) => {
+            report_again(&plan, position, &done.0, on_event)?;
+            plan
+        }
+        None => plan(model, options, &mut windows, on_event)?,
+    };
 
     let file = File {
         model,
@@ -136,11 +152,14 @@ fn transcribe_all(
     };
     let (mel, segments, n_best) = if options.batched {
         seats.push(windows.seat);
-        transcribe_pieces(&file, windows.mel, stretches, seats, on_event)?
+        let (from, stretches) = ((position, done), plan.stretches);
+        transcribe_pieces(&file, windows.mel, stretches, from, seats, on_event)?
     } else {
-        let language = stretches.first().map_or(language, |first| first.language);
+        let first = plan.stretches.get(position.stretch);
+        let language = first.map_or(plan.language, |first| first.language);
         let mut transcription = Transcription::new(&file, windows, language, 0);
-        transcription.run(&stretches, on_event)?;
+        transcription.restore(position, done);
+        transcription.run(&plan.stretches, position, on_event)?;
         let Transcription {
             windows,
             segments,
@@ -157,7 +176,7 @@ fn transcribe_all(
     Ok(Transcript {
         text: tokenizer.decode(&tokens),
         segments,
-        language,
+        language: plan.language,
         duration_s: mel.duration_s(),
         warnings: mel.warnings().to_vec(),
         n_best,
@@ -181,20 +200,46 @@ impl<'a, F: Frames> Transcription<'a, F> {
         }
     }
 
-    /// Transcribes the stretches window by window. Text in one language is not used as the prompt for another.
-    fn run(&mut self, stretches: &[Stretch], on_event: OnEvent<'_>) -> Result<()> {
+    /// Restores the state at `position`, after the windows that gave `done`.
+    fn restore(&mut self, position: Position, done: Done) {
+        (self.segments, self.n_best) = done;
+        for segment in &self.segments {
+            self.prompt.push(&segment.tokens);
+        }
+        self.prompt.reset_at(position.prompt_reset_since);
+        self.last_speech_s = position.last_speech_s;
+        self.is_after_loop = position.is_after_loop;
+    }
+
+    /// Transcribes the stretches window by window, beginning at `from`. Text in one language is not used as the prompt for
+    /// another.
+    fn run(&mut self, stretches: &[Stretch], from: Position, on_event: OnEvent<'_>) -> Result<()> {
         let min_rest = if self.file.options.batched {
             MIN_REST
         } else {
             1
         };
-        for stretch in stretches {
+        for (index, stretch) in stretches.iter().enumerate().skip(from.stretch) {
             if stretch.language != std::mem::replace(&mut self.language, stretch.language) {
                 self.prompt.reset();
             }
-            let mut seek = stretch.start;
+            let mut seek = match index == from.stretch {
+                true => from.seek.max(stretch.start),
+                false => stretch.start,
+            };
             while seek < stretch.end && (seek == stretch.start || stretch.end - seek >= min_rest) {
+                let (n_segments, n_best) = (self.segments.len(), self.n_best.len());
                 seek = self.window(seek, stretch.end, on_event)?;
+                let position = Position {
+                    stretch: index,
+                    seek,
+                    prompt_reset_since: self.prompt.reset_since(),
+                    last_speech_s: self.last_speech_s,
+                    is_after_loop: self.is_after_loop,
+                };
+                let (segments, n_best) = (&self.segments[n_segments..], &self.n_best[n_best..]);
+                let done = Progress::of_window(position, segments, n_best);
+                send(on_event, Event::Resumable(&done))?;
                 let position_s = seek.min(stretch.end) as f64 / FRAMES_PER_SECOND;
                 send(on_event, Event::Progress { position_s })?;
             }
@@ -395,27 +440,6 @@ impl<'a, F: Frames> Transcription<'a, F> {
         }
         Ok(last.expect("options have at least one temperature"))
     }
-}
-
-/// Returns the range of frames of each clip that has any. Ends are clamped to the audio; beyond it, openai/whisper would
-/// loop forever.
-fn clips(clip_timestamps: &[f64], content_frames: usize) -> Vec<(usize, usize)> {
-    let frame = |seconds: f64| (seconds * FRAMES_PER_SECOND).round_ties_even() as usize;
-    let mut points: Vec<usize> = clip_timestamps
-        .iter()
-        .map(|&seconds| frame(seconds))
-        .collect();
-    if points.is_empty() {
-        points.push(0);
-    }
-    if points.len() % 2 == 1 {
-        points.push(content_frames);
-    }
-    points
-        .chunks_exact(2)
-        .map(|clip| (clip[0], clip[1].min(content_frames)))
-        .filter(|(start, end)| start < end)
-        .collect()
 }
 
 /// Returns a function of the position in seconds of a pass over the audio, which sends it every [`MEASURING_S`].

@@ -65,6 +65,16 @@ impl PromptHistory {
 
     /// Excludes the text so far from all further prompts.
     pub(super) fn reset(&mut self) {
-        self.reset_since = self.tokens.len();
+        self.reset_at(self.tokens.len());
+    }
+
+    /// Excludes the first `n_tokens` from all further prompts.
+    pub(super) fn reset_at(&mut self, n_tokens: usize) {
+        self.reset_since = n_tokens.min(self.tokens.len());
+    }
+
+    /// Returns the number of tokens that are excluded.
+    pub(super) fn reset_since(&self) -> usize {
+        self.reset_since
     }
 }

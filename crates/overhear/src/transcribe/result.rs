@@ -2,7 +2,7 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::Silence;
+use super::{Progress, Silence};
 use crate::{AudioWarning, Hypothesis, Language, TokenId};
 
 /// A segment of speech: `segments` of openai/whisper's result, with the same fields.
@@ -82,7 +82,7 @@ impl Serialize for Segment {
 }
 
 /// One of the most probable tokens at a position of a segment.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[non_exhaustive]
 pub struct Alternative {
     /// The token.
@@ -104,7 +104,7 @@ pub struct WindowHypotheses {
 }
 
 /// A word with its times: `words` of openai/whisper's segments.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[non_exhaustive]
 pub struct Word {
     /// Text of the word, with the space before it and the punctuation around it.
@@ -196,6 +196,9 @@ pub enum Event<'a> {
     Layer,
     /// A segment is final.
     Segment(&'a Segment),
+    /// A later transcription can go on from here ([`Engine::resume`](crate::Engine::resume)): what was done since the last such
+    /// event. Sent before the first window and after each.
+    Resumable(&'a Progress),
     /// All audio before this position has been transcribed.
     Progress {
         /// Position in seconds from the beginning of the file.

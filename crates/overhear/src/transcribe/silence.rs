@@ -3,7 +3,7 @@
 //! No single piece of evidence suffices: the audio of a segment may be silent because its times are wrong, attention
 //! may be scattered, and the probability of no speech is that of the whole window. A segment is cleared if they agree.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Segment;
 use crate::mel::FRAMES_PER_SECOND;
@@ -18,7 +18,7 @@ const THRESHOLD: f64 = 0.9;
 
 /// Evidence that a segment is a hallucination over silence, computed with `hallucination_guard`; `no_speech_prob` of
 /// the segment is part of it, too. Not in openai/whisper's result.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct Silence {
     /// Share of the segment's frames that are silent: at most 3 dB louder than the quietest frames of the file.

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::{Event, OnEvent, TranscribeOptions, Transcript, measuring, transcribe_all};
+use super::{Event, OnEvent, Progress, TranscribeOptions, Transcript, measuring, transcribe_all};
 use crate::engine::Seat;
 use crate::vad::{Region, SpeechTimestampsMap, Vad, VadOptions};
 use crate::{Audio, Model, Result};
@@ -16,6 +16,7 @@ pub(super) fn transcribe_speech(
     seats: Vec<Seat>,
     audio: &Audio,
     (options, vad): (&TranscribeOptions, &VadOptions),
+    progress: Progress,
     on_event: OnEvent<'_>,
 ) -> Result<Transcript> {
     let detector = Vad::with_host(model.host());
@@ -26,6 +27,7 @@ pub(super) fn transcribe_speech(
     let speech = audio.only(regions.iter().map(samples).collect());
     let map = SpeechTimestampsMap::new(regions, vad.speech_pad_samples());
 
+    // Progress stays in the time of the joined regions.
     let mut on_speech = |event: Event<'_>| match event {
         Event::Segment(segment) => {
             let mut segment = segment.clone();
@@ -41,7 +43,7 @@ pub(super) fn transcribe_speech(
         }),
         event => on_event(event),
     };
-    let mut transcript = transcribe_all(model, seats, &speech, options, &mut on_speech)?;
+    let mut transcript = transcribe_all(model, seats, &speech, options, progress, &mut on_speech)?;
     for segment in &mut transcript.segments {
         map.restore(segment);
     }

@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use super::language::retain_allowed;
 use super::sequence::most_probable_sequence;
 use super::windows::Windows;
@@ -16,7 +18,7 @@ use crate::mel::{FRAMES_PER_SECOND, MelStream};
 use crate::{Event, Language, Model, Result};
 
 /// Range of frames that is transcribed in one language.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub(super) struct Stretch {
     pub(super) start: usize,
     pub(super) end: usize,
