@@ -420,7 +420,7 @@ pub(crate) struct TranscribeArgs {
     pub(crate) retry_failed: bool,
     /// Number of files transcribed at the same time, or of pieces of one file with --batched: they share every pass over
     /// the decoder's weights, which is faster, with the same results; auto: 4 (8 with --batched), or fewer if memory is
-    /// short.
+    /// short. Long files come first, and are shown in this order; to standard output (-o -) files are written as listed.
     #[arg(long, default_value = "auto", value_parser = batch_size, value_name = "N")]
     pub(crate) batch_size: BatchSize,
     /// Speculative decoding: tokens are drafted by a smaller MODEL with the same vocabulary, by self (the model in int8), or

@@ -7,10 +7,11 @@ use std::thread::JoinHandle;
 use overhear::transcribe::Progress;
 use overhear::{Audio, Engine, Error, Event, Language, Segment, TranscribeOptions, Transcript};
 
+use crate::bars::FileBar;
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, propagate};
+use crate::jobs::Job;
 use crate::progress::ProgressFile;
-use crate::transcribe::Job;
 
 /// Message of a transcribing thread to the thread that displays and writes.
 pub(crate) enum Report {
@@ -36,6 +37,8 @@ pub(crate) struct InFlight<'a> {
     pub(crate) index: usize,
     /// Transcribing thread; `None` if the input could not be opened.
     pub(crate) worker: Option<JoinHandle<()>>,
+    /// Line on the terminal.
+    pub(crate) bar: FileBar,
     /// Progress in the journal.
     pub(crate) progress: Option<ProgressFile>,
     /// Reports that are not displayed yet.
@@ -46,22 +49,26 @@ pub(crate) struct InFlight<'a> {
     pub(crate) transcript: Transcript,
     /// Outcome; `None` while the file is being transcribed, or if a signal stopped it.
     pub(crate) end: Option<Result<(), Failure>>,
-    /// Seconds of audio that are done.
-    pub(crate) position_s: f64,
+    /// Position in seconds up to which an earlier run has transcribed the file; `None` until it is known.
+    resumed_s: Option<f64>,
+    /// Position in seconds up to which the file is done.
+    position_s: f64,
     is_stopped: bool,
 }
 
 impl<'a> InFlight<'a> {
-    pub(crate) fn new(job: &'a Job<'a>, index: usize) -> Self {
+    pub(crate) fn new(job: &'a Job<'a>, index: usize, bar: FileBar) -> Self {
         Self {
             job,
             index,
             worker: None,
+            bar,
             progress: None,
             reports: VecDeque::new(),
             is_shown: false,
             transcript: Transcript::default(),
             end: None,
+            resumed_s: Some(0.0),
             position_s: 0.0,
             is_stopped: false,
         }
@@ -71,8 +78,18 @@ impl<'a> InFlight<'a> {
     pub(crate) fn failed(job: &'a Job<'a>, index: usize, failure: Failure) -> Self {
         Self {
             end: Some(Err(failure)),
-            ..Self::new(job, index)
+            ..Self::new(job, index, FileBar::none())
         }
+    }
+
+    /// Goes on from the progress of an earlier run, the end of which is the first position to be reported.
+    pub(crate) fn go_on(&mut self) {
+        self.resumed_s = None;
+    }
+
+    /// Returns the seconds of audio that this run has transcribed.
+    pub(crate) fn done_s(&self) -> f64 {
+        self.position_s - self.resumed_s.unwrap_or(self.position_s)
     }
 
     /// Returns whether the thread is at work.
@@ -85,17 +102,33 @@ impl<'a> InFlight<'a> {
         let report = match message {
             Message::Report(report) => report,
             Message::Resumable(_) => return false,
-            Message::End(end) => return self.take_end(*end),
+            Message::End(end) => {
+                self.bar.finish();
+                return self.take_end(*end);
+            }
         };
         match &report {
             Report::Language(language, _) => self.transcript.language = *language,
-            Report::Duration(duration_s) => self.transcript.duration_s = *duration_s,
+            Report::Duration(duration_s) => {
+                self.transcript.duration_s = *duration_s;
+                self.bar.duration(*duration_s);
+                return false;
+            }
             Report::Segment(segment) => {
                 self.transcript.text.push_str(&segment.text);
                 self.transcript.segments.push((**segment).clone());
             }
-            Report::Progress(position_s) => self.position_s = *position_s,
-            Report::Note(_) | Report::Measuring(_) => {}
+            Report::Progress(position_s) => {
+                self.position_s = *position_s;
+                self.resumed_s.get_or_insert(*position_s);
+                self.bar.progress(*position_s);
+                return false;
+            }
+            Report::Measuring(position_s) => {
+                self.bar.measuring(*position_s);
+                return false;
+            }
+            Report::Note(_) => {}
         }
         self.reports.push_back(report);
         false

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bars;
 mod bench;
 #[cfg(feature = "bundled-model")]
 mod bundled;
@@ -15,7 +16,9 @@ mod in_flight;
 mod info;
 mod inputs;
 mod interrupt;
+mod jobs;
 mod journal;
+mod length;
 mod live;
 mod manage;
 mod manifest;

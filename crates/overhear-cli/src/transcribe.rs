@@ -1,10 +1,10 @@
 //! `overhear transcribe`: transcribes the inputs, several at the same time, and writes their outputs.
 //!
-//! Outputs are written as soon as a file is done. The display is in the order of the inputs, as if they were transcribed one
-//! after another: reports of a file are held back until the files before it are done.
+//! Outputs are written as soon as a file is done. If several are transcribed at a time, long ones come first. The display is in
+//! the order in which files are begun, as if they were transcribed one after another: reports of a file are held back until the
+//! files before it are done. On standard output transcripts have the order of the inputs, in which files are begun, then.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,12 @@ use crate::failure::Failure;
 use crate::in_flight::{InFlight, Message, Report, work};
 use crate::inputs::{self, Input};
 use crate::interrupt::{Interrupt, POLL, start};
-use crate::journal::{Identity, Journal, Verdict};
+use crate::jobs::{self, Job, jobs, plan};
+use crate::journal::Journal;
 use crate::live::{Live, LiveOptions};
 use crate::manifest;
 use crate::memory::{FILES, PIECES, n_at_once};
 use crate::models::{self, Located, LocatedDraft};
-use crate::naming::{Target, targets};
 use crate::options::{
     audio_options, caption_options, model_options, transcribe_options, with_vad, with_words,
     without_effect,
@@ -108,7 +108,10 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
     };
     let n_failed = n_failed + n_missing;
     let n_done = n_inputs - n_failed - n_skipped - jobs.len();
-    let live = Live::new(live_options(args, n_inputs > 1));
+    let is_several = !options.batched && !args.batch_size.is_one();
+    let to_files = matches!(destination, Destination::Folder(_));
+    jobs::sort(&mut jobs, is_several && to_files);
+    let mut live = Live::new(live_options(args, n_inputs > 1), jobs.len());
     if let (Some(shard), 0) = (shard, n_inputs) {
         live.note(&format!("none of the inputs is in share {shard}"));
     }
@@ -123,6 +126,7 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
         ));
     }
     if jobs.is_empty() {
+        live.bars.clear();
         return outcome(n_failed, n_inputs);
     }
     if let Destination::Folder(folder) = &destination {
@@ -140,6 +144,7 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
         },
         engine: None,
         n_at_once: 1,
+        n_done: 0,
         finished_s: 0.0,
         n_failed,
         batch_size: args.batch_size,
@@ -155,50 +160,15 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
     for warning in without_effect(args) {
         warnings::warn(warning);
     }
-    run.all(&jobs)?;
+    let end = run.all(&jobs);
+    match &end {
+        Ok(()) => run.live.bars.finish(),
+        Err(_) => run.live.bars.clear(),
+    }
+    end?;
     run.note_drafts();
     // A failure of standard output is returned only after the outputs of every input are written.
     run.live.finish().and(outcome(run.n_failed, n_inputs))
-}
-
-/// Removes the jobs that are done or failed according to the journal, and moves those to the end that are to be run alone.
-/// Reports the failed ones and returns their number.
-fn plan(
-    journal: &Journal,
-    jobs: &mut Vec<Job<'_>>,
-    formats: &[Format],
-    retry_failed: bool,
-) -> usize {
-    let mut n_failed = 0;
-    jobs.retain_mut(|job| {
-        job.identity = Identity::of(job.input);
-        match journal.verdict(
-            job.identity.as_ref(),
-            &job.target.paths(formats),
-            retry_failed,
-        ) {
-            Verdict::Transcribe => true,
-            Verdict::TranscribeAlone => {
-                job.is_alone = true;
-                true
-            }
-            Verdict::Done => {
-                // A kill may have left it.
-                journal.remove_progress(job.identity.as_ref());
-                false
-            }
-            Verdict::Failed(reason) => {
-                n_failed += 1;
-                Failure::Input(format!(
-                    "failed in an earlier run: {reason}; --retry-failed tries again"
-                ))
-                .report();
-                false
-            }
-        }
-    });
-    jobs.sort_by_key(|job| job.is_alone);
-    n_failed
 }
 
 fn outcome(n_failed: usize, n_inputs: usize) -> Result<(), Failure> {
@@ -220,34 +190,6 @@ fn live_options(args: &TranscribeArgs, headers: bool) -> LiveOptions {
     }
 }
 
-/// One input with the target of its outputs.
-pub(crate) struct Job<'a> {
-    pub(crate) input: &'a Input,
-    target: Target,
-    /// Identity of the input in the journal.
-    identity: Option<Identity>,
-    /// Whether no other job may run at the same time.
-    is_alone: bool,
-}
-
-fn jobs<'a>(inputs: &'a [Input], destination: &Destination, formats: &[Format]) -> Vec<Job<'a>> {
-    let folder = match destination {
-        Destination::Folder(folder) => folder.clone(),
-        Destination::Stdout(_) => PathBuf::new(),
-    };
-    let targets = targets(inputs, &folder, formats);
-    inputs
-        .iter()
-        .zip(targets)
-        .map(|(input, target)| Job {
-            input,
-            target,
-            identity: None,
-            is_alone: false,
-        })
-        .collect()
-}
-
 /// The model, which is downloaded if necessary, and opened after the first input was recognised as audio.
 enum ModelSlot {
     Located {
@@ -265,7 +207,8 @@ struct Run<'a> {
     engine: Option<Engine>,
     /// Number of files transcribed at the same time; 1 until the engine exists.
     n_at_once: usize,
-    /// Seconds of audio of the files that are done.
+    /// Number of files that are done, and seconds of their audio that this run has transcribed.
+    n_done: usize,
     finished_s: f64,
     /// Number of inputs that failed.
     n_failed: usize,
@@ -306,9 +249,12 @@ impl Run<'_> {
                     Err(failure) => return Err(failure),
                 }
             }
-            let positions = in_flight.iter().map(|file| file.position_s);
-            self.live
-                .all_files(self.finished_s + positions.sum::<f64>());
+            let n_done = in_flight
+                .iter()
+                .filter(|file| matches!(file.end, Some(Ok(()))));
+            let n_done = self.n_done + n_done.count();
+            let done_s = in_flight.iter().map(InFlight::done_s).sum::<f64>();
+            self.live.bars.update(n_done, self.finished_s + done_s);
             while let Some(first) = in_flight.front_mut() {
                 self.show(first);
                 let Some(end) = first.end.take() else { break };
@@ -328,7 +274,11 @@ impl Run<'_> {
             match receiver.recv_timeout(POLL) {
                 Ok((index, message)) => self.take(&mut in_flight, index, message)?,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.live.tick();
+                    self.live.bars.tick();
+                    in_flight
+                        .iter()
+                        .filter(|file| file.is_running())
+                        .for_each(|file| file.bar.tick());
                     in_flight.iter_mut().for_each(InFlight::propagate_panic);
                 }
                 Err(RecvTimeoutError::Disconnected) => unreachable!("this function has a sender"),
@@ -353,7 +303,7 @@ impl Run<'_> {
         let audio = job.input.open(&self.audio_options, self.interrupt)?;
         let engine = self.engine(n_jobs)?;
         let options = self.options_of(job)?;
-        let mut file = InFlight::new(job, index);
+        let mut file = InFlight::new(job, index, self.live.bars.file(&name));
         if let Some(what) = audio.decoded_by_ffmpeg() {
             file.reports.push_back(Report::Note(format!(
                 "{name}: decoded by ffmpeg ({what} is not built in)"
@@ -364,6 +314,7 @@ impl Run<'_> {
         if let Some(progress) = &progress
             && progress.n_windows() > 0
         {
+            file.go_on();
             file.reports.push_back(Report::Note(format!(
                 "{name}: goes on after {} windows, according to the journal",
                 progress.n_windows()
@@ -416,8 +367,7 @@ impl Run<'_> {
         };
         if file.worker.is_some() && !file.is_shown {
             file.is_shown = true;
-            self.live
-                .begin(&file.job.input.display(), model.compute_type());
+            self.live.begin(&file.job.input.display());
         }
         while let Some(report) = file.reports.pop_front() {
             match report {
@@ -429,9 +379,8 @@ impl Run<'_> {
                         100.0 * probability
                     ));
                 }
-                Report::Measuring(position_s) => self.live.measuring(position_s),
-                Report::Duration(duration_s) => self.live.duration(duration_s),
-                Report::Progress(position_s) => self.live.progress(position_s),
+                // Shown at once.
+                Report::Measuring(_) | Report::Duration(_) | Report::Progress(_) => {}
                 Report::Segment(segment) => {
                     let language = file.transcript.language;
                     self.live.segment(&segment, model.tokenizer(), language);
@@ -442,8 +391,8 @@ impl Run<'_> {
 
     /// Ends the display of a file. Reports and counts its failure.
     fn finish(&mut self, file: &InFlight<'_>, end: Result<(), Failure>) -> Result<(), Failure> {
-        self.live.end();
-        self.finished_s += file.position_s;
+        self.finished_s += file.done_s();
+        self.n_done += usize::from(end.is_ok());
         if let Err(Failure::Input(reason)) = end {
             self.record(|journal| journal.failed(file.job.identity.as_ref(), &reason))?;
             Failure::Input(reason).report();
@@ -480,10 +429,7 @@ impl Run<'_> {
             self.show(&mut file);
             match file.end.take() {
                 Some(end) => self.finish(&file, end)?,
-                None => {
-                    self.live.end();
-                    in_flight.push_back(file);
-                }
+                None => in_flight.push_back(file),
             }
         }
         Ok(())
@@ -546,6 +492,7 @@ impl Run<'_> {
         // All seats are for the pieces of one file.
         self.n_at_once = if self.options.batched { 1 } else { n_seats };
         let engine = Engine::new(&model, n_seats, n_rows)?;
+        self.live.bars.begin(model.compute_type());
         self.engine = Some(engine.clone());
         Ok(engine)
     }

@@ -16,6 +16,13 @@ pub(crate) enum BatchSize {
     Number(NonZeroUsize),
 }
 
+impl BatchSize {
+    /// Returns whether files are transcribed one after another.
+    pub(crate) fn is_one(self) -> bool {
+        matches!(self, Self::Number(n) if n.get() == 1)
+    }
+}
+
 /// Parses a number, or the word `auto`.
 pub(crate) fn batch_size(text: &str) -> Result<BatchSize, String> {
     match (text, text.parse()) {

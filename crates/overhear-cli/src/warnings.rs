@@ -2,14 +2,14 @@
 //!
 //! [`install`] prints the library's `tracing::warn!` events as lines like `overhear: warning: FILE: problem`. The file
 //! is the event's `file` field, or else the current file of the thread ([`about`]). A warning is printed once per file,
-//! whatever its origin; while a progress bar is shown, it is printed above the bar.
+//! whatever its origin; while progress is shown, it is printed above it.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::{Debug, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use indicatif::ProgressBar;
+use indicatif::MultiProgress;
 use overhear::audio::AudioWarning;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -21,7 +21,7 @@ use crate::failure::say;
 /// State of standard error. One per process, like standard error itself.
 static TERMINAL: Mutex<Terminal> = Mutex::new(Terminal {
     is_quiet: false,
-    bar: None,
+    progress: None,
     told: BTreeSet::new(),
 });
 
@@ -32,8 +32,8 @@ thread_local! {
 
 struct Terminal {
     is_quiet: bool,
-    /// The progress bar on the screen.
-    bar: Option<ProgressBar>,
+    /// The lines of progress on the screen.
+    progress: Option<MultiProgress>,
     /// All warnings printed so far, each with its file in front.
     told: BTreeSet<String>,
 }
@@ -49,9 +49,9 @@ pub(crate) fn silence() {
     terminal().is_quiet = true;
 }
 
-/// Prints warnings above `bar` from now on; `None`: without a bar.
-pub(crate) fn show_above(bar: Option<ProgressBar>) {
-    terminal().bar = bar;
+/// Prints warnings above `progress` from now on; `None`: without.
+pub(crate) fn show_above(progress: Option<MultiProgress>) {
+    terminal().progress = progress;
 }
 
 /// Sets the file to which this thread's warnings without a file refer from now on.
@@ -93,16 +93,16 @@ pub(crate) fn warn_audio(warnings: &[AudioWarning]) {
 }
 
 fn print(message: String) {
-    let bar = {
+    let progress = {
         let mut terminal = terminal();
         if terminal.is_quiet || !terminal.told.insert(message.clone()) {
             return;
         }
-        terminal.bar.clone()
+        terminal.progress.clone()
     };
     let print = || say(&format!("warning: {message}"));
-    match bar {
-        Some(bar) => bar.suspend(print),
+    match progress {
+        Some(progress) => progress.suspend(print),
         None => print(),
     }
 }
