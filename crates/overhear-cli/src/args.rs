@@ -67,7 +67,7 @@ the manifest. With --task translate the field \"translation\" is compared. A fil
 const VAD_HELP: &str = "\
 A region is speech with short silences in it, extended at both sides; overhear --vad_filter transcribes these regions.
 Formats: text and audacity (a label track) have times, csv and json also --probabilities, one for every 32 ms.
-Files have the ending .vad.FORMAT (text: .vad.txt, audacity: .labels.txt).
+With a folder of outputs, several may be given: text,csv. Files have the ending .vad.FORMAT (text: .vad.txt, audacity: .labels.txt).
 
   overhear vad talk.mp3
   overhear vad recordings/ -f audacity -o labels --vad_min_silence_duration_ms 500
@@ -201,9 +201,21 @@ pub(crate) struct VadCommandArgs {
     /// Folder of the outputs; `-` for standard output.
     #[arg(long, short, default_value = "-", value_name = "DIR")]
     pub(crate) output_dir: PathBuf,
-    /// Format of the output.
-    #[arg(long, short, default_value = "text", value_name = "FORMAT")]
-    pub(crate) format: RegionFormat,
+    /// Formats of the outputs, separated by commas; to standard output, one.
+    #[arg(
+        long,
+        short = 'f',
+        alias = "format",
+        action = ArgAction::Set,
+        num_args = 1,
+        default_value = "text",
+        value_delimiter = ',',
+        value_name = "FORMAT"
+    )]
+    pub(crate) output_format: Vec<RegionFormat>,
+    /// Show no warnings.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
     /// Write the probability of speech of every 32 ms: in csv instead of the regions, in json beside them.
     #[arg(long)]
     pub(crate) probabilities: bool,
@@ -217,8 +229,9 @@ pub(crate) struct VadCommandArgs {
 }
 
 /// Format of regions of speech.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RegionFormat {
+    #[value(alias = "txt")]
     Text,
     Json,
     Csv,
@@ -387,11 +400,13 @@ pub(crate) struct TranscribeArgs {
     #[arg(long, short)]
     pub(crate) recursive: bool,
     /// List of further files: JSON lines with file (or path, audio, audio_filepath), and optionally language (lang, locale),
-    /// task, initial_prompt and clip_timestamps of that file; or .csv or .tsv with these columns.
+    /// task, initial_prompt and clip_timestamps of that file, and output (its outputs' name, or path below the folder of
+    /// outputs, without extension); or .csv or .tsv with these columns. May be repeated.
     #[arg(long, value_name = "MANIFEST")]
-    pub(crate) manifest: Option<PathBuf>,
-    /// Transcribe share I of N of the files, divided by a hash of their names as given: 1/8; auto or auto/N: as the environment of a Slurm
-    /// array, a Kubernetes indexed job or an AWS Batch array says.
+    pub(crate) manifest: Vec<PathBuf>,
+    /// Transcribe share I of N of the files, which are dealt out in the order of their paths, as in 1/8; auto or auto/N: as the
+    /// environment of a Slurm array, a Kubernetes indexed job or an AWS Batch array says. All processes must be given the same
+    /// files.
     #[arg(long, value_name = "I/N")]
     pub(crate) shard: Option<ShardArg>,
     /// Folder of the outputs; `-` writes the one chosen format to standard output.

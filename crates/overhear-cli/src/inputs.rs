@@ -32,6 +32,8 @@ pub(crate) struct Input {
     pub(crate) identity: PathBuf,
     /// For a file found in a directory: the folders between that directory and the file.
     pub(crate) folder: PathBuf,
+    /// Path of the outputs below their folder, without extension, if the manifest states it.
+    pub(crate) output: Option<PathBuf>,
     /// Options that the manifest states for it.
     pub(crate) overrides: Overrides,
 }
@@ -42,6 +44,7 @@ impl Input {
             path: None,
             identity: PathBuf::from("stdin"),
             folder: PathBuf::new(),
+            output: None,
             overrides: Overrides::default(),
         }
     }
@@ -50,6 +53,7 @@ impl Input {
         Self {
             identity: identity(&path),
             folder: folder.to_owned(),
+            output: None,
             path: Some(path),
             overrides: Overrides::default(),
         }
@@ -100,11 +104,14 @@ pub(crate) fn expand(arguments: &[OsString], recursive: bool) -> Vec<Result<Inpu
     found
 }
 
-/// Removes inputs that are listed before, with the same overrides.
+/// Removes inputs that are listed before, with the same overrides and output.
 pub(crate) fn retain_first(inputs: &mut Vec<Result<Input, Failure>>) {
     let mut seen = std::collections::HashSet::new();
     inputs.retain(|input| match input {
-        Ok(input) => seen.insert((input.identity.clone(), input.overrides.clone())),
+        Ok(input) => {
+            let (overrides, output) = (input.overrides.clone(), input.output.clone());
+            seen.insert((input.identity.clone(), overrides, output))
+        }
         Err(_) => true,
     });
 }

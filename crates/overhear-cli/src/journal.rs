@@ -45,6 +45,9 @@ pub(crate) struct Identity {
     bytes: u64,
     /// Time of the last change, in nanoseconds since 1970.
     modified_ns: u64,
+    /// Name of the outputs, if the manifest states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    output: Option<PathBuf>,
     #[serde(flatten)]
     overrides: Overrides,
 }
@@ -61,6 +64,7 @@ impl Identity {
             input: input.display(),
             bytes: metadata.len(),
             modified_ns: since_1970.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0)),
+            output: input.output.clone(),
             overrides: input.overrides.clone(),
         })
     }

@@ -1,11 +1,11 @@
 //! Manifests: lists of recordings, as JSON lines or as tables.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use overhear::{Language, Task, TranscribeOptions};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -14,7 +14,7 @@ use crate::options::clips;
 use crate::warnings;
 
 /// Fields that have an effect, and those of a transcript.
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 17] = [
     "file",
     "audio",
     "audio_filepath",
@@ -25,6 +25,7 @@ const KNOWN: [&str; 16] = [
     "task",
     "initial_prompt",
     "clip_timestamps",
+    "output",
     "text",
     "sentence",
     "translation",
@@ -58,6 +59,7 @@ struct Row {
     task: Option<String>,
     initial_prompt: Option<String>,
     clip_timestamps: Option<String>,
+    output: Option<String>,
 }
 
 impl Overrides {
@@ -101,8 +103,10 @@ pub(crate) fn parse_language(label: &str) -> Result<Language, String> {
         .map_err(|error: overhear::Error| error.to_string())
 }
 
-/// Reads the recordings of the manifest at `path`, whose paths are relative to its folder. An invalid line is a failure of
-/// its own.
+/// Reads the recordings of the manifest at `path`, whose paths are relative to its folder.
+///
+/// # Errors
+/// [`Failure::Usage`] if the manifest cannot be read or a line of it is invalid.
 pub(crate) fn inputs(path: &Path) -> Result<Vec<Result<Input, Failure>>, Failure> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let input = |row: Row| -> Result<Input, String> {
@@ -115,23 +119,33 @@ pub(crate) fn inputs(path: &Path) -> Result<Vec<Result<Input, Failure>>, Failure
         overrides.apply(&mut TranscribeOptions::default())?;
         Ok(Input {
             overrides,
+            output: row.output.as_deref().map(output).transpose()?,
             ..Input::file(folder.join(row.file), Path::new(""))
         })
     };
-    warn_of_ignored(path)?;
-    let rows = rows::<Row>(path)?.into_iter();
-    let inputs = rows.map(|(line, row)| {
-        row.and_then(input)
-            .map_err(|reason| Failure::Input(format!("{}:{line}: {reason}", path.display())))
+    let Rows { rows, names } = rows::<Row>(path)?;
+    let inputs = rows.into_iter().map(|(line, row)| {
+        let input = row.and_then(input);
+        input.map_err(|reason| Failure::Usage(format!("{}:{line}: {reason}", path.display())))
     });
-    Ok(inputs.collect())
+    let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+    warn_of_ignored(path, &names);
+    Ok(inputs.into_iter().map(Ok).collect())
+}
+
+/// Returns the path that the field `output` states: where below the folder of outputs they are, without their extension.
+fn output(path: &str) -> Result<PathBuf, String> {
+    let is_below = |component| matches!(component, Component::Normal(_));
+    match path.ends_with('/') || !Path::new(path).components().all(is_below) || path.is_empty() {
+        true => Err(format!(
+            "output: `{path}` is no name, nor a path below the folder of outputs"
+        )),
+        false => Ok(PathBuf::from(path)),
+    }
 }
 
 /// Warns of fields that have no effect, other than those of a transcript.
-fn warn_of_ignored(path: &Path) -> Result<(), Failure> {
-    let rows = rows::<BTreeMap<String, IgnoredAny>>(path)?;
-    let rows = rows.into_iter().filter_map(|(_, row)| row.ok());
-    let names: BTreeSet<String> = rows.flat_map(BTreeMap::into_keys).collect();
+fn warn_of_ignored(path: &Path, names: &BTreeSet<String>) {
     let ignored: Vec<_> = names
         .iter()
         .filter(|name| !KNOWN.contains(&name.as_str()))
@@ -144,17 +158,26 @@ fn warn_of_ignored(path: &Path) -> Result<(), Failure> {
             ignored.join(", ")
         ));
     }
-    Ok(())
+}
+
+/// Rows of a manifest.
+pub(crate) struct Rows<T> {
+    pub(crate) rows: Vec<Numbered<T>>,
+    /// Names of all fields.
+    names: BTreeSet<String>,
 }
 
 /// Row of a manifest, or the reason why it is invalid, with the number of its line.
-pub(crate) type Numbered<T> = (u64, Result<T, String>);
+type Numbered<T> = (u64, Result<T, String>);
 
 /// Reads the rows of the manifest at `path`: `.csv` and `.tsv` are tables with a header,
 /// anything else is JSON lines.
-pub(crate) fn rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<Numbered<T>>, Failure> {
+///
+/// # Errors
+/// [`Failure::Usage`] if it cannot be read or has no rows.
+pub(crate) fn rows<T: DeserializeOwned>(path: &Path) -> Result<Rows<T>, Failure> {
     let cannot_read = |reason: &dyn std::fmt::Display| {
-        Failure::Input(format!("cannot read {}: {reason}", path.display()))
+        Failure::Usage(format!("cannot read {}: {reason}", path.display()))
     };
     let text = fs::read_to_string(path).map_err(|error| cannot_read(&error))?;
     let text = text.trim_start_matches('\u{feff}');
@@ -167,33 +190,39 @@ pub(crate) fn rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<Numbered<T>>,
         ),
         _ => json_lines(text),
     };
-    match rows.is_empty() {
+    match rows.rows.is_empty() {
         true => Err(cannot_read(&"it lists no files")),
         false => Ok(rows),
     }
 }
 
 /// Returns the rows, each with its line number.
-fn json_lines<T: DeserializeOwned>(text: &str) -> Vec<Numbered<T>> {
+fn json_lines<T: DeserializeOwned>(text: &str) -> Rows<T> {
+    let mut names = BTreeSet::new();
+    let mut row = |line: &str| -> serde_json::Result<T> {
+        let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line)?;
+        names.extend(fields.keys().cloned());
+        serde_json::from_value(fields.into())
+    };
     let lines = (1..).zip(text.lines());
-    lines
+    let rows = lines
         .filter(|(_, line)| !line.trim().is_empty())
-        .map(|(number, line)| {
-            (
-                number,
-                serde_json::from_str(line).map_err(|e| e.to_string()),
-            )
-        })
-        .collect()
+        .map(|(number, line)| (number, row(line).map_err(|error| error.to_string())))
+        .collect();
+    Rows { rows, names }
 }
 
-fn table<T: DeserializeOwned>(text: &str, format: &csv::ReaderBuilder) -> Vec<Numbered<T>> {
+fn table<T: DeserializeOwned>(text: &str, format: &csv::ReaderBuilder) -> Rows<T> {
     let mut reader = format.from_reader(text.as_bytes());
-    let mut rows = Vec::new();
+    let (mut rows, mut names) = (Vec::new(), BTreeSet::new());
     let headers = match reader.headers() {
         Ok(headers) => headers.clone(),
-        Err(error) => return vec![(1, Err(error.to_string()))],
+        Err(error) => {
+            rows.push((1, Err(error.to_string())));
+            return Rows { rows, names };
+        }
     };
+    names.extend(headers.iter().map(str::to_owned));
     for record in reader.records() {
         let line = |position: Option<&csv::Position>| position.map_or(0, csv::Position::line);
         rows.push(match record {
@@ -204,7 +233,7 @@ fn table<T: DeserializeOwned>(text: &str, format: &csv::ReaderBuilder) -> Vec<Nu
             Err(error) => (line(error.position()), Err(reason(&error))),
         });
     }
-    rows
+    Rows { rows, names }
 }
 
 /// Returns the reason of an error without its position, which the caller adds.
@@ -223,34 +252,38 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    /// The only row of a manifest with this line, and what it is refused for.
+    fn refusal(name: &str, text: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        match inputs(&path) {
+            Err(Failure::Usage(reason)) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn recordings_state_their_options() {
         let folder = tempfile::tempdir().unwrap();
         let json = "{\"audio_filepath\": \"a.wav\", \"lang\": \"zh-TW\", \"task\": \"translate\", \"duration\": 3.5}\n\
-            {\"file\": \"/b.wav\", \"language\": \"\", \"initial_prompt\": \"Names.\", \"clip_timestamps\": \"0,1.5\"}\n\
-            {\"file\": \"c.wav\", \"task\": \"sing\"}\n\
-            {\"file\": \"c.wav\", \"clip_timestamps\": \"x\"}\n\
-            {\"file\": \"c.wav\", \"language\": \"Klingon\"}\n";
-        let tsv = "path\tlocale\ttask\tinitial_prompt\tclip_timestamps\n\
-            a.wav\tzh-TW\ttranslate\t\t\n/b.wav\t\t\tNames.\t0,1.5\n\
-            c.wav\t\tsing\t\t\nc.wav\t\t\t\tx\nc.wav\tKlingon\t\t\t\n";
+            {\"file\": \"/b.wav\", \"language\": \"\", \"initial_prompt\": \"Names.\", \"clip_timestamps\": \"0,1.5\", \"output\": \"x/1\"}\n";
+        let tsv = "path\tlocale\ttask\tinitial_prompt\tclip_timestamps\toutput\n\
+            a.wav\tzh-TW\ttranslate\t\t\t\n/b.wav\t\t\tNames.\t0,1.5\tx/1\n";
         for (name, text) in [("m.jsonl", json), ("m.tsv", tsv)] {
             let path = folder.path().join(name);
             fs::write(&path, text).unwrap();
-            let mut inputs = inputs(&path).unwrap();
-            let failures: Vec<_> = inputs
-                .split_off(2)
-                .into_iter()
-                .map(Result::unwrap_err)
-                .collect();
+            let inputs = inputs(&path).unwrap();
             let options = inputs.into_iter().map(|input| {
                 let mut options = TranscribeOptions::default();
                 let input = input.unwrap();
                 input.overrides.apply(&mut options).unwrap();
-                (input.path.unwrap(), options)
+                (input.path.unwrap(), input.output, options)
             });
-            let [(a, first), (b, second)] = options.collect::<Vec<_>>().try_into().unwrap();
+            let [(a, a_out, first), (b, b_out, second)] =
+                options.collect::<Vec<_>>().try_into().unwrap();
             assert_eq!((a, b), (folder.path().join("a.wav"), "/b.wav".into()));
+            assert_eq!((a_out, b_out), (None, Some("x/1".into())));
             assert_eq!(first.language, "zh".parse().ok());
             assert_eq!(
                 (first.task, second.task),
@@ -259,16 +292,33 @@ mod tests {
             assert_eq!((first.initial_prompt, second.language), (None, None));
             assert_eq!(second.initial_prompt.as_deref(), Some("Names."));
             assert_eq!(second.clip_timestamps, [0.0, 1.5]);
-            for (line, (failure, reason)) in failures
-                .iter()
-                .zip(["sing", "clip_timestamps", "Klingon"])
-                .enumerate()
-            {
-                let said = format!("{failure:?}");
-                let line = line + if name == "m.tsv" { 4 } else { 3 };
-                assert!(said.contains(&format!("{name}:{line}: ")), "{said}");
-                assert!(said.contains(reason), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_invalid_line_is_named() {
+        for (field, value) in [
+            ("task", "sing"),
+            ("clip_timestamps", "x"),
+            ("language", "Klingon"),
+            ("output", "../a"),
+            ("output", "/a"),
+            ("output", "a/"),
+            ("output", "."),
+        ] {
+            let json = format!(
+                "{{\"file\": \"a.wav\"}}\n\n{{\"file\": \"c.wav\", \"{field}\": \"{value}\"}}\n"
+            );
+            let tsv = format!("file\t{field}\na.wav\t\nc.wav\t{value}\n");
+            for (name, text) in [("m.jsonl", json), ("m.tsv", tsv)] {
+                let said = refusal(name, &text);
+                assert!(said.contains(&format!("{name}:3: ")), "{said}");
+                assert!(said.contains(value), "{said}");
             }
         }
+        assert!(refusal("m.jsonl", "{\"file\": 1}").contains("m.jsonl:1: invalid type"));
+        assert!(refusal("m.jsonl", "\n[]").contains("m.jsonl:2: invalid type"));
+        assert!(refusal("m.csv", "file\na.wav,b\n").contains("m.csv:2: 2 fields"));
+        assert!(refusal("m.jsonl", "\n").contains("it lists no files"));
     }
 }

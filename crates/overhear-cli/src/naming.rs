@@ -3,9 +3,10 @@
 //! An output has the name of its input without the extension. Where two inputs would share a name, or an output would
 //! replace an input, the input's full name is used (`a.mp3.srt`, `a.wav.srt`), then preceded by the folders above it
 //! (`d1-a.wav.srt`), then followed by a number. All clashing inputs advance together, so a name does not depend on the
-//! order of the arguments.
+//! order of the arguments. A file that a manifest lists again has the number of its occurrence (`a-2.srt`), and a name that a
+//! manifest states is kept, unless two are the same.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -61,12 +62,31 @@ pub(crate) fn targets(
         .map(|input| input.identity.components().count())
         .max()
         .unwrap_or(0);
+    let mut occurrences = HashMap::new();
+    let numbers: Vec<usize> = inputs
+        .iter()
+        .map(|input| {
+            let number = occurrences.entry(&input.identity).or_insert(0);
+            *number += usize::from(input.output.is_none());
+            *number
+        })
+        .collect();
     let mut levels = vec![0; inputs.len()];
     loop {
         let targets: Vec<Target> = inputs
             .iter()
             .enumerate()
-            .map(|(i, input)| target(i, input, output_dir, levels[i], n_levels))
+            .map(|(i, input)| {
+                let level = levels[i];
+                let mut target = match &input.output {
+                    Some(output) => stated(output, output_dir),
+                    None => derived(input, numbers[i], output_dir, level),
+                };
+                if level == n_levels {
+                    target.name = with_suffix(&target.name, &format!("-{}", i + 1));
+                }
+                target
+            })
             .collect();
         let clashing = clashing(&targets, &files, formats);
         if clashing.iter().all(|&i| levels[i] == n_levels) {
@@ -78,8 +98,16 @@ pub(crate) fn targets(
     }
 }
 
-/// Returns the target at `level`: 0 stem, 1 file name, then one more folder each, at last a number.
-fn target(index: usize, input: &Input, output_dir: &Path, level: usize, n_levels: usize) -> Target {
+/// Returns the target that a manifest states.
+fn stated(output: &Path, output_dir: &Path) -> Target {
+    Target {
+        folder: output_dir.join(output.parent().unwrap_or(Path::new(""))),
+        name: output.file_name().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Returns the target at `level`: 0 stem, 1 file name, then one more folder each. `number`: of the occurrence, from 1.
+fn derived(input: &Input, number: usize, output_dir: &Path, level: usize) -> Target {
     let stdin = OsStr::new("stdin");
     let file = input
         .path
@@ -107,8 +135,8 @@ fn target(index: usize, input: &Input, output_dir: &Path, level: usize, n_levels
         longer.push(name);
         name = longer;
     }
-    if level == n_levels {
-        name = with_suffix(&name, &format!("-{}", index + 1));
+    if number > 1 {
+        name = with_suffix(&name, &format!("-{number}"));
     }
     Target {
         folder: output_dir.join(&input.folder),
@@ -118,8 +146,7 @@ fn target(index: usize, input: &Input, output_dir: &Path, level: usize, n_levels
 
 /// Returns the indices of the targets that share an output with another or would replace an input.
 fn clashing(targets: &[Target], files: &HashSet<&Path>, formats: &[impl Display]) -> Vec<usize> {
-    let mut owners: std::collections::HashMap<PathBuf, Vec<usize>> =
-        std::collections::HashMap::new();
+    let mut owners: HashMap<PathBuf, Vec<usize>> = HashMap::new();
     let mut clashing = HashSet::new();
     for (i, target) in targets.iter().enumerate() {
         let paths = formats
@@ -190,11 +217,16 @@ mod tests {
                 path: Some(PathBuf::from(path)),
                 identity: Path::new("/home/me").join(path),
                 folder: PathBuf::new(),
+                output: None,
                 overrides: Overrides::default(),
             })
             .collect();
+        names_of(&inputs, formats)
+    }
+
+    fn names_of(inputs: &[Input], formats: &[Format]) -> Vec<String> {
         let output_dir = Path::new("/home/me");
-        let targets = targets(&inputs, output_dir, formats);
+        let targets = targets(inputs, output_dir, formats);
         let relative = |target: &Target| {
             let path = target.path(formats[0]);
             path.strip_prefix(output_dir)
@@ -235,6 +267,38 @@ mod tests {
     }
 
     #[test]
+    fn files_listed_again_are_numbered_and_stated_names_are_kept() {
+        let srt = &[Format::Srt];
+        assert_eq!(
+            names(&["a.wav", "b.wav", "a.wav", "a.wav"], srt),
+            ["a.srt", "b.srt", "a-2.srt", "a-3.srt"]
+        );
+        assert_eq!(
+            names(&["a.wav", "a.wav", "a-2.mp3"], srt),
+            ["a.srt", "a.wav-2.srt", "a-2.mp3.srt"]
+        );
+        let input = |path: &str, output: Option<&str>| Input {
+            identity: Path::new("/home/me").join(path),
+            output: output.map(Into::into),
+            ..Input::file(path.into(), Path::new(""))
+        };
+        let stated = |second: &str| {
+            let inputs = [
+                input("a.wav", Some("x/b.1")),
+                input("a.wav", Some(second)),
+                input("a.wav", None),
+                input("b.wav", None),
+            ];
+            names_of(&inputs, srt)
+        };
+        assert_eq!(stated("b"), ["x/b.1.srt", "b.srt", "a.srt", "b.wav.srt"]);
+        assert_eq!(
+            stated("x/b.1"),
+            ["x/b.1-1.srt", "x/b.1-2.srt", "a.srt", "b.srt"]
+        );
+    }
+
+    #[test]
     fn an_output_never_falls_on_an_input_or_a_partial_one() {
         assert_eq!(names(&["a.json"], &[Format::Json]), ["a.json.json"]);
         assert_eq!(names(&["a.json"], &[Format::Txt]), ["a.txt"]);
@@ -263,6 +327,7 @@ mod tests {
             identity: path.clone(),
             path: Some(path),
             folder: PathBuf::new(),
+            output: None,
             overrides: Overrides::default(),
         };
         let target = &targets(&[input], Path::new("/out"), &[Format::Txt])[0];

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use crate::failure::Failure;
 use crate::inputs::Input;
 
-/// Share `index` (from 1) of `count`. Which inputs are in it depends on their names alone, so that it is the same on every
-/// machine, whatever the other inputs are.
+/// Share `index` (from 1) of `count`: the inputs in the order of their resolved paths are dealt out in turn. So shares are even,
+/// and do not depend on the order of the inputs or on how they are spelled; all processes must be given the same ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Shard {
     index: u64,
@@ -106,11 +106,16 @@ impl ShardArg {
 }
 
 impl Shard {
-    /// Returns whether `input` is in this share.
-    pub(crate) fn has(self, input: &Input) -> bool {
-        let digest = ring::digest::digest(&ring::digest::SHA256, input.display().as_bytes());
-        let first = digest.as_ref().first_chunk().copied().unwrap_or_default();
-        u64::from_be_bytes(first) % self.count == self.index - 1
+    /// Returns for each of `inputs` whether it is in this share.
+    pub(crate) fn of(self, inputs: &[Input]) -> Vec<bool> {
+        let mut order: Vec<usize> = (0..inputs.len()).collect();
+        // Stable: a file that is listed again keeps its place.
+        order.sort_by_key(|&index| &inputs[index].identity);
+        let mut is_in = vec![false; inputs.len()];
+        for (turn, index) in (0..).zip(order) {
+            is_in[index] = turn % self.count == self.index - 1;
+        }
+        is_in
     }
 }
 
@@ -172,17 +177,34 @@ mod tests {
     }
 
     #[test]
-    fn every_input_is_in_one_shard() {
-        for i in 0..200 {
-            let input = Input::file(format!("audio/{i}.wav").into(), "".as_ref());
-            let shards = (1..=7).map(|index| format!("{index}/7"));
-            let n = shards
-                .filter(|text| match text.parse() {
-                    Ok(ShardArg::Given(shard)) => shard.has(&input),
-                    _ => false,
-                })
-                .count();
-            assert_eq!(n, 1, "{i}");
+    fn every_input_is_in_one_shard_whatever_its_spelling_and_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = |i: usize, spelled: &str| {
+            let path = folder.path().join(spelled).join(format!("{i}.wav"));
+            Input::file(path, "".as_ref())
+        };
+        let shard = |text: &str| match text.parse() {
+            Ok(ShardArg::Given(shard)) => shard,
+            other => panic!("{other:?}"),
+        };
+        for n_inputs in [1, 3, 7, 20] {
+            let inputs: Vec<Input> = (0..n_inputs).map(|i| input(i, "")).collect();
+            let reversed: Vec<Input> = (0..n_inputs).rev().map(|i| input(i, "./")).collect();
+            let mut n_shards = vec![0; n_inputs];
+            for index in 1..=7 {
+                let shard = shard(&format!("{index}/7"));
+                let is_in = shard.of(&inputs);
+                let n_in = is_in.iter().filter(|&&is_in| is_in).count();
+                assert!(
+                    (n_inputs / 7..=n_inputs.div_ceil(7)).contains(&n_in),
+                    "even"
+                );
+                for (n_shards, is_in) in n_shards.iter_mut().zip(&is_in) {
+                    *n_shards += usize::from(*is_in);
+                }
+                assert!(shard.of(&reversed).iter().rev().eq(&is_in), "{index}");
+            }
+            assert_eq!(n_shards, vec![1; n_inputs]);
         }
     }
 }

@@ -51,10 +51,10 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
     let destination = Destination::new(&args.output_dir, &formats)?;
 
     let mut found = inputs::expand(&args.files, args.recursive);
-    if let Some(path) = &args.manifest {
+    for path in &args.manifest {
         found.extend(manifest::inputs(path)?);
-        inputs::retain_first(&mut found);
     }
+    inputs::retain_first(&mut found);
     let (found, missing): (Vec<_>, Vec<_>) = found.into_iter().partition(Result::is_ok);
     let inputs: Vec<Input> = found.into_iter().flatten().collect();
     let n_missing = missing.len();
@@ -69,7 +69,8 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
         None => None,
     };
     if let Some(shard) = shard {
-        jobs.retain(|job| shard.has(job.input));
+        let mut is_in = shard.of(&inputs).into_iter();
+        jobs.retain(|_| is_in.next().unwrap_or(false));
     }
     let n_inputs = jobs.len() + n_missing;
     if args.skip_existing && matches!(destination, Destination::Folder(_)) {

@@ -1,5 +1,6 @@
 //! `overhear vad`: the regions of speech of each input.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -21,15 +22,25 @@ use crate::warnings;
 
 /// Detects speech in the inputs that `args` name.
 pub(crate) fn run(args: &VadCommandArgs, interrupt: &Interrupt) -> Result<(), Failure> {
+    if args.quiet {
+        warnings::silence();
+    }
     let options = vad_options(&args.vad)?;
-    let is_timed = matches!(args.format, RegionFormat::Text | RegionFormat::Audacity);
-    if args.probabilities && is_timed {
-        let message = "--probabilities: needs --format csv or json";
-        return Err(Failure::Usage(message.to_owned()));
+    let mut formats = args.output_format.clone();
+    let mut seen = HashSet::new();
+    formats.retain(|&format| seen.insert(format));
+    let usage = |message: &str| Err(Failure::Usage(message.to_owned()));
+    let is_timed =
+        |format: &RegionFormat| matches!(format, RegionFormat::Text | RegionFormat::Audacity);
+    if args.probabilities && formats.iter().any(is_timed) {
+        return usage("--probabilities: needs --output-format csv or json");
     }
     let audio_options = audio_options(&args.audio);
     let vad = Vad::new(NonZeroUsize::new(args.threads))?;
     let folder = Some(&*args.output_dir).filter(|folder| folder.as_os_str() != "-");
+    if folder.is_none() && formats.len() > 1 {
+        return usage("standard output takes one format: choose a folder with --output-dir");
+    }
     if let Some(folder) = folder {
         outputs::prepare(folder)?;
         outputs::remove_left_over(folder);
@@ -43,8 +54,8 @@ pub(crate) fn run(args: &VadCommandArgs, interrupt: &Interrupt) -> Result<(), Fa
     for failure in missing.into_iter().filter_map(Result::err) {
         failure.report();
     }
-    let extension = extension(args.format);
-    let targets = targets(&inputs, folder.unwrap_or(Path::new("")), &[extension]);
+    let extensions: Vec<_> = formats.iter().copied().map(extension).collect();
+    let targets = targets(&inputs, folder.unwrap_or(Path::new("")), &extensions);
     let mut is_first = true;
     for (input, target) in inputs.iter().zip(targets) {
         interrupt.check()?;
@@ -70,12 +81,14 @@ pub(crate) fn run(args: &VadCommandArgs, interrupt: &Interrupt) -> Result<(), Fa
             options: &options,
             has_probabilities: args.probabilities,
         };
-        let document = speech.document(args.format, folder.is_some() || is_first);
-        is_first = false;
-        match folder {
-            Some(_) => outputs::write_file(&target, extension, &document)?,
-            None => print(&document)?,
+        for (&format, extension) in formats.iter().zip(&extensions) {
+            let document = speech.document(format, folder.is_some() || is_first);
+            match folder {
+                Some(_) => outputs::write_file(&target, extension, &document)?,
+                None => print(&document)?,
+            }
         }
+        is_first = false;
     }
     match n_failed {
         0 => Ok(()),

@@ -141,6 +141,6 @@ fn failures_are_reported_and_counted_and_the_other_files_scored() {
     .unwrap();
     eval(&sandbox, &[]).assert_one_line(4, "gone.wav");
     fs::write(sandbox.path("manifest.jsonl"), "").unwrap();
-    eval(&sandbox, &[]).assert_one_line(4, "lists no files");
+    eval(&sandbox, &[]).assert_one_line(2, "lists no files");
     eval(&sandbox, &["--json", "--csv"]).assert_one_line(2, "--csv");
 }

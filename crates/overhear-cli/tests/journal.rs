@@ -410,28 +410,50 @@ fn a_manifest_names_files_and_their_options() {
         "{\"file\": \"input/000.flac\", \"lang\": \"en\", \"beams\": \"de\"}\n\
          {\"file\": \"input/001.flac\", \"lang\": \"es\", \"task\": \"transcribe\", \"initial_prompt\": \"Hola.\"}\n\
          {\"file\": \"input/000.flac\", \"locale\": \"en-GB\", \"clip_timestamps\": \"1\"}\n\
-         {\"file\": \"input/000.flac\", \"task\": \"sing\"}\n\
          {\"file\": \"nosuch.flac\"}\n",
     )
     .unwrap();
-    let run = sandbox.nano(&["--manifest=list.jsonl", "-f=json", "-o=out"].map(OsString::from));
+    fs::write(
+        sandbox.path("more.csv"),
+        "path,lang,output\ninput/000.flac,en,\ninput/001.flac,es,sub/zwei.x\n",
+    )
+    .unwrap();
+    let lists = ["--manifest=list.jsonl", "--manifest", "more.csv"];
+    let arguments = |more: &[&str]| -> Vec<OsString> {
+        let all = lists.iter().chain(&["-f=json", "-o=out"]).chain(more);
+        all.map(OsString::from).collect()
+    };
+    let run = sandbox.nano(&arguments(&[]));
     run.assert(1);
+    assert!(run.stderr.contains("nosuch.flac"), "{}", run.stderr);
+    assert!(!run.stderr.contains("detected language"), "{}", run.stderr);
     assert!(
-        run.stderr.contains("list.jsonl:4: task: unknown task"),
+        run.stderr
+            .contains("list.jsonl: these fields have no effect: beams"),
         "{}",
         run.stderr
     );
-    assert!(run.stderr.contains("nosuch.flac"), "{}", run.stderr);
-    assert!(!run.stderr.contains("detected language"), "{}", run.stderr);
-    let names = sandbox.names("out");
-    assert_eq!(names.len(), 3, "{names:?}");
+    assert_eq!(
+        sandbox.names("out"),
+        ["000-2.json", "000.json", "001.json", "sub"]
+    );
+    assert_eq!(sandbox.names("out/sub"), ["zwei.x.json"]);
     assert!(
         sandbox
             .read("out/001.json")
             .contains("\"language\": \"es\"")
     );
+    // Broken lines end a run before anything is done.
+    fs::write(
+        sandbox.path("more.csv"),
+        "path,output\ninput/000.flac,a\ninput/000.flac,../a\n",
+    )
+    .unwrap();
+    sandbox
+        .nano(&arguments(&[]))
+        .assert_one_line(2, "more.csv:3: output: `../a` is no name");
     sandbox
         .nano(&["--manifest=nosuch.jsonl".into()])
-        .assert_one_line(4, "cannot read nosuch.jsonl");
+        .assert_one_line(2, "cannot read nosuch.jsonl");
     sandbox.run([""; 0]).assert(2);
 }

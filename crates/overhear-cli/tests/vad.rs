@@ -97,7 +97,8 @@ fn vad_exports_probabilities_of_every_frame() {
     assert_eq!(json["regions"], Value::Array(vec![]));
     assert_eq!(json["probabilities"]["frame_duration"], 0.032);
     assert_eq!(json["probabilities"]["speech"].as_array().unwrap().len(), 2);
-    vad(&sandbox, &[name, "--probabilities"]).assert_one_line(2, "needs --format csv or json");
+    vad(&sandbox, &[name, "--probabilities"])
+        .assert_one_line(2, "needs --output-format csv or json");
 }
 
 #[test]
@@ -105,9 +106,11 @@ fn vad_writes_files_beside_transcripts_and_one_head_for_all_inputs() {
     let sandbox = Sandbox::new();
     write_amid_silence(&sandbox, "a.wav", clip(EN));
     sandbox.write_mute("b.wav");
-    for format in ["text", "json", "csv", "audacity"] {
-        vad(&sandbox, &["a.wav", "b.wav", "-f", format, "-o", "out"]).assert(0);
-    }
+    let run = vad(&sandbox, &["a.wav", "b.wav", "-f", "txt", "-o", "out"]);
+    run.assert(0);
+    let several = ["-f", "json,csv,audacity,csv", "-o", "out"];
+    vad(&sandbox, &[&["a.wav", "b.wav"], &several[..]].concat()).assert(0);
+    vad(&sandbox, &["a.wav", "-f", "csv,json"]).assert_one_line(2, "takes one format");
     let names = ["labels.txt", "vad.csv", "vad.json", "vad.txt"];
     let expected: Vec<String> = ["a", "b"]
         .iter()

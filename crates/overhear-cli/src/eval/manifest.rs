@@ -59,7 +59,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Result<Entry, Failure>>, Failure> 
             path.display()
         ))),
     };
-    Ok(rows(path)?.into_iter().map(entry).collect())
+    Ok(rows(path)?.rows.into_iter().map(entry).collect())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use overhear_kernels::{ISA_VARIABLE, Kernels, Pool};
 
@@ -16,6 +16,7 @@ use crate::checkpoint::Checkpoint;
 use crate::engine::Engine;
 use crate::host::Host;
 use crate::transcribe::{LanguageOptions, detect_spoken_language};
+use crate::vad::Vad;
 use crate::{
     Audio, ComputeType, DecodingOptions, DecodingResult, Error, Event, LanguageProbability, LogMel,
     ModelDimensions, Result, TokenId, Tokenizer, TranscribeOptions, Transcript,
@@ -52,6 +53,8 @@ struct Inner {
     /// Some weights of the encoder.
     encoder_sample: Vec<f32>,
     backend: Box<dyn Backend>,
+    /// Voice activity detection, made on first use.
+    vad: OnceLock<Vad>,
 }
 
 impl Model {
@@ -114,6 +117,7 @@ impl Model {
                 device,
                 encoder_sample,
                 backend,
+                vad: OnceLock::new(),
             }),
             draft: None,
         })
@@ -273,6 +277,11 @@ impl Model {
 
     pub(crate) fn host(&self) -> &Host {
         &self.inner.host
+    }
+
+    /// Returns the detector of speech, with this model's kernels and threads.
+    pub(crate) fn vad(&self) -> &Vad {
+        self.inner.vad.get_or_init(|| Vad::with_host(self.host()))
     }
 
     pub(crate) fn kernels(&self) -> &Kernels {
