@@ -10,6 +10,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use clap_complete::Shell;
 use overhear::model::Isa;
 use overhear::output::Format;
+use overhear::vad::VadMethod;
 
 use crate::shard::ShardArg;
 use crate::spelling;
@@ -108,7 +109,7 @@ pub(crate) enum Command {
     Transcribe(Box<TranscribeArgs>),
     /// Detect the language of audio files, and its probability.
     Detect(DetectArgs),
-    /// Detect where audio files have speech (Silero VAD).
+    /// Detect where audio files have speech (Silero VAD, or by energy).
     #[command(after_help = VAD_HELP)]
     Vad(VadCommandArgs),
     /// Measure word and character error rates on recordings with known transcripts.
@@ -241,6 +242,10 @@ pub(crate) enum RegionFormat {
 /// Options of voice activity detection, with faster-whisper's meanings and defaults.
 #[derive(Debug, Args)]
 pub(crate) struct VadArgs {
+    /// Voice activity by Silero VAD, or by energy: the level above the noise floor, light, for clean recordings (music and
+    /// other sounds count as speech).
+    #[arg(long, default_value = "silero", value_name = "silero|energy")]
+    pub(crate) vad_method: VadMethod,
     /// Probability from which a frame is speech.
     #[arg(
         long,

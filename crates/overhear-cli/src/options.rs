@@ -134,6 +134,7 @@ pub(crate) fn with_vad(
 /// Returns the library's options for voice activity detection.
 pub(crate) fn vad_options(args: &VadArgs) -> Result<VadOptions, Failure> {
     let mut options = VadOptions::default();
+    options.method = args.vad_method;
     options.threshold = args.vad_threshold;
     options.min_speech_duration_ms = args.vad_min_speech_duration_ms;
     options.max_speech_duration_s = args.vad_max_speech_duration_s;

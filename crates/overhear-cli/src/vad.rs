@@ -8,7 +8,7 @@ use std::path::Path;
 use overhear::Audio;
 use overhear::audio::{AudioWarning, SAMPLE_RATE};
 use overhear::output::format_timestamp;
-use overhear::vad::{FRAME_SAMPLES, MODEL, Region, SpeechProbabilities, Vad, VadOptions};
+use overhear::vad::{FRAME_SAMPLES, Region, SpeechProbabilities, Vad, VadMethod, VadOptions};
 use serde::Serialize;
 
 use crate::args::{RegionFormat, VadCommandArgs};
@@ -36,7 +36,10 @@ pub(crate) fn run(args: &VadCommandArgs, interrupt: &Interrupt) -> Result<(), Fa
         return usage("--probabilities: needs --output-format csv or json");
     }
     let audio_options = audio_options(&args.audio);
-    let vad = Vad::new(NonZeroUsize::new(args.threads))?;
+    let vad = match options.method {
+        VadMethod::Energy => Vad::energy(),
+        _ => Vad::new(NonZeroUsize::new(args.threads))?,
+    };
     let folder = Some(&*args.output_dir).filter(|folder| folder.as_os_str() != "-");
     if folder.is_none() && formats.len() > 1 {
         return usage("standard output takes one format: choose a folder with --output-dir");
@@ -78,6 +81,7 @@ pub(crate) fn run(args: &VadCommandArgs, interrupt: &Interrupt) -> Result<(), Fa
             name: &name,
             regions: found.regions(&options)?,
             found,
+            model: vad.name(),
             options: &options,
             has_probabilities: args.probabilities,
         };
@@ -126,6 +130,7 @@ fn extension(format: RegionFormat) -> &'static str {
 struct Speech<'a> {
     name: &'a str,
     found: SpeechProbabilities,
+    model: &'static str,
     regions: Vec<Region>,
     options: &'a VadOptions,
     has_probabilities: bool,
@@ -185,7 +190,10 @@ impl Speech<'_> {
         // The sum of no numbers is -0.
         let speech_s = 0.0 + lengths.sum::<f64>();
         let (name, duration_s) = (printable(self.name), self.found.duration_s());
-        let mut text = format!("{name}: {speech_s:.1} of {duration_s:.1} s are speech ({MODEL})\n");
+        let mut text = format!(
+            "{name}: {speech_s:.1} of {duration_s:.1} s are speech ({})\n",
+            self.model
+        );
         for region in &self.regions {
             let start = format_timestamp(region.start_s(), false, '.');
             let end = format_timestamp(region.end_s(), false, '.');
@@ -245,7 +253,7 @@ impl Speech<'_> {
         };
         let json = Json {
             file: self.name,
-            model: MODEL,
+            model: self.model,
             duration: self.found.duration_s(),
             truncated: self.found.warnings.contains(&AudioWarning::Truncated),
             options: JsonOptions {

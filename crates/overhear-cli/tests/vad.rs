@@ -74,6 +74,25 @@ fn vad_prints_regions_in_every_format() {
 }
 
 #[test]
+fn energy_is_the_light_choice() {
+    let sandbox = Sandbox::new();
+    write_amid_silence(&sandbox, "a.wav", clip(EN));
+    let json = vad(&sandbox, &["a.wav", "-f", "json", "--vad_method", "energy"]);
+    json.assert(0);
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["model"], "energy");
+    let (start, end) = only_region(&json);
+    assert!(
+        (4.0..6.0).contains(&start) && end > start + 4.0,
+        "{start} {end}"
+    );
+    let flags = ["a.wav", "--vad_filter", "--vad_method=energy", "-f=txt"];
+    sandbox.nano(&flags.map(Into::into)).assert(0);
+    assert_eq!(sandbox.read("a.txt").trim_end(), EN_TEXT);
+    vad(&sandbox, &["a.wav", "--vad_method", "loud"]).assert_one_line(2, "loud");
+}
+
+#[test]
 fn vad_exports_probabilities_of_every_frame() {
     let sandbox = Sandbox::new();
     let name = "of, two.wav";

@@ -67,5 +67,6 @@ deserialize_name!(
     crate::ComputeType,
     crate::Device,
     crate::Task,
+    crate::vad::VadMethod,
     crate::output::Format
 );

@@ -149,3 +149,54 @@ fn options_out_of_range_are_refused() {
     });
     assert!(speech_regions(&[1.0; 100], 99 * FRAME_SAMPLES, &extreme).is_ok());
 }
+
+/// Seconds of the longest piece of the regions `expected` that is in none of `found`.
+fn longest_missing_s(expected: &[Region], found: &[Region]) -> f64 {
+    let mut longest = 0;
+    for region in expected {
+        let mut start = region.start;
+        for other in found.iter().filter(|other| other.end > region.start) {
+            longest = longest.max(other.start.min(region.end).saturating_sub(start));
+            start = start.max(other.end);
+        }
+        longest = longest.max(region.end.saturating_sub(start));
+    }
+    longest as f64 / 16_000.0
+}
+
+#[test]
+fn energy_finds_the_speech_of_the_clips_and_none_in_silence() {
+    let mut options = VadOptions::default();
+    options.min_silence_duration_ms = 500;
+    let golden = golden("probabilities.json");
+    let mut n_regions = 0;
+    for name in golden.as_object().unwrap().keys() {
+        let regions = |vad: Vad| {
+            let found = vad.probabilities(&clip(name)).unwrap();
+            found.regions(&options).unwrap()
+        };
+        let (expected, found) = (regions(vad()), regions(Vad::energy()));
+        let missing_s = longest_missing_s(&expected, &found);
+        assert!(
+            missing_s < 1.0,
+            "{name}: {missing_s} s of speech are missing"
+        );
+        n_regions += found.len();
+    }
+    assert!(n_regions > 1);
+    let silence = Audio::from_samples(vec![0.0; 160_000], 16_000).unwrap();
+    let found = Vad::energy().probabilities(&silence).unwrap();
+    assert_eq!(found.regions(&options).unwrap(), []);
+}
+
+#[test]
+fn energy_in_pieces_of_any_length_has_the_bits_of_the_whole() {
+    let audio = clip("jfk.flac");
+    let whole = Vad::energy().probabilities(&audio).unwrap().probabilities;
+    let (mut stream, mut found) = (Vad::energy().stream(), Vec::new());
+    for piece in audio.samples().unwrap().chunks(777) {
+        stream.push(piece, &mut found);
+    }
+    stream.finish(&mut found);
+    assert_eq!(found, whole);
+}

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::{Event, OnEvent, Progress, TranscribeOptions, Transcript, measuring, transcribe_all};
 use crate::engine::Seat;
-use crate::vad::{Region, SpeechTimestampsMap, VadOptions};
+use crate::vad::{Region, SpeechTimestampsMap, Vad, VadMethod, VadOptions};
 use crate::{Audio, Model, Result};
 
 /// Transcribes the speech of `audio` as [`super::transcribe`] does.
@@ -19,9 +19,11 @@ pub(super) fn transcribe_speech(
     progress: Progress,
     on_event: OnEvent<'_>,
 ) -> Result<Transcript> {
-    let found = model
-        .vad()
-        .probabilities_with(audio, &mut measuring(on_event))?;
+    let detector = match vad.method {
+        VadMethod::Silero => model.vad().clone(),
+        VadMethod::Energy => Vad::energy(),
+    };
+    let found = detector.probabilities_with(audio, &mut measuring(on_event))?;
     let duration_s = found.duration_s();
     let regions = found.regions(vad)?;
     let samples = |region: &Region| -> Range<usize> { region.start..region.end };

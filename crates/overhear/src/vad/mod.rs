@@ -1,7 +1,7 @@
 //! Voice activity detection (VAD): where a recording has speech.
 //!
 //! Silero VAD 6.2 gives a probability of speech for each frame of 32 ms ([`SpeechProbabilities`]), from which faster-whisper's
-//! rules derive the regions of speech ([`speech_regions`]).
+//! rules derive the regions of speech ([`speech_regions`]). The light choice is [`VadMethod::Energy`], the level above the noise.
 //!
 //! ```no_run
 //! use overhear::Audio;
@@ -16,9 +16,10 @@
 //! # Ok::<(), overhear::Error>(())
 //! ```
 //!
-//! The network is `silero`, with weights (`weights`) that are part of the library; `stream` cuts audio of any length into
-//! frames, `regions` has the rules, and `time_map` maps times in the audio of the regions to times in the recording.
+//! The network is `silero`, with weights (`weights`) that are part of the library, and `energy` does without; `stream` cuts audio
+//! of any length into frames, `regions` has the rules, and `time_map` maps times in the audio of the regions to times in the recording.
 
+mod energy;
 mod options;
 mod regions;
 mod silero;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 
 use overhear_kernels::{ISA_VARIABLE, Kernels, Pool};
 
-pub use options::VadOptions;
+pub use options::{VadMethod, VadOptions};
 pub use regions::{Region, speech_regions};
 pub use stream::VadStream;
 pub(crate) use time_map::SpeechTimestampsMap;
@@ -42,7 +43,7 @@ use crate::{Audio, Error, Result};
 use silero::Silero;
 
 /// Name of the network and its version.
-pub const MODEL: &str = "silero-6.2";
+const MODEL: &str = "silero-6.2";
 
 /// Number of samples at 16 kHz that a probability belongs to: 32 ms.
 pub const FRAME_SAMPLES: usize = 512;
@@ -53,7 +54,14 @@ const BLOCK: usize = 128 * FRAME_SAMPLES;
 /// Voice activity detector. Cheap to clone, and usable from several threads at the same time.
 #[derive(Clone)]
 pub struct Vad {
-    silero: Arc<Silero>,
+    detector: Detector,
+}
+
+/// What gives a frame's probability of speech.
+#[derive(Clone)]
+enum Detector {
+    Silero(Arc<Silero>),
+    Energy,
 }
 
 /// Probabilities of speech in a recording.
@@ -70,7 +78,7 @@ pub struct SpeechProbabilities {
 }
 
 impl Vad {
-    /// Creates a detector that uses `n_threads` threads. `None`: the number of processors that the machine and the cgroup
+    /// Creates a detector by [`VadMethod::Silero`] that uses `n_threads` threads. `None`: the number of processors that the machine and the cgroup
     /// quota allow.
     ///
     /// # Errors
@@ -85,17 +93,34 @@ impl Vad {
         Ok(Self::with_host(&Host { kernels, pool }))
     }
 
-    /// Creates a detector that uses the kernels and threads of `host`.
+    /// Creates a detector by [`VadMethod::Energy`].
+    #[must_use]
+    pub fn energy() -> Self {
+        Self {
+            detector: Detector::Energy,
+        }
+    }
+
+    /// Creates a detector by [`VadMethod::Silero`] that uses the kernels and threads of `host`.
     pub(crate) fn with_host(host: &Host) -> Self {
         Self {
-            silero: Arc::new(Silero::new(host)),
+            detector: Detector::Silero(Arc::new(Silero::new(host))),
+        }
+    }
+
+    /// Returns the name of the network and its version, or `energy`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self.detector {
+            Detector::Silero(_) => MODEL,
+            Detector::Energy => VadMethod::Energy.name(),
         }
     }
 
     /// Starts a stream of audio.
     #[must_use]
     pub fn stream(&self) -> VadStream {
-        VadStream::new(Arc::clone(&self.silero))
+        VadStream::new(&self.detector)
     }
 
     /// Computes the probabilities of speech in `audio`, of any length, in one pass. Memory grows by the probabilities only:

@@ -1,6 +1,9 @@
 //! Options of voice activity detection: `faster_whisper/vad.py::VadOptions` (1.2.1).
 
+use std::str::FromStr;
+
 use super::regions::samples;
+use crate::names::{by_name, display_name};
 use crate::{Error, Result};
 
 /// Options of the regions of speech. Names and defaults are those of faster-whisper 1.2.1.
@@ -17,6 +20,8 @@ use crate::{Error, Result};
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct VadOptions {
+    /// What gives the probabilities. Default: Silero VAD.
+    pub method: VadMethod,
     /// Probability from which a frame begins or continues speech. Default: 0.5.
     pub threshold: f64,
     /// Probability below which a frame is silence; between the two thresholds a frame continues what it follows. `None`, the
@@ -34,9 +39,46 @@ pub struct VadOptions {
     pub speech_pad_ms: u32,
 }
 
+/// What gives a frame's probability of speech.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum VadMethod {
+    /// Silero VAD, a network: tells speech from other sounds.
+    #[default]
+    Silero,
+    /// Level above the noise floor, for clean recordings: any sound is speech that is louder than the noise around it, music too.
+    Energy,
+}
+
+impl VadMethod {
+    /// All methods.
+    pub const ALL: [Self; 2] = [Self::Silero, Self::Energy];
+
+    /// Returns the name: `silero`, `energy`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Silero => "silero",
+            Self::Energy => "energy",
+        }
+    }
+}
+
+display_name!(VadMethod);
+
+/// Methods parse from their names.
+impl FromStr for VadMethod {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        by_name("vad_method", "method", name, Self::ALL, Self::name)
+    }
+}
+
 impl Default for VadOptions {
     fn default() -> Self {
         Self {
+            method: VadMethod::Silero,
             threshold: 0.5,
             neg_threshold: None,
             min_speech_duration_ms: 0,

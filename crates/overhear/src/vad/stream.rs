@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::FRAME_SAMPLES;
+use super::energy::NoiseFloor;
 use super::silero::{CONTEXT, LstmState, Silero};
+use super::{Detector, FRAME_SAMPLES};
 
 /// Maximum number of frames computed at a time, which bounds the memory of a call.
 const MAX_FRAMES: usize = 128;
@@ -11,17 +12,26 @@ const MAX_FRAMES: usize = 128;
 /// Stream of audio, for which probabilities of speech are computed as it arrives. The probabilities do not depend on how the
 /// audio is cut into pieces, to the bit.
 pub struct VadStream {
-    silero: Arc<Silero>,
-    state: LstmState,
+    detection: Detection,
     /// Samples from the context of the next frame on.
     samples: Vec<f32>,
 }
 
+/// Detector with its state.
+enum Detection {
+    Silero(Arc<Silero>, Box<LstmState>),
+    Energy(NoiseFloor),
+}
+
 impl VadStream {
-    pub(super) fn new(silero: Arc<Silero>) -> Self {
+    pub(super) fn new(detector: &Detector) -> Self {
         Self {
-            silero,
-            state: LstmState::new(),
+            detection: match detector {
+                Detector::Silero(silero) => {
+                    Detection::Silero(Arc::clone(silero), Box::new(LstmState::new()))
+                }
+                Detector::Energy => Detection::Energy(NoiseFloor::default()),
+            },
             samples: vec![0.0; CONTEXT],
         }
     }
@@ -50,7 +60,13 @@ impl VadStream {
         let n_samples = (self.samples.len() - CONTEXT) / FRAME_SAMPLES * FRAME_SAMPLES;
         if n_samples > 0 {
             let frames = &self.samples[..CONTEXT + n_samples];
-            self.silero.forward(frames, &mut self.state, probabilities);
+            match &mut self.detection {
+                Detection::Silero(silero, state) => silero.forward(frames, state, probabilities),
+                Detection::Energy(floor) => {
+                    let (frames, _) = frames[CONTEXT..].as_chunks::<FRAME_SAMPLES>();
+                    probabilities.extend(frames.iter().map(|frame| floor.probability(frame)));
+                }
+            }
             self.samples.drain(..n_samples);
         }
     }
