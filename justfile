@@ -58,8 +58,8 @@ test *ARGS:
 
 # Kills of a run with a journal, at random moments: `just kills 500 200`.
 kills KILLS="500" FILES="200":
-    OVERHEAR_KILLS={{KILLS}} OVERHEAR_FILES={{FILES}} cargo test --locked --package overhear-cli --test journal -- \
-        --nocapture a_run_that_is_killed
+    OVERHEAR_KILLS={{KILLS}} OVERHEAR_FILES={{FILES}} cargo test --locked --package overhear-cli --test it -- \
+        --nocapture journal::a_run_that_is_killed
 
 # The kernels' tests with the standard library's checks of pointers, which the test profile leaves out: minutes to compile.
 kernels-checked:
@@ -75,7 +75,7 @@ aarch64 *ARGS: _aarch64-tools
     run() { # PROCESSOR [TESTS]
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu $1 -L /usr/aarch64-linux-gnu" \
         OVERHEAR_REQUIRE_ISA=neon \
-            cargo test --locked --package overhear-kernels --lib --target aarch64-unknown-linux-gnu -- "${@:2}"
+            cargo test --locked --package overhear-kernels --lib --test it --target aarch64-unknown-linux-gnu -- "${@:2}"
     }
     run max {{ARGS}}
     for processor in neoverse-n1 cortex-a72; do run $processor gemm_packed:: packing:: gemm_f32_int8:: attention_int8:: attention_bf16:: exp2::; done
@@ -119,10 +119,9 @@ sweep: (inflate "tiny") (inflate "small")
     left_out='test(turbo)'
     if ! just published base; then
         echo 'sweep: the tests of published base are left out, as the package registry cannot be reached'
-        left_out+=' + test(/^base::/)'
+        left_out+=' + test(/^parity::base::/)'
     fi
     cargo nextest run --workspace --locked --run-ignored only -E "not ($left_out)"
-    cargo nextest run --package overhear --features serde --locked --test options
 
 # Parity at the shape of turbo. The checkpoint takes 1.6 GB of disk, the run minutes per clip.
 sweep-turbo: (inflate "turbo")

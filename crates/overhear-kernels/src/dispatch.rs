@@ -10,14 +10,14 @@ use crate::arch::{Avx2, Avx2Vnni, Avx512, Avx512Bf16, Avx512Vnni};
 use crate::arch::{Neon, NeonBf16, NeonDotProd};
 use crate::gemm::grouped::kernel::{GroupedKernel, GroupedTask};
 use crate::gemm::microkernel::{Blocking, GemmTask, MAX_MR, MicroKernel};
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 use crate::gemm::microkernels::EmulatedAmx;
 #[cfg(target_arch = "aarch64")]
 use crate::gemm::microkernels::NeonWide;
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::microkernels::{AmxTiles, Avx2Bf16, Avx2Int8};
 use crate::gemm::microkernels::{EmulatedBf16, EmulatedGrouped, EmulatedInt8, registers, tiles};
-#[cfg(any(target_arch = "x86_64", test))]
+#[cfg(any(target_arch = "x86_64", test, feature = "testing"))]
 use crate::gemm::tile_kernel::TileKernel;
 use crate::gemm::tile_kernel::TileTask;
 use crate::simd::{Simd, Vectorized};
@@ -35,7 +35,7 @@ impl Arch {
             Arch::Avx2(_) => Avx2::LANES,
             #[cfg(target_arch = "x86_64")]
             Arch::Avx512(_) | Arch::Amx(_) => Avx512::LANES,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             Arch::Emulated(_) | Arch::EmulatedAmx(_) => Emulated::LANES,
         }
     }
@@ -57,7 +57,7 @@ impl Arch {
             Arch::Avx512(simd) => simd.vectorize(vectorized),
             #[cfg(target_arch = "x86_64")]
             Arch::Amx(amx) => amx.avx512().vectorize(vectorized),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             Arch::Emulated(simd) | Arch::EmulatedAmx(simd) => simd.vectorize(vectorized),
         }
     }
@@ -81,9 +81,9 @@ impl Arch {
             },
             #[cfg(target_arch = "x86_64")]
             Arch::Amx(amx) => AmxTiles::<false>(amx).vectorize(task),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             Arch::Emulated(simd) => EmulatedBf16(simd).vectorize(task),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             Arch::EmulatedAmx(_) => EmulatedAmx::<false>.vectorize(task),
         }
     }
@@ -110,9 +110,9 @@ impl Arch {
             },
             #[cfg(target_arch = "x86_64")]
             Arch::Amx(amx) => AmxTiles::<true>(amx).vectorize(task),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             Arch::Emulated(simd) => EmulatedInt8(simd).vectorize(task),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             Arch::EmulatedAmx(_) => EmulatedAmx::<true>.vectorize(task),
         }
     }
@@ -136,7 +136,7 @@ impl Arch {
                 Some(dot) => dot.vectorize_grouped(task),
                 None => EmulatedGrouped(amx.avx512()).vectorize_grouped(task),
             },
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             Arch::Emulated(simd) | Arch::EmulatedAmx(simd) => {
                 EmulatedGrouped(simd).vectorize_grouped(task)
             }
@@ -156,7 +156,7 @@ impl Arch {
             Arch::Avx512(simd) => simd.vectorize(task),
             #[cfg(target_arch = "x86_64")]
             Arch::Amx(amx) => amx.avx512().vectorize(task),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             Arch::Emulated(simd) | Arch::EmulatedAmx(simd) => simd.vectorize(task),
         }
     }
@@ -166,7 +166,7 @@ impl Arch {
         match self {
             #[cfg(target_arch = "x86_64")]
             Arch::Amx(_) => tiles::BLOCKING,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             Arch::EmulatedAmx(_) => tiles::BLOCKING,
             _ => registers::BLOCKING,
         }
@@ -177,7 +177,7 @@ impl Arch {
         match self {
             #[cfg(target_arch = "x86_64")]
             Arch::Amx(_) => true,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             Arch::EmulatedAmx(_) => true,
             _ => false,
         }
@@ -196,7 +196,7 @@ impl Arch {
         match self {
             #[cfg(target_arch = "x86_64")]
             Arch::Amx(amx) => AmxTiles::<false>(amx).vectorize_tiles(task),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "testing"))]
             Arch::EmulatedAmx(_) => EmulatedAmx::<false>.vectorize_tiles(task),
             _ => unreachable!("a set without tiles"),
         }

@@ -8,7 +8,7 @@ use crate::arch::{Arch, Isa, IsaError};
 /// The kernels of one instruction set.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernels {
-    isa: Isa,
+    pub(crate) isa: Isa,
     pub(crate) arch: Arch,
 }
 
@@ -35,30 +35,6 @@ impl Kernels {
     pub fn from_env() -> Result<Self, IsaError> {
         let isa = Isa::from_env()?;
         Self::new(isa).ok_or(IsaError::Unavailable(isa))
-    }
-
-    /// Emulated vectors and register kernels, for tests.
-    #[cfg(test)]
-    pub(crate) fn emulated() -> Self {
-        Self {
-            isa: Isa::Scalar,
-            arch: Arch::Emulated(crate::arch::Emulated),
-        }
-    }
-
-    /// Emulated vectors and AMX tiles, for tests.
-    #[cfg(test)]
-    pub(crate) fn emulated_amx() -> Self {
-        Self {
-            isa: Isa::Scalar,
-            arch: Arch::EmulatedAmx(crate::arch::Emulated),
-        }
-    }
-
-    /// Whether bf16 accumulators are summed in the order of tiles.
-    #[cfg(test)]
-    pub(crate) fn sums_in_tiles(&self) -> bool {
-        self.arch.has_tiles()
     }
 
     /// Whether softmax numerators are computed by `crate::math::exp2_i16`.

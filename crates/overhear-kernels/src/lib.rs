@@ -40,6 +40,8 @@ mod process;
 pub mod reference;
 mod simd;
 mod spectrogram;
+#[cfg(any(test, feature = "testing"))]
+mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -6,7 +6,7 @@ use super::amx::Amx;
 use super::avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 use super::avx512::Avx512;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 use super::emulated::Emulated;
 use super::isa::Isa;
 #[cfg(target_arch = "aarch64")]
@@ -26,10 +26,10 @@ pub(crate) enum Arch {
     #[cfg(target_arch = "x86_64")]
     Amx(Amx),
     /// Emulated vectors and register kernels.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     Emulated(Emulated),
     /// Emulated vectors and emulated AMX tiles.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     EmulatedAmx(Emulated),
 }
 

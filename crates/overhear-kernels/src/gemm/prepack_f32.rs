@@ -166,7 +166,7 @@ impl StoredMatrix {
     }
 
     /// Output scales, `[n_out]`, and input scales, `[n_in]`; int8 only.
-    pub(crate) fn scales(&self) -> Option<(&[f32], &[f32])> {
+    pub fn scales(&self) -> Option<(&[f32], &[f32])> {
         (self.storage == Storage::Int8)
             .then(|| (&self.scales[..self.n_out], &self.input_scales[..]))
     }

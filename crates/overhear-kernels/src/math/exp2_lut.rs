@@ -29,7 +29,7 @@ pub(crate) static TABLE: Table = Table([
 
 /// `2^(scale * score + offset - 127)`, the emulated twin of the vector code. Results below 2^-126 are as good as
 /// zero; from 2 on they are wrong, but have one of the bits of [`OVERFLOW`].
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn exp2_bf16(score: f32, scale: f32, offset: f32) -> u16 {
     let x = score.mul_add(scale * ONE, offset.mul_add(ONE, -BIAS));
     let x = x.round_ties_even();

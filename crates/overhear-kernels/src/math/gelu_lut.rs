@@ -40,7 +40,7 @@ Table([
 ];
 
 /// GELU with an absolute error below 2e-5, the emulated twin of the vector code. NaN stays NaN.
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn gelu(x: f32) -> f32 {
     use super::quantize::ROUND_MAGIC;
     let z = x.abs();

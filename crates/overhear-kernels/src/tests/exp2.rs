@@ -1,6 +1,6 @@
 //! 2^x of the softmax in bf16, on every set.
 
-use super::sets;
+use crate::Kernels;
 use crate::gemm::microkernel::{GemmTask, MicroKernel};
 use crate::math::exp2_i16::exp2_bf16;
 
@@ -30,7 +30,7 @@ fn weights_of_all_sets_are_those_of_the_twin_or_as_near() {
     // Arguments down to 2^-32 and beyond: scores are twice the argument less two.
     let arguments: Vec<f32> = (0..4096).map(|i| 1.0 - i as f32 * 0.0087).collect();
     let scores: Vec<f32> = arguments.iter().map(|x| 2.0 * (x - 2.0)).collect();
-    for kernels in sets() {
+    for kernels in Kernels::vectorized() {
         let (mut found, mut sum) = (vec![0; scores.len()], 0.0);
         kernels.arch.run_bf16(Exp2(&scores, &mut found, &mut sum));
         let all: f64 = found.iter().map(|&bits| f64::from(widened(bits))).sum();

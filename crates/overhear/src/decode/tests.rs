@@ -1,4 +1,4 @@
-//! Properties of the search other than equality with openai/whisper (`tests/parity.rs`), on the bundled model.
+//! Properties of the search other than equality with openai/whisper (`tests/it/parity.rs`), on the bundled model.
 
 use std::path::Path;
 

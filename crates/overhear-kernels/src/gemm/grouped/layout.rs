@@ -35,7 +35,8 @@ pub enum GroupFormat {
 
 impl GroupFormat {
     /// Number that stands for zero: half of the levels.
-    pub(crate) const fn zero_point(self) -> i32 {
+    #[must_use]
+    pub const fn zero_point(self) -> i32 {
         match self {
             GroupFormat::Q4 => 8,
             GroupFormat::Q5 => 16,

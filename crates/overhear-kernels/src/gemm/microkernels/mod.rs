@@ -24,7 +24,7 @@ mod avx512_bf16;
 #[cfg(target_arch = "x86_64")]
 mod avx512_vnni;
 mod emulated;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 mod emulated_amx;
 #[cfg(target_arch = "x86_64")]
 mod grouped_avx2;
@@ -56,7 +56,7 @@ pub(crate) use amx::AmxTiles;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::{Avx2Bf16, Avx2Int8};
 pub(crate) use emulated::{EmulatedBf16, EmulatedInt8};
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) use emulated_amx::EmulatedAmx;
 pub(crate) use grouped_emulated::EmulatedGrouped;
 #[cfg(target_arch = "aarch64")]
