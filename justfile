@@ -26,7 +26,7 @@ default:
 check: lint nextest
 
 # What needs no test to run.
-lint: fmt clippy typos deny doc
+lint: fmt clippy minimal typos deny doc
 
 # Formatting.
 fmt:
@@ -35,6 +35,10 @@ fmt:
 # Lints, warnings denied.
 clippy:
     cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+
+# The library without its default features: samples and uncompressed audio.
+minimal:
+    cargo clippy --package overhear --no-default-features --locked -- -D warnings
 
 # Spelling.
 typos:

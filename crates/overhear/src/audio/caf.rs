@@ -5,14 +5,13 @@
 //!
 //! Reference: Apple "Core Audio Format Specification 1.0".
 
-use std::io::{Read, Seek, SeekFrom};
-
 use super::core_audio;
 use super::decode::{Attempt, Decode, Failure};
 use super::downmix::Downmix;
 use super::pcm::{Data, Encoding, Layout, PcmDecoder};
 use super::source::Input;
-use super::symphonia::{self, Container};
+#[cfg(feature = "codecs")]
+use super::symphonia::open_caf as compressed;
 
 /// Unknown size: the data chunk reaches to the end of the file.
 const UNKNOWN: u64 = u64::MAX;
@@ -30,9 +29,7 @@ pub(super) fn open(mut input: Input) -> Attempt<Box<dyn Decode>> {
         .filter(|_| &head[8..12] == b"desc")
         .ok_or_else(|| Failure::audio("CAF without an audio description in front"))?;
     let Some(layout) = description.layout()? else {
-        let end = chunks_end(&mut input)?;
-        input.limit(end);
-        return symphonia::open(Container::Caf, Box::new(input));
+        return compressed(input);
     };
     let mut data = Data::new(input);
     data.skip(8)?;
@@ -64,30 +61,10 @@ pub(super) fn open(mut input: Input) -> Attempt<Box<dyn Decode>> {
     }
 }
 
-/// Returns the offset at which the last complete chunk ends; tags and padding after it are not chunks.
-fn chunks_end(input: &mut Input) -> Attempt<u64> {
-    let len = input.len().unwrap_or(u64::MAX);
-    let mut at = 8;
-    loop {
-        input.seek(SeekFrom::Start(at))?;
-        let mut header = Vec::new();
-        input.take(12).read_to_end(&mut header)?;
-        let Some(([a, b, c, d, size @ ..], _)) = header.split_first_chunk::<12>() else {
-            break;
-        };
-        let name = [*a, *b, *c, *d];
-        let size = u64::from_be_bytes(*size);
-        let next = (at + 12).saturating_add(size);
-        if &name == b"data" && next > len {
-            at = len;
-        }
-        if !name.iter().all(u8::is_ascii_graphic) || next > len {
-            break;
-        }
-        at = next;
-    }
-    input.seek(SeekFrom::Start(0))?;
-    Ok(at.min(len))
+/// Refuses compressed audio.
+#[cfg(not(feature = "codecs"))]
+fn compressed(_: Input) -> Attempt<Box<dyn Decode>> {
+    super::decode::without_codecs("compressed audio in CAF")
 }
 
 /// Contents of the audio description chunk.

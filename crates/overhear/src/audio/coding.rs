@@ -88,16 +88,6 @@ pub(super) fn choose(tracks: &[AudioTrack], wanted: Option<usize>) -> Attempt<us
     Err(no_such_track(number, tracks))
 }
 
-/// Refuses a track number other than 1 for a format without tracks.
-pub(super) fn only_track(wanted: Option<usize>) -> Attempt<()> {
-    match wanted {
-        None | Some(1) => Ok(()),
-        Some(number) => Err(Failure::Audio(format!(
-            "no audio track {number}; the file has one"
-        ))),
-    }
-}
-
 /// Maximum number of tracks listed in a message.
 const MAX_LISTED: usize = 20;
 

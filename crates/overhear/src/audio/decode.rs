@@ -2,12 +2,12 @@
 
 use std::io;
 
-use super::coding::only_track;
 use super::downmix::Downmix;
 use super::sniff::{self, Format};
 use super::source::Input;
-use super::symphonia::Container;
-use super::{aiff, au, caf, flac, frames, mkv, mp4, ogg, sphere, symphonia, wav};
+use super::{aiff, au, caf, sphere, wav};
+#[cfg(feature = "codecs")]
+use super::{flac, frames, mkv, mp4, ogg};
 use crate::Error;
 
 /// Block of decoded frames.
@@ -103,19 +103,49 @@ pub(super) fn open_as(
         only_track(track)?;
     }
     match format {
-        Format::Mp4 => mp4::open(input, track),
-        Format::Mkv => mkv::open(input, track),
         Format::Wav => wav::open(input),
         Format::Wave64 => wav::open_wave64(input),
         Format::Au => au::open(input),
         Format::Aiff => aiff::open(input),
         Format::Caf => caf::open(input),
         Format::Sphere => sphere::open(input),
+        #[cfg(feature = "codecs")]
+        Format::Mp4 => mp4::open(input, track),
+        #[cfg(feature = "codecs")]
+        Format::Mkv => mkv::open(input, track),
+        #[cfg(feature = "codecs")]
         Format::Frames => frames::open(input),
+        #[cfg(feature = "codecs")]
         Format::Ogg => ogg::open(input),
-        Format::Symphonia(Container::Flac) => flac::open(input),
-        Format::Symphonia(container) => symphonia::open(container, Box::new(input)),
+        #[cfg(feature = "codecs")]
+        Format::Flac => flac::open(input),
+        #[cfg(not(feature = "codecs"))]
+        Format::Mp4 => without_codecs("MP4"),
+        #[cfg(not(feature = "codecs"))]
+        Format::Mkv => without_codecs("Matroska"),
+        #[cfg(not(feature = "codecs"))]
+        Format::Frames => without_codecs("MP3 or AAC"),
+        #[cfg(not(feature = "codecs"))]
+        Format::Ogg => without_codecs("Ogg"),
+        #[cfg(not(feature = "codecs"))]
+        Format::Flac => without_codecs("FLAC"),
     }
+}
+
+/// Refuses a track number other than 1 for a format without tracks.
+fn only_track(wanted: Option<usize>) -> Attempt<()> {
+    match wanted {
+        None | Some(1) => Ok(()),
+        Some(number) => Err(Failure::Audio(format!(
+            "no audio track {number}; the file has one"
+        ))),
+    }
+}
+
+/// Creates the error for a coding that the feature `codecs` decodes, in a build without it.
+#[cfg(not(feature = "codecs"))]
+pub(super) fn without_codecs<T>(what: &str) -> Attempt<T> {
+    Err(Failure::NotBuiltIn(format!("{what} (feature `codecs`)")))
 }
 
 /// Maximum overshoot beyond full scale that a resampler's filter produces: one decibel.
@@ -139,4 +169,32 @@ pub(super) fn check_shape(rate: u32, n_channels: usize) -> Attempt<()> {
         )));
     }
     Ok(())
+}
+
+#[cfg(all(test, not(feature = "codecs")))]
+mod tests {
+    use crate::Audio;
+
+    #[test]
+    fn without_codecs_pcm_is_decoded_and_the_rest_is_named() {
+        let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/");
+        let opened = |file: &str| Audio::open(format!("{fixtures}{file}"));
+        for file in ["formats/cc0_caf_s16.caf", "odd/aifc_alaw.aifc"] {
+            let samples = opened(file).and_then(|audio| audio.samples());
+            assert!(samples.is_ok_and(|samples| !samples.is_empty()), "{file}");
+        }
+        for (file, what) in [
+            ("formats/cc0_22k_mono_64k.mp3", "MP3 or AAC"),
+            ("formats/cc0_aac_44k1.m4a", "MP4"),
+            ("formats/cc0_16k_mono.ogg", "Ogg"),
+            ("odd/flac16k.flac", "FLAC"),
+            ("odd/opus_live.webm", "Matroska"),
+        ] {
+            let error = opened(file).expect_err(what).to_string();
+            let expected = format!(
+                "{what} (feature `codecs`) is not built in; convert it first, e.g. with ffmpeg"
+            );
+            assert!(error.ends_with(&expected), "{error}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ::symphonia::core::io::MediaSource;
 
 use super::decode::{Attempt, Block, Decode};
-use super::sniff::id3_len;
+use super::sniff::{id3_len, is_flac};
 use super::source::Input;
 use super::symphonia::{self, Container};
 
@@ -169,15 +169,10 @@ impl Joined {
     }
 }
 
-/// Returns whether `bytes` begin with a FLAC stream: its marker and a STREAMINFO block.
-pub(super) fn is_stream(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"fLaC\0\0\0\x22") || bytes.starts_with(b"fLaC\x80\0\0\x22")
-}
-
 /// Returns whether `bytes` begin with another stream: its marker, or a tag in front of it.
 fn is_start(bytes: &[u8]) -> bool {
     match bytes.first() {
-        Some(b'f') => is_stream(bytes),
+        Some(b'f') => is_flac(bytes),
         Some(b'T') => bytes.starts_with(b"TAG") && bytes.get(128..).is_some_and(is_start),
         Some(b'I') => {
             matches!(bytes, [_, _, _, 2..=4, 0, flags, ..] if flags & 0x0F == 0)

@@ -12,9 +12,12 @@ use std::io::{self, Read};
 
 use super::codec::HE_AAC;
 use super::decode::{Attempt, Block, Decode};
-use super::mpeg::{Coding, FrameDecoder, Header, MAX_FRAME, MIN_HEADER};
+use super::frame_header::{Coding, Header, MIN_HEADER};
+use super::mpeg::FrameDecoder;
 use super::source::Input;
 
+/// Maximum length of a frame in bytes: ADTS has a 13-bit length.
+const MAX_FRAME: usize = 1 << 13;
 /// Number of frames that must follow one another where there is no other evidence.
 const N_FOLLOWING: usize = 2;
 /// Number of bytes inspected to verify this.

@@ -31,41 +31,55 @@
 //! ```
 //!
 //! One stage a file: `source` opens the bytes, `sniff` recognises the format. Decoders: `wav`, `au`, `aiff`, `caf` and
-//! `sphere` (over `pcm` and `adpcm`), `mp4` and `mkv` (over `coding`, `packets` and `codec`), `frames` (MP3 and ADTS,
-//! over `mpeg`), `ogg`, `flac`, `symphonia`, and `ffmpeg` for formats that are not built in, if the caller allows it.
-//! `reader` mixes to mono (`downmix`), replaces non-finite samples and drives `resample`; `regions` keeps some ranges of
-//! the samples; `spool` keeps input that cannot be read twice. Declared sizes and counts are checked against the content and never decide how much memory is
-//! allocated.
+//! `sphere` (over `pcm` and `adpcm`); with the feature `codecs` `mp4` and `mkv` (over `coding`, `packets` and `codec`),
+//! `frames` (MP3 and ADTS, over `mpeg`), `ogg`, `flac`, `symphonia`; and `ffmpeg` for formats that are not built in, if the
+//! caller allows it. `reader` mixes to mono (`downmix`), replaces non-finite samples and drives `resample`; `regions` keeps
+//! some ranges of the samples; `spool` keeps input that cannot be read twice. Declared sizes and counts are checked against
+//! the content and never decide how much memory is allocated.
 
 mod adpcm;
 mod aiff;
 mod au;
 mod caf;
+#[cfg(feature = "codecs")]
 mod codec;
+#[cfg(feature = "codecs")]
 mod coding;
 mod core_audio;
 mod decode;
 mod downmix;
 mod ffmpeg;
+#[cfg(feature = "codecs")]
 mod flac;
+mod frame_header;
+#[cfg(feature = "codecs")]
 mod frames;
 pub(crate) mod input;
+#[cfg(feature = "codecs")]
 mod mkv;
+#[cfg(feature = "codecs")]
 mod mp4;
+#[cfg(feature = "codecs")]
 mod mpeg;
+#[cfg(feature = "codecs")]
 mod ogg;
+#[cfg(feature = "codecs")]
 mod ogg_pages;
+#[cfg(feature = "codecs")]
 mod opus;
+#[cfg(feature = "codecs")]
 mod packets;
 mod pcm;
 mod reader;
 mod regions;
 mod resample;
+#[cfg(feature = "codecs")]
 mod sbr;
 mod sniff;
 mod source;
 mod sphere;
 mod spool;
+#[cfg(feature = "codecs")]
 mod symphonia;
 mod wav;
 

@@ -3,8 +3,6 @@
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
-use symphonia::core::io::MediaSource;
-
 use super::adpcm::Adpcm;
 use super::decode::{Attempt, Block, Decode, RIPPLE, check_shape};
 use super::downmix::Downmix;

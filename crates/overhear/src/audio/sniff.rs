@@ -1,9 +1,8 @@
 //! Recognises the format of a file by its first bytes. Names and extensions are not used.
 
 use super::decode::{Attempt, Failure};
-use super::mpeg::Header;
+use super::frame_header::{Header, MIN_HEADER};
 use super::source::Input;
-use super::symphonia::Container;
 
 /// Number of bytes inspected.
 const HEAD_LEN: usize = 1 << 16;
@@ -36,8 +35,8 @@ pub(super) enum Format {
     Frames,
     /// Ogg.
     Ogg,
-    /// Formats that Symphonia reads.
-    Symphonia(Container),
+    /// Native FLAC.
+    Flac,
 }
 
 impl Format {
@@ -162,12 +161,7 @@ fn known_format(head: &[u8]) -> Option<Format> {
     if at(0, b"OggS") {
         return Some(Format::Ogg);
     }
-    let container = if at(0, b"fLaC") {
-        Container::Flac
-    } else {
-        return None;
-    };
-    Some(Format::Symphonia(container))
+    at(0, b"fLaC").then_some(Format::Flac)
 }
 
 /// Returns whether the file begins with MP4 boxes. Padding boxes may come first; on their own they are too weak a sign.
@@ -280,10 +274,14 @@ fn find_start(head: &[u8]) -> Option<(usize, Attempt<Format>)> {
             let header = Header::read(&head[at..])?;
             Some((at, header.check().map(|()| Format::Frames)))
         }
-        b'f' => super::flac::is_stream(&head[at..])
-            .then_some((at, Ok(Format::Symphonia(Container::Flac)))),
+        b'f' => is_flac(&head[at..]).then_some((at, Ok(Format::Flac))),
         _ => None,
     })
+}
+
+/// Returns whether `bytes` begin with a FLAC stream: its marker and a STREAMINFO block.
+pub(super) fn is_flac(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"fLaC\0\0\0\x22") || bytes.starts_with(b"fLaC\x80\0\0\x22")
 }
 
 /// Returns whether frames of one kind follow one another from offset `at` on. At the very start one frame that ends
@@ -299,7 +297,7 @@ fn begins_run(head: &[u8], at: usize) -> bool {
             return false;
         }
         next += header.len;
-        if next + super::mpeg::MIN_HEADER > head.len() {
+        if next + MIN_HEADER > head.len() {
             return (at == 0 && (n_frames > 0 || next == head.len())) || n_frames > 1;
         }
     }
@@ -368,10 +366,7 @@ mod tests {
         let tag = b"ID3\x04\0\0\0\0\0\x01x";
         let mut bytes = tag.repeat(MAX_TAGS);
         bytes.extend_from_slice(b"fLaC");
-        assert_eq!(
-            sniff_bytes(&bytes).unwrap(),
-            Format::Symphonia(Container::Flac)
-        );
+        assert_eq!(sniff_bytes(&bytes).unwrap(), Format::Flac);
         assert!(
             sniff_bytes(&tag.repeat(MAX_TAGS + 1))
                 .unwrap_err()

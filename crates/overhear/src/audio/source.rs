@@ -78,12 +78,18 @@ impl Input {
         }
     }
 
+    /// Returns whether the source is seekable.
+    pub(super) fn is_seekable(&self) -> bool {
+        matches!(self.inner, Inner::Seekable(_))
+    }
+
     /// Returns the number of bytes in the payload, if known.
     pub(super) fn len(&self) -> Option<u64> {
         self.len
     }
 
     /// Ends the payload of a seekable source after `len` bytes.
+    #[cfg(feature = "codecs")]
     pub(super) fn limit(&mut self, len: u64) {
         self.limited = self.len.is_some_and(|whole| len < whole);
         self.len = self.len.map(|whole| whole.min(len));
@@ -155,15 +161,5 @@ impl Seek for Input {
             .seek(to)?
             .checked_sub(self.start)
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
-    }
-}
-
-impl symphonia::core::io::MediaSource for Input {
-    fn is_seekable(&self) -> bool {
-        matches!(self.inner, Inner::Seekable(_))
-    }
-
-    fn byte_len(&self) -> Option<u64> {
-        self.len
     }
 }

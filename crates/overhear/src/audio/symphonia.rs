@@ -3,6 +3,8 @@
 //! The format is already recognised, so only its own reader is opened, without probing; tags are not collected. A
 //! packet that cannot be decoded is skipped and the file is marked as damaged.
 
+use std::io::{Read, Seek, SeekFrom};
+
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::errors::Error;
@@ -15,6 +17,7 @@ use symphonia::default::formats;
 use super::codec::Codec;
 use super::decode::{Attempt, Block, Decode, Failure, check_shape};
 use super::sniff::not_built_in;
+use super::source::Input;
 
 /// Maximum number of consecutive errors before decoding stops.
 const MAX_ERRORS: usize = 1000;
@@ -43,6 +46,39 @@ impl Container {
         }
         probe
     }
+}
+
+/// Opens the compressed audio of a CAF file.
+pub(super) fn open_caf(mut input: Input) -> Attempt<Box<dyn Decode>> {
+    let end = chunks_end(&mut input)?;
+    input.limit(end);
+    open(Container::Caf, Box::new(input))
+}
+
+/// Returns the offset at which the last complete chunk ends; tags and padding after it are not chunks.
+fn chunks_end(input: &mut Input) -> Attempt<u64> {
+    let len = input.len().unwrap_or(u64::MAX);
+    let mut at = 8;
+    loop {
+        input.seek(SeekFrom::Start(at))?;
+        let mut header = Vec::new();
+        input.take(12).read_to_end(&mut header)?;
+        let Some(([a, b, c, d, size @ ..], _)) = header.split_first_chunk::<12>() else {
+            break;
+        };
+        let name = [*a, *b, *c, *d];
+        let size = u64::from_be_bytes(*size);
+        let next = (at + 12).saturating_add(size);
+        if &name == b"data" && next > len {
+            at = len;
+        }
+        if !name.iter().all(u8::is_ascii_graphic) || next > len {
+            break;
+        }
+        at = next;
+    }
+    input.seek(SeekFrom::Start(0))?;
+    Ok(at.min(len))
 }
 
 /// Opens a decoder of `source`, which is a `container`.
@@ -205,4 +241,14 @@ impl Decode for PacketDecoder {
 
 fn audio(track: &Track) -> Option<&AudioCodecParameters> {
     track.codec_params.as_ref().and_then(CodecParameters::audio)
+}
+
+impl MediaSource for Input {
+    fn is_seekable(&self) -> bool {
+        Input::is_seekable(self)
+    }
+
+    fn byte_len(&self) -> Option<u64> {
+        self.len()
+    }
 }

@@ -7,12 +7,9 @@
 //! References: Microsoft/IBM "Multimedia Programming Interface and Data Specifications 1.0" (1991), EBU Tech 3306
 //! (RF64), ITU-R BS.2088 (BW64), Sony "Wave64" (2003).
 
-use ::symphonia::core::io::MediaSource as _;
-
 use super::adpcm::Adpcm;
 use super::decode::{Attempt, Decode, Failure, check_shape};
 use super::downmix::Downmix;
-use super::frames;
 use super::pcm::{Data, Encoding, Layout, PcmDecoder};
 use super::sniff::not_built_in;
 use super::source::Input;
@@ -160,17 +157,27 @@ fn start(data: Data, fmt: Option<Fmt>, big_endian: bool) -> Attempt<Box<dyn Deco
     let fmt = fmt.ok_or_else(|| Failure::audio("WAV without a format chunk before its data"))?;
     check_shape(fmt.rate, fmt.n_channels)?;
     if matches!(fmt.tag, 0x50 | 0x55) {
-        // MPEG audio in a WAV container: the frames' own headers apply.
-        let (mut input, position) = (data.input, data.position);
-        if input.is_seekable() {
-            input.skip(position)?;
-        }
-        return frames::open(input);
+        return mpeg(data);
     }
     let layout = layout(&fmt, big_endian)?;
     let decoder = PcmDecoder::new(data, layout, fmt.rate, fmt.n_channels)?;
     let downmix = Downmix::from_mask(fmt.mask.into(), fmt.n_channels);
     Ok(Box::new(decoder.mixed_by(downmix)))
+}
+
+/// Opens MPEG audio in a WAV container: the frames' own headers apply.
+#[cfg(feature = "codecs")]
+fn mpeg(data: Data) -> Attempt<Box<dyn Decode>> {
+    let (mut input, position) = (data.input, data.position);
+    if input.is_seekable() {
+        input.skip(position)?;
+    }
+    super::frames::open(input)
+}
+
+#[cfg(not(feature = "codecs"))]
+fn mpeg(_: Data) -> Attempt<Box<dyn Decode>> {
+    super::decode::without_codecs("MP3 in WAV")
 }
 
 fn layout(fmt: &Fmt, big_endian: bool) -> Attempt<Layout> {

@@ -2,8 +2,6 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use symphonia::core::io::MediaSource as _;
-
 use super::super::source::Input;
 
 /// Number of bytes read at a time.
