@@ -143,6 +143,22 @@ published NAME: (_python "numpy safetensors")
         mv "$out.partial" "$out"
     fi
 
+# Write published NAME (base, tiny.en) as PyTorch files into target/published/NAME/pytorch: openai/whisper's .pt, and Hugging
+# Face folders with pytorch_model.bin, whole and in shards. Needs torch.
+pytorch NAME: (published NAME) (_python "torch numpy safetensors")
+    #!/usr/bin/env bash
+    set -euo pipefail
+    from={{published}}/{{NAME}}
+    mkdir -p "$from/pytorch"
+    target/python/bin/python tools/hf2openai.py "$from" "$from/pytorch/{{NAME}}.pt"
+    target/python/bin/python tools/hf2bin.py "$from" "$from/pytorch/bin"
+    target/python/bin/python tools/hf2bin.py "$from" "$from/pytorch/shards" 3
+
+# Make the text tokens of openai/whisper again that are part of the library, and the small PyTorch files of the tests.
+tokens: (_python "-r tools/requirements.txt")
+    target/python/bin/python tools/tokens.py crates/overhear/src/tokenizer
+    target/python/bin/python {{fixtures}}/pytorch/make.py
+
 # Make the checkpoint target/inflated/SIZE: a published shape that computes nano's function.
 inflate SIZE: (_python "numpy safetensors")
     #!/usr/bin/env bash
@@ -215,7 +231,7 @@ _fuzz-seeds TARGET:
             while read -r file; do head -c 12288 "$file" > "$corpus/$(basename "$file")"; done ;;
     model_file)
         # File, whole or splice, position, bytes removed, new bytes: see fuzz_targets/model_file.rs.
-        for file in '\0' '\1' '\3' '\4' '\5'; do
+        for file in '\0' '\1' '\3' '\4' '\5' '\6' '\7'; do
             printf "$file"'\1\0\0\0\0\0\0' > "$corpus/valid-$(printf "$file" | od -An -tu1 | tr -d ' ')"
         done
         printf '\2\2\0\0\0\0\0\0\0{}' > "$corpus/empty-header"

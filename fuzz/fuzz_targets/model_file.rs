@@ -1,4 +1,4 @@
-//! Any bytes as one file of a model folder whose other files are valid, or as a ggml file: a model, or an error.
+//! Any bytes as one file of a model folder whose other files are valid, or as a ggml or PyTorch file: a model, or an error.
 //!
 //! The first byte names the file; the rest is an input of `overhear_fuzz::splice`. The valid model is as small
 //! as a vocabulary of 51865 allows, with all weights zero: its safetensors file is a header and a hole.
@@ -39,16 +39,25 @@ static GGML: LazyLock<Vec<u8>> = LazyLock::new(|| {
     bytes
 });
 
+/// A checkpoint in openai/whisper's form, without checksums.
+const PYTORCH: &[u8] = include_bytes!("../../crates/overhear/tests/fixtures/pytorch/openai.pt");
+
 fuzz_target!(init: initialize(), |bytes: &[u8]| {
     let Some((&which, bytes)) = bytes.split_first() else {
         return;
     };
     let (header, n_weight_bytes) = &*HEADER;
-    if which % 6 == 5 {
-        let _ = open_ggml(&splice(&GGML, bytes));
+    let single = match which % 8 {
+        5 => Some(splice(&GGML, bytes)),
+        6 => Some(splice(PYTORCH, bytes)),
+        7 => Some(archive(&splice(pickle(), bytes))),
+        _ => None,
+    };
+    if let Some(bytes) = single {
+        let _ = open_file(&bytes);
         return;
     }
-    let _ = open(|folder| match which % 6 {
+    let _ = open(|folder| match which % 8 {
         0 => write(folder, "config.json", &splice(CONFIG, bytes)),
         1 => write_weights(folder, &splice(header, bytes), *n_weight_bytes),
         2 => write(folder, "model.safetensors", bytes),
@@ -69,15 +78,46 @@ fn initialize() {
     }
 }
 
-/// Opens a ggml file.
-fn open_ggml(bytes: &[u8]) -> overhear::Result<Model> {
+/// Returns the pickle of [`PYTORCH`]: its first entry, up to what follows that.
+fn pickle() -> &'static [u8] {
+    let find = |mark: &[u8]| PYTORCH.windows(mark.len()).position(|bytes| bytes == mark);
+    let range = find(b"\x80\x02").zip(find(b"PK\x07\x08"));
+    let (start, end) = range.expect("the fixture has a pickle");
+    &PYTORCH[start..end]
+}
+
+/// Returns a PyTorch file with this pickle, and the storages that [`PYTORCH`]'s names.
+fn archive(pickle: &[u8]) -> Vec<u8> {
+    let storages = [32, 32, 48, 16, 24].map(|n| vec![0; n]);
+    let storages = (0..).zip(storages).map(|(key, bytes)| (format!("a/data/{key}"), bytes));
+    let entries = std::iter::once(("a/data.pkl".to_owned(), pickle.to_vec())).chain(storages);
+    let (mut file, mut directory) = (Vec::new(), Vec::new());
+    for (name, bytes) in entries {
+        let first = file.len() as u32;
+        let n_bytes = (bytes.len() as u32).to_le_bytes();
+        let n_name = (name.len() as u16).to_le_bytes();
+        // From the flags to the number of optional bytes.
+        let common = [&[0; 12], &n_bytes[..], &n_bytes, &n_name, &[0; 2]].concat();
+        file.extend([b"PK\x03\x04\0\0", &common[..], name.as_bytes(), &bytes].concat());
+        directory.extend([b"PK\x01\x02\0\0\0\0", &common[..], &[0; 10], &first.to_le_bytes(), name.as_bytes()].concat());
+    }
+    let (first, len) = (file.len() as u32, directory.len() as u32);
+    file.extend(directory);
+    file.extend(b"PK\x05\x06\0\0\0\0\x06\0\x06\0");
+    file.extend([len.to_le_bytes(), first.to_le_bytes()].concat());
+    file.extend([0; 2]);
+    file
+}
+
+/// Opens a file that is a whole model.
+fn open_file(bytes: &[u8]) -> overhear::Result<Model> {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    write(folder.path(), "ggml.bin", bytes);
+    write(folder.path(), "base.pt", bytes);
     let options = ModelOptions {
         threads: NonZeroUsize::new(1),
         ..ModelOptions::default()
     };
-    Model::open(folder.path().join("ggml.bin"), &options)
+    Model::open(folder.path().join("base.pt"), &options)
 }
 
 /// Opens the valid model after `change`.

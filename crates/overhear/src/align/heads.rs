@@ -39,9 +39,17 @@ impl AlignmentHeads {
         if let Some(heads) = list.and_then(|list| existing(list, dims)) {
             return Ok(Self { heads, doubt: None });
         }
-        let path = folder.join("generation_config.json");
+        let path = match folder.is_file() {
+            true => folder.to_owned(),
+            false => folder.join("generation_config.json"),
+        };
         let doubt = list.map(|_| (path.clone(), "alignment_heads names no heads of this model"));
-        let named = model_name(folder).and_then(|name| published(&name, dims));
+        // The name that it has in the hub's cache may be a link to another.
+        let paths = [Some(folder.to_owned()), folder.canonicalize().ok()];
+        let named = paths
+            .iter()
+            .flatten()
+            .find_map(|path| published(&model_name(path)?, dims));
         Ok(match named {
             Some(heads) => Self {
                 heads: heads.to_vec(),
@@ -83,17 +91,19 @@ fn existing(list: &Value, dims: &ModelDimensions) -> Option<Vec<Head>> {
     Some(heads)
 }
 
-/// Returns the name in `models--openai--whisper-tiny/snapshots/HASH`, of `ggml-tiny-q5_1.bin`, or else of the folder, without
-/// `whisper-`.
+/// Returns the name in `models--openai--whisper-tiny/snapshots/HASH`, of `ggml-tiny-q5_1.bin` or `tiny.pt`, or else of the
+/// folder, without `whisper-`.
 fn model_name(folder: &Path) -> Option<String> {
-    let folder = folder.canonicalize().ok()?;
     let parent = folder.parent();
     let named = match parent.filter(|parent| parent.ends_with("snapshots")) {
         Some(snapshots) => snapshots.parent()?,
-        None => &folder,
+        None => folder,
     };
     let name = named.file_name()?.to_str()?;
     if folder.is_file() {
+        if let Some(name) = name.strip_suffix(".pt") {
+            return Some(name.to_owned());
+        }
         let name = name.strip_suffix(".bin").unwrap_or(name);
         let name = name.strip_prefix("ggml-").unwrap_or(name);
         let is_type = |(_, suffix): &(&str, &str)| suffix.starts_with(['q', 'f']);
@@ -285,6 +295,29 @@ mod tests {
         // A fine-tune, and another model named tiny.
         assert_eq!(heads("whisper-tiny-cs", None, &tiny).unwrap(), last_half);
         assert_eq!(heads("tiny", None, &dims(4, 8)).unwrap().len(), 16);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_file_is_named_by_itself_or_by_what_it_links_to() {
+        let root = tempfile::tempdir().unwrap();
+        let tiny = dims(4, 6);
+        let of_tiny = published("tiny", &tiny).unwrap();
+        let heads = |path: &Path| AlignmentHeads::of(path, &tiny).unwrap().heads;
+        for name in ["tiny.pt", "ggml-tiny.bin", "ggml-tiny-q5_1.bin"] {
+            let path = root.path().join(name);
+            std::fs::write(&path, "").unwrap();
+            assert_eq!(heads(&path), of_tiny, "{name}");
+        }
+        let other = root.path().join("other.pt");
+        std::os::unix::fs::symlink("tiny.pt", &other).unwrap();
+        assert_eq!(heads(&other), of_tiny);
+        // As in the hub's cache.
+        let [blob, link] = ["0123abcd", "tiny.pt"].map(|name| root.path().join(name));
+        std::fs::rename(&link, &blob).unwrap();
+        std::os::unix::fs::symlink("0123abcd", &link).unwrap();
+        assert_eq!(heads(&link), of_tiny);
+        assert_eq!(heads(&blob).len(), 12);
     }
 
     #[test]

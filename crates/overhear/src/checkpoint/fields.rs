@@ -15,16 +15,29 @@ pub(super) struct Fields {
     len: u64,
 }
 
+/// Opens a file; returns its size, too.
+pub(super) fn open_file(path: &Path) -> Parsed<(File, u64)> {
+    // Checked before opening, which would block on a FIFO.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err("not a file".to_owned());
+    }
+    let file = File::open(path).map_err(unreadable)?;
+    let len = file.metadata().map_err(unreadable)?.len();
+    Ok((file, len))
+}
+
+/// Returns the reason why a file cannot be read.
+pub(super) fn unreadable(error: std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::UnexpectedEof => "became shorter while it was read".to_owned(),
+        _ => format!("cannot read: {error}"),
+    }
+}
+
 impl Fields {
     /// Opens a file; returns it for reading at positions, too.
     pub(super) fn open(path: &Path) -> Parsed<(Self, File)> {
-        let unreadable = |error: std::io::Error| format!("cannot read: {error}");
-        // Checked before opening, which would block on a FIFO.
-        if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-            return Err("not a file".to_owned());
-        }
-        let file = File::open(path).map_err(unreadable)?;
-        let len = file.metadata().map_err(unreadable)?.len();
+        let (file, len) = open_file(path)?;
         let fields = Self {
             file: BufReader::new(file.try_clone().map_err(unreadable)?),
             position: 0,
@@ -59,13 +72,8 @@ impl Fields {
     pub(super) fn bytes(&mut self, n: usize) -> Parsed<Vec<u8>> {
         self.advance(n as u64)?;
         let mut bytes = vec![0; n];
-        match self.file.read_exact(&mut bytes) {
-            Ok(()) => Ok(bytes),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                Err("became shorter while it was read".to_owned())
-            }
-            Err(error) => Err(format!("cannot read: {error}")),
-        }
+        self.file.read_exact(&mut bytes).map_err(unreadable)?;
+        Ok(bytes)
     }
 
     /// Skips `n` bytes.
@@ -73,7 +81,7 @@ impl Fields {
         self.advance(n)?;
         // The file has as many bytes, which fit.
         let seek = self.file.seek_relative(n as i64);
-        seek.map_err(|error| format!("cannot read: {error}"))
+        seek.map_err(unreadable)
     }
 
     /// Advances the position, if the file has as many bytes.

@@ -8,8 +8,8 @@ use std::path::Path;
 use crate::file::{LFS_POINTER, LFS_REASON};
 
 /// Advice for weights in an unsupported format.
-const CONVERT: &str = "overhear reads Hugging Face folders, ggml files and CTranslate2 folders: get the model in that form (config.json, model.safetensors, \
-     tokenizer.json), or load it with transformers and save it with save_pretrained";
+const CONVERT: &str = "overhear reads Hugging Face folders, CTranslate2 folders, ggml files and openai/whisper's .pt files: get the model in one of these forms, \
+     or load it with transformers and save it with save_pretrained";
 
 /// Returns why the file at `path` is not a model folder.
 pub(super) fn describe_file(path: &Path) -> String {
@@ -23,9 +23,6 @@ pub(super) fn describe_file(path: &Path) -> String {
         [_, _, _, _, _, _, _, _, b'{', ..] => {
             return "a safetensors file: pass the folder that it is in, which must hold config.json too".into();
         }
-        start if start.starts_with(b"PK\x03\x04") || start.starts_with(b"\x80\x02") => {
-            "a PyTorch file (.pt or .bin)"
-        }
         start if start.starts_with(b"ggml") => "a big-endian ggml file of whisper.cpp",
         start if start.starts_with(b"GGUF") => "a GGUF file",
         _ => "a file",
@@ -33,7 +30,7 @@ pub(super) fn describe_file(path: &Path) -> String {
     format!("{what}, not a model folder; {CONVERT}")
 }
 
-/// Returns why `folder`, which has no safetensors file, is not a model; `None` if no other format is recognised.
+/// Returns why `folder`, which has no weights that are read, is not a model; `None` if no other format is recognised.
 pub(super) fn describe_folder(folder: &Path) -> Option<String> {
     let has = |name: &str| folder.join(name).exists();
     if has("adapter_model.safetensors") || has("adapter_model.bin") {
@@ -43,13 +40,7 @@ pub(super) fn describe_folder(folder: &Path) -> Option<String> {
                 .into(),
         );
     }
-    let others = [
-        "pytorch_model.bin",
-        "pytorch_model.bin.index.json",
-        "tf_model.h5",
-        "flax_model.msgpack",
-        "onnx",
-    ];
+    let others = ["tf_model.h5", "flax_model.msgpack", "onnx"];
     let name = others.into_iter().find(|name| has(name))?;
     Some(format!(
         "no model.safetensors, only {name}, which overhear does not read: load the model with transformers and save it with \

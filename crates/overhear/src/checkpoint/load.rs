@@ -1,28 +1,26 @@
-//! Checkpoints: configuration, and tensors by openai/whisper's names, of a Hugging Face folder, a ggml file or a
-//! CTranslate2 folder.
+//! Checkpoints: configuration, and tensors by openai/whisper's names, of a Hugging Face folder, a ggml file, a CTranslate2
+//! folder or a checkpoint of openai/whisper.
 //!
 //! Weights are packed into the model's panels while they are read, some rows at a time, so that peak memory is that of
 //! the weights.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use bytemuck::Pod;
 use overhear_kernels::{Dtype, Matrix, MatrixData};
-use serde::Deserialize;
 
 use super::ModelDimensions;
 use super::config::Config;
 use super::ctranslate2::{CTranslate2, is_ctranslate2};
 use super::elements::{Found, Stored, read_all, read_elements, read_widened};
-use super::foreign;
 use super::ggml::{Ggml, is_ggml};
 use super::names::openai_name;
-use super::safetensors;
-use super::tensor_file::{MAX_TENSORS, Tensor, TensorFile, is_plausible};
+use super::pytorch::{PyTorch, is_pytorch};
+use super::shards::open_files;
+use super::tensor_file::{Tensor, TensorFile};
 use crate::excerpt::excerpt;
-use crate::json::read_json;
 use crate::{Error, Result};
 
 #[cfg(not(target_endian = "little"))]
@@ -32,9 +30,6 @@ compile_error!("checkpoints are little-endian and are read without byte swapping
 pub(crate) const TOKEN_EMBEDDING: &str = "decoder.token_embedding.weight";
 /// Name of the output matrix, if it differs from the token embedding: Hugging Face's, as openai/whisper has none.
 pub(crate) const OUTPUT: &str = "proj_out.weight";
-
-/// Maximum number of shards, each of which is an open file; no Whisper checkpoint has as many.
-const MAX_SHARDS: usize = 100;
 
 /// An open checkpoint. Tensors have openai/whisper's names (`decoder.blocks.0.attn.query.weight`), whatever the names
 /// in the file.
@@ -47,25 +42,52 @@ pub(crate) struct Checkpoint {
     files: Vec<TensorFile>,
     /// Index of the file, and the tensor in it, by openai/whisper's name.
     tensors: HashMap<String, (usize, Tensor)>,
-    /// Bytes of the text tokens in the order of their ids, if the file with the weights contains them.
-    vocabulary: Option<Vec<Vec<u8>>>,
+    text_tokens: TextTokens,
     /// Names of the tensors that were read.
     used: RefCell<HashSet<String>>,
 }
 
+/// Where the text tokens of a checkpoint are.
+pub(crate) enum TextTokens {
+    /// In files of the folder.
+    InFolder,
+    /// In the file with the weights: their bytes, in the order of their ids.
+    Listed(Vec<Vec<u8>>),
+    /// Nowhere, as they are those of openai/whisper.
+    Published,
+}
+
 impl Checkpoint {
-    /// Reads configuration and tensor headers of a Hugging Face or CTranslate2 folder or of a ggml file, but no weights.
+    /// Reads configuration and tensor headers of a Hugging Face or CTranslate2 folder, or of a file of whisper.cpp or
+    /// openai/whisper, but no weights.
     ///
     /// # Errors
     /// [`Error::Model`] with the file's path, as in all methods.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         if is_ggml(path) {
             let ggml = Ggml::open(path)?;
-            return Self::of_file(ggml.file, ggml.dims, false, Some(ggml.vocabulary));
+            let tokens = TextTokens::Listed(ggml.vocabulary);
+            return Self::of_file(ggml.file, ggml.dims, false, tokens);
+        }
+        if is_pytorch(path) {
+            let PyTorch { dims, file } = PyTorch::open(path)?;
+            let dims = dims.ok_or_else(|| {
+                bad(
+                    &file,
+                    "weights without dimensions: pass the folder that they are in, which must hold config.json too"
+                        .into(),
+                )
+            })?;
+            return Self::of_file(file, dims, false, TextTokens::Published);
         }
         if is_ctranslate2(path) && !path.join("model.safetensors").exists() {
             let model = CTranslate2::open(path)?;
-            return Self::of_file(model.file, model.dims, model.has_own_output, None);
+            return Self::of_file(
+                model.file,
+                model.dims,
+                model.has_own_output,
+                TextTokens::InFolder,
+            );
         }
         Self::open_folder(path)
     }
@@ -74,7 +96,7 @@ impl Checkpoint {
         file: TensorFile,
         dims: ModelDimensions,
         has_own_output: bool,
-        vocabulary: Option<Vec<Vec<u8>>>,
+        text_tokens: TextTokens,
     ) -> Result<Self> {
         let path = file.path().to_owned();
         let files = vec![file];
@@ -87,7 +109,7 @@ impl Checkpoint {
             has_own_output,
             files,
             tensors,
-            vocabulary,
+            text_tokens,
             used: RefCell::default(),
         })
     }
@@ -120,14 +142,14 @@ impl Checkpoint {
             has_own_output,
             files,
             tensors,
-            vocabulary: None,
+            text_tokens: TextTokens::InFolder,
             used: RefCell::default(),
         })
     }
 
-    /// Returns the bytes of the text tokens in the order of their ids, if the file with the weights contains them.
-    pub(crate) fn vocabulary(&self) -> Option<&[Vec<u8>]> {
-        self.vocabulary.as_deref()
+    /// Returns where the text tokens are.
+    pub(crate) fn text_tokens(&self) -> &TextTokens {
+        &self.text_tokens
     }
 
     /// Returns whether there is a tensor of this name.
@@ -366,74 +388,6 @@ fn bad(file: &TensorFile, reason: String) -> Error {
         path: file.path().to_owned(),
         reason,
     }
-}
-
-/// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
-fn open_files(folder: &Path) -> Result<(PathBuf, Vec<TensorFile>)> {
-    let single = folder.join("model.safetensors");
-    if single.exists() {
-        let file = safetensors::open(&single)?;
-        return Ok((single, vec![file]));
-    }
-    let path = folder.join("model.safetensors.index.json");
-    let Some(index) = read_json::<ShardIndex>(&path)? else {
-        let known = foreign::describe_folder(folder);
-        let nothing = "no model.safetensors or model.safetensors.index.json in this folder";
-        return Err(Error::Model {
-            path: folder.to_owned(),
-            reason: known.unwrap_or(nothing.into()),
-        });
-    };
-    let bad = |reason: String| Error::Model {
-        path: path.clone(),
-        reason,
-    };
-    let mut names: Vec<&String> = index.weight_map.values().collect();
-    names.sort_unstable();
-    names.dedup();
-    if names.is_empty() || names.len() > MAX_SHARDS {
-        return Err(bad(format!("lists {} files", names.len())));
-    }
-    let is_plain =
-        |name: &str| is_plausible(name) && Path::new(name).file_name() == Some(name.as_ref());
-    if let Some(name) = names.iter().find(|name| !is_plain(name)) {
-        return Err(bad(format!(
-            "{:?} is not the name of a file in this folder",
-            excerpt(name)
-        )));
-    }
-    let mut files: Vec<TensorFile> = Vec::new();
-    for name in names {
-        let file = safetensors::open(&folder.join(name))?;
-        let n_before: usize = files.iter().map(|file| file.tensors().len()).sum();
-        if n_before + file.tensors().len() > MAX_TENSORS {
-            return Err(bad(format!(
-                "its files have more than {MAX_TENSORS} tensors"
-            )));
-        }
-        let present: HashSet<&str> = file
-            .tensors()
-            .iter()
-            .map(|tensor| tensor.name.as_str())
-            .collect();
-        let listed = index.weight_map.iter().filter(|(_, file)| *file == name);
-        // The output matrix may be missing if it was tied to the token embedding when the file was saved.
-        let mut listed = listed.filter(|(tensor, _)| *tensor != OUTPUT);
-        if let Some((tensor, _)) = listed.find(|(tensor, _)| !present.contains(tensor.as_str())) {
-            return Err(bad(format!(
-                "tensor {:?} is not in {name}",
-                excerpt(tensor)
-            )));
-        }
-        files.push(file);
-    }
-    Ok((path, files))
-}
-
-/// Fields of `model.safetensors.index.json` that are read: the file of each tensor.
-#[derive(Deserialize)]
-struct ShardIndex {
-    weight_map: BTreeMap<String, String>,
 }
 
 fn index_by_name(files: &[TensorFile]) -> Result<HashMap<String, (usize, Tensor)>> {

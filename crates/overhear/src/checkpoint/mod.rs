@@ -3,6 +3,7 @@
 mod blocks;
 mod config;
 mod ctranslate2;
+mod cursor;
 mod dims;
 mod elements;
 mod fields;
@@ -11,7 +12,10 @@ mod generation;
 mod ggml;
 mod load;
 mod names;
+mod pickle;
+mod pytorch;
 mod safetensors;
+mod shards;
 mod tensor_file;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -19,7 +23,8 @@ pub(crate) mod testing;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod zip;
 
 pub use dims::ModelDimensions;
 pub(crate) use generation::GenerationConfig;
-pub(crate) use load::{Checkpoint, OUTPUT, Stacked, TOKEN_EMBEDDING};
+pub(crate) use load::{Checkpoint, OUTPUT, Stacked, TOKEN_EMBEDDING, TextTokens};

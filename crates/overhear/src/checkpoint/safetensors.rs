@@ -123,7 +123,7 @@ fn check_tiling(tensors: &[Tensor]) -> std::result::Result<u64, String> {
 }
 
 /// Returns the size in bytes of an element of `dtype`, if it is a dtype of the format with whole bytes.
-fn element_size(dtype: &str) -> Option<u64> {
+pub(super) fn element_size(dtype: &str) -> Option<u64> {
     match dtype {
         "BOOL" | "U8" | "I8" | "F8_E4M3" | "F8_E5M2" => Some(1),
         "U16" | "I16" | "F16" | "BF16" => Some(2),

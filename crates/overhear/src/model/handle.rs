@@ -12,9 +12,10 @@ use super::{Dtype, Isa};
 
 use crate::align::AlignmentHeads;
 use crate::backend::{self, Backend, Capacity, Device, State};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, TextTokens};
 use crate::engine::Engine;
 use crate::host::Host;
+use crate::tokenizer::published_tokens;
 use crate::transcribe::{LanguageOptions, detect_spoken_language};
 use crate::vad::Vad;
 use crate::{
@@ -58,9 +59,10 @@ struct Inner {
 }
 
 impl Model {
-    /// Opens a Hugging Face model folder: `config.json`, `model.safetensors` (or shards), and `vocab.json` or
-    /// `tokenizer.json`; or a CTranslate2 folder of faster-whisper; or a ggml file of whisper.cpp, whose quantised weights are
-    /// widened to f32. Weights keep their element type, or are rounded or packed for the compute type.
+    /// Opens a Hugging Face model folder: `config.json`, `model.safetensors` or `pytorch_model.bin` (or shards), and
+    /// `vocab.json` or `tokenizer.json`; or a CTranslate2 folder of faster-whisper; or a `.pt` checkpoint of openai/whisper; or
+    /// a ggml file of whisper.cpp, whose quantised weights are widened to f32. Weights keep their element type, or are rounded
+    /// or packed for the compute type.
     ///
     /// # Errors
     /// [`Error::Model`] if a file is missing, damaged, or does not fit the others; [`Error::Option`] if `OVERHEAR_ISA`
@@ -87,9 +89,15 @@ impl Model {
     ) -> Result<Self> {
         let checkpoint = Checkpoint::open(folder)?;
         let mut dims = *checkpoint.dims();
-        let tokenizer = match checkpoint.vocabulary() {
-            Some(tokens) => Tokenizer::of_tokens(folder, tokens, dims.n_vocab, dims.n_mels)?,
-            None => Tokenizer::open_for(folder, dims.n_vocab, Some(dims.n_mels))?,
+        let tokenizer = match checkpoint.text_tokens() {
+            TextTokens::InFolder => Tokenizer::open_for(folder, dims.n_vocab, Some(dims.n_mels))?,
+            TextTokens::Listed(tokens) => {
+                Tokenizer::of_tokens(folder, tokens, dims.n_vocab, dims.n_mels)?
+            }
+            TextTokens::Published => {
+                let tokens = published_tokens(dims.n_vocab);
+                Tokenizer::of_tokens(folder, &tokens, dims.n_vocab, dims.n_mels)?
+            }
         };
         dims.n_vocab = tokenizer.n_vocab();
         let alignment_heads = AlignmentHeads::of(folder, &dims)?;

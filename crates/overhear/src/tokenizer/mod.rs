@@ -10,6 +10,7 @@
 
 mod bpe;
 pub(crate) mod language;
+mod published;
 mod special;
 mod vocabulary;
 mod words;
@@ -20,6 +21,7 @@ use std::path::Path;
 
 pub(crate) use language::Language;
 
+pub(crate) use self::published::published_tokens;
 use self::special::{Evidence, Layout, Named};
 use self::vocabulary::{Entries, TokenizerFiles, Vocabulary};
 use crate::Task;
@@ -61,8 +63,8 @@ impl Tokenizer {
         Self::new(files, &generation, n_vocab, n_mels)
     }
 
-    /// Returns the tokenizer of a published vocabulary whose text tokens begin with `tokens`, from the file at `path`, for a
-    /// model with `n_mels` mel bins.
+    /// Returns the tokenizer of a published vocabulary whose text tokens begin with `tokens`, for a model in the file at `path`
+    /// with `n_mels` mel bins.
     ///
     /// # Errors
     /// [`Error::Model`] if the tokens do not fit `n_vocab`.

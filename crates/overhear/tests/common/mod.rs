@@ -47,6 +47,35 @@ pub fn tiny_en() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny.en")
 }
 
+/// Returns openai/whisper's name of a tensor of a Hugging Face checkpoint.
+pub fn openai_name(name: &str) -> String {
+    let last = if name.contains("encoder.") {
+        "ln_post"
+    } else {
+        "ln"
+    };
+    let mut name = name.strip_prefix("model.").unwrap_or(name).to_owned();
+    for (from, to) in [
+        ("layers", "blocks"),
+        ("encoder_attn_layer_norm", "cross_attn_ln"),
+        ("self_attn_layer_norm", "attn_ln"),
+        ("final_layer_norm", "mlp_ln"),
+        ("encoder_attn", "cross_attn"),
+        ("self_attn", "attn"),
+        ("q_proj", "query"),
+        ("k_proj", "key"),
+        ("v_proj", "value"),
+        ("out_proj", "out"),
+        ("fc1", "mlp.0"),
+        ("fc2", "mlp.2"),
+        ("embed_tokens", "token_embedding"),
+        ("embed_positions.weight", "positional_embedding"),
+    ] {
+        name = name.replace(from, to);
+    }
+    name.replace("layer_norm", last)
+}
+
 /// Compute type that equals the reference.
 pub fn exact() -> ModelOptions {
     ModelOptions {

@@ -363,7 +363,11 @@ fn logits_that_are_not_finite_are_an_error() {
 #[test]
 fn models_in_other_formats_are_recognised() {
     let cases: [(&str, &[u8], &str); 6] = [
-        ("a.pt", b"PK\x03\x04 and more", "a PyTorch file"),
+        (
+            "a.pt",
+            b"PK\x03\x04 and more",
+            "file is 13 bytes, and the end of a zip archive is missing",
+        ),
         ("a.bin", b"lmgg and more", "file is 13 bytes, needs 16"),
         ("a.gguf", b"GGUF and more", "a GGUF file"),
         (
@@ -396,8 +400,8 @@ fn models_in_other_formats_are_recognised() {
     for (config, file, what) in [
         (
             "config.json",
-            "pytorch_model.bin",
-            "no model.safetensors, only pytorch_model.bin",
+            "tf_model.h5",
+            "no model.safetensors, only tf_model.h5",
         ),
         (
             "adapter_config.json",

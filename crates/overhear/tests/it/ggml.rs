@@ -18,35 +18,6 @@ const F16: i32 = 1;
 const Q5_0: i32 = 6;
 const Q8_0: i32 = 8;
 
-/// Returns openai/whisper's name of a tensor of a Hugging Face checkpoint.
-fn openai_name(name: &str) -> String {
-    let last = if name.contains("encoder.") {
-        "ln_post"
-    } else {
-        "ln"
-    };
-    let mut name = name.strip_prefix("model.").unwrap_or(name).to_owned();
-    for (from, to) in [
-        ("layers", "blocks"),
-        ("encoder_attn_layer_norm", "cross_attn_ln"),
-        ("self_attn_layer_norm", "attn_ln"),
-        ("final_layer_norm", "mlp_ln"),
-        ("encoder_attn", "cross_attn"),
-        ("self_attn", "attn"),
-        ("q_proj", "query"),
-        ("k_proj", "key"),
-        ("v_proj", "value"),
-        ("out_proj", "out"),
-        ("fc1", "mlp.0"),
-        ("fc2", "mlp.2"),
-        ("embed_tokens", "token_embedding"),
-        ("embed_positions.weight", "positional_embedding"),
-    ] {
-        name = name.replace(from, to);
-    }
-    name.replace("layer_norm", last)
-}
-
 /// Quantises blocks of 32 to `kind`: scales follow from the largest magnitude.
 fn quantised(values: &[f32], kind: i32) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -121,7 +92,7 @@ fn write(folder: &Path, kind: i32, to: &Path) {
     }
     let file = fs::read(folder.join("model.safetensors")).unwrap();
     for (name, tensor) in SafeTensors::deserialize(&file).unwrap().tensors() {
-        let name = openai_name(&name);
+        let name = common::openai_name(&name);
         let mut shape = tensor.shape().to_vec();
         if name.ends_with("conv1.bias") || name.ends_with("conv2.bias") {
             shape.push(1);

@@ -27,6 +27,7 @@ mod options;
 mod output;
 mod parity;
 mod published;
+mod pytorch;
 mod resume;
 mod schema;
 mod search;

@@ -222,7 +222,7 @@ fn a_file_without_weights_is_an_error() {
     fs::remove_file(folder.path().join("model.safetensors")).unwrap();
     assert_eq!(
         error(folder.path()),
-        "DIR: no model.safetensors or model.safetensors.index.json in this folder"
+        "DIR: no model.safetensors, pytorch_model.bin or index of shards in this folder"
     );
     fs::create_dir(folder.path().join("model.safetensors")).unwrap();
     assert_eq!(error(folder.path()), "DIR/model.safetensors: not a file");
