@@ -459,12 +459,49 @@ fn shards_come_with_their_index() {
     }
     let sandbox = Sandbox::new();
     let server = Server::start(&files, |_| Fault::No);
-    pull(&sandbox, &server).assert_one_line(3, "not plain .safetensors files");
+    pull(&sandbox, &server).assert_one_line(3, "not plain .safetensors or .bin files");
 
-    files.retain(|(name, _)| !name.ends_with("index.json"));
+    files.retain(|(name, _)| !name.ends_with("index.json") && *name != "pytorch_model.bin");
     let sandbox = Sandbox::new();
     let server = Server::start(&files, |_| Fault::No);
-    pull(&sandbox, &server).assert_one_line(3, "has no model.safetensors");
+    let reason = "has no model.safetensors or pytorch_model.bin";
+    pull(&sandbox, &server).assert_one_line(3, reason);
+}
+
+#[test]
+fn a_repository_without_safetensors_gives_its_pytorch_files() {
+    let index = r#"{"weight_map": {"a": "pytorch_model-1.bin", "b": "pytorch_model-2.bin"}}"#;
+    let mut files = files();
+    files.retain(|(name, _)| !name.starts_with("model."));
+    let whole = files.clone();
+    files.retain(|(name, _)| *name != "pytorch_model.bin");
+    files.push(("pytorch_model.bin.index.json", index.into()));
+    files.push(("pytorch_model-1.bin", vec![1; 1000]));
+    files.push(("pytorch_model-2.bin", vec![2; 1000]));
+    for (files, expected) in [
+        (whole, &["pytorch_model.bin"][..]),
+        (
+            files,
+            &[
+                "pytorch_model-1.bin",
+                "pytorch_model-2.bin",
+                "pytorch_model.bin.index.json",
+            ],
+        ),
+    ] {
+        let sandbox = Sandbox::new();
+        let server = Server::start(&files, |_| Fault::No);
+        pull(&sandbox, &server).assert(0);
+        let mut names = sandbox.names(&format!("{BASE}/snapshots/{COMMIT}"));
+        names.retain(|name| name.contains("pytorch"));
+        assert_eq!(names, expected);
+        let list = run(command(&sandbox, &server, &["models", "list"]));
+        assert!(
+            list.stdout.contains("openai/whisper-base"),
+            "{}",
+            list.stdout
+        );
+    }
 }
 
 #[test]

@@ -41,8 +41,8 @@ const SMALL_FILES: [&str; 10] = [
     "added_tokens.json",
     "special_tokens_map.json",
 ];
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// Weights, whole or in shards that an index lists; the first that a repository has are downloaded.
+const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
 /// Maximum number of tries of one request without progress.
 const MAX_TRIES: u32 = 5;
@@ -171,16 +171,24 @@ impl Hub {
             .filter(|name| has(name))
             .map(|name| (*name).to_owned())
             .collect();
-        if has(WEIGHTS) {
-            names.push(WEIGHTS.to_owned());
-        } else if has(INDEX) {
-            let index = pull.fetch_one(INDEX)?;
-            names.extend(self.shards_of(&index)?);
-        } else {
-            return Err(self.refused(
-                repository,
-                &format!("has no {WEIGHTS}, the format that overhear downloads"),
-            ));
+        let indices = WEIGHTS.map(|name| format!("{name}.index.json"));
+        let forms = WEIGHTS.iter().zip(&indices);
+        match forms
+            .into_iter()
+            .find(|(name, index)| has(name) || has(index))
+        {
+            Some((name, _)) if has(name) => names.push((*name).to_owned()),
+            Some((_, index)) => {
+                let index = pull.fetch_one(index)?;
+                names.extend(self.shards_of(&index)?);
+            }
+            None => {
+                let reason = format!(
+                    "has no {}, the weights that overhear downloads",
+                    WEIGHTS.join(" or ")
+                );
+                return Err(self.refused(repository, &reason));
+            }
         }
         let files = names
             .iter()
@@ -198,11 +206,16 @@ impl Hub {
         let json = fs::read(index).map_err(|error| bad(&format!("cannot read: {error}")))?;
         let shards = shards(&json).ok_or_else(|| bad("is not an index of shards"))?;
         let is_plain = |name: &String| {
-            name.ends_with(".safetensors") && !name.contains(['/', '\\', '?', '#', '%'])
+            [".safetensors", ".bin"]
+                .iter()
+                .any(|end| name.ends_with(end))
+                && !name.contains(['/', '\\', '?', '#', '%'])
         };
         match shards.iter().all(is_plain) {
             true => Ok(shards),
-            false => Err(bad("names shards that are not plain .safetensors files")),
+            false => Err(bad(
+                "names shards that are not plain .safetensors or .bin files",
+            )),
         }
     }
 

@@ -148,13 +148,17 @@ fn is_complete(folder: &Path) -> bool {
     if !is_model(folder) {
         return false;
     }
-    match fs::read(folder.join("model.safetensors.index.json")) {
-        Ok(index) => shards(&index)
-            .is_some_and(|shards| shards.iter().all(|shard| folder.join(shard).is_file())),
-        Err(_) => ["model.safetensors", "pytorch_model.bin", "model.bin"]
-            .iter()
-            .any(|name| folder.join(name).is_file()),
+    // The first that is there is what is opened.
+    for name in ["model.safetensors", "pytorch_model.bin"] {
+        if folder.join(name).is_file() {
+            return true;
+        }
+        if let Ok(index) = fs::read(folder.join(format!("{name}.index.json"))) {
+            let is_here = |shard: &String| folder.join(shard).is_file();
+            return shards(&index).is_some_and(|shards| shards.iter().all(is_here));
+        }
     }
+    folder.join("model.bin").is_file()
 }
 
 /// Returns the files that an index of shards lists; `None` if `index` is not valid.
