@@ -18,10 +18,9 @@ pub(super) struct Work {
 impl Work {
     pub(super) fn of(model: &Model) -> Self {
         let dims = model.dims();
-        let dtype_bytes = if model.dtype() == Dtype::F32 {
-            4.0
-        } else {
-            2.0
+        let dtype_bytes = match model.dtype() {
+            Dtype::F16 | Dtype::Bf16 => 2.0,
+            _ => 4.0,
         };
         // Bytes per weight, and per element of the cross-attention keys and values.
         let (weight_bytes, cache_bytes) = match model.compute_type() {

@@ -24,16 +24,22 @@ pub(super) enum BlockFormat {
 }
 
 impl BlockFormat {
+    const ALL: [Self; 5] = [Self::Q8_0, Self::Q5_0, Self::Q5_1, Self::Q4_0, Self::Q4_1];
+
     /// Returns the format of this name.
     pub(super) fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "Q8_0" => Self::Q8_0,
-            "Q5_0" => Self::Q5_0,
-            "Q5_1" => Self::Q5_1,
-            "Q4_0" => Self::Q4_0,
-            "Q4_1" => Self::Q4_1,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    /// Returns the format's name (`ggml.c::type_traits`), in capitals.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Q8_0 => "Q8_0",
+            Self::Q5_0 => "Q5_0",
+            Self::Q5_1 => "Q5_1",
+            Self::Q4_0 => "Q4_0",
+            Self::Q4_1 => "Q4_1",
+        }
     }
 
     /// Returns the bytes of a block.

@@ -2,15 +2,17 @@
 //! (`CTranslate2/src/models/model.cc::Model::load`, `python/ctranslate2/specs/whisper_spec.py`).
 //!
 //! Query, key and value of self-attention are one variable there, and key and value of cross-attention are: their rows
-//! become tensors of their own.
+//! become tensors of their own. Integers are divided by scales, which are variables too
+//! (`python/ctranslate2/specs/model_spec.py::LayerSpec._quantize`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::path::Path;
 
 use super::config::check;
 use super::elements::Stored;
 use super::fields::{Fields, Parsed};
-use super::tensor_file::{MAX_RANK, MAX_TENSORS, Tensor, TensorFile, is_plausible};
+use super::tensor_file::{MAX_RANK, MAX_TENSORS, Tensor, TensorFile, is_plausible, read_exact_at};
 use super::{ModelDimensions, OUTPUT, TOKEN_EMBEDDING};
 use crate::excerpt::excerpt;
 use crate::file::LFS_REASON;
@@ -20,6 +22,8 @@ use crate::{Error, Result};
 const VERSIONS: std::ops::RangeInclusive<u64> = 4..=6;
 /// Types of variables (`include/ctranslate2/types.h::DataType`), by number.
 const TYPES: [&str; 6] = ["F32", "I8", "I16", "I32", "F16", "BF16"];
+/// Scale of int16 weights without one, of old converters (`src/ops/quantize.cc::Quantize::global_int16_scale`).
+const INT16_SCALE: f32 = 1000.0;
 /// Number of the activation GELU (`include/ctranslate2/ops/activation.h::ActivationType`).
 const GELU: u64 = 3;
 
@@ -36,20 +40,29 @@ pub(super) fn is_ctranslate2(folder: &Path) -> bool {
     has("model.bin") && (has("vocabulary.json") || has("vocabulary.txt"))
 }
 
-/// Variables of a model.
+/// Variables of a model, by name.
 #[derive(Default)]
 struct Variables {
-    /// Tensors with openai/whisper's names.
-    tensors: Vec<Tensor>,
+    /// Variables of several numbers.
+    arrays: BTreeMap<String, Variable>,
     /// Variables of one number.
     numbers: HashMap<String, u64>,
+    /// Further names of arrays, each with the name that the array has.
+    aliases: Vec<(String, String)>,
+}
+
+struct Variable {
+    shape: Vec<u64>,
+    dtype: &'static str,
+    /// First byte and end.
+    offsets: (u64, u64),
 }
 
 impl CTranslate2 {
     /// Reads the descriptions of the variables in `model.bin` of `folder`.
     ///
     /// # Errors
-    /// [`Error::Model`] if the file is cut or damaged, or its weights are integers.
+    /// [`Error::Model`] if the file is cut or damaged.
     pub(super) fn open(folder: &Path) -> Result<Self> {
         let path = folder.join("model.bin");
         let bad = |reason: String| Error::Model {
@@ -57,8 +70,9 @@ impl CTranslate2 {
             reason,
         };
         let (mut fields, file) = Fields::open(&path).map_err(bad)?;
-        let Variables { tensors, numbers } = fields.variables().map_err(bad)?;
-        let dims = dims(&tensors, &numbers).map_err(bad)?;
+        let variables = fields.variables().map_err(bad)?;
+        let tensors = variables.tensors(&file).map_err(bad)?;
+        let dims = dims(&tensors, &variables.numbers).map_err(bad)?;
         Ok(Self {
             dims,
             has_own_output: tensors.iter().any(|tensor| tensor.name == OUTPUT),
@@ -91,10 +105,8 @@ impl Fields {
         for _ in 0..n_variables {
             self.variable(&mut variables)?;
         }
-        // Aliases: the output matrix that is the token embedding.
         for _ in 0..self.number::<4>()?.min(MAX_TENSORS as u64) {
-            self.name()?;
-            self.name()?;
+            variables.aliases.push((self.name()?, self.name()?));
         }
         match self.is_at_end() {
             true => Ok(variables),
@@ -127,41 +139,15 @@ impl Fields {
         let first = self.position();
         self.skip(n_bytes)
             .map_err(|reason| format!("{reason} for {}", excerpt(&name)))?;
-        let parts = parts(&name);
-        if parts.is_empty() {
-            return Ok(());
+        let variable = Variable {
+            shape,
+            dtype,
+            offsets: (first, self.position()),
+        };
+        match variables.arrays.insert(name.clone(), variable) {
+            None => Ok(()),
+            Some(_) => Err(format!("two variables are called {}", excerpt(&name))),
         }
-        let n_elements = shape.iter().try_fold(1_u64, |n, &size| n.checked_mul(size));
-        let stored = Stored::named(dtype).ok_or_else(|| {
-            format!(
-                "{} is of type {dtype}: convert the model with --quantization float16, or take one of float16",
-                excerpt(&name)
-            )
-        })?;
-        if n_elements.and_then(|n| stored.n_bytes(n)) != Some(n_bytes) {
-            return Err(format!(
-                "{} is {dtype} {shape:?} in {n_bytes} bytes",
-                excerpt(&name)
-            ));
-        }
-        let n_parts = parts.len() as u64;
-        if shape.is_empty() || !shape[0].is_multiple_of(n_parts) {
-            return Err(format!(
-                "{} is {shape:?}, not {n_parts} matrices",
-                excerpt(&name)
-            ));
-        }
-        shape[0] /= n_parts;
-        let len = n_bytes / n_parts;
-        for (i, part) in (0..).zip(parts) {
-            // A key projection has no bias: it is zeros here.
-            if !part.ends_with(".key.bias") {
-                let offsets = (first + i * len, first + (i + 1) * len);
-                let tensor = Tensor::new(part, dtype.to_owned(), shape.clone(), offsets);
-                variables.tensors.push(tensor);
-            }
-        }
-        Ok(())
     }
 
     /// Reads a string: its length with the zero at its end, then its bytes.
@@ -174,6 +160,114 @@ impl Fields {
             .ok()
             .filter(|name| is_plausible(name));
         name.ok_or_else(|| format!("no name at byte {at}"))
+    }
+}
+
+impl Variables {
+    /// Returns the tensors that the variables consist of. `file` has the scales.
+    fn tensors(&self, file: &File) -> Parsed<Vec<Tensor>> {
+        let mut tensors = Vec::new();
+        for (name, variable) in &self.arrays {
+            self.add(name, (name, variable), file, &mut tensors)?;
+        }
+        for (alias, name) in &self.aliases {
+            // An output matrix that is the token embedding is not a tensor of its own. Others are biases or norms of the same
+            // numbers: integers with equal scales too do not occur.
+            if alias != "decoder/projection/weight"
+                && let Some(variable) = self.arrays.get(name)
+                && Stored::integers(variable.dtype).is_none()
+            {
+                self.add(alias, (name, variable), file, &mut tensors)?;
+            }
+        }
+        Ok(tensors)
+    }
+
+    /// Adds the tensors that a variable called `alias` consists of.
+    fn add(
+        &self,
+        alias: &str,
+        (name, variable): (&str, &Variable),
+        file: &File,
+        tensors: &mut Vec<Tensor>,
+    ) -> Parsed<()> {
+        let parts = parts(alias);
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let Variable {
+            shape,
+            dtype,
+            offsets: (first, end),
+        } = variable;
+        let n_elements = shape.iter().try_fold(1_u64, |n, &size| n.checked_mul(size));
+        let stored = Stored::named(dtype).or_else(|| Stored::integers(dtype));
+        let stored = stored.ok_or_else(|| format!("{} is of type {dtype}", excerpt(name)))?;
+        if n_elements.and_then(|n| stored.n_bytes(n)) != Some(end - first) {
+            return Err(format!(
+                "{} is {dtype} {shape:?} in {} bytes",
+                excerpt(name),
+                end - first
+            ));
+        }
+        let n_parts = parts.len() as u64;
+        if shape.is_empty() || !shape[0].is_multiple_of(n_parts) {
+            return Err(format!(
+                "{} is {shape:?}, not {n_parts} matrices",
+                excerpt(name)
+            ));
+        }
+        let reciprocals = match stored {
+            Stored::Integers(_) => self.reciprocals(name, variable, file)?,
+            _ => Vec::new(),
+        };
+        let (n_rows, len) = (shape[0] / n_parts, (end - first) / n_parts);
+        let part_shape = [&[n_rows], &shape[1..]].concat();
+        for (i, part) in (0..).zip(parts) {
+            // A key projection has no bias: it is zeros here.
+            if part.ends_with(".key.bias") {
+                continue;
+            }
+            let own = match reciprocals.len() {
+                0 | 1 => &reciprocals[..],
+                _ => &reciprocals[(i * n_rows) as usize..((i + 1) * n_rows) as usize],
+            };
+            let offsets = (first + i * len, first + (i + 1) * len);
+            tensors.push(Tensor {
+                reciprocals: own.into(),
+                ..Tensor::new(part, (*dtype).to_owned(), part_shape.clone(), offsets)
+            });
+        }
+        Ok(())
+    }
+
+    /// Reads the scales of integers, one for each row or one of all, and returns their reciprocals, which CTranslate2 multiplies
+    /// with (`src/ops/dequantize_cpu.cc`).
+    fn reciprocals(&self, name: &str, weights: &Variable, file: &File) -> Parsed<Vec<f32>> {
+        let scale_name = format!("{name}_scale");
+        let Some(variable) = self.arrays.get(&scale_name) else {
+            return match weights.dtype {
+                "I16" => Ok(vec![1.0 / INT16_SCALE]),
+                dtype => Err(format!("{} is {dtype} without scales", excerpt(name))),
+            };
+        };
+        let (first, end) = variable.offsets;
+        let n_scales = match weights.dtype {
+            "I16" => 1,
+            _ => weights.shape[0],
+        };
+        if variable.dtype != "F32" || Some(end - first) != n_scales.checked_mul(4) {
+            return Err(format!(
+                "{} is {} in {} bytes, not {n_scales} of F32",
+                excerpt(&scale_name),
+                variable.dtype,
+                end - first
+            ));
+        }
+        let mut scales = vec![0.0_f32; n_scales as usize];
+        read_exact_at(file, bytemuck::cast_slice_mut(&mut scales), first)
+            .map_err(|error| format!("cannot read {}: {error}", excerpt(&scale_name)))?;
+        Ok(scales.into_iter().map(f32::recip).collect())
     }
 }
 

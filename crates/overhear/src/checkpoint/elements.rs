@@ -19,6 +19,8 @@ pub(super) enum Stored {
     F64,
     /// Blocks of quantised elements, which are widened to f32.
     Blocks(BlockFormat),
+    /// Signed integers of so many bytes, 1 or 2, which are widened to f32 and multiplied by a number of their row.
+    Integers(usize),
 }
 
 /// A tensor, its file, and its element type there.
@@ -27,7 +29,19 @@ pub(super) type Found<'a> = (&'a TensorFile, &'a Tensor, Stored);
 impl Stored {
     /// Returns the element type of `tensor`; `None` if it is not supported.
     pub(super) fn of(tensor: &Tensor) -> Option<Self> {
-        Self::named(&tensor.dtype)
+        match tensor.reciprocals.is_empty() {
+            true => Self::named(&tensor.dtype),
+            false => Self::integers(&tensor.dtype),
+        }
+    }
+
+    /// Returns the element type of integers that have scales.
+    pub(super) fn integers(dtype: &str) -> Option<Self> {
+        match dtype {
+            "I8" => Some(Self::Integers(1)),
+            "I16" => Some(Self::Integers(2)),
+            _ => None,
+        }
     }
 
     /// Returns the element type of this name; `None` if it is not supported.
@@ -41,10 +55,24 @@ impl Stored {
         }
     }
 
+    /// Returns the type's name in files.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::As(Dtype::F32) => "F32",
+            Self::As(Dtype::F16) => "F16",
+            Self::As(Dtype::Bf16) => "BF16",
+            Self::F64 => "F64",
+            Self::Blocks(format) => format.name(),
+            Self::Integers(1) => "I8",
+            Self::Integers(_) => "I16",
+        }
+    }
+
+    /// Returns the dtype in which elements are kept.
     pub(super) fn kept(self) -> Dtype {
         match self {
             Self::As(dtype) => dtype,
-            Self::F64 | Self::Blocks(_) => Dtype::F32,
+            Self::F64 | Self::Blocks(_) | Self::Integers(_) => Dtype::F32,
         }
     }
 
@@ -57,6 +85,7 @@ impl Stored {
                 (n_elements / BLOCK as u64).checked_mul(format.n_bytes() as u64)
             }
             Self::Blocks(_) => None,
+            Self::Integers(size) => n_elements.checked_mul(size as u64),
         }
     }
 }
@@ -96,6 +125,25 @@ pub(super) fn read_elements(
                 format.widen(blocks, elements);
             }
         }
+        Stored::Integers(size) => {
+            let mut integers = [0; 1 << 13];
+            let mut first = first;
+            for elements in cast_slice_mut::<u8, f32>(bytes).chunks_mut(integers.len() / size) {
+                let integers = &mut integers[..elements.len() * size];
+                file.read(tensor, first * size, integers)?;
+                match size {
+                    1 => elements
+                        .iter_mut()
+                        .zip(&*integers)
+                        .for_each(|(element, &byte)| *element = f32::from(byte as i8)),
+                    _ => elements.iter_mut().zip(integers.as_chunks().0).for_each(
+                        |(element, &pair)| *element = f32::from(i16::from_le_bytes(pair)),
+                    ),
+                }
+                scale_rows(tensor, first, elements);
+                first += elements.len();
+            }
+        }
     }
     if is_finite(stored.kept(), bytes) {
         return Ok(());
@@ -107,6 +155,23 @@ pub(super) fn read_elements(
             excerpt(&tensor.name)
         ),
     })
+}
+
+/// Multiplies integers of `tensor`, from index `first` on, by the numbers of their rows.
+fn scale_rows(tensor: &Tensor, first: usize, mut elements: &mut [f32]) {
+    let row_len = tensor.shape[1..].iter().product::<u64>() as usize;
+    let mut at = first;
+    while !elements.is_empty() {
+        let row = at / row_len;
+        let len = elements.len().min((row + 1) * row_len - at);
+        let (this, rest) = elements.split_at_mut(len);
+        let reciprocal = match &tensor.reciprocals[..] {
+            [of_all] => *of_all,
+            of_rows => of_rows[row],
+        };
+        this.iter_mut().for_each(|element| *element *= reciprocal);
+        (at, elements) = (at + len, rest);
+    }
 }
 
 /// Returns whether all elements are finite: an infinity or NaN has all bits of its exponent set.

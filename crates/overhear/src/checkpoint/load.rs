@@ -37,7 +37,8 @@ pub(crate) struct Checkpoint {
     /// File named in errors about missing tensors.
     path: PathBuf,
     dims: ModelDimensions,
-    dtype: Dtype,
+    /// Name of the type of most weights.
+    dtype: &'static str,
     has_own_output: bool,
     files: Vec<TensorFile>,
     /// Index of the file, and the tensor in it, by openai/whisper's name.
@@ -194,8 +195,8 @@ impl Checkpoint {
         &self.dims
     }
 
-    /// Returns the dtype of most weights.
-    pub(crate) fn dtype(&self) -> Dtype {
+    /// Returns the name of the type of most weights in the file: `F16`, `Q8_0`, `I8`, ...
+    pub(crate) fn dtype(&self) -> &'static str {
         self.dtype
     }
 
@@ -410,28 +411,31 @@ fn index_by_name(files: &[TensorFile]) -> Result<HashMap<String, (usize, Tensor)
     Ok(tensors)
 }
 
-/// Returns the dtype of most weights.
+/// Returns the name of the type of most weights.
 ///
 /// # Errors
 /// [`Error::Model`] with `path` if no tensor has weights.
-fn commonest_dtype(tensors: &HashMap<String, (usize, Tensor)>, path: &Path) -> Result<Dtype> {
-    let n_elements = |wanted: Dtype| -> u64 {
-        tensors
-            .values()
-            .filter_map(|(_, t)| Some((t, Stored::of(t)?)))
-            .filter(|(_, stored)| stored.kept() == wanted)
-            .map(|(t, _)| t.n_elements())
-            .sum()
-    };
-    let counted = [Dtype::F32, Dtype::F16, Dtype::Bf16].map(|dtype| (n_elements(dtype), dtype));
-    let most = counted.into_iter().max_by_key(|&(n, _)| n);
-    match most.filter(|&(n, _)| n > 0) {
-        Some((_, dtype)) => Ok(dtype),
-        None => Err(Error::Model {
+fn commonest_dtype(
+    tensors: &HashMap<String, (usize, Tensor)>,
+    path: &Path,
+) -> Result<&'static str> {
+    let mut counts = BTreeMap::new();
+    for (_, tensor) in tensors.values() {
+        if let Some(stored) = Stored::of(tensor) {
+            *counts.entry(stored.name()).or_insert(0) += tensor.n_elements();
+        }
+    }
+    let most = counts.into_iter().max_by_key(|&(_, n)| n);
+    let Some((dtype, _)) = most.filter(|&(_, n)| n > 0) else {
+        return Err(Error::Model {
             path: path.to_owned(),
             reason: "no tensor of F16, BF16, F32 or F64".into(),
-        }),
+        });
+    };
+    if !matches!(dtype, "F32" | "F16" | "BF16") {
+        tracing::info!(file = %path.display(), "weights in {dtype} become f32 as they are read");
     }
+    Ok(dtype)
 }
 
 /// Transposes `[n_in, n_tap]` of each output to `[n_tap, n_in]`, in place.

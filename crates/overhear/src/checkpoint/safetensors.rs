@@ -82,6 +82,7 @@ fn check_sizes(tensors: &[Tensor]) -> std::result::Result<(), String> {
             dtype,
             shape,
             offsets: (start, end),
+            ..
         } = tensor;
         let element = element_size(dtype).ok_or_else(|| {
             format!(

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::{Error, Result};
 
@@ -27,11 +28,13 @@ pub(super) struct TensorFile {
 #[derive(Clone, Debug)]
 pub(super) struct Tensor {
     pub(super) name: String,
-    /// Type in the file: `F16`, `BF16`, `F32`, `F64`, `Q8_0`, ..., or an unsupported one.
+    /// Type in the file: `F16`, `BF16`, `F32`, `F64`, `Q8_0`, `I8`, ..., or an unsupported one.
     pub(super) dtype: String,
     pub(super) shape: Vec<u64>,
     /// First byte and end, relative to the start of the data.
     pub(super) offsets: (u64, u64),
+    /// What integers are multiplied by: one number for each row, or one for all; none for other types.
+    pub(super) reciprocals: Arc<[f32]>,
 }
 
 impl Tensor {
@@ -41,6 +44,7 @@ impl Tensor {
             dtype,
             shape,
             offsets,
+            reciprocals: Arc::default(),
         }
     }
 

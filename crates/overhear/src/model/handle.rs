@@ -114,7 +114,7 @@ impl Model {
             .collect::<Result<Vec<_>>>()?
             .concat();
         checkpoint.warn_of_unused();
-        let dtype = checkpoint.dtype().into();
+        let dtype = Dtype::in_files(checkpoint.dtype());
         Ok(Self {
             inner: Arc::new(Inner {
                 dims,

@@ -7,7 +7,8 @@ use overhear_kernels as kernels;
 use crate::names::{by_name, display_name};
 use crate::{ComputeType, Device, Error, Result};
 
-/// Element type of the weights in a checkpoint.
+/// Element type of the weights in a checkpoint. Types without a note are kept or rounded for the compute type; the others become
+/// f32 first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dtype {
@@ -17,30 +18,67 @@ pub enum Dtype {
     F16,
     /// bfloat16.
     Bf16,
+    /// IEEE double precision, rounded to f32.
+    F64,
+    /// Bytes with a scale for each row, of CTranslate2; widened.
+    Int8,
+    /// 16-bit integers with a scale, of CTranslate2; widened.
+    Int16,
+    /// Blocks of 8-bit elements, of ggml, as the following; widened.
+    Q8_0,
+    /// Blocks of 5-bit elements; widened.
+    Q5_0,
+    /// Blocks of 5-bit elements with a minimum; widened.
+    Q5_1,
+    /// Blocks of 4-bit elements; widened.
+    Q4_0,
+    /// Blocks of 4-bit elements with a minimum; widened.
+    Q4_1,
 }
 
 impl Dtype {
     /// All element types.
-    pub const ALL: &'static [Self] = &[Self::F32, Self::F16, Self::Bf16];
+    pub const ALL: &'static [Self] = &[
+        Self::F32,
+        Self::F16,
+        Self::Bf16,
+        Self::F64,
+        Self::Int8,
+        Self::Int16,
+        Self::Q8_0,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q4_0,
+        Self::Q4_1,
+    ];
 
-    /// Returns the name: `f32`, `f16` or `bf16`.
+    /// Returns the name: `f32`, `f16`, `bf16`, `int8`, `q8_0`, ...
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
+            Self::F64 => "f64",
+            Self::Int8 => "int8",
+            Self::Int16 => "int16",
+            Self::Q8_0 => "q8_0",
+            Self::Q5_0 => "q5_0",
+            Self::Q5_1 => "q5_1",
+            Self::Q4_0 => "q4_0",
+            Self::Q4_1 => "q4_1",
         }
     }
-}
 
-impl From<kernels::Dtype> for Dtype {
-    fn from(dtype: kernels::Dtype) -> Self {
-        match dtype {
-            kernels::Dtype::F32 => Self::F32,
-            kernels::Dtype::F16 => Self::F16,
-            kernels::Dtype::Bf16 => Self::Bf16,
-        }
+    /// Returns the element type that files call `name`, one of those that a checkpoint is read with.
+    pub(super) fn in_files(name: &str) -> Self {
+        let is_named = |dtype: &&Self| match dtype {
+            Self::Int8 => name == "I8",
+            Self::Int16 => name == "I16",
+            dtype => dtype.name().eq_ignore_ascii_case(name),
+        };
+        let found = Self::ALL.iter().find(is_named);
+        *found.expect("a type that is read has a name here")
     }
 }
 
@@ -186,7 +224,7 @@ mod tests {
         assert_eq!("cpu".parse::<Device>().unwrap(), Device::Cpu);
         assert_eq!(
             "int4".parse::<Dtype>().unwrap_err().to_string(),
-            "dtype: unknown dtype `int4`; known: f32, f16, bf16"
+            "dtype: unknown dtype `int4`; known: f32, f16, bf16, f64, int8, int16, q8_0, q5_0, q5_1, q4_0, q4_1"
         );
     }
 

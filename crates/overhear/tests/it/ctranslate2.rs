@@ -6,13 +6,17 @@ use crate::common;
 use std::fs;
 use std::path::Path;
 
+use half::f16;
+use overhear::model::Dtype;
 use overhear::transcribe::WordOptions;
 use overhear::{Audio, Model, TranscribeOptions};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
 /// Numbers of types of variables.
+const F32: u8 = 0;
 const I8: u8 = 1;
+const I16: u8 = 2;
 const F16: u8 = 4;
 
 /// Variables of a `model.bin`: name, shape, type, bytes.
@@ -38,6 +42,59 @@ impl Variables {
             Err(_) => vec![0; first.data().len()],
         });
         self.0.push((name, shape, F16, bytes.collect()));
+    }
+
+    /// Quantises the weights to `kind`, or with `dequantised` gives the numbers that they stand for
+    /// (`specs/model_spec.py::LayerSpec._quantize`, `src/ops/dequantize_cpu.cc`).
+    fn quantise(&mut self, kind: u8, dequantised: bool) {
+        let mut all = Vec::new();
+        for (name, shape, stored, bytes) in self.0.drain(..) {
+            if !name.ends_with("/weight") {
+                all.push((name, shape, stored, bytes));
+                continue;
+            }
+            let weights: Vec<f32> = bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&b| f16::from_le_bytes(b).to_f32())
+                .collect();
+            let n_scales = if kind == I8 { shape[0] } else { 1 };
+            let scale = |row: &[f32]| {
+                let largest = row.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+                match kind {
+                    I8 if largest == 0.0 => 1.0,
+                    I8 => 127.0 / largest,
+                    _ => 1024.0 / largest,
+                }
+            };
+            let rows = weights.chunks(weights.len() / n_scales);
+            let scales: Vec<f32> = rows.clone().map(scale).collect();
+            let integers = rows.zip(&scales).flat_map(|(row, scale)| {
+                row.iter()
+                    .map(move |weight| ((weight * scale).round_ties_even(), 1.0 / scale))
+            });
+            if dequantised {
+                let bytes =
+                    integers.flat_map(|(integer, reciprocal)| (integer * reciprocal).to_le_bytes());
+                all.push((name, shape, F32, bytes.collect()));
+                continue;
+            }
+            let bytes = match kind {
+                I8 => integers.map(|(integer, _)| integer as i8 as u8).collect(),
+                _ => integers
+                    .flat_map(|(integer, _)| (integer as i16).to_le_bytes())
+                    .collect(),
+            };
+            let scale_shape = if kind == I8 { vec![n_scales] } else { vec![] };
+            let scales = scales
+                .iter()
+                .flat_map(|scale| scale.to_le_bytes())
+                .collect();
+            all.push((name.clone(), shape, kind, bytes));
+            all.push((name + "_scale", scale_shape, F32, scales));
+        }
+        self.0 = all;
     }
 
     fn file(&self) -> Vec<u8> {
@@ -194,6 +251,69 @@ fn a_ctranslate2_folder_gives_the_transcript_of_the_folder_that_it_is_made_from(
 }
 
 #[test]
+fn integers_are_what_they_stand_for_when_divided_by_their_scales() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_others(&common::nano(), folder);
+    for (kind, dtype) in [(I8, Dtype::Int8), (I16, Dtype::Int16)] {
+        let transcribe_as = |dequantised| {
+            let mut all = variables(&common::nano());
+            all.quantise(kind, dequantised);
+            fs::write(folder.join("model.bin"), all.file()).unwrap();
+            transcribe(folder)
+        };
+        assert_eq!(transcribe_as(true), transcribe_as(false), "{dtype}");
+        assert_eq!(
+            Model::open(folder, &common::exact()).unwrap().dtype(),
+            dtype
+        );
+    }
+}
+
+#[test]
+fn scales_that_do_not_fit_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_others(&common::nano(), folder);
+    let scales = "encoder/layer_0/ffn/linear_0/weight_scale";
+    let error = |kind: u8, change: &dyn Fn(&mut Variables, usize)| {
+        let mut all = variables(&common::nano());
+        all.quantise(kind, false);
+        let at = all
+            .0
+            .iter()
+            .position(|variable| variable.0 == scales)
+            .unwrap();
+        change(&mut all, at);
+        fs::write(folder.join("model.bin"), all.file()).unwrap();
+        Model::open(folder, &common::exact())
+            .err()
+            .map(|error| error.to_string())
+    };
+    let said = error(I8, &|all, at| drop(all.0.remove(at))).unwrap();
+    assert!(
+        said.contains("linear_0/weight is I8 without scales"),
+        "{said}"
+    );
+    let said = error(I8, &|all, at| all.0[at].3.truncate(4)).unwrap();
+    assert!(said.contains("F32 in 4 bytes, not "), "{said}");
+    let said = error(I8, &|all, at| all.0[at].2 = F16).unwrap();
+    assert!(said.contains("weight_scale is F16 in"), "{said}");
+    let said = error(I8, &|all, at| all.0[at].3.fill(0)).unwrap();
+    assert!(
+        said.contains("mlp.0.weight has elements that are infinite"),
+        "{said}"
+    );
+    let said = error(I8, &|all, at| {
+        all.0[at].0 = "encoder/layer_0/ffn/linear_0/bias".to_owned()
+    })
+    .unwrap();
+    assert!(said.contains("two variables are called"), "{said}");
+    // Old converters wrote none for int16, which meant 1000.
+    assert_eq!(error(I16, &|all, at| drop(all.0.remove(at))), None);
+}
+
+#[test]
 fn damage_is_an_error_that_names_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -225,9 +345,9 @@ fn damage_is_an_error_that_names_the_file() {
     assert!(error(b"version https://git-lfs.github.com/spec/v1").contains("a Git LFS pointer"));
     let said = with(&|all| {
         let at = find(all, "encoder/layer_0/ffn/linear_0/weight");
-        all.0[at].2 = I8;
+        all.0[at].2 = 3;
     });
-    assert!(said.contains("--quantization float16"), "{said}");
+    assert!(said.contains("is of type I32"), "{said}");
     let said = with(&|all| {
         let at = find(all, "encoder/layer_0/ffn/linear_0/weight");
         all.0[at].1[0] += 1;
