@@ -20,7 +20,7 @@ pub(crate) fn run(args: &DetectArgs, interrupt: &Interrupt) -> Result<(), Failur
     let audio_options = audio_options(&args.audio);
     let inputs = inputs::expand(&args.files, args.recursive);
     let path = models::find(&args.model, interrupt)?;
-    let model = interrupt.run(move || Model::open(path, &options))??;
+    let model = interrupt.run(move || path.open(options))??;
     let n_inputs = inputs.len();
     let mut n_failed = 0;
     for input in inputs {

@@ -2,8 +2,6 @@
 
 use std::io::{self, Write};
 
-use overhear::Model;
-
 use crate::args::ModelArgs;
 use crate::failure::{Failure, printable};
 use crate::interrupt::Interrupt;
@@ -15,7 +13,7 @@ pub(crate) fn run(args: &ModelArgs, interrupt: &Interrupt) -> Result<(), Failure
     let options = model_options(args)?;
     let path = models::find(args, interrupt)?;
     let opened = path.clone();
-    let model = interrupt.run(move || Model::open(opened, &options))??;
+    let model = interrupt.run(move || opened.open(options))??;
     let dims = model.dims();
     let languages = match model.tokenizer().num_languages() {
         0 => "English only".to_owned(),

@@ -6,10 +6,10 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use overhear::ComputeType;
 use overhear::hub::Hub;
 use overhear::model::Draft;
-use overhear::model::find::{Places, Repository, short_names};
+use overhear::model::find::{Places, Repository, base_of, short_names};
+use overhear::{ComputeType, Model, ModelOptions};
 use tempfile::TempDir;
 
 use crate::args::ModelArgs;
@@ -27,6 +27,8 @@ const END: u64 = 1 << 16;
 #[derive(Clone, Debug)]
 pub(crate) struct ModelFolder {
     path: PathBuf,
+    /// Base model, if the model is a LoRA adapter.
+    base: Option<Box<ModelFolder>>,
     /// Temporary folder that is removed with the last clone; the model is opened by then.
     _temporary: Option<Arc<TempDir>>,
 }
@@ -38,6 +40,17 @@ impl AsRef<Path> for ModelFolder {
 }
 
 impl ModelFolder {
+    /// Opens the model.
+    pub(crate) fn open(&self, options: ModelOptions) -> overhear::Result<Model> {
+        Model::open(&self.path, &self.with_base(options))
+    }
+
+    /// Returns the options with the base model, if there is one.
+    pub(crate) fn with_base(&self, options: ModelOptions) -> ModelOptions {
+        let base = self.base.as_deref().map(|base| base.path.clone());
+        ModelOptions { base, ..options }
+    }
+
     /// Returns a checksum of the names and sizes of the model's files, and of the ends of each: the same on every machine, and
     /// another for another model, without reading all of it.
     pub(crate) fn fingerprint(&self) -> String {
@@ -52,6 +65,9 @@ impl ModelFolder {
             digest.update(name.as_bytes());
             // A file that cannot be read is reported when the model is opened.
             let _ = add_ends(path, &mut digest);
+        }
+        if let Some(base) = &self.base {
+            digest.update(base.fingerprint().as_bytes());
         }
         let digest = digest.finish();
         digest
@@ -79,6 +95,7 @@ impl From<PathBuf> for ModelFolder {
     fn from(path: PathBuf) -> Self {
         Self {
             path,
+            base: None,
             _temporary: None,
         }
     }
@@ -86,19 +103,58 @@ impl From<PathBuf> for ModelFolder {
 
 /// Location of a model.
 #[derive(Clone, Debug)]
-pub(crate) enum Located {
+pub(crate) struct Located {
+    place: Place,
+    /// Folder of models in which the base model of an adapter is looked for too.
+    model_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
     /// On this machine.
     Here(ModelFolder),
     /// On the hub, to be downloaded.
     Hub(Repository),
 }
 
+impl From<ModelFolder> for Located {
+    fn from(folder: ModelFolder) -> Self {
+        Self {
+            place: Place::Here(folder),
+            model_dir: None,
+        }
+    }
+}
+
 impl Located {
-    /// Returns the folder, after a download if necessary.
+    /// Returns the folder, after a download of the model and of its base if necessary.
     pub(crate) fn folder(self, interrupt: &Interrupt, quiet: bool) -> Result<ModelFolder, Failure> {
-        match self {
-            Located::Here(folder) => Ok(folder),
-            Located::Hub(repository) => pull(repository, interrupt, quiet).map(ModelFolder::from),
+        let model_dir = self.model_dir.clone();
+        let mut folder = self.fetch(interrupt, quiet)?;
+        if folder.base.is_none()
+            && let Some(name) = base_of(&folder.path)?
+        {
+            let args = ModelArgs {
+                model_dir,
+                ..ModelArgs::named(OsStr::new(&name))
+            };
+            let base = locate(&args).map_err(|failure| match failure {
+                Failure::Model(reason) => Failure::Model(format!(
+                    "{}: an adapter whose base model is to be found by base_model_name_or_path in adapter_config.json: {reason}",
+                    folder.path.display()
+                )),
+                failure => failure,
+            })?;
+            folder.base = Some(Box::new(base.fetch(interrupt, quiet)?));
+        }
+        Ok(folder)
+    }
+
+    /// Returns the folder, after a download if necessary.
+    fn fetch(self, interrupt: &Interrupt, quiet: bool) -> Result<ModelFolder, Failure> {
+        match self.place {
+            Place::Here(folder) => Ok(folder),
+            Place::Hub(repository) => pull(repository, interrupt, quiet).map(ModelFolder::from),
         }
     }
 }
@@ -174,20 +230,27 @@ pub(crate) fn find(args: &ModelArgs, interrupt: &Interrupt) -> Result<ModelFolde
 
 /// Returns the location of the model that `args` name, without using the network.
 pub(crate) fn locate(args: &ModelArgs) -> Result<Located, Failure> {
+    Ok(Located {
+        place: place(args)?,
+        model_dir: args.model_dir.clone(),
+    })
+}
+
+fn place(args: &ModelArgs) -> Result<Place, Failure> {
     let places = Places::from_env(args.model_dir.as_deref());
     if let Some(path) = places.find(&args.model) {
-        return Ok(Located::Here(path.into()));
+        return Ok(Place::Here(path.into()));
     }
     let repository: Option<Repository> = args.model.to_str().and_then(|model| model.parse().ok());
     if repository.as_ref().is_some_and(is_bundled)
         && let Some(folder) = install_bundled(&places)?
     {
-        return Ok(Located::Here(folder));
+        return Ok(Place::Here(folder));
     }
     match repository {
         None => Err(not_found(&args.model, &places, false)),
         Some(_) if Hub::from_env()?.is_offline() => Err(not_found(&args.model, &places, true)),
-        Some(repository) => Ok(Located::Hub(repository)),
+        Some(repository) => Ok(Place::Hub(repository)),
     }
 }
 
@@ -241,6 +304,7 @@ fn install_bundled(places: &Places) -> Result<Option<ModelFolder>, Failure> {
     })?;
     Ok(Some(ModelFolder {
         path: temporary.path().to_owned(),
+        base: None,
         _temporary: Some(Arc::new(temporary)),
     }))
 }

@@ -95,7 +95,7 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
             }
             let model = models::locate(&args.model)?.folder(interrupt, args.quiet)?;
             let fingerprint = model.fingerprint();
-            located = Some(Located::Here(model));
+            located = Some(Located::from(model));
             let model = (fingerprint, &args.model.compute_type);
             let track = args.audio.audio_track;
             let all = format!("{:?}", (model, track, &formats, &captions, &options));
@@ -135,10 +135,10 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
     }
     let mut run = Run {
         model: ModelSlot::Located {
-            model: match located {
+            model: Box::new(match located {
                 Some(located) => located,
                 None => models::locate(&args.model)?,
-            },
+            }),
             draft: LocatedDraft::new(&args.draft, &args.model)?,
             options: model_options,
             quiet: args.quiet,
@@ -194,7 +194,7 @@ fn live_options(args: &TranscribeArgs, headers: bool) -> LiveOptions {
 /// The model, which is downloaded if necessary, and opened after the first input was recognised as audio.
 enum ModelSlot {
     Located {
-        model: Located,
+        model: Box<Located>,
         draft: Option<LocatedDraft>,
         options: ModelOptions,
         quiet: bool,
@@ -579,7 +579,7 @@ impl Run<'_> {
             None => None,
         };
         let open = move || {
-            let model = Model::open(path, &options)?;
+            let model = path.open(options)?;
             match draft {
                 Some((draft, _folder)) => model.with_draft(&draft),
                 None => Ok(model),

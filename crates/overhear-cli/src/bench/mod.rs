@@ -23,6 +23,7 @@ pub(crate) fn run(args: &BenchArgs, interrupt: &Interrupt) -> Result<(), Failure
     let options = model_options(&args.model)?;
     let earlier = args.compare.as_deref().map(compare::read).transpose()?;
     let path = models::find(&args.model, interrupt)?;
+    let options = path.with_base(options);
     let repeats = args.repeats;
     let mut report =
         interrupt.run(move || measure::measure(path.as_ref(), &options, repeats))??;

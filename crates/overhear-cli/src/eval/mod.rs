@@ -26,7 +26,7 @@ pub(crate) fn run(args: &EvalArgs, interrupt: &Interrupt) -> Result<(), Failure>
     let entries = manifest::read(&args.manifest)?;
     let path = models::find(&args.model, interrupt)?;
     let evaluation = Evaluation {
-        model: interrupt.run(move || Model::open(path, &model_options))??,
+        model: interrupt.run(move || path.open(model_options))??,
         options,
         audio_options: audio_options(&args.audio),
         detect_language: args.detect_language,

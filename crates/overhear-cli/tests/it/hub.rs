@@ -102,6 +102,43 @@ fn without_a_model_turbo_is_downloaded_and_then_found_without_a_network() {
 }
 
 #[test]
+fn an_adapter_is_downloaded_and_its_base_model_is_found_by_name() {
+    let sandbox = Sandbox::new();
+    let weights = b"\x02\0\0\0\0\0\0\0{}".as_slice();
+    assert_eq!(weights.len(), 10);
+    let config =
+        br#"{"peft_type": "LORA", "r": 8, "lora_alpha": 8, "base_model_name_or_path": "nano"}"#;
+    let files = [
+        ("adapter_config.json", config.to_vec()),
+        ("adapter_model.safetensors", weights.to_vec()),
+        ("README.md", b"readme".to_vec()),
+        ("optimizer.pt", b"optimizer".to_vec()),
+    ];
+    let server = Server::start(&files, |_| Fault::No);
+    let clip = clip(EN);
+    let model_dir = model().parent().unwrap().to_owned();
+    let arguments = [
+        clip.to_str().unwrap(),
+        "-f",
+        "txt",
+        "--model",
+        "me/adapter",
+        "--model_dir",
+        model_dir.to_str().unwrap(),
+    ];
+    run(command(&sandbox, &server, &arguments)).assert(0);
+    assert_eq!(sandbox.read("synth-en-05.txt").trim_end(), EN_TEXT);
+    let snapshot = format!("home/.cache/huggingface/hub/models--me--adapter/snapshots/{COMMIT}");
+    let expected = ["adapter_config.json", "adapter_model.safetensors"];
+    assert_eq!(sandbox.names(&snapshot), expected);
+    let config = sandbox.path(&format!("{snapshot}/adapter_config.json"));
+    fs::remove_file(&config).unwrap();
+    fs::write(&config, br#"{"base_model_name_or_path": "no such model"}"#).unwrap();
+    let failed = run(command(&sandbox, &server, &arguments));
+    failed.assert_one_line(3, "an adapter whose base model is to be found");
+}
+
+#[test]
 fn the_cache_has_the_layout_of_huggingface_hub_and_only_needed_files() {
     let sandbox = Sandbox::new();
     let server = Server::start(&files(), |_| Fault::No);

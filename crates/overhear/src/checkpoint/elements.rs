@@ -1,7 +1,7 @@
 //! Elements of tensors: reading in the dtype in which the model keeps them, and the check that they are finite, made
 //! while they are in the cache.
 
-use bytemuck::{Pod, cast_slice, cast_slice_mut, zeroed_vec};
+use bytemuck::{Pod, cast_slice, cast_slice_mut, pod_collect_to_vec, zeroed_vec};
 use half::{bf16, f16};
 use overhear_kernels::Dtype;
 
@@ -15,6 +15,8 @@ use crate::{Error, Result};
 pub(super) enum Stored {
     /// A dtype that is kept.
     As(Dtype),
+    /// A dtype that is widened to f32, as an adapter adds to it.
+    Widened(Dtype),
     /// f64, which is rounded to f32.
     F64,
     /// Blocks of quantised elements, which are widened to f32.
@@ -29,10 +31,14 @@ pub(super) type Found<'a> = (&'a TensorFile, &'a Tensor, Stored);
 impl Stored {
     /// Returns the element type of `tensor`; `None` if it is not supported.
     pub(super) fn of(tensor: &Tensor) -> Option<Self> {
-        match tensor.reciprocals.is_empty() {
-            true => Self::named(&tensor.dtype),
-            false => Self::integers(&tensor.dtype),
-        }
+        let stored = match tensor.reciprocals.is_empty() {
+            true => Self::named(&tensor.dtype)?,
+            false => Self::integers(&tensor.dtype)?,
+        };
+        Some(match stored {
+            Self::As(dtype) if tensor.delta.is_some() => Self::Widened(dtype),
+            stored => stored,
+        })
     }
 
     /// Returns the element type of integers that have scales.
@@ -58,9 +64,9 @@ impl Stored {
     /// Returns the type's name in files.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::As(Dtype::F32) => "F32",
-            Self::As(Dtype::F16) => "F16",
-            Self::As(Dtype::Bf16) => "BF16",
+            Self::As(Dtype::F32) | Self::Widened(Dtype::F32) => "F32",
+            Self::As(Dtype::F16) | Self::Widened(Dtype::F16) => "F16",
+            Self::As(Dtype::Bf16) | Self::Widened(Dtype::Bf16) => "BF16",
             Self::F64 => "F64",
             Self::Blocks(format) => format.name(),
             Self::Integers(1) => "I8",
@@ -72,14 +78,14 @@ impl Stored {
     pub(super) fn kept(self) -> Dtype {
         match self {
             Self::As(dtype) => dtype,
-            Self::F64 | Self::Blocks(_) | Self::Integers(_) => Dtype::F32,
+            Self::Widened(_) | Self::F64 | Self::Blocks(_) | Self::Integers(_) => Dtype::F32,
         }
     }
 
     /// Returns the bytes of `n_elements` in the file; `None` if they are not whole blocks, or too many.
     pub(super) fn n_bytes(self, n_elements: u64) -> Option<u64> {
         match self {
-            Self::As(dtype) => n_elements.checked_mul(dtype.size() as u64),
+            Self::As(dtype) | Self::Widened(dtype) => n_elements.checked_mul(dtype.size() as u64),
             Self::F64 => n_elements.checked_mul(size_of::<f64>() as u64),
             Self::Blocks(format) if n_elements.is_multiple_of(BLOCK as u64) => {
                 (n_elements / BLOCK as u64).checked_mul(format.n_bytes() as u64)
@@ -104,6 +110,16 @@ pub(super) fn read_elements(
 ) -> Result<()> {
     match stored {
         Stored::As(dtype) => file.read(tensor, first * dtype.size(), bytes)?,
+        Stored::Widened(dtype) => {
+            let mut narrow = [0; 1 << 13];
+            let mut at = first * dtype.size();
+            for elements in cast_slice_mut::<u8, f32>(bytes).chunks_mut(narrow.len() / 4) {
+                let narrow = &mut narrow[..elements.len() * dtype.size()];
+                file.read(tensor, at, narrow)?;
+                at += narrow.len();
+                widen(dtype, narrow, elements);
+            }
+        }
         Stored::F64 => {
             let mut doubles = [0f64; 512];
             let mut at = first * size_of::<f64>();
@@ -145,6 +161,9 @@ pub(super) fn read_elements(
             }
         }
     }
+    if let Some(delta) = &tensor.delta {
+        delta.add(first, cast_slice_mut(bytes));
+    }
     if is_finite(stored.kept(), bytes) {
         return Ok(());
     }
@@ -155,6 +174,18 @@ pub(super) fn read_elements(
             excerpt(&tensor.name)
         ),
     })
+}
+
+/// Widens numbers of `dtype`.
+fn widen(dtype: Dtype, bytes: &[u8], elements: &mut [f32]) {
+    let pairs = elements.iter_mut().zip(bytes.as_chunks().0);
+    match dtype {
+        Dtype::F16 => pairs.for_each(|(element, &pair)| *element = f16::from_le_bytes(pair).into()),
+        Dtype::Bf16 => {
+            pairs.for_each(|(element, &pair)| *element = bf16::from_le_bytes(pair).into());
+        }
+        Dtype::F32 => elements.copy_from_slice(&pod_collect_to_vec(bytes)),
+    }
 }
 
 /// Multiplies integers of `tensor`, from index `first` on, by the numbers of their rows.

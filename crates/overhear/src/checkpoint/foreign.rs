@@ -35,9 +35,7 @@ pub(super) fn describe_folder(folder: &Path) -> Option<String> {
     let has = |name: &str| folder.join(name).exists();
     if has("adapter_model.safetensors") || has("adapter_model.bin") {
         return Some(
-            "a LoRA adapter without its base model: load both with PEFT, merge them with merge_and_unload and save that \
-             with save_pretrained"
-                .into(),
+            "a LoRA adapter, which needs adapter_config.json and a base model that is not an adapter itself".into(),
         );
     }
     let others = ["tf_model.h5", "flax_model.msgpack", "onnx"];

@@ -1,11 +1,11 @@
 //! Checkpoints: configuration, and tensors by openai/whisper's names, of a Hugging Face folder, a ggml file, a CTranslate2
-//! folder or a checkpoint of openai/whisper.
+//! folder or a checkpoint of openai/whisper, with an adapter or without.
 //!
 //! Weights are packed into the model's panels while they are read, some rows at a time, so that peak memory is that of
 //! the weights.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use bytemuck::Pod;
@@ -14,11 +14,13 @@ use overhear_kernels::{Dtype, Matrix, MatrixData};
 use super::ModelDimensions;
 use super::config::Config;
 use super::ctranslate2::{CTranslate2, is_ctranslate2};
-use super::elements::{Found, Stored, read_all, read_elements, read_widened};
+use super::elements::{Found, Stored, read_all, read_widened};
 use super::ggml::{Ggml, is_ggml};
+use super::lora::Adapter;
 use super::names::openai_name;
 use super::pytorch::{PyTorch, is_pytorch};
 use super::shards::open_files;
+use super::stacked::Stacked;
 use super::tensor_file::{Tensor, TensorFile};
 use crate::excerpt::excerpt;
 use crate::{Error, Result};
@@ -36,6 +38,8 @@ pub(crate) const OUTPUT: &str = "proj_out.weight";
 pub(crate) struct Checkpoint {
     /// File named in errors about missing tensors.
     path: PathBuf,
+    /// Folder with the other files of the model, or a ggml file, which needs none.
+    folder: PathBuf,
     dims: ModelDimensions,
     /// Name of the type of most weights.
     dtype: &'static str,
@@ -68,7 +72,7 @@ impl Checkpoint {
         if is_ggml(path) {
             let ggml = Ggml::open(path)?;
             let tokens = TextTokens::Listed(ggml.vocabulary);
-            return Self::of_file(ggml.file, ggml.dims, false, tokens);
+            return Self::of_file(path, ggml.file, ggml.dims, false, tokens);
         }
         if is_pytorch(path) {
             let PyTorch { dims, file } = PyTorch::open(path)?;
@@ -79,21 +83,45 @@ impl Checkpoint {
                         .into(),
                 )
             })?;
-            return Self::of_file(file, dims, false, TextTokens::Published);
+            return Self::of_file(path, file, dims, false, TextTokens::Published);
         }
         if is_ctranslate2(path) && !path.join("model.safetensors").exists() {
             let model = CTranslate2::open(path)?;
             return Self::of_file(
+                path,
                 model.file,
                 model.dims,
                 model.has_own_output,
                 TextTokens::InFolder,
             );
         }
-        Self::open_folder(path)
+        let config = Config::read(path)?;
+        let (file, files) = open_files(path)?;
+        Self::of_folder(path, &config, file, files)
+    }
+
+    /// Opens the model `base` with the adapter in `folder`, which is merged into it tensor by tensor as they are read.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the adapter changes a tensor that the base model has not, or has in another shape.
+    pub(crate) fn open_adapted(folder: &Path, base: &Path) -> Result<Self> {
+        let adapter = Adapter::open(folder)?;
+        let mut checkpoint = Self::open(base)?;
+        // A tied matrix that is changed is another than the other from then on.
+        if !checkpoint.has_own_output
+            && (adapter.changes(TOKEN_EMBEDDING) || adapter.changes(OUTPUT))
+            && let Some(embedding) = checkpoint.tensors.get(TOKEN_EMBEDDING).cloned()
+        {
+            checkpoint.tensors.insert(OUTPUT.into(), embedding);
+            checkpoint.has_own_output = true;
+        }
+        let file = adapter.add_to(&mut checkpoint.tensors, checkpoint.files.len(), base)?;
+        checkpoint.files.push(file);
+        Ok(checkpoint)
     }
 
     fn of_file(
+        folder: &Path,
         file: TensorFile,
         dims: ModelDimensions,
         has_own_output: bool,
@@ -105,6 +133,7 @@ impl Checkpoint {
         let dtype = commonest_dtype(&tensors, &path)?;
         Ok(Self {
             path,
+            folder: folder.to_owned(),
             dims,
             dtype,
             has_own_output,
@@ -115,9 +144,13 @@ impl Checkpoint {
         })
     }
 
-    fn open_folder(folder: &Path) -> Result<Self> {
-        let config = Config::read(folder)?;
-        let (path, files) = open_files(folder)?;
+    /// `path`: the file of the weights, or the list of their files.
+    fn of_folder(
+        folder: &Path,
+        config: &Config,
+        path: PathBuf,
+        files: Vec<TensorFile>,
+    ) -> Result<Self> {
         let mut tensors = index_by_name(&files)?;
         let dtype = commonest_dtype(&tensors, &path)?;
         // A tied matrix may be stored under either name.
@@ -138,6 +171,7 @@ impl Checkpoint {
         }
         Ok(Self {
             path,
+            folder: folder.to_owned(),
             dims,
             dtype,
             has_own_output,
@@ -146,6 +180,11 @@ impl Checkpoint {
             text_tokens: TextTokens::InFolder,
             used: RefCell::default(),
         })
+    }
+
+    /// Returns the folder with the tokenizer and the generation configuration, or the file of a model that is one file.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Returns where the text tokens are.
@@ -336,52 +375,6 @@ fn misshapen((file, tensor, _): Found<'_>, shape: &[usize]) -> Error {
         file,
         format!("tensor {name} is {:?}, not {shape:?}", tensor.shape),
     )
-}
-
-/// Matrices of one shape, stacked, in their files.
-pub(crate) struct Stacked<'a> {
-    found: Vec<Found<'a>>,
-    /// Common dtype of the matrices, if they have one.
-    dtype: Option<Dtype>,
-    /// Number of rows of each matrix.
-    n_rows: usize,
-    n_cols: usize,
-}
-
-impl Stacked<'_> {
-    /// Returns the common dtype of the matrices, if they have one.
-    pub(crate) fn dtype(&self) -> Option<Dtype> {
-        self.dtype
-    }
-
-    /// Returns the number of rows of all matrices, and of columns.
-    pub(crate) fn shape(&self) -> (usize, usize) {
-        (self.found.len() * self.n_rows, self.n_cols)
-    }
-
-    /// Reads rows from index `first` on; all matrices must have the same dtype.
-    ///
-    /// # Panics
-    /// If `bytes` exceeds the rows.
-    pub(crate) fn read(&self, first: usize, mut bytes: &mut [u8]) -> Result<()> {
-        let mut row = first;
-        while !bytes.is_empty() {
-            let found = self.found[row / self.n_rows];
-            let row_bytes = self.n_cols * found.2.kept().size();
-            let (at, left) = (row % self.n_rows, self.n_rows - row % self.n_rows);
-            let len = bytes.len().min(left * row_bytes);
-            let (this, rest) = bytes.split_at_mut(len);
-            read_elements(found, at * self.n_cols, this)?;
-            (row, bytes) = (row + left, rest);
-        }
-        Ok(())
-    }
-
-    /// Reads all rows, widened to f32.
-    pub(crate) fn widened(&self) -> Result<Matrix> {
-        let data = MatrixData::F32(read_widened(&self.found)?);
-        Ok(Matrix::new(self.shape().0, self.n_cols, data))
-    }
 }
 
 fn bad(file: &TensorFile, reason: String) -> Error {

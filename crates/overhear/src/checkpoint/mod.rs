@@ -11,11 +11,13 @@ mod foreign;
 mod generation;
 mod ggml;
 mod load;
+mod lora;
 mod names;
 mod pickle;
 mod pytorch;
 mod safetensors;
 mod shards;
+mod stacked;
 mod tensor_file;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -27,4 +29,8 @@ mod zip;
 
 pub use dims::ModelDimensions;
 pub(crate) use generation::GenerationConfig;
-pub(crate) use load::{Checkpoint, OUTPUT, Stacked, TOKEN_EMBEDDING, TextTokens};
+pub(crate) use load::{Checkpoint, OUTPUT, TOKEN_EMBEDDING, TextTokens};
+#[cfg(feature = "download")]
+pub(crate) use lora::ADAPTER_CONFIG;
+pub(crate) use lora::{ADAPTER_WEIGHTS, base_of_adapter, is_adapter};
+pub(crate) use stacked::Stacked;

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::lora::Delta;
 use crate::{Error, Result};
 
 /// Maximum number of tensors of a checkpoint; large-v3 has 1259.
@@ -35,6 +36,8 @@ pub(super) struct Tensor {
     pub(super) offsets: (u64, u64),
     /// What integers are multiplied by: one number for each row, or one for all; none for other types.
     pub(super) reciprocals: Arc<[f32]>,
+    /// What an adapter adds.
+    pub(super) delta: Option<Arc<Delta>>,
 }
 
 impl Tensor {
@@ -45,6 +48,7 @@ impl Tensor {
             shape,
             offsets,
             reciprocals: Arc::default(),
+            delta: None,
         }
     }
 

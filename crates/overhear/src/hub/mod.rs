@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::checkpoint::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use crate::model::find::{Places, Repository, shards, token_path};
 use crate::{Error, Result};
 use download::RemoteFile;
@@ -29,8 +30,9 @@ use http::{Client, Failure, header};
 const ENDPOINT: &str = "https://huggingface.co";
 
 /// Files that are downloaded beside the weights, if they exist.
-const SMALL_FILES: [&str; 10] = [
+const SMALL_FILES: [&str; 11] = [
     "config.json",
+    ADAPTER_CONFIG,
     "generation_config.json",
     "preprocessor_config.json",
     "tokenizer.json",
@@ -181,6 +183,9 @@ impl Hub {
             Some((_, index)) => {
                 let index = pull.fetch_one(index)?;
                 names.extend(self.shards_of(&index)?);
+            }
+            None if has(ADAPTER_CONFIG) && has(ADAPTER_WEIGHTS) => {
+                names.push(ADAPTER_WEIGHTS.to_owned());
             }
             None => {
                 let reason = format!(

@@ -40,8 +40,8 @@ impl Model {
                 folder,
                 compute_type,
             } => {
-                let draft =
-                    Self::open_on(folder, self.device(), *compute_type, self.host().clone())?;
+                let host = self.host().clone();
+                let draft = Self::open_on(folder, None, self.device(), *compute_type, host)?;
                 let properties = |model: &Self| {
                     let dims = model.dims();
                     (

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::checkpoint::{ADAPTER_WEIGHTS, base_of_adapter, is_adapter};
 use crate::{Error, Result};
 
 /// Names of openai/whisper (`whisper/__init__.py::_MODELS`) and of faster-whisper's distilled models, with their
@@ -148,6 +149,9 @@ fn is_complete(folder: &Path) -> bool {
     if !is_model(folder) {
         return false;
     }
+    if is_adapter(folder) {
+        return folder.join(ADAPTER_WEIGHTS).is_file();
+    }
     // The first that is there is what is opened.
     for name in ["model.safetensors", "pytorch_model.bin"] {
         if folder.join(name).is_file() {
@@ -175,7 +179,16 @@ pub(crate) fn shards(index: &[u8]) -> Option<Vec<String>> {
 }
 
 fn is_model(folder: &Path) -> bool {
-    folder.join("config.json").is_file()
+    folder.join("config.json").is_file() || is_adapter(folder)
+}
+
+/// Returns the base model of the LoRA adapter in `folder` as the adapter names it, by a path, or by a name that [`Places::find`]
+/// or [`Repository`] takes; `None` if `folder` is not an adapter.
+///
+/// # Errors
+/// [`Error::Model`] if the adapter's configuration cannot be read or names no base.
+pub fn base_of(folder: &Path) -> Result<Option<String>> {
+    base_of_adapter(folder)
 }
 
 /// Folders to search for models, in this order: `folders`, which hold models by name, the Hugging Face cache,

@@ -2,18 +2,20 @@
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use overhear_kernels::{ISA_VARIABLE, Kernels, Pool};
 
 use super::draft::Drafts;
+use super::find::Places;
 use super::{Dtype, Isa};
 
 use crate::align::AlignmentHeads;
 use crate::backend::{self, Backend, Capacity, Device, State};
-use crate::checkpoint::{Checkpoint, TextTokens};
+use crate::checkpoint::{Checkpoint, TextTokens, base_of_adapter};
 use crate::engine::Engine;
+use crate::excerpt::excerpt;
 use crate::host::Host;
 use crate::tokenizer::published_tokens;
 use crate::transcribe::{LanguageOptions, detect_spoken_language};
@@ -34,6 +36,9 @@ pub struct ModelOptions {
     pub compute_type: ComputeType,
     /// Number of threads. `None`, the default: the number of processors that the machine and the cgroup quota allow.
     pub threads: Option<NonZeroUsize>,
+    /// Folder or file of the base model, if the model is a LoRA adapter. `None`, the default: the one that the adapter names, by
+    /// path or in [`Places::from_env`]; nothing is downloaded.
+    pub base: Option<PathBuf>,
 }
 
 /// An open model. Cheap to clone, and usable from several threads at the same time.
@@ -58,11 +63,24 @@ struct Inner {
     vad: OnceLock<Vad>,
 }
 
+/// Returns the base model that the adapter in `folder` calls `name`.
+fn find_base(folder: &Path, name: &str) -> Result<PathBuf> {
+    let found = Places::from_env(None).find(name.as_ref());
+    found.ok_or_else(|| Error::Model {
+        path: folder.to_owned(),
+        reason: format!(
+            "an adapter of the model {:?}, which is not on this machine: download it (`overhear models pull`), or correct \
+             base_model_name_or_path in adapter_config.json",
+            excerpt(name)
+        ),
+    })
+}
+
 impl Model {
     /// Opens a Hugging Face model folder: `config.json`, `model.safetensors` or `pytorch_model.bin` (or shards), and
     /// `vocab.json` or `tokenizer.json`; or a CTranslate2 folder of faster-whisper; or a `.pt` checkpoint of openai/whisper; or
-    /// a ggml file of whisper.cpp, whose quantised weights are widened to f32. Weights keep their element type, or are rounded
-    /// or packed for the compute type.
+    /// a ggml file of whisper.cpp; or a LoRA adapter of PEFT, which is merged into its base model as that is read. Quantised weights
+    /// are widened to f32. Weights keep their element type, or are rounded or packed for the compute type.
     ///
     /// # Errors
     /// [`Error::Model`] if a file is missing, damaged, or does not fit the others; [`Error::Option`] if `OVERHEAR_ISA`
@@ -77,17 +95,34 @@ impl Model {
             .map_or_else(Pool::default_threads, NonZeroUsize::get);
         let pool = Arc::new(Pool::new(threads));
         let host = Host { kernels, pool };
-        Self::open_on(folder.as_ref(), options.device, options.compute_type, host)
+        let (device, compute_type) = (options.device, options.compute_type);
+        Self::open_on(
+            folder.as_ref(),
+            options.base.as_deref(),
+            device,
+            compute_type,
+            host,
+        )
     }
 
-    /// Opens a model folder or file, to be run on `device` with the kernels and threads of `host`.
+    /// Opens a model folder or file, with its `base` if it is an adapter, to be run on `device` with the kernels and threads of `host`.
     pub(super) fn open_on(
         folder: &Path,
+        base: Option<&Path>,
         device: Device,
         compute_type: ComputeType,
         host: Host,
     ) -> Result<Self> {
-        let checkpoint = Checkpoint::open(folder)?;
+        let base = match (base_of_adapter(folder)?, base) {
+            (None, _) => None,
+            (Some(_), Some(base)) => Some(base.to_owned()),
+            (Some(name), None) => Some(find_base(folder, &name)?),
+        };
+        let checkpoint = match &base {
+            None => Checkpoint::open(folder)?,
+            Some(base) => Checkpoint::open_adapted(folder, base)?,
+        };
+        let folder = checkpoint.folder();
         let mut dims = *checkpoint.dims();
         let tokenizer = match checkpoint.text_tokens() {
             TextTokens::InFolder => Tokenizer::open_for(folder, dims.n_vocab, Some(dims.n_mels))?,

@@ -406,7 +406,7 @@ fn models_in_other_formats_are_recognised() {
         (
             "adapter_config.json",
             "adapter_model.safetensors",
-            "a LoRA adapter without its base model",
+            "no base_model_name_or_path",
         ),
     ] {
         let folder = tempfile::tempdir().unwrap();

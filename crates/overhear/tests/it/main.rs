@@ -22,6 +22,7 @@ mod ggml;
 mod hallucinations;
 mod language;
 mod loops;
+mod lora;
 mod normalize;
 mod options;
 mod output;

@@ -1,5 +1,6 @@
 //! Tests of reading checkpoints: every naming, dtype and layout. Damaged files are in `damage`.
 
+mod adapter;
 mod damage;
 mod pytorch;
 
