@@ -231,7 +231,7 @@ _fuzz-seeds TARGET:
             while read -r file; do head -c 12288 "$file" > "$corpus/$(basename "$file")"; done ;;
     model_file)
         # File, whole or splice, position, bytes removed, new bytes: see fuzz_targets/model_file.rs.
-        for file in '\0' '\1' '\3' '\4' '\5' '\6' '\7'; do
+        for file in '\0' '\1' '\3' '\4' '\5' '\6' '\7' '\10' '\11' '\12' '\13'; do
             printf "$file"'\1\0\0\0\0\0\0' > "$corpus/valid-$(printf "$file" | od -An -tu1 | tr -d ' ')"
         done
         printf '\2\2\0\0\0\0\0\0\0{}' > "$corpus/empty-header"

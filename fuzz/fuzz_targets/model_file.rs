@@ -1,4 +1,5 @@
-//! Any bytes as one file of a model folder whose other files are valid, or as a ggml or PyTorch file: a model, or an error.
+//! Any bytes as one file of a model folder whose other files are valid, or as a ggml, GGUF, PyTorch or CTranslate2 file, or as a file of an
+//! adapter: a model, or an error.
 //!
 //! The first byte names the file; the rest is an input of `overhear_fuzz::splice`. The valid model is as small
 //! as a vocabulary of 51865 allows, with all weights zero: its safetensors file is a header and a hole.
@@ -23,6 +24,9 @@ const INDEX: &[u8] =
     br#"{"metadata":{"total_size":9},"weight_map":{"model.encoder.conv1.weight":"a.safetensors",
 "model.decoder.embed_tokens.weight":"a.safetensors"}}"#;
 
+const ADAPTER_CONFIG: &[u8] = br#"{"peft_type":"LORA","base_model_name_or_path":"base","r":2,"lora_alpha":4,"bias":"none",
+"use_rslora":true,"rank_pattern":{"q_proj":2},"alpha_pattern":{"layers.0.self_attn.q_proj":1.5},"use_dora":false}"#;
+
 /// The safetensors header, and how many bytes of weights follow.
 static HEADER: LazyLock<(Vec<u8>, u64)> = LazyLock::new(header);
 static GENERATION: LazyLock<Vec<u8>> = LazyLock::new(|| nano("generation_config.json"));
@@ -41,13 +45,76 @@ static GGML: LazyLock<Vec<u8>> = LazyLock::new(|| {
 
 /// A checkpoint in openai/whisper's form, without checksums.
 const PYTORCH: &[u8] = include_bytes!("../../crates/overhear/tests/fixtures/pytorch/openai.pt");
+/// A GGUF file with metadata, and a tensor in super-blocks.
+static GGUF: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
+    let mut bytes = b"GGUF\x03\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0".to_vec();
+    bytes.extend(text("general.alignment"));
+    bytes.extend([4_u32, 32].map(u32::to_le_bytes).concat());
+    bytes.extend(text("texts"));
+    bytes.extend([9_u32, 8].map(u32::to_le_bytes).concat());
+    bytes.extend([1_u64.to_le_bytes().to_vec(), text("a")].concat());
+    bytes.extend(text("model.decoder.layers.0.fc2.weight"));
+    bytes.extend(2_u32.to_le_bytes());
+    bytes.extend([256_u64, 64].map(u64::to_le_bytes).concat());
+    bytes.extend(12_u32.to_le_bytes());
+    bytes.extend(0_u64.to_le_bytes());
+    bytes.resize(bytes.len().next_multiple_of(32) + 64 * 144, 0);
+    bytes
+});
+/// A CTranslate2 file with a matrix of bytes, its scales, a number and an alias.
+static CTRANSLATE2: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let text = |text: &str| [&(text.len() as u16 + 1).to_le_bytes()[..], text.as_bytes(), &[0]].concat();
+    let mut bytes = 6_u32.to_le_bytes().to_vec();
+    bytes.extend(text("WhisperSpec"));
+    bytes.extend([3_u32, 3].map(u32::to_le_bytes).concat());
+    bytes.extend(text("decoder/layer_0/self_attention/linear_0/weight"));
+    bytes.push(2);
+    bytes.extend([192_u32, 64].map(u32::to_le_bytes).concat());
+    bytes.push(1);
+    bytes.extend((192_u32 * 64).to_le_bytes());
+    bytes.resize(bytes.len() + 192 * 64, 1);
+    bytes.extend(text("decoder/layer_0/self_attention/linear_0/weight_scale"));
+    bytes.extend(b"\x01\xc0\0\0\0\0\0\x03\0\0");
+    bytes.resize(bytes.len() + 192 * 4, 1);
+    bytes.extend(text("decoder/num_heads"));
+    bytes.extend(b"\0\x02\x02\0\0\0\x01\0\x01\0\0\0");
+    bytes.extend([text("decoder/projection/weight"), text("decoder/embeddings/weight")].concat());
+    bytes
+});
+/// The matrices of an adapter: for a weight, for an embedding, and a tensor that replaces another.
+static ADAPTER: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut header = String::from("{");
+    let mut end = 0;
+    for (name, shape) in [
+        ("decoder.layers.0.self_attn.q_proj.lora_A.weight", &[2, 64][..]),
+        ("decoder.layers.0.self_attn.q_proj.lora_B.weight", &[64, 2]),
+        ("decoder.embed_positions.lora_embedding_A", &[2, 448]),
+        ("decoder.embed_positions.lora_embedding_B", &[64, 2]),
+        ("decoder.layer_norm.weight", &[64]),
+    ] {
+        let start = end;
+        end += 4 * shape.iter().product::<usize>();
+        let comma = if start == 0 { "" } else { "," };
+        write!(
+            header,
+            r#"{comma}"base_model.model.model.{name}":{{"dtype":"F32","shape":{shape:?},"data_offsets":[{start},{end}]}}"#
+        )
+        .expect("a string can grow");
+    }
+    header.push('}');
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len() + end, 1);
+    bytes
+});
 
 fuzz_target!(init: initialize(), |bytes: &[u8]| {
     let Some((&which, bytes)) = bytes.split_first() else {
         return;
     };
     let (header, n_weight_bytes) = &*HEADER;
-    let single = match which % 8 {
+    let single = match which % 12 {
         5 => Some(splice(&GGML, bytes)),
         6 => Some(splice(PYTORCH, bytes)),
         7 => Some(archive(&splice(pickle(), bytes))),
@@ -57,7 +124,7 @@ fuzz_target!(init: initialize(), |bytes: &[u8]| {
         let _ = open_file(&bytes);
         return;
     }
-    let _ = open(|folder| match which % 8 {
+    let _ = open(|folder| match which % 12 {
         0 => write(folder, "config.json", &splice(CONFIG, bytes)),
         1 => write_weights(folder, &splice(header, bytes), *n_weight_bytes),
         2 => write(folder, "model.safetensors", bytes),
@@ -66,7 +133,18 @@ fuzz_target!(init: initialize(), |bytes: &[u8]| {
             std::fs::rename(whole, folder.join("a.safetensors")).expect("a file can be renamed");
             write(folder, "model.safetensors.index.json", &splice(INDEX, bytes));
         }
-        _ => write(folder, "generation_config.json", &splice(&GENERATION, bytes)),
+        4 => write(folder, "generation_config.json", &splice(&GENERATION, bytes)),
+        8 => {
+            remove(folder, "model.safetensors");
+            write(folder, "model.gguf", &splice(&GGUF, bytes));
+        }
+        9 => {
+            remove(folder, "model.safetensors");
+            write(folder, "vocabulary.json", b"[]");
+            write(folder, "model.bin", &splice(&CTRANSLATE2, bytes));
+        }
+        10 => write_adapter(folder, &splice(ADAPTER_CONFIG, bytes), &ADAPTER),
+        _ => write_adapter(folder, ADAPTER_CONFIG, &splice(&ADAPTER, bytes)),
     });
 });
 
@@ -130,11 +208,26 @@ fn open(change: impl FnOnce(&Path)) -> overhear::Result<Model> {
     write(folder, "vocab.json", &VOCAB);
     write_weights(folder, header, *n_weight_bytes);
     change(folder);
+    let (adapter, base) = (folder.join("adapter"), folder.to_owned());
+    let is_adapter = adapter.is_dir();
     let options = ModelOptions {
         threads: NonZeroUsize::new(1),
+        base: is_adapter.then_some(base),
         ..ModelOptions::default()
     };
-    Model::open(folder, &options)
+    Model::open(if is_adapter { adapter.as_path() } else { folder }, &options)
+}
+
+fn remove(folder: &Path, name: &str) {
+    std::fs::remove_file(folder.join(name)).expect("a temporary file can be removed");
+}
+
+/// Puts an adapter of the model in `folder` into a folder in it.
+fn write_adapter(folder: &Path, config: &[u8], weights: &[u8]) {
+    let folder = folder.join("adapter");
+    std::fs::create_dir(&folder).expect("a temporary folder can be made");
+    write(&folder, "adapter_config.json", config);
+    write(&folder, "adapter_model.safetensors", weights);
 }
 
 fn write_weights(folder: &Path, header: &[u8], n_weight_bytes: u64) {

@@ -358,9 +358,9 @@ pub(crate) struct AudioArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// The model: a folder (Hugging Face, CTranslate2, LoRA adapter), a .pt file of openai/whisper, a ggml file, or a name (tiny, base.en,
-    /// large-v3, turbo, distil-large-v3.5, ORG/NAME, ORG/NAME@REVISION, ...). A model that is not on this machine is downloaded from the
-    /// Hugging Face hub.
+    /// The model: a folder (Hugging Face, CTranslate2, LoRA adapter), a .pt file of openai/whisper, a ggml or GGUF file, or a name (tiny,
+    /// base.en, large-v3, turbo, distil-large-v3.5, ORG/NAME, ORG/NAME@REVISION, ...). A model that is not on this machine is downloaded
+    /// from the Hugging Face hub.
     #[arg(long, default_value = "turbo", value_name = "MODEL")]
     pub(crate) model: OsString,
     /// Folder that is searched for the model first.

@@ -1,11 +1,16 @@
-//! Quantised elements of ggml files: blocks of 32 with a scale (`ggml-quants.c`, `ggml-common.h`).
+//! Quantised elements of ggml and GGUF files: blocks of 32 with a scale (`ggml-quants.c`, `ggml-common.h`), and the super-blocks
+//! of k-quants (`super_blocks`).
 
 use half::f16;
 
-/// Elements of a block.
-pub(super) const BLOCK: usize = 32;
-/// Maximum number of bytes of a block.
-pub(super) const MAX_BLOCK_BYTES: usize = 34;
+use super::super_blocks::{SUPER_BLOCK, widen_q4_k, widen_q5_k, widen_q6_k};
+
+/// Elements of a block, unless it is a super-block.
+const BLOCK: usize = 32;
+/// Number of elements of which each format has whole blocks.
+pub(super) const WHOLE_BLOCKS: usize = SUPER_BLOCK;
+/// Maximum number of bytes of that many elements.
+pub(super) const MAX_BYTES: usize = WHOLE_BLOCKS / BLOCK * 34;
 
 /// Layout of a block. Each begins with a scale in f16; `_1` formats have a minimum in f16 after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +26,23 @@ pub(super) enum BlockFormat {
     Q4_0,
     /// Scale, minimum, then 16 bytes of 4 bits of two elements, unsigned.
     Q4_1,
+    /// Super-blocks, as the following.
+    Q4K,
+    Q5K,
+    Q6K,
 }
 
 impl BlockFormat {
-    const ALL: [Self; 5] = [Self::Q8_0, Self::Q5_0, Self::Q5_1, Self::Q4_0, Self::Q4_1];
+    const ALL: [Self; 8] = [
+        Self::Q8_0,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+    ];
 
     /// Returns the format of this name.
     pub(super) fn named(name: &str) -> Option<Self> {
@@ -39,6 +57,17 @@ impl BlockFormat {
             Self::Q5_1 => "Q5_1",
             Self::Q4_0 => "Q4_0",
             Self::Q4_1 => "Q4_1",
+            Self::Q4K => "Q4_K",
+            Self::Q5K => "Q5_K",
+            Self::Q6K => "Q6_K",
+        }
+    }
+
+    /// Returns the elements of a block.
+    pub(super) fn n_elements(self) -> usize {
+        match self {
+            Self::Q4K | Self::Q5K | Self::Q6K => SUPER_BLOCK,
+            _ => BLOCK,
         }
     }
 
@@ -50,13 +79,16 @@ impl BlockFormat {
             Self::Q5_1 => 2 + 2 + 4 + 16,
             Self::Q4_0 => 2 + 16,
             Self::Q4_1 => 2 + 2 + 16,
+            Self::Q4K => 2 + 2 + 12 + 128,
+            Self::Q5K => 2 + 2 + 12 + 32 + 128,
+            Self::Q6K => 128 + 64 + 16 + 2,
         }
     }
 
     /// Widens whole blocks to f32.
     pub(super) fn widen(self, blocks: &[u8], elements: &mut [f32]) {
         let blocks = blocks.chunks_exact(self.n_bytes());
-        for (block, elements) in blocks.zip(elements.chunks_exact_mut(BLOCK)) {
+        for (block, elements) in blocks.zip(elements.chunks_exact_mut(self.n_elements())) {
             self.widen_block(block, elements);
         }
     }
@@ -65,6 +97,9 @@ impl BlockFormat {
         let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
         let scale = half(0);
         match self {
+            Self::Q4K => widen_q4_k(block, elements),
+            Self::Q5K => widen_q5_k(block, elements),
+            Self::Q6K => widen_q6_k(block, elements),
             Self::Q8_0 => {
                 for (element, &byte) in elements.iter_mut().zip(&block[2..]) {
                     *element = f32::from(byte as i8) * scale;
@@ -134,6 +169,47 @@ mod tests {
             [0.136_718_75, -2.324_218_8, -0.601_562_5, -0.109_375],
         ),
     ];
+
+    /// Formats, with the places of f16 numbers in a block, and the checksum of what the package gguf 0.19 widens two blocks to:
+    /// `tools/gguf_blocks.py`.
+    const CHECKSUMS: [(&str, &[usize], u64); 8] = [
+        ("Q4_K", &[0, 2], 0xa193_75eb_b159_4431),
+        ("Q5_K", &[0, 2], 0x209d_9e5c_7fcd_d0ed),
+        ("Q6_K", &[208], 0x019f_1728_4088_0035),
+        ("Q8_0", &[0], 0xb179_7ad6_b17c_9029),
+        ("Q5_0", &[0], 0x2862_9f4c_00ce_2f09),
+        ("Q5_1", &[0, 2], 0x54f1_8f85_02b5_a1a1),
+        ("Q4_0", &[0], 0xdf79_c1cf_505c_26e5),
+        ("Q4_1", &[0, 2], 0x9a60_75d1_4ff2_0f35),
+    ];
+
+    #[test]
+    fn blocks_are_widened_to_the_bits_of_the_package_gguf() {
+        for (name, halves, expected) in CHECKSUMS {
+            let format = BlockFormat::named(name).unwrap();
+            let mut state = 7_u32;
+            let mut block: Vec<u8> = (0..format.n_bytes())
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    (state >> 24) as u8
+                })
+                .collect();
+            for (i, &at) in halves.iter().enumerate() {
+                let number = f16::from_f64(0.0123 * (i + 1) as f64);
+                block[at..at + 2].copy_from_slice(&number.to_le_bytes());
+            }
+            let mut elements = vec![0.0; 2 * format.n_elements()];
+            format.widen(&[&block[..], &block[..]].concat(), &mut elements);
+            // FNV-1a.
+            let bytes = elements
+                .iter()
+                .flat_map(|element: &f32| element.to_le_bytes());
+            let checksum = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+            assert_eq!(checksum, expected, "{name}: {:?}", &elements[..3]);
+        }
+    }
 
     #[test]
     fn blocks_are_widened_as_by_ggml() {

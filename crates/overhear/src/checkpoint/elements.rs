@@ -5,7 +5,7 @@ use bytemuck::{Pod, cast_slice, cast_slice_mut, pod_collect_to_vec, zeroed_vec};
 use half::{bf16, f16};
 use overhear_kernels::Dtype;
 
-use super::blocks::{BLOCK, BlockFormat, MAX_BLOCK_BYTES};
+use super::blocks::{BlockFormat, MAX_BYTES, WHOLE_BLOCKS};
 use super::tensor_file::{Tensor, TensorFile};
 use crate::excerpt::excerpt;
 use crate::{Error, Result};
@@ -82,15 +82,26 @@ impl Stored {
         }
     }
 
+    /// Returns the bytes of a tensor in the file; `None` if its type is not supported, its rows are not whole blocks, or it is
+    /// too large.
+    pub(super) fn bytes_of_rows(dtype: &str, shape: &[u64]) -> Option<u64> {
+        let stored = Self::named(dtype)?;
+        stored.n_bytes(shape.last().copied().unwrap_or(1))?;
+        let mut sizes = shape.iter();
+        stored.n_bytes(sizes.try_fold(1_u64, |n, &size| n.checked_mul(size))?)
+    }
+
     /// Returns the bytes of `n_elements` in the file; `None` if they are not whole blocks, or too many.
     pub(super) fn n_bytes(self, n_elements: u64) -> Option<u64> {
         match self {
             Self::As(dtype) | Self::Widened(dtype) => n_elements.checked_mul(dtype.size() as u64),
             Self::F64 => n_elements.checked_mul(size_of::<f64>() as u64),
-            Self::Blocks(format) if n_elements.is_multiple_of(BLOCK as u64) => {
-                (n_elements / BLOCK as u64).checked_mul(format.n_bytes() as u64)
+            Self::Blocks(format) => {
+                let block = format.n_elements() as u64;
+                let n_blocks =
+                    Some(n_elements / block).filter(|_| n_elements.is_multiple_of(block));
+                n_blocks?.checked_mul(format.n_bytes() as u64)
             }
-            Self::Blocks(_) => None,
             Self::Integers(size) => n_elements.checked_mul(size as u64),
         }
     }
@@ -132,10 +143,11 @@ pub(super) fn read_elements(
             }
         }
         Stored::Blocks(format) => {
-            let mut blocks = [0; 64 * MAX_BLOCK_BYTES];
-            let mut at = first / BLOCK * format.n_bytes();
-            for elements in cast_slice_mut::<u8, f32>(bytes).chunks_mut(64 * BLOCK) {
-                let blocks = &mut blocks[..elements.len() / BLOCK * format.n_bytes()];
+            let (block, n_bytes) = (format.n_elements(), format.n_bytes());
+            let mut blocks = [0; 8 * MAX_BYTES];
+            let mut at = first / block * n_bytes;
+            for elements in cast_slice_mut::<u8, f32>(bytes).chunks_mut(8 * WHOLE_BLOCKS) {
+                let blocks = &mut blocks[..elements.len() / block * n_bytes];
                 file.read(tensor, at, blocks)?;
                 at += blocks.len();
                 format.widen(blocks, elements);

@@ -50,6 +50,11 @@ impl Fields {
         self.position
     }
 
+    /// Returns the bytes of the file.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
     pub(super) fn is_at_end(&self) -> bool {
         self.position == self.len
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::file::{LFS_POINTER, LFS_REASON};
 
 /// Advice for weights in an unsupported format.
-const CONVERT: &str = "overhear reads Hugging Face folders, CTranslate2 folders, ggml files and openai/whisper's .pt files: get the model in one of these forms, \
+const CONVERT: &str = "overhear reads Hugging Face folders, CTranslate2 folders, ggml and GGUF files, and openai/whisper's .pt files: get the model in one of these forms, \
      or load it with transformers and save it with save_pretrained";
 
 /// Returns why the file at `path` is not a model folder.
@@ -24,7 +24,6 @@ pub(super) fn describe_file(path: &Path) -> String {
             return "a safetensors file: pass the folder that it is in, which must hold config.json too".into();
         }
         start if start.starts_with(b"ggml") => "a big-endian ggml file of whisper.cpp",
-        start if start.starts_with(b"GGUF") => "a GGUF file",
         _ => "a file",
     };
     format!("{what}, not a model folder; {CONVERT}")

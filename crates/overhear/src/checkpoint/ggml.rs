@@ -154,26 +154,28 @@ impl Fields {
         let name = name.ok().filter(|name| is_plausible(name));
         let name =
             name.ok_or_else(|| format!("a tensor's name before byte {}", self.position()))?;
-        let dtype = TYPES.iter().find(|(number, _)| *number as usize == kind);
-        let dtype = dtype.map_or_else(|| format!("type {kind}"), |(_, dtype)| (*dtype).to_owned());
-        let n_elements = shape.iter().try_fold(1_u64, |n, &size| n.checked_mul(size));
-        let n_elements = n_elements.ok_or_else(|| format!("tensor {name} is {shape:?}"))?;
-        let row = shape.last().copied().unwrap_or(1);
-        let n_bytes = Stored::named(&dtype).and_then(|stored| {
-            stored.n_bytes(row)?;
-            stored.n_bytes(n_elements)
-        });
-        let Some(n_bytes) = n_bytes else {
-            return Err(format!(
-                "tensor {} is {} {shape:?}: supported are F32, F16, BF16, and Q8_0, Q5_0, Q5_1, Q4_0 and Q4_1 in rows of \
-                 whole blocks of 32",
-                excerpt(&name),
-                excerpt(&dtype)
-            ));
-        };
+        let dtype = name_of_type(kind);
+        let n_bytes = Stored::bytes_of_rows(&dtype, &shape);
+        let n_bytes = n_bytes.ok_or_else(|| unsupported(&name, &dtype, &shape))?;
         let first = self.position();
         self.skip(n_bytes)
             .map_err(|reason| format!("{reason} for tensor {}", excerpt(&name)))?;
         Ok(Tensor::new(name, dtype, shape, (first, self.position())))
     }
+}
+
+/// Returns the name of the type of this number, also in GGUF files.
+pub(super) fn name_of_type(kind: usize) -> String {
+    let dtype = TYPES.iter().find(|(number, _)| *number as usize == kind);
+    dtype.map_or_else(|| format!("type {kind}"), |(_, dtype)| (*dtype).to_owned())
+}
+
+/// Returns why a tensor cannot be read.
+pub(super) fn unsupported(name: &str, dtype: &str, shape: &[u64]) -> String {
+    format!(
+        "tensor {} is {} {shape:?}: supported are F32, F16, BF16, and in rows of whole blocks of 32 Q8_0, Q5_0, Q5_1, Q4_0 and \
+         Q4_1, of 256 Q4_K, Q5_K and Q6_K",
+        excerpt(name),
+        excerpt(dtype)
+    )
 }

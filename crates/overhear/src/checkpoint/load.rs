@@ -1,5 +1,5 @@
-//! Checkpoints: configuration, and tensors by openai/whisper's names, of a Hugging Face folder, a ggml file, a CTranslate2
-//! folder or a checkpoint of openai/whisper, with an adapter or without.
+//! Checkpoints: configuration, and tensors by openai/whisper's names, of a Hugging Face folder, a ggml or GGUF file, a
+//! CTranslate2 folder or a checkpoint of openai/whisper, with an adapter or without.
 //!
 //! Weights are packed into the model's panels while they are read, some rows at a time, so that peak memory is that of
 //! the weights.
@@ -16,6 +16,7 @@ use super::config::Config;
 use super::ctranslate2::{CTranslate2, is_ctranslate2};
 use super::elements::{Found, Stored, read_all, read_widened};
 use super::ggml::{Ggml, is_ggml};
+use super::gguf::{self, is_gguf};
 use super::lora::Adapter;
 use super::names::openai_name;
 use super::pytorch::{PyTorch, is_pytorch};
@@ -63,7 +64,7 @@ pub(crate) enum TextTokens {
 }
 
 impl Checkpoint {
-    /// Reads configuration and tensor headers of a Hugging Face or CTranslate2 folder, or of a file of whisper.cpp or
+    /// Reads configuration and tensor headers of a Hugging Face or CTranslate2 folder, or of a ggml or GGUF file or one of
     /// openai/whisper, but no weights.
     ///
     /// # Errors
@@ -84,6 +85,12 @@ impl Checkpoint {
                 )
             })?;
             return Self::of_file(path, file, dims, false, TextTokens::Published);
+        }
+        if is_gguf(path) {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            let files = vec![gguf::open(path)?];
+            let config = Config::read(folder)?;
+            return Self::of_folder(folder, &config, path.to_owned(), files);
         }
         if is_ctranslate2(path) && !path.join("model.safetensors").exists() {
             let model = CTranslate2::open(path)?;

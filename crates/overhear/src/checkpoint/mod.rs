@@ -7,9 +7,11 @@ mod cursor;
 mod dims;
 mod elements;
 mod fields;
+mod folder;
 mod foreign;
 mod generation;
 mod ggml;
+mod gguf;
 mod load;
 mod lora;
 mod names;
@@ -18,6 +20,7 @@ mod pytorch;
 mod safetensors;
 mod shards;
 mod stacked;
+mod super_blocks;
 mod tensor_file;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

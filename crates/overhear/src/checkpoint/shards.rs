@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::OUTPUT;
+use super::folder::only_file;
 use super::foreign;
+use super::gguf::{self, is_gguf};
 use super::pytorch::PyTorch;
 use super::safetensors;
 use super::tensor_file::{MAX_TENSORS, TensorFile, is_plausible};
@@ -34,7 +36,7 @@ struct ShardIndex {
 }
 
 /// Opens `model.safetensors` or the shards that `model.safetensors.index.json` lists, or else `pytorch_model.bin` or its
-/// shards. Returns the file that names them all, too.
+/// shards, or the one GGUF file. Returns the file that names them all, too.
 pub(super) fn open_files(folder: &Path) -> Result<(PathBuf, Vec<TensorFile>)> {
     for (name, open) in FORMATS {
         let single = folder.join(name);
@@ -47,6 +49,10 @@ pub(super) fn open_files(folder: &Path) -> Result<(PathBuf, Vec<TensorFile>)> {
             let files = open_shards(folder, &path, &index, open)?;
             return Ok((path, files));
         }
+    }
+    if let Some(path) = only_file(folder, is_gguf)? {
+        let file = gguf::open(&path)?;
+        return Ok((path, vec![file]));
     }
     let known = foreign::describe_folder(folder);
     let nothing = "no model.safetensors, pytorch_model.bin or index of shards in this folder";

@@ -34,6 +34,12 @@ pub enum Dtype {
     Q4_0,
     /// Blocks of 4-bit elements with a minimum; widened.
     Q4_1,
+    /// k-quants of 4 bits; widened.
+    Q4K,
+    /// k-quants of 5 bits; widened.
+    Q5K,
+    /// k-quants of 6 bits; widened.
+    Q6K,
 }
 
 impl Dtype {
@@ -50,6 +56,9 @@ impl Dtype {
         Self::Q5_1,
         Self::Q4_0,
         Self::Q4_1,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
     ];
 
     /// Returns the name: `f32`, `f16`, `bf16`, `int8`, `q8_0`, ...
@@ -67,6 +76,9 @@ impl Dtype {
             Self::Q5_1 => "q5_1",
             Self::Q4_0 => "q4_0",
             Self::Q4_1 => "q4_1",
+            Self::Q4K => "q4_k",
+            Self::Q5K => "q5_k",
+            Self::Q6K => "q6_k",
         }
     }
 
@@ -224,7 +236,7 @@ mod tests {
         assert_eq!("cpu".parse::<Device>().unwrap(), Device::Cpu);
         assert_eq!(
             "int4".parse::<Dtype>().unwrap_err().to_string(),
-            "dtype: unknown dtype `int4`; known: f32, f16, bf16, f64, int8, int16, q8_0, q5_0, q5_1, q4_0, q4_1"
+            "dtype: unknown dtype `int4`; known: f32, f16, bf16, f64, int8, int16, q8_0, q5_0, q5_1, q4_0, q4_1, q4_k, q5_k, q6_k"
         );
     }
 

@@ -369,7 +369,7 @@ fn models_in_other_formats_are_recognised() {
             "file is 13 bytes, and the end of a zip archive is missing",
         ),
         ("a.bin", b"lmgg and more", "file is 13 bytes, needs 16"),
-        ("a.gguf", b"GGUF and more", "a GGUF file"),
+        ("a.gguf", b"GGUF and more", "version 1684955424 of GGUF"),
         (
             "a.safetensors",
             b"\x10\0\0\0\0\0\0\0{}",

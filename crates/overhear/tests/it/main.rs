@@ -19,6 +19,7 @@ mod compute_types;
 mod ctranslate2;
 mod fine_tunes;
 mod ggml;
+mod gguf;
 mod hallucinations;
 mod language;
 mod loops;
