@@ -2,10 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
+use super::ggml::is_ggml;
 use crate::{Error, Result};
 
 /// Maximum number of files that are looked at.
 const MAX_ENTRIES: usize = 1000;
+
+/// Returns the ggml file in a folder that holds no model of another kind, else `path` itself.
+pub(super) fn ggml_in(path: &Path) -> Result<PathBuf> {
+    let has = |name: &str| path.join(name).exists();
+    if !path.is_dir() || has("config.json") || has("model.bin") {
+        return Ok(path.to_owned());
+    }
+    let file = only_file(path, is_ggml)?;
+    Ok(file.unwrap_or_else(|| path.to_owned()))
+}
 
 /// Returns the one file in `folder` of which `is_kind` is true, if there is one.
 ///

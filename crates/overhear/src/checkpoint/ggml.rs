@@ -112,6 +112,7 @@ impl Fields {
                 return Err(format!("more than {MAX_TENSORS} tensors"));
             }
             let tensor = self.tensor()?;
+            check_layer(&tensor.name, &dims)?;
             tensors.push(tensor);
         }
         Ok((dims, vocabulary, tensors))
@@ -161,6 +162,25 @@ impl Fields {
         self.skip(n_bytes)
             .map_err(|reason| format!("{reason} for tensor {}", excerpt(&name)))?;
         Ok(Tensor::new(name, dtype, shape, (first, self.position())))
+    }
+}
+
+/// Checks that a tensor is of a layer that the header counts: a model without its last layers gives a text, but not its own.
+fn check_layer(name: &str, dims: &ModelDimensions) -> Parsed<()> {
+    let Some((side, rest)) = name.split_once(".blocks.") else {
+        return Ok(());
+    };
+    let n_layer = match side {
+        "encoder" => dims.n_audio_layer,
+        _ => dims.n_text_layer,
+    };
+    let layer = rest.split('.').next().and_then(|layer| layer.parse().ok());
+    match layer.is_some_and(|layer: usize| layer >= n_layer) {
+        true => Err(format!(
+            "tensor {} is of a layer beyond the {n_layer} that the header counts",
+            excerpt(name)
+        )),
+        false => Ok(()),
     }
 }
 

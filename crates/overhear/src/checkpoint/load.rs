@@ -15,6 +15,7 @@ use super::ModelDimensions;
 use super::config::Config;
 use super::ctranslate2::{CTranslate2, is_ctranslate2};
 use super::elements::{Found, Stored, read_all, read_widened};
+use super::folder::ggml_in;
 use super::ggml::{Ggml, is_ggml};
 use super::gguf::{self, is_gguf};
 use super::lora::Adapter;
@@ -70,6 +71,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Model`] with the file's path, as in all methods.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        let path = &ggml_in(path)?;
         if is_ggml(path) {
             let ggml = Ggml::open(path)?;
             let tokens = TextTokens::Listed(ggml.vocabulary);

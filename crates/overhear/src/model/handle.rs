@@ -79,7 +79,7 @@ fn find_base(folder: &Path, name: &str) -> Result<PathBuf> {
 impl Model {
     /// Opens a Hugging Face model folder: `config.json`, `model.safetensors` or `pytorch_model.bin` (or shards), and
     /// `vocab.json` or `tokenizer.json`; or one with a GGUF file instead, or that file; or a CTranslate2 folder of
-    /// faster-whisper; or a `.pt` checkpoint of openai/whisper; or a ggml file of whisper.cpp; or a LoRA adapter of PEFT,
+    /// faster-whisper; or a `.pt` checkpoint of openai/whisper; or a ggml file of whisper.cpp, or a folder with nothing else; or a LoRA adapter of PEFT,
     /// which is merged into its base model as that is read. Quantised weights are widened to f32. Weights keep their element type,
     /// or are rounded or packed for the compute type.
     ///

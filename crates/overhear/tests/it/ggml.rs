@@ -163,6 +163,27 @@ fn a_ggml_file_gives_the_transcript_of_the_folder_that_it_is_made_from() {
 }
 
 #[test]
+fn a_folder_with_one_ggml_file_is_that_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write(&common::nano(), F16, &folder.join("ggml-nano.bin"));
+    fs::write(folder.join("README.md"), "nano").unwrap();
+    let json = |transcript| serde_json::to_value(transcript).unwrap();
+    let [found, expected] =
+        [folder, &common::nano()].map(|model| json(transcribe(model, "synth-en-05.flac")));
+    assert_eq!(found, expected);
+    fs::copy(folder.join("ggml-nano.bin"), folder.join("ggml-other.bin")).unwrap();
+    let said = Model::open(folder, &common::exact())
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        said.contains("one must be named: ggml-nano.bin, ggml-other.bin"),
+        "{said}"
+    );
+}
+
+#[test]
 fn quantised_weights_are_read() {
     let folder = tempfile::tempdir().unwrap();
     for (kind, name) in [
@@ -224,6 +245,16 @@ fn damage_is_an_error_that_names_the_file() {
                 "{number} at byte {at}"
             );
         }
+    }
+    // Fewer layers than there are: of the encoder, of the decoder.
+    for at in [20, 36] {
+        let mut bytes = whole.clone();
+        bytes[at..at + 4].copy_from_slice(&2_i32.to_le_bytes());
+        let said = error(&bytes);
+        assert!(
+            said.contains("of a layer beyond the 2 that the header counts"),
+            "{said}"
+        );
     }
     // Number of tokens, and the length of the first.
     let filters_end = 4 + 44 + 8 + 80 * 201 * 4;
