@@ -449,7 +449,7 @@ fn a_manifest_names_files_and_their_options() {
     )
     .unwrap();
     sandbox
-        .nano(&arguments(&[]))
+        .nano(&arguments(&["--quiet"]))
         .assert_one_line(2, "more.csv:3: output: `../a` is no name");
     sandbox
         .nano(&["--manifest=nosuch.jsonl".into()])
