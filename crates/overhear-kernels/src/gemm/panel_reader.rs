@@ -8,10 +8,13 @@ use std::sync::{Mutex, PoisonError};
 use bytemuck::cast_slice;
 use half::{bf16, f16};
 
-use super::aligned::{as_bytes_mut, f32_as_u32_mut};
+use super::aligned::{AlignedBuffer, as_bytes_mut, f32_as_u32_mut};
 use super::layout::NR;
 use crate::matrix::Dtype;
 use crate::parallel::{Pool, scratch};
+
+/// Panels from which [`sampled_squares`] estimates.
+const SAMPLED_PANELS: usize = 16;
 
 /// Rows of a panel as read, `[up to 32, n_in]`.
 pub(crate) enum Outs<'a> {
@@ -63,5 +66,41 @@ pub(crate) fn read_panels<E: Send>(
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
         None => Ok(()),
+    }
+}
+
+/// Sums of the squares of each input's weights in some panels of a matrix `[n_out, n_in]`, spread evenly over it: enough
+/// to tell large inputs from small ones, and no second pass over the file.
+///
+/// # Errors
+/// The error of `read`.
+pub(crate) fn sampled_squares<E>(
+    (n_out, n_in): (usize, usize),
+    dtype: Dtype,
+    read: impl Fn(usize, &mut [u8]) -> Result<(), E>,
+) -> Result<Vec<f64>, E> {
+    let mut squares = vec![0.0f64; n_in];
+    let mut data = AlignedBuffer::new(NR * n_in * dtype.size() / 4);
+    let n_panels = n_out.div_ceil(NR);
+    for panel in (0..n_panels).step_by(n_panels.div_ceil(SAMPLED_PANELS).max(1)) {
+        let len = NR.min(n_out - panel * NR) * n_in;
+        let bytes = &mut as_bytes_mut(data.as_mut_slice())[..len * dtype.size()];
+        read(panel * NR, bytes)?;
+        match dtype {
+            Dtype::F32 => add_squares(&mut squares, cast_slice::<_, f32>(bytes)),
+            Dtype::F16 => add_squares(&mut squares, cast_slice::<_, f16>(bytes)),
+            Dtype::Bf16 => add_squares(&mut squares, cast_slice::<_, bf16>(bytes)),
+        }
+    }
+    Ok(squares)
+}
+
+/// Adds the squares of each row's elements to `sums`.
+fn add_squares<T: Copy + Into<f32>>(sums: &mut [f64], rows: &[T]) {
+    for row in rows.chunks_exact(sums.len().max(1)) {
+        for (sum, &x) in sums.iter_mut().zip(row) {
+            let x: f32 = x.into();
+            *sum += f64::from(x * x);
+        }
     }
 }

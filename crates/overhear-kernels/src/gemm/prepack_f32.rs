@@ -13,9 +13,9 @@
 use bytemuck::{AnyBitPattern, cast_slice, cast_slice_mut};
 use half::{bf16, f16};
 
-use super::aligned::{AlignedBuffer, as_bytes_mut};
+use super::aligned::AlignedBuffer;
 use super::layout::NR;
-use super::panel_reader::{Outs, read_panels};
+use super::panel_reader::{Outs, read_panels, sampled_squares};
 use crate::arch::Arch;
 use crate::kernels::Kernels;
 use crate::math::convert_f16;
@@ -26,10 +26,6 @@ use crate::simd::{Element, Simd, Vectorized, widen};
 
 /// Elements of K that are interleaved at a time: with 32 outputs, part of any L1.
 const BLOCK: usize = 64;
-
-/// Panels, spread evenly over the matrix, from which the input scales are estimated: enough, and no second pass over
-/// the file.
-const SAMPLED_PANELS: usize = 16;
 
 /// Storage type of a [`StoredMatrix`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,19 +205,7 @@ fn input_scales<E>(
     dtype: Dtype,
     read: impl Fn(usize, &mut [u8]) -> Result<(), E>,
 ) -> Result<Vec<f32>, E> {
-    let mut squares = vec![0.0f64; n_in];
-    let mut data = AlignedBuffer::new(NR * n_in * dtype.size() / 4);
-    let n_panels = n_out.div_ceil(NR);
-    for panel in (0..n_panels).step_by(n_panels.div_ceil(SAMPLED_PANELS).max(1)) {
-        let len = NR.min(n_out - panel * NR) * n_in;
-        let bytes = &mut as_bytes_mut(data.as_mut_slice())[..len * dtype.size()];
-        read(panel * NR, bytes)?;
-        match dtype {
-            Dtype::F32 => add_squares(&mut squares, cast_slice::<_, f32>(bytes)),
-            Dtype::F16 => add_squares(&mut squares, cast_slice::<_, f16>(bytes)),
-            Dtype::Bf16 => add_squares(&mut squares, cast_slice::<_, bf16>(bytes)),
-        }
-    }
+    let squares = sampled_squares((n_out, n_in), dtype, read)?;
     let mean = squares.iter().sum::<f64>() / n_in as f64;
     let scale = |square: &f64| {
         let power = 0.375 * (square / mean).log2();
@@ -230,16 +214,6 @@ fn input_scales<E>(
         power.round().clamp(-16.0, 16.0).exp2() as f32
     };
     Ok(squares.iter().map(scale).collect())
-}
-
-/// Adds the squares of each row's elements to `sums`.
-fn add_squares<T: Copy + Into<f32>>(sums: &mut [f64], rows: &[T]) {
-    for row in rows.chunks_exact(sums.len().max(1)) {
-        for (sum, &x) in sums.iter_mut().zip(row) {
-            let x: f32 = x.into();
-            *sum += f64::from(x * x);
-        }
-    }
 }
 
 /// Interleaves outputs `[up to 32, n_in]` to a panel `[n_in, 32]`.

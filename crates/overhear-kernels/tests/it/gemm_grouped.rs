@@ -116,7 +116,7 @@ fn a_product_is_that_of_the_groups_levels() {
             };
             for kernels in all_sets() {
                 let mut quantized = GroupedActivations::new(format, 0, 0);
-                kernels.quantize_rows(&pool, &mut quantized, rows, (n, n_in), None);
+                kernels.quantize_rows(&pool, &mut quantized, &grouped, rows, n, None);
                 let mut found = vec![0.0; n * n_out];
                 let store = PostOp::Store;
                 kernels.linear_grouped(&pool, &mut found, &quantized, &grouped, Some(&bias), store);
@@ -127,7 +127,7 @@ fn a_product_is_that_of_the_groups_levels() {
                 }
                 // Residual, and layer normalisation on the way, which rounds by set.
                 let norm = Some((&norm.0[..], &norm.1[..]));
-                kernels.quantize_rows(&pool, &mut quantized, rows, (n, n_in), norm);
+                kernels.quantize_rows(&pool, &mut quantized, &grouped, rows, n, norm);
                 let mut sum = found.clone();
                 kernels.linear_grouped(&pool, &mut sum, &quantized, &grouped, None, PostOp::Add);
                 let mut alone = vec![0.0; n * n_out];
@@ -159,6 +159,54 @@ fn plain(x: &[f32], w: &GroupedMatrix, out: usize) -> f32 {
     sum
 }
 
+/// Inputs whose weights are large in all outputs must not take the levels of others, and the product must not show their
+/// order.
+#[test]
+fn large_inputs_have_groups_of_their_own() {
+    // A group's worth of large inputs.
+    let (n_out, n_in) = (64, 320);
+    let (pool, mut random) = (Pool::new(2), Random(23));
+    let mut data = random.vec(n_out * n_in);
+    for (i, x) in data.iter_mut().enumerate() {
+        *x *= if i % n_in % 10 == 3 { 30.0 } else { 1.0 };
+    }
+    let w = Matrix::new(n_out, n_in, MatrixData::F32(data));
+    let x = random.vec(2 * n_in);
+    let rows = Rows {
+        data: &x,
+        stride: n_in,
+    };
+    for format in FORMATS {
+        for kernels in all_sets() {
+            let grouped = kernels.quantize_weights(&pool, &w, format);
+            let mut quantized = GroupedActivations::new(format, 0, 0);
+            kernels.quantize_rows(&pool, &mut quantized, &grouped, rows, 2, None);
+            let mut y = vec![0.0; 2 * n_out];
+            kernels.linear_grouped(&pool, &mut y, &quantized, &grouped, None, PostOp::Store);
+            let (mut row, mut found) = (vec![0.0; n_in], vec![0.0; n_in]);
+            let (mut errors, mut squares) = (0.0, 0.0);
+            for out in 0..n_out {
+                w.copy_row(out, &mut row);
+                grouped.copy_row(out, &mut found);
+                for k in (0..n_in).filter(|k| k % 10 != 3) {
+                    errors += (row[k] - found[k]).powi(2);
+                    squares += row[k].powi(2);
+                }
+                for (x, y) in x.chunks(n_in).zip(y.chunks(n_out)) {
+                    let dot: f32 = x.iter().zip(&found).map(|(x, w)| x * w).sum();
+                    let size: f32 = x.iter().zip(&found).map(|(x, w)| (x * w).abs()).sum();
+                    // Levels of rows are within half a step of 127, of a group's largest element.
+                    assert!((y[out] - dot).abs() < 0.02 * size, "{} {dot}", y[out]);
+                }
+            }
+            // In their own order large inputs would leave steps of 30 / 8: an error of about the size of the weights.
+            let limit = 0.8 / format.zero_point() as f32;
+            let error = (errors / squares).sqrt();
+            assert!(error < limit, "{format:?}: {error}");
+        }
+    }
+}
+
 #[test]
 fn the_largest_levels_do_not_overflow() {
     let pool = Pool::new(1);
@@ -179,7 +227,7 @@ fn the_largest_levels_do_not_overflow() {
                     data: &[127.0; 64],
                     stride: 64,
                 };
-                kernels.quantize_rows(&pool, &mut quantized, x, (1, 64), None);
+                kernels.quantize_rows(&pool, &mut quantized, &grouped, x, 1, None);
                 let mut y = [0.0];
                 kernels.linear_grouped(&pool, &mut y, &quantized, &grouped, None, PostOp::Store);
                 let want = 127 * 2 * (levels(format).start + 31 * end);
@@ -203,7 +251,7 @@ fn zeros_and_numbers_that_are_too_small_or_not_finite_are_told_apart() {
             let product = |x: &[f32; 7]| {
                 let mut quantized = GroupedActivations::new(format, 1, 7);
                 let rows = Rows { data: x, stride: 7 };
-                kernels.quantize_rows(&pool, &mut quantized, rows, (1, 7), None);
+                kernels.quantize_rows(&pool, &mut quantized, &grouped, rows, 1, None);
                 let mut y = [7.0; 40];
                 kernels.linear_grouped(&pool, &mut y, &quantized, &grouped, None, PostOp::Store);
                 y
@@ -233,6 +281,7 @@ fn weights_that_cannot_be_read_are_an_error() {
     };
     let shape = (n_out, n_in);
     let kernels = Kernels::detect();
-    let found = kernels.quantize_weights_from(&pool, shape, Dtype::F16, GroupFormat::Q4, read);
+    let found =
+        kernels.quantize_weights_from(&pool, shape, Dtype::F16, GroupFormat::Q4, false, read);
     assert_eq!(found.err(), Some(64));
 }

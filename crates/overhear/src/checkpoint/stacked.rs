@@ -2,7 +2,7 @@
 
 use overhear_kernels::{Dtype, Matrix, MatrixData};
 
-use super::elements::{Found, read_elements, read_widened};
+use super::elements::{Found, Stored, read_elements, read_widened};
 use crate::Result;
 
 /// Matrices of one shape, stacked, in their files.
@@ -24,6 +24,12 @@ impl Stacked<'_> {
     /// Returns the number of rows of all matrices, and of columns.
     pub(crate) fn shape(&self) -> (usize, usize) {
         (self.found.len() * self.n_rows, self.n_cols)
+    }
+
+    /// Returns whether a matrix is stored in blocks of quantised elements.
+    pub(crate) fn has_blocks(&self) -> bool {
+        let mut stored = self.found.iter().map(|found| found.2);
+        stored.any(|stored| matches!(stored, Stored::Blocks(_)))
     }
 
     /// Reads rows from index `first` on; all matrices must have the same dtype.

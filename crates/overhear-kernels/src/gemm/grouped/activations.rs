@@ -1,6 +1,7 @@
 //! Packed A of products with group-quantised weights: s8 with a scale per group of K.
 
 use super::layout::{GROUP, GroupFormat};
+use super::weights::GroupedMatrix;
 use crate::elementwise::normalise;
 use crate::gemm::aligned::{AlignedBuffer, as_bytes, as_bytes_mut};
 use crate::kernels::Kernels;
@@ -21,6 +22,8 @@ pub struct GroupedActivations {
     format: GroupFormat,
     n_rows: usize,
     n_cols: usize,
+    /// Whether columns are sorted as the inputs of a matrix are.
+    is_sorted: bool,
     /// `[n_groups, n_rows, 32]` s8: the rows of a block lie at constant distances.
     levels: AlignedBuffer,
     /// `[n_groups, n_rows]`.
@@ -77,6 +80,7 @@ impl GroupedActivations {
             format,
             n_rows: 0,
             n_cols: 0,
+            is_sorted: false,
             levels: AlignedBuffer::default(),
             scales: Vec::new(),
             compensations: Vec::new(),
@@ -98,6 +102,11 @@ impl GroupedActivations {
     /// Format of the weights that the rows are for.
     pub(crate) fn format(&self) -> GroupFormat {
         self.format
+    }
+
+    /// Whether columns are sorted as the inputs of a matrix are.
+    pub(crate) fn is_sorted(&self) -> bool {
+        self.is_sorted
     }
 
     /// Rows and columns.
@@ -128,11 +137,13 @@ struct QuantizeRows<'a> {
     rows: (usize, usize),
     shape: (usize, usize),
     norm: Option<(&'a [f32], &'a [f32])>,
+    /// Columns in the order of their groups; empty if it is their own.
+    order: &'a [u32],
     levels: Disjoint<'a, i8>,
     scales: Disjoint<'a>,
     compensations: Disjoint<'a, i32>,
-    /// Scratch for a normalised row, `[n_cols]`.
-    normal: &'a mut [f32],
+    /// Scratch for a normalised row and a sorted one, `[2, n_cols]`.
+    scratch: &'a mut [f32],
 }
 
 impl Vectorized for QuantizeRows<'_> {
@@ -141,11 +152,17 @@ impl Vectorized for QuantizeRows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (n_rows, n_cols) = self.shape;
+        let (normal, sorted) = self.scratch.split_at_mut(n_cols);
         for row in self.rows.0..self.rows.1 {
             let mut x = &self.from.data[row * self.from.stride..][..n_cols];
             if let Some((gamma, beta)) = self.norm {
-                normalise(s, self.normal, x, gamma, beta);
-                x = self.normal;
+                normalise(s, normal, x, gamma, beta);
+                x = normal;
+            }
+            if !self.order.is_empty() {
+                let gathered = self.order.iter().map(|&column| x[column as usize]);
+                sorted.iter_mut().zip(gathered).for_each(|(to, x)| *to = x);
+                x = sorted;
             }
             for (group, x) in x.chunks(GROUP).enumerate() {
                 let at = group * n_rows + row;
@@ -171,8 +188,8 @@ impl Vectorized for QuantizeRows<'_> {
 }
 
 impl Kernels {
-    /// Quantises the first `n_rows` rows of `from`, `[n_rows, n_cols]`, for [`Kernels::linear_grouped`]; with `norm`
-    /// (gamma and beta, `[n_cols]` each), their layer normalisation. Allocates only if `to` is too small. A group with
+    /// Quantises the first `n_rows` rows of `from`, `[n_rows, w.n_in()]`, for the product with `w`
+    /// ([`Kernels::linear_grouped`]); with `norm` (gamma and beta, `[n_in]` each), their layer normalisation. Allocates only if `to` is too small. A group with
     /// an element that is not finite has outputs that are not.
     ///
     /// # Panics
@@ -181,16 +198,20 @@ impl Kernels {
         &self,
         pool: &Pool,
         to: &mut GroupedActivations,
+        w: &GroupedMatrix,
         from: Rows<'_>,
-        (n_rows, n_cols): (usize, usize),
+        n_rows: usize,
         norm: Option<(&[f32], &[f32])>,
     ) {
+        let n_cols = w.n_in();
+        assert_eq!(to.format, w.format(), "rows for weights of another format");
         assert_rows("from", from, n_rows, n_cols);
         assert!(
             norm.is_none_or(|(gamma, beta)| gamma.len() == n_cols && beta.len() == n_cols),
             "gamma or beta is not {n_cols} long"
         );
         to.reset(n_rows, n_cols);
+        to.is_sorted = !w.order().is_empty();
         let zero_point = to.format.zero_point();
         let levels = as_bytes_mut(to.levels.as_mut_slice());
         let levels = Disjoint::new(bytemuck::cast_slice_mut::<u8, i8>(levels));
@@ -201,17 +222,18 @@ impl Kernels {
             _ => TASK_ELEMENTS.div_ceil(n_cols),
         };
         pool.run(n_rows.div_ceil(rows), &|task| {
-            scratch::with(n_cols, |normal| {
+            scratch::with(2 * n_cols, |scratch| {
                 self.arch.run_any(QuantizeRows {
                     zero_point,
                     from,
                     rows: (task * rows, n_rows.min((task + 1) * rows)),
                     shape: (n_rows, n_cols),
                     norm,
+                    order: w.order(),
                     levels,
                     scales,
                     compensations,
-                    normal,
+                    scratch,
                 });
             });
         });

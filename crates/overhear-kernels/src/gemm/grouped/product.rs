@@ -14,7 +14,7 @@ const TASK_BYTES: usize = 32 << 10;
 impl Kernels {
     /// `y = post_op(x * w^T + bias)` with group-quantised weights.
     ///
-    /// `x`: `[n, w.n_in()]`, quantised for the format of `w`; `w`: `[n_out, n_in]`; `bias`: `[n_out]`; `y`: `[n,
+    /// `x`: `[n, w.n_in()]`, quantised for `w`; `w`: `[n_out, n_in]`; `bias`: `[n_out]`; `y`: `[n,
     /// n_out]`, contiguous. A row's result depends neither on the other rows nor on the number of threads, and, but for
     /// GELU, not on the instruction set. Allocates nothing.
     ///
@@ -31,6 +31,11 @@ impl Kernels {
     ) {
         let (n_out, (n_rows, n_cols)) = (w.n_out(), x.shape());
         assert_eq!(x.format(), w.format(), "rows for weights of another format");
+        assert_eq!(
+            x.is_sorted(),
+            !w.order().is_empty(),
+            "rows for another matrix"
+        );
         assert_eq!(n_cols, w.n_in(), "rows that are not {} long", w.n_in());
         assert_eq!(y.len(), n_rows * n_out, "y is not {n_rows} rows of {n_out}");
         assert!(

@@ -7,7 +7,7 @@ use super::layout::{GROUP, GroupFormat};
 use crate::arch::Arch;
 use crate::gemm::aligned::{AlignedBuffer, as_bytes, as_bytes_mut};
 use crate::gemm::layout::NR;
-use crate::gemm::panel_reader::{Outs, read_panels};
+use crate::gemm::panel_reader::{Outs, read_panels, sampled_squares};
 use crate::kernels::Kernels;
 use crate::math::quantize::ROUND_MAGIC;
 use crate::matrix::{Dtype, Matrix, copy_rows};
@@ -22,12 +22,18 @@ const CANDIDATES: [i32; 19] = [
 /// Factor by which a candidate must be better than those before it: more than rounding.
 const BETTER: f32 = 1.0 + 1e-5;
 
+/// Ratio of the largest input's root mean square weight to the median's from which inputs are sorted. Of published layers
+/// only embeddings have more (6 in base), whose large inputs would leave the others of their groups a few levels.
+const UNEVEN: f64 = 4.0;
+
 /// Packed weight matrix `[n_out, n_in]` (one row per output, as in PyTorch) of 4 or 5 bits with a scale per 32 inputs.
 #[derive(Clone, Debug)]
 pub struct GroupedMatrix {
     format: GroupFormat,
     n_out: usize,
     n_in: usize,
+    /// Inputs in the order of their groups, `[n_in]`; empty if it is their own.
+    order: Vec<u32>,
     /// `[panels, groups of K]` blocks, see [`super::layout`].
     blocks: AlignedBuffer,
 }
@@ -40,8 +46,13 @@ impl GroupedMatrix {
         (n_out, n_in): (usize, usize),
         dtype: Dtype,
         format: GroupFormat,
+        may_sort: bool,
         read: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
     ) -> Result<Self, E> {
+        let order = match may_sort {
+            true => by_size(&sampled_squares((n_out, n_in), dtype, &read)?),
+            false => Vec::new(),
+        };
         let n_groups = n_in.div_ceil(GROUP);
         let panel_len = n_groups * format.block_bytes() / 4;
         let mut blocks = AlignedBuffer::new(n_out.div_ceil(NR) * panel_len);
@@ -52,11 +63,12 @@ impl GroupedMatrix {
             // SAFETY: the tasks' panels are disjoint.
             let panel = unsafe { panels.take(task.panel * panel_len, panel_len) };
             let (spare, row) = task.spare.split_at_mut(n_groups * GROUP * NR);
-            let panel = as_bytes_mut(panel);
+            let (panel, order) = (as_bytes_mut(panel), &order[..]);
             match task.outs {
                 Outs::F32(outs) => arch.run_any(QuantizePanel {
                     format,
                     panel,
+                    order,
                     outs,
                     spare,
                     row,
@@ -64,6 +76,7 @@ impl GroupedMatrix {
                 Outs::F16(outs) => arch.run_any(QuantizePanel {
                     format,
                     panel,
+                    order,
                     outs,
                     spare,
                     row,
@@ -71,6 +84,7 @@ impl GroupedMatrix {
                 Outs::Bf16(outs) => arch.run_any(QuantizePanel {
                     format,
                     panel,
+                    order,
                     outs,
                     spare,
                     row,
@@ -81,6 +95,7 @@ impl GroupedMatrix {
             format,
             n_out,
             n_in,
+            order,
             blocks,
         })
     }
@@ -109,6 +124,11 @@ impl GroupedMatrix {
         4 * self.blocks.as_slice().len()
     }
 
+    /// Inputs in the order of their groups, `[n_in]`; empty if it is their own.
+    pub(crate) fn order(&self) -> &[u32] {
+        &self.order
+    }
+
     /// Bytes of the blocks of a panel.
     pub(crate) fn panel_bytes(&self) -> usize {
         self.n_in.div_ceil(GROUP) * self.format.block_bytes()
@@ -127,13 +147,27 @@ impl GroupedMatrix {
         assert!(out < self.n_out && to.len() == self.n_in);
         let panel = &self.blocks()[out / NR * self.panel_bytes()..];
         let blocks = panel.chunks_exact(self.format.block_bytes());
-        for (to, block) in to.chunks_mut(GROUP).zip(blocks) {
+        for (group, block) in blocks.take(self.n_in.div_ceil(GROUP)).enumerate() {
             let scale = self.format.scale(block, out % NR).to_f32();
-            for (k, to) in to.iter_mut().enumerate() {
+            for k in 0..GROUP.min(self.n_in - group * GROUP) {
                 let level = i32::from(self.format.level(block, out % NR, k));
-                *to = scale * (level - self.format.zero_point()) as f32;
+                let at = group * GROUP + k;
+                let input = self.order.get(at).map_or(at, |&input| input as usize);
+                to[input] = scale * (level - self.format.zero_point()) as f32;
             }
         }
+    }
+}
+
+/// Inputs sorted by the sums of their squared weights, if these are uneven, else nothing.
+fn by_size(squares: &[f64]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..squares.len() as u32).collect();
+    order.sort_by(|&a, &b| squares[a as usize].total_cmp(&squares[b as usize]));
+    let square = |at: usize| order.get(at).map_or(0.0, |&input| squares[input as usize]);
+    let (median, largest) = (square(order.len() / 2), square(order.len().wrapping_sub(1)));
+    match largest > UNEVEN * UNEVEN * median && median > 0.0 {
+        true => order,
+        false => Vec::new(),
     }
 }
 
@@ -141,6 +175,8 @@ impl GroupedMatrix {
 struct QuantizePanel<'a, E> {
     format: GroupFormat,
     panel: &'a mut [u8],
+    /// Inputs in the order of their groups; empty if it is their own.
+    order: &'a [u32],
     /// `[up to 32, n_in]`.
     outs: &'a [E],
     /// Scratch for the outputs in f32, interleaved and padded: `[n_groups * 32, 32]`.
@@ -157,6 +193,7 @@ impl<E: Element> Vectorized for QuantizePanel<'_, E> {
         let Self {
             format,
             panel,
+            order,
             outs,
             spare,
             row,
@@ -164,8 +201,13 @@ impl<E: Element> Vectorized for QuantizePanel<'_, E> {
         spare.fill(0.0);
         for (out, from) in outs.chunks_exact(row.len().max(1)).enumerate() {
             widen(s, row, from);
-            for (to, x) in spare[out..].iter_mut().step_by(NR).zip(&*row) {
-                *to = *x;
+            let column = spare[out..].iter_mut().step_by(NR);
+            if order.is_empty() {
+                column.zip(&*row).for_each(|(to, x)| *to = *x);
+            } else {
+                column
+                    .zip(order)
+                    .for_each(|(to, &input)| *to = row[input as usize]);
             }
         }
         let groups: &mut [[f32; NR]] = cast_slice_mut(spare);
@@ -239,14 +281,18 @@ impl Kernels {
     pub fn quantize_weights(&self, pool: &Pool, w: &Matrix, format: GroupFormat) -> GroupedMatrix {
         let shape = (w.n_rows(), w.n_cols());
         let read = |first: usize, to: &mut [u8]| copy_rows(w, first, to);
-        let Ok(grouped) = self.quantize_weights_from(pool, shape, w.dtype(), format, read);
+        let Ok(grouped) = self.quantize_weights_from(pool, shape, w.dtype(), format, true, read);
         grouped
     }
 
     /// Quantises and packs a matrix `[n_out, n_in]` of `dtype` for [`Kernels::linear_grouped`] while it is read.
     ///
+    /// Where the weights of some inputs are much larger than those of others, inputs are sorted by size before they are
+    /// grouped, if `may_sort`: weights that were quantised in groups before should keep those.
+    ///
     /// `read(first_row, buf)` must fill `buf` with consecutive rows starting at `first_row`. It is called from
-    /// several threads, 32 rows at a time. The matrix is never in memory twice.
+    /// several threads, 32 rows at a time, and to sort once more before, for some rows. The matrix is never in memory
+    /// twice.
     ///
     /// # Errors
     /// The error of `read`; if several calls fail, any of theirs.
@@ -256,8 +302,9 @@ impl Kernels {
         shape: (usize, usize),
         dtype: Dtype,
         format: GroupFormat,
+        may_sort: bool,
         read: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
     ) -> Result<GroupedMatrix, E> {
-        GroupedMatrix::read(self.arch, pool, shape, dtype, format, read)
+        GroupedMatrix::read(self.arch, pool, shape, dtype, format, may_sort, read)
     }
 }

@@ -146,18 +146,20 @@ impl<W: Weight> Step<'_, W> {
                 cross_attn,
                 mlp,
             } = block;
-            let rows = W::normalize(host, input, x, &attn.norm);
+            let weight = &attn.query_key_value.weight;
+            let rows = weight.normalize(host, input, x, &attn.norm);
             attn.query_key_value.forward(host, qkv, rows, PostOp::Store);
             self.self_attention(attended, qkv, layer, self_kv);
-            let rows = W::input(host, input, attended, n_state);
+            let rows = attn.out.weight.input(host, input, attended, n_state);
             attn.out.forward(host, x, rows, PostOp::Add);
 
-            let rows = W::normalize(host, input, x, &cross_attn.norm);
+            let weight = &cross_attn.query.weight;
+            let rows = weight.normalize(host, input, x, &cross_attn.norm);
             cross_attn.query.forward(host, q, rows, PostOp::Store);
             on_cross_query(layer, q);
             let (rows, kv) = (&self.batch.rows, (cross_kv, layer));
             cross_attention(host, self.dims, attended, q, rows, kv, cross);
-            let rows = W::input(host, input, attended, n_state);
+            let rows = cross_attn.out.weight.input(host, input, attended, n_state);
             cross_attn.out.forward(host, x, rows, PostOp::Add);
 
             mlp.forward(host, x, input, wide);
@@ -221,8 +223,8 @@ impl<W: Weight> Step<'_, W> {
             ln,
             ..
         } = self.decoder;
-        let rows = W::normalize(self.host, input, states, ln);
         let weight = output.as_ref().unwrap_or(token_embedding);
+        let rows = weight.normalize(self.host, input, states, ln);
         weight.linear(self.host, logits, rows, None, PostOp::Store);
     }
 }

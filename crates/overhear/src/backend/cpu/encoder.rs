@@ -109,7 +109,8 @@ impl<W: EncoderWeight> Encoder<W> {
             if goes_on().is_break() {
                 return Err(Error::Canceled);
             }
-            let rows = W::normalize(host, input, x, &attn.norm);
+            let weight = &attn.query_key_value.weight;
+            let rows = weight.normalize(host, input, x, &attn.norm);
             attn.query_key_value.forward_to_activations(
                 host,
                 (wide, 0),
@@ -118,7 +119,8 @@ impl<W: EncoderWeight> Encoder<W> {
                 PostOp::Store,
             ); // [n_ctx, 3 * n_state]
             W::self_attention(host, dims, attended, wide, kv);
-            let rows = W::input_of(host, input, attended, (n_ctx, n_state));
+            let weight = &attn.out.weight;
+            let rows = weight.input_of(host, input, attended, (n_ctx, n_state));
             attn.out.forward(host, x, rows, PostOp::Add);
             mlp.forward(host, x, input, wide);
         }
@@ -140,7 +142,13 @@ impl<W: EncoderWeight> Encoder<W> {
         W: 'a,
     {
         let EncoderWorkspace { input, wide, .. } = workspace;
-        let rows = W::input(host, input, features, dims.n_audio_state);
+        // The encoder's weights take their input rows alike.
+        let Some(first) = self.cross_key_value.first() else {
+            return;
+        };
+        let rows = first
+            .weight
+            .input(host, input, features, dims.n_audio_state);
         for (layer, kv) in self.cross_key_value.iter().zip(kv) {
             W::cross_key_value(host, dims, kv, layer, rows, wide);
         }

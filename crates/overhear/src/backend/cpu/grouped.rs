@@ -24,8 +24,10 @@ impl Weight for GroupedMatrix {
 
     fn read(host: &Host, rows: &Stacked<'_>, dtype: Dtype, format: GroupFormat) -> Result<Self> {
         let read = |first: usize, to: &mut [u8]| rows.read(first, to);
+        // Blocks of a file keep their elements.
+        let may_sort = !rows.has_blocks();
         host.kernels
-            .quantize_weights_from(&host.pool, rows.shape(), dtype, format, read)
+            .quantize_weights_from(&host.pool, rows.shape(), dtype, format, may_sort, read)
     }
 
     fn copy_row(&self, row: usize, to: &mut [f32]) {
@@ -41,31 +43,34 @@ impl Weight for GroupedMatrix {
     }
 
     fn normalize<'a>(
+        &self,
         host: &Host,
         buffer: &'a mut GroupedActivations,
         x: &[f32],
         norm: &LayerNorm,
     ) -> &'a GroupedActivations {
-        let n_state = norm.gamma.len();
-        quantize(host, buffer, x, n_state, Some((&norm.gamma, &norm.beta)))
+        quantize(host, buffer, self, x, Some((&norm.gamma, &norm.beta)))
     }
 
     fn input<'a>(
+        &self,
         host: &Host,
         buffer: &'a mut GroupedActivations,
         x: &'a [f32],
         n_in: usize,
     ) -> &'a GroupedActivations {
-        quantize(host, buffer, x, n_in, None)
+        debug_assert_eq!(n_in, self.n_in());
+        quantize(host, buffer, self, x, None)
     }
 
     fn input_of<'a>(
+        &self,
         host: &Host,
         buffer: &'a mut GroupedActivations,
         x: &'a Vec<f32>,
         (n, n_in): (usize, usize),
     ) -> &'a GroupedActivations {
-        quantize(host, buffer, &x[..n * n_in], n_in, None)
+        quantize(host, buffer, self, &x[..n * n_in], None)
     }
 
     fn linear(
@@ -94,20 +99,21 @@ impl Weight for GroupedMatrix {
     }
 }
 
-/// Quantises all rows of `x`, `[n, n_in]`, or their layer normalisation by `norm` (gamma, beta).
+/// Quantises all rows of `x`, `[n, w.n_in()]`, or their layer normalisation by `norm` (gamma, beta), for the product with
+/// `w`.
 fn quantize<'a>(
     host: &Host,
     buffer: &'a mut GroupedActivations,
+    w: &GroupedMatrix,
     x: &[f32],
-    n_in: usize,
     norm: Option<(&[f32], &[f32])>,
 ) -> &'a GroupedActivations {
     let rows = Rows {
         data: x,
-        stride: n_in,
+        stride: w.n_in(),
     };
-    let shape = (x.len() / n_in, n_in);
+    let n_rows = x.len() / w.n_in();
     host.kernels
-        .quantize_rows(&host.pool, buffer, rows, shape, norm);
+        .quantize_rows(&host.pool, buffer, w, rows, n_rows, norm);
     buffer
 }

@@ -67,10 +67,11 @@ impl<W: Weight> Mlp<W> {
     ) {
         let n_state = self.norm.gamma.len();
         let n = x.len() / n_state;
-        let rows = W::normalize(host, input, x, &self.norm);
+        let rows = self.up.weight.normalize(host, input, x, &self.norm);
         self.up
             .forward_to_activations(host, (wide, 0), rows, n, PostOp::Gelu);
-        let rows = W::input_of(host, input, wide, (n, 4 * n_state));
+        let weight = &self.down.weight;
+        let rows = weight.input_of(host, input, wide, (n, 4 * n_state));
         self.down.forward(host, x, rows, PostOp::Add);
     }
 }

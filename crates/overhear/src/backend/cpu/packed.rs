@@ -44,6 +44,7 @@ impl Weight for PackedMatrix {
     }
 
     fn normalize<'a>(
+        &self,
         host: &Host,
         buffer: &'a mut PackedActivations,
         x: &[f32],
@@ -54,6 +55,7 @@ impl Weight for PackedMatrix {
     }
 
     fn input<'a>(
+        &self,
         host: &Host,
         buffer: &'a mut PackedActivations,
         x: &'a [f32],
@@ -63,6 +65,7 @@ impl Weight for PackedMatrix {
     }
 
     fn input_of<'a>(
+        &self,
         host: &Host,
         buffer: &'a mut PackedActivations,
         x: &'a PackedActivations,

@@ -67,6 +67,7 @@ impl Weight for StoredMatrix {
     }
 
     fn normalize<'a>(
+        &self,
         host: &Host,
         buffer: &'a mut Vec<f32>,
         x: &[f32],
@@ -78,11 +79,12 @@ impl Weight for StoredMatrix {
         rows(buffer, norm.gamma.len())
     }
 
-    fn input<'a>(_: &Host, _: &'a mut Vec<f32>, x: &'a [f32], n_in: usize) -> Rows<'a> {
+    fn input<'a>(&self, _: &Host, _: &'a mut Vec<f32>, x: &'a [f32], n_in: usize) -> Rows<'a> {
         rows(x, n_in)
     }
 
     fn input_of<'a>(
+        &self,
         _: &Host,
         _: &'a mut Vec<f32>,
         x: &'a Vec<f32>,

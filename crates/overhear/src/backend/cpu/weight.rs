@@ -40,24 +40,28 @@ pub(super) trait Weight: Sized + Send + Sync {
     /// Buffer for activations, `[n_rows, n_cols]`.
     fn activations(n_rows: usize, n_cols: usize) -> Self::Activations;
 
-    /// Returns `norm(x)` as input rows. `x`: `[n, n_state]`.
+    /// Returns `norm(x)` as input rows of this matrix. `x`: `[n, n_state]`.
     fn normalize<'a>(
+        &self,
         host: &Host,
         buffer: &'a mut Self::Input,
         x: &[f32],
         norm: &LayerNorm,
     ) -> Self::Rows<'a>;
 
-    /// Returns `x`, `[n, n_in]`, as input rows; in `buffer` if they have another element type.
+    /// Returns `x`, `[n, n_in]`, as input rows of this matrix; in `buffer` if they have another element type.
     fn input<'a>(
+        &self,
         host: &Host,
         buffer: &'a mut Self::Input,
         x: &'a [f32],
         n_in: usize,
     ) -> Self::Rows<'a>;
 
-    /// Returns activations of `shape`, `[n, n_in]`, as input rows; in `buffer` if they have another element type.
+    /// Returns activations of `shape`, `[n, n_in]`, as input rows of this matrix; in `buffer` if they
+    /// have another element type.
     fn input_of<'a>(
+        &self,
         host: &Host,
         buffer: &'a mut Self::Input,
         x: &'a Self::Activations,

@@ -29,10 +29,7 @@ fn folder_of(name: &str) -> tempfile::TempDir {
 
 #[test]
 fn files_of_torch_give_the_weights_in_the_dtype_stored() {
-    for (name, dtype) in [
-        ("state_dict.bin", "F16"),
-        ("parameters.bin", "F32"),
-    ] {
+    for (name, dtype) in [("state_dict.bin", "F16"), ("parameters.bin", "F32")] {
         let folder = folder_of(name);
         let checkpoint = Checkpoint::open(folder.path()).unwrap();
         assert_eq!(contents(&checkpoint).unwrap(), expected(), "{name}");
