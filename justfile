@@ -244,6 +244,19 @@ _fuzz-seeds TARGET:
         printf '\1\0{"model":{"vocab":{"a":0}}}' > "$corpus/tokenizer" ;;
     esac
 
-# People's speech under other conditions, target/corpus, for the example `accuracy`: 100 MB, a minute.
+# People's speech under other conditions, target/corpus, for `rounding`: 100 MB, a minute.
 corpus: (_python "numpy soundfile")
     target/python/bin/python tools/speech_corpus.py {{shared}}/audio target/corpus
+
+# What rounding costs: word error rates of compute types on target/corpus, set by set; `just rounding base f32,bf16,int8`.
+# Previous text and fallback would amplify small differences. English-only models transcribe the English files.
+rounding MODEL TYPES="f32,f16,bf16,int8,int8_float32,int8_bfloat16,q5,q4":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    manifest=target/corpus/manifest.jsonl
+    case {{MODEL}} in *.en*)
+        grep '"lang": "en' $manifest > target/corpus/english.jsonl
+        manifest=target/corpus/english.jsonl ;;
+    esac
+    cargo run --release --locked --package overhear-cli -- eval --model {{MODEL}} --compute_types {{TYPES}} --beam_size None \
+        --temperature_increment_on_fallback None --condition_on_previous_text False $manifest

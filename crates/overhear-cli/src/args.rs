@@ -62,8 +62,14 @@ audio, audio_filepath or path, sentence, and language or locale are accepted, to
 the manifest. With --task translate the field \"translation\" is compared. A file is transcribed in
 --language, or else in the manifest's language, or else in the detected one.
 
+With --compute_types every file is transcribed in each type, one type after the other; the last table relates
+them to the first, for each \"set\" of the manifest's lines (or else each language): difference of the word
+error rate with its standard error (paired), files whose text is the same to the letter, time, and times real
+time. --json and --csv have all files in all types.
+
   overhear eval --model tiny.en crates/overhear/tests/fixtures/audio/manifest.jsonl
-  overhear eval --model turbo --json test.tsv > report.json";
+  overhear eval --model turbo --json test.tsv > report.json
+  overhear eval --model base --compute_types f32,bf16,int8,q4 test.jsonl";
 
 const VAD_HELP: &str = "\
 A region is speech with short silences in it, extended at both sides; overhear --vad_filter transcribes these regions.
@@ -284,6 +290,16 @@ pub(crate) struct EvalArgs {
     /// Detect languages even if the manifest names them.
     #[arg(long)]
     pub(crate) detect_language: bool,
+    /// Compute types to compare, separated by commas; the others are compared with the first.
+    #[arg(
+        long,
+        action = ArgAction::Set,
+        num_args = 1,
+        value_delimiter = ',',
+        conflicts_with = "compute_type",
+        value_name = "TYPES"
+    )]
+    pub(crate) compute_types: Vec<String>,
     /// Print the whole report as JSON.
     #[arg(long, conflicts_with = "csv")]
     pub(crate) json: bool,

@@ -11,7 +11,7 @@ use overhear::output::CaptionOptions;
 use overhear::tokenizer::TokenId;
 use overhear::transcribe::{LanguageOptions, Thresholds, WordOptions};
 use overhear::vad::VadOptions;
-use overhear::{Error, ModelOptions, Task, TranscribeOptions};
+use overhear::{ComputeType, Error, ModelOptions, Task, TranscribeOptions};
 
 use crate::args::{
     AudioArgs, DecodingArgs, DetectionArgs, ModelArgs, TaskName, TranscribeArgs, VadArgs,
@@ -249,6 +249,12 @@ pub(crate) fn model_options(args: &ModelArgs) -> Result<ModelOptions, Failure> {
         threads: threads.and_then(NonZeroUsize::new),
         ..ModelOptions::default()
     })
+}
+
+/// Returns the compute types of these names.
+pub(crate) fn compute_types(names: &[String]) -> Result<Vec<ComputeType>, Failure> {
+    let types = names.iter().map(|name| parsed("compute-types", name));
+    types.collect()
 }
 
 /// Returns the phrases of the command line, and those of the file: one per line, optionally with a tab and a weight.

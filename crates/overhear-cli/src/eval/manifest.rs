@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use overhear::Language;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::manifest::{parse_language, rows};
@@ -21,6 +22,8 @@ pub(super) struct Entry {
     pub(super) translation: Option<String>,
     /// The language as the manifest names it.
     pub(super) label: Option<String>,
+    /// Name of the set of recordings that it belongs to.
+    pub(super) set: Option<String>,
 }
 
 impl Entry {
@@ -41,10 +44,12 @@ struct Row {
     translation: Option<String>,
     #[serde(default, alias = "language", alias = "locale")]
     lang: Option<String>,
+    #[serde(default)]
+    set: Value,
 }
 
-/// Reads the manifest at `path`. An invalid line is a failure of its own.
-pub(super) fn read(path: &Path) -> Result<Vec<Result<Entry, Failure>>, Failure> {
+/// Reads the manifest at `path`. An invalid line is an error of its own, with its place and the reason.
+pub(super) fn read(path: &Path) -> Result<Vec<Result<Entry, String>>, Failure> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let entry = |(line, row): (u64, Result<Row, String>)| match row {
         Ok(row) => Ok(Entry {
@@ -53,11 +58,13 @@ pub(super) fn read(path: &Path) -> Result<Vec<Result<Entry, Failure>>, Failure> 
             text: row.text,
             translation: row.translation,
             label: row.lang.filter(|label| !label.is_empty()),
+            set: match row.set {
+                Value::Null => None,
+                Value::String(set) => Some(set).filter(|set| !set.is_empty()),
+                other => Some(other.to_string()),
+            },
         }),
-        Err(reason) => Err(Failure::Input(format!(
-            "{}:{line}: {reason}",
-            path.display()
-        ))),
+        Err(reason) => Err(format!("{}:{line}: {reason}", path.display())),
     };
     Ok(rows(path)?.rows.into_iter().map(entry).collect())
 }
@@ -69,16 +76,16 @@ mod tests {
 
     use super::*;
 
-    fn read_text(name: &str, text: &str) -> Vec<Result<Entry, Failure>> {
+    fn read_text(name: &str, text: &str) -> Vec<Result<Entry, String>> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         fs::write(&path, text).unwrap();
-        read(&path).unwrap_or_else(|failure| vec![Err(failure)])
+        read(&path).unwrap_or_else(|failure| vec![Err(format!("{failure:?}"))])
     }
 
-    fn failure(rows: &[Result<Entry, Failure>]) -> String {
+    fn failure(rows: &[Result<Entry, String>]) -> String {
         let failures = rows.iter().filter_map(|row| row.as_ref().err());
-        failures.map(|failure| format!("{failure:?}")).collect()
+        failures.map(String::as_str).collect()
     }
 
     #[test]

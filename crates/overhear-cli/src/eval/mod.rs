@@ -2,70 +2,113 @@
 
 mod manifest;
 mod report;
+mod types;
 
 use std::io::{self, Write};
+use std::time::Instant;
 
 use overhear::audio::AudioOptions;
 use overhear::eval::normalize::{BasicTextNormalizer, EnglishTextNormalizer, comparable};
 use overhear::eval::score::{Edit, Errors, align};
-use overhear::{Audio, Language, Model, Task, TranscribeOptions, Transcript};
+use overhear::{Audio, Language, Model, ModelOptions, Task, TranscribeOptions, Transcript};
 
 use crate::args::{EvalArgs, NormalizerName};
 use crate::failure::{Failure, say};
 use crate::interrupt::Interrupt;
 use crate::models;
-use crate::options::{audio_options, model_options, transcribe_options, with_vad};
+use crate::options::{audio_options, compute_types, model_options, transcribe_options, with_vad};
 use crate::warnings;
 use manifest::Entry;
 use report::{FileScore, Report};
+use types::InType;
 
-/// Transcribes every file of the manifest and compares it with its reference.
+/// Transcribes every file of the manifest, in each compute type, and compares it with its reference.
 pub(crate) fn run(args: &EvalArgs, interrupt: &Interrupt) -> Result<(), Failure> {
     let options = with_vad(transcribe_options(&args.decoding)?, &args.filter)?;
     let model_options = model_options(&args.model)?;
+    let compared = compute_types(&args.compute_types)?;
     let entries = manifest::read(&args.manifest)?;
     let path = models::find(&args.model, interrupt)?;
+    let open = |compute_type| {
+        let path = path.clone();
+        let options = ModelOptions {
+            compute_type,
+            ..model_options.clone()
+        };
+        Ok::<_, Failure>(interrupt.run(move || path.open(options))??)
+    };
     let evaluation = Evaluation {
-        model: interrupt.run(move || path.open(model_options))??,
         options,
         audio_options: audio_options(&args.audio),
         detect_language: args.detect_language,
         scorer: Scorer::new(args.normalizer),
         interrupt,
     };
+    // A type that the model does not fit is an error now, and not after hours in other types.
+    for &compute_type in &compared {
+        open(compute_type)?;
+    }
+    let types = match compared.is_empty() {
+        true => vec![model_options.compute_type],
+        false => compared.clone(),
+    };
     let is_table = !args.json && !args.csv;
     let mut stdout = io::stdout().lock();
-    let written = |result: io::Result<()>| result.map_err(|error| Failure::stdout(&error));
-    if is_table {
-        written(report::write_head(&mut stdout))?;
-    }
-    let mut scores = Vec::with_capacity(entries.len());
-    for entry in entries {
-        interrupt.check()?;
-        let score = evaluation.one(entry)?;
+    let mut in_types: Vec<InType> = Vec::with_capacity(types.len());
+    for compute_type in types {
+        let model = open(compute_type)?;
         if is_table {
-            written(report::write_row(&score, &mut stdout).and_then(|()| stdout.flush()))?;
+            let title = (!compared.is_empty()).then(|| model.compute_type().name());
+            written(report::write_head(title, &mut stdout))?;
         }
-        scores.push(score);
+        let mut scores = Vec::with_capacity(entries.len());
+        for (i, entry) in entries.iter().enumerate() {
+            interrupt.check()?;
+            let first = in_types.first().map(|first| &first.scores[i]);
+            let score = match first.filter(|first| first.error.is_some()) {
+                // It has been reported, and would be for every type.
+                Some(failed) => failed.clone(),
+                None => evaluation.one(&model, entry)?,
+            };
+            if is_table {
+                written(report::write_row(&score, &mut stdout).and_then(|()| stdout.flush()))?;
+            }
+            scores.push(score);
+        }
+        in_types.push(InType {
+            compute_type: model.compute_type().name(),
+            scores,
+        });
     }
-    let model = args.model.model.to_string_lossy();
-    let report = Report::new(&model, args.normalizer.name(), &scores, args.confusions);
+    let name = args.model.model.to_string_lossy();
+    let report = |scores| Report::new(&name, args.normalizer.name(), scores, args.confusions);
     written(match (args.json, args.csv) {
-        (true, _) => report.write_json(&mut stdout),
-        (_, true) => report.write_csv(&mut stdout),
-        _ => report.write_summary(args.worst, &mut stdout),
+        _ if !compared.is_empty() => {
+            types::compare(&mut in_types);
+            match (args.json, args.csv) {
+                (true, _) => types::write_json(&in_types, report, &mut stdout),
+                (_, true) => types::write_csv(&in_types, &mut stdout),
+                _ => types::write_table(&in_types, &mut stdout),
+            }
+        }
+        (true, _) => report(&in_types[0].scores).write_json(&mut stdout),
+        (_, true) => report(&in_types[0].scores).write_csv(&mut stdout),
+        _ => report(&in_types[0].scores).write_summary(args.worst, &mut stdout),
     })?;
     written(stdout.flush())?;
-    match scores.iter().filter(|score| score.error.is_some()).count() {
-        0 => Ok(()),
-        n_failed => Err(Failure::Inputs {
-            all: n_failed == scores.len(),
+    match in_types.iter().map(InType::n_failed).max() {
+        Some(n_failed @ 1..) => Err(Failure::Inputs {
+            all: n_failed == entries.len(),
         }),
+        _ => Ok(()),
     }
 }
 
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    result.map_err(|error| Failure::stdout(&error))
+}
+
 struct Evaluation<'a> {
-    model: Model,
     options: TranscribeOptions,
     audio_options: AudioOptions,
     detect_language: bool,
@@ -75,11 +118,12 @@ struct Evaluation<'a> {
 
 impl Evaluation<'_> {
     /// Scores one file. A failure of the file itself is reported and becomes part of the score; any other ends the run.
-    fn one(&self, entry: Result<Entry, Failure>) -> Result<FileScore, Failure> {
-        let name = entry
-            .as_ref()
-            .map_or_else(|_| String::new(), |entry| entry.name.clone());
-        let message = match entry.and_then(|entry| self.score(&entry)) {
+    fn one(&self, model: &Model, entry: &Result<Entry, String>) -> Result<FileScore, Failure> {
+        let (name, score) = match entry {
+            Ok(entry) => (entry.name.clone(), self.score(model, entry)),
+            Err(message) => (String::new(), Err(Failure::Input(message.clone()))),
+        };
+        let message = match score {
             Err(Failure::Input(message)) => message,
             score => return score,
         };
@@ -91,7 +135,7 @@ impl Evaluation<'_> {
         })
     }
 
-    fn score(&self, entry: &Entry) -> Result<FileScore, Failure> {
+    fn score(&self, model: &Model, entry: &Entry) -> Result<FileScore, Failure> {
         let is_translation = self.options.task == Task::Translate;
         let reference = match is_translation {
             false => &entry.text,
@@ -99,7 +143,7 @@ impl Evaluation<'_> {
                 Failure::Input(format!("{}: the manifest has no translation", entry.name))
             })?,
         };
-        let transcript = self.transcribe(entry)?;
+        let (transcript, elapsed_s) = self.transcribe(model, entry)?;
         let language = match entry.label {
             Some(_) => entry.language(),
             None => Some(transcript.language),
@@ -116,15 +160,19 @@ impl Evaluation<'_> {
         let score = self.scorer.score(reference, &transcript.text, written_in);
         Ok(FileScore {
             file: entry.name.clone(),
+            set: entry.set.clone().unwrap_or_else(|| label.clone()),
             language: label,
             transcribed_in: transcript.language.code().to_owned(),
             duration_s: transcript.duration_s,
+            text: transcript.text,
+            elapsed_s,
             ..score
         })
     }
 
-    /// Transcribes in the requested language, or else the manifest's, or else the detected one.
-    fn transcribe(&self, entry: &Entry) -> Result<Transcript, Failure> {
+    /// Transcribes in the requested language, or else the manifest's, or else the detected one. Returns the time that it
+    /// took in seconds, too.
+    fn transcribe(&self, model: &Model, entry: &Entry) -> Result<(Transcript, f64), Failure> {
         warnings::about(&entry.name);
         let (path, options) = (entry.path.clone(), self.audio_options.clone());
         let audio = self
@@ -134,12 +182,13 @@ impl Evaluation<'_> {
         if options.language.is_none() && !self.detect_language {
             options.language = entry.language();
         }
-        let model = self.model.clone();
+        let (model, start) = (model.clone(), Instant::now());
         let transcript = self
             .interrupt
             .run(move || model.transcribe(&audio, &options))??;
+        let elapsed_s = start.elapsed().as_secs_f64();
         warnings::warn_audio(&transcript.warnings);
-        Ok(transcript)
+        Ok((transcript, elapsed_s))
     }
 }
 

@@ -27,9 +27,29 @@ pub(super) struct FileScore {
     pub(super) hypothesis: String,
     /// Reason for which the file has no score.
     pub(super) error: Option<String>,
+    /// What only a comparison of compute types reports.
+    #[serde(flatten)]
+    pub(super) compared: Option<Compared>,
     /// Substituted words.
     #[serde(skip)]
     pub(super) confusions: Vec<(String, String)>,
+    /// Set of the manifest, or else the language.
+    #[serde(skip)]
+    pub(super) set: String,
+    /// Transcript as it is.
+    #[serde(skip)]
+    pub(super) text: String,
+    /// Time of the transcription in seconds.
+    #[serde(skip)]
+    pub(super) elapsed_s: f64,
+}
+
+/// Properties of a file's transcript in one of several compute types.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Compared {
+    pub(super) elapsed_s: f64,
+    /// Whether the text is that of the first type, to the letter.
+    pub(super) same_text: bool,
 }
 
 /// Sum over all files, or over those of one language, without files that failed.
@@ -116,41 +136,9 @@ impl<'a> Report<'a> {
     /// Writes one row per file.
     pub(super) fn write_csv(&self, out: &mut impl Write) -> io::Result<()> {
         let mut csv = csv::Writer::from_writer(out);
-        csv.write_record([
-            "file",
-            "language",
-            "transcribed_in",
-            "duration_s",
-            "wer",
-            "words",
-            "substitutions",
-            "deletions",
-            "insertions",
-            "cer",
-            "characters",
-            "reference",
-            "hypothesis",
-            "error",
-        ])?;
+        csv.write_record(CSV_COLUMNS)?;
         for score in self.files {
-            let rate =
-                |rate: Option<f64>| rate.map_or_else(String::new, |rate| format!("{rate:.4}"));
-            csv.write_record([
-                &score.file,
-                &score.language,
-                &score.transcribed_in,
-                &format!("{:.3}", score.duration_s),
-                &rate(score.wer),
-                &score.words.reference.to_string(),
-                &score.words.substitutions.to_string(),
-                &score.words.deletions.to_string(),
-                &score.words.insertions.to_string(),
-                &rate(score.cer),
-                &score.characters.reference.to_string(),
-                &score.reference,
-                &score.hypothesis,
-                score.error.as_deref().unwrap_or_default(),
-            ])?;
+            csv.write_record(csv_row(score))?;
         }
         csv.flush()
     }
@@ -199,8 +187,50 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Writes the header of the rows that [`write_row`] writes.
-pub(super) fn write_head(out: &mut impl Write) -> io::Result<()> {
+/// Columns of a file's row in CSV.
+pub(super) const CSV_COLUMNS: [&str; 14] = [
+    "file",
+    "language",
+    "transcribed_in",
+    "duration_s",
+    "wer",
+    "words",
+    "substitutions",
+    "deletions",
+    "insertions",
+    "cer",
+    "characters",
+    "reference",
+    "hypothesis",
+    "error",
+];
+
+/// Returns the values of [`CSV_COLUMNS`].
+pub(super) fn csv_row(score: &FileScore) -> [String; 14] {
+    let rate = |rate: Option<f64>| rate.map_or_else(String::new, |rate| format!("{rate:.4}"));
+    [
+        score.file.clone(),
+        score.language.clone(),
+        score.transcribed_in.clone(),
+        format!("{:.3}", score.duration_s),
+        rate(score.wer),
+        score.words.reference.to_string(),
+        score.words.substitutions.to_string(),
+        score.words.deletions.to_string(),
+        score.words.insertions.to_string(),
+        rate(score.cer),
+        score.characters.reference.to_string(),
+        score.reference.clone(),
+        score.hypothesis.clone(),
+        score.error.clone().unwrap_or_default(),
+    ]
+}
+
+/// Writes the header of the rows that [`write_row`] writes, below a title.
+pub(super) fn write_head(title: Option<&str>, out: &mut impl Write) -> io::Result<()> {
+    if let Some(title) = title {
+        writeln!(out, "{title}")?;
+    }
     writeln!(out, "    WER     CER  words  file")
 }
 

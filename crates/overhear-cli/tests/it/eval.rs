@@ -88,6 +88,104 @@ fn right_texts_have_no_errors_and_wrong_ones_are_counted() {
     );
 }
 
+/// Compute types whose texts of the two clips are the same.
+const TYPES: [&str; 2] = ["--compute_types", "f32,f16,q4"];
+
+#[test]
+fn compute_types_are_compared_with_the_first_file_by_file() {
+    let sandbox = Sandbox::new();
+    let english = "Every single cloud quietly hurried, and his cap closed the library.";
+    manifest(&sandbox, english, "Quisiera ocho cafés, por favor.");
+    let alone = report(&sandbox, &["--compute_type", "f16"]);
+    let mut compared = report(&sandbox, &TYPES);
+    let types = compared["compute_types"].as_array_mut().unwrap();
+    let names: Vec<_> = types.iter().map(|t| t["compute_type"].clone()).collect();
+    assert_eq!(names, ["f32", "f16", "q4"]);
+    assert_eq!(types[0]["compared"]["wer_difference"], Value::Null);
+    let f16 = &types[1]["compared"];
+    let none = json!({"mean": 0.0, "standard_error": 0.0});
+    assert_eq!(f16["wer_difference"], none);
+    assert_eq!(f16["cer_difference"], none);
+    assert_eq!([&f16["files"], &f16["same_text"]], [&json!(2), &json!(2)]);
+    assert_eq!(f16["wer"], 3.0 / 16.0);
+    assert!(f16["elapsed_s"].as_f64().unwrap() > 0.0);
+    assert!(f16["speed"].as_f64().unwrap() > 0.0);
+    let sets = types[1]["sets"].as_array().unwrap();
+    assert_eq!([&sets[0]["set"], &sets[1]["set"]], ["en", "es"]);
+    assert_eq!([&sets[0]["wer"], &sets[1]["wer"]], [3.0 / 11.0, 0.0]);
+
+    // Apart from what is compared, the report on a type is the one on this type alone.
+    let f16 = types[1].as_object_mut().unwrap();
+    for field in ["compute_type", "compared", "sets"] {
+        f16.remove(field).unwrap();
+    }
+    for file in f16["files"].as_array_mut().unwrap() {
+        let file = file.as_object_mut().unwrap();
+        assert_eq!(file.remove("same_text").unwrap(), true);
+        assert!(file.remove("elapsed_s").unwrap().as_f64().unwrap() > 0.0);
+    }
+    assert_eq!(types[1], alone);
+}
+
+#[test]
+fn compute_types_are_compared_in_a_table_and_in_csv_set_by_set() {
+    let sandbox = Sandbox::new();
+    manifest(&sandbox, EN_TEXT, "Quisiera ocho cafés, por favor.");
+    let lines = sandbox.read("manifest.jsonl");
+    let lines = lines.replacen('{', "{\"set\": \"quiet\", ", 1)
+        + "{\"file\": \"gone.wav\", \"text\": \"gone\"}\n";
+    fs::write(sandbox.path("manifest.jsonl"), lines).unwrap();
+    let table = eval(&sandbox, &TYPES);
+    table.assert(1);
+    assert_eq!(table.stderr.lines().count(), 1, "reported once");
+    let titles = table
+        .stdout
+        .lines()
+        .filter(|line| TYPES[1].split(',').any(|t| t == *line));
+    assert_eq!(titles.count(), 3);
+    let rows: Vec<Vec<&str>> = (table
+        .stdout
+        .lines()
+        .skip_while(|line| !line.contains("set")))
+    .map(|line| line.split_whitespace().collect())
+    .collect();
+    let ends: Vec<_> = rows[1..]
+        .iter()
+        .map(|row| row[row.len() - 2..].join(" "))
+        .collect();
+    let expected = [
+        "f32 es",
+        "f16 es",
+        "q4 es",
+        "f32 quiet",
+        "f16 quiet",
+        "q4 quiet",
+        "f32 all",
+        "f16 all",
+        "q4 all",
+    ];
+    assert_eq!(ends, expected, "{}", table.stdout);
+    assert_eq!(rows[7][..6], ["0.00", "%", "0.00", "%", "2", "2"]);
+    assert_eq!(rows[8][4..9], ["+0.00", "±", "0.00", "2", "2"]);
+
+    let csv = eval(&sandbox, &[&TYPES[..], &["--csv"]].concat());
+    csv.assert(1);
+    let lines: Vec<&str> = csv.stdout.lines().collect();
+    assert_eq!(lines.len(), 1 + 3 * 3);
+    assert!(lines[0].starts_with("compute_type,set,elapsed_s,same_text,file,language,"));
+    assert!(lines[4].starts_with("f16,quiet,") && lines[4].contains(",true,synth-en-05.flac,en,"));
+    assert!(lines[9].starts_with("q4,,,,gone.wav,"), "{}", lines[9]);
+}
+
+#[test]
+fn bad_compute_types_are_usage_errors() {
+    let sandbox = Sandbox::new();
+    manifest(&sandbox, EN_TEXT, "x");
+    eval(&sandbox, &["--compute_types", "f32,f8"]).assert_one_line(2, "--compute-types: ");
+    let both = ["--compute_types", "f32", "--compute_type", "f16"];
+    eval(&sandbox, &both).assert_one_line(2, "--compute-type");
+}
+
 #[test]
 fn the_normaliser_can_be_chosen() {
     let sandbox = Sandbox::new();
