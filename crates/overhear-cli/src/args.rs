@@ -123,7 +123,7 @@ pub(crate) enum Command {
     Eval(Box<EvalArgs>),
     /// Describe a model and how it runs on this machine.
     Info(ModelArgs),
-    /// List, download, remove and verify models.
+    /// List, download, remove, verify and convert models.
     #[command(subcommand)]
     Models(ModelsCommand),
     /// Measure the speed of a model on this machine, in relation to the machine's limits.
@@ -159,6 +159,20 @@ pub(crate) enum ModelsCommand {
     Info {
         /// A folder or a name.
         model: OsString,
+    },
+    /// Write a model in another format: a Hugging Face folder, or a ggml file of whisper.cpp.
+    Convert {
+        /// A folder, a file or a name.
+        model: OsString,
+        /// The folder or file to write, which must not exist.
+        out: PathBuf,
+        /// Format: safetensors (a Hugging Face folder) or ggml.
+        #[arg(long, default_value = "safetensors", value_name = "FORMAT")]
+        to: String,
+        /// Type of the weights: f32, f16, bf16, and for ggml q8_0, q5_0, q5_1, q4_0, q4_1; default: the model's, for
+        /// ggml f16.
+        #[arg(long, value_name = "TYPE")]
+        dtype: Option<String>,
     },
     /// Verify a downloaded model against the hub's checksums.
     Verify {

@@ -1,10 +1,14 @@
 //! `overhear models`: the models of this machine.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use indicatif::DecimalBytes;
+use overhear::ModelOptions;
+use overhear::convert::{Container, ElementType, convert};
 use overhear::hub::verify;
 use overhear::model::find::{Places, Repository};
 
@@ -13,7 +17,8 @@ use crate::download::pull;
 use crate::failure::{Failure, printable};
 use crate::info;
 use crate::interrupt::Interrupt;
-use crate::models::BUNDLED;
+use crate::models::{self, BUNDLED};
+use crate::options::parsed;
 
 /// Runs `command`.
 pub(crate) fn run(command: &ModelsCommand, interrupt: &Interrupt) -> Result<(), Failure> {
@@ -25,7 +30,41 @@ pub(crate) fn run(command: &ModelsCommand, interrupt: &Interrupt) -> Result<(), 
         }
         ModelsCommand::Rm { model } => remove(model),
         ModelsCommand::Info { model } => info::run(&ModelArgs::named(model), interrupt),
+        ModelsCommand::Convert {
+            model,
+            out,
+            to,
+            dtype,
+        } => {
+            let to = parsed("to", to)?;
+            let dtype = dtype.as_deref().map(|name| parsed("dtype", name));
+            convert_model(model, out, to, dtype.transpose()?, interrupt)
+        }
         ModelsCommand::Verify { model } => check(model),
+    }
+}
+
+/// Writes a model in another format.
+fn convert_model(
+    model: &OsStr,
+    out: &Path,
+    to: Container,
+    dtype: Option<ElementType>,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let path = models::find(&ModelArgs::named(model), interrupt)?;
+    let mut stopped = None;
+    let base = path.with_base(ModelOptions::default()).base;
+    let converted = convert(path.as_ref(), base.as_deref(), out, to, dtype, || {
+        stopped = interrupt.check().err();
+        match stopped {
+            None => ControlFlow::Continue(()),
+            Some(_) => ControlFlow::Break(()),
+        }
+    });
+    match stopped {
+        Some(stopped) => Err(stopped),
+        None => Ok(converted?),
     }
 }
 

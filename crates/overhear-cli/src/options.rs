@@ -292,7 +292,7 @@ fn boosts(phrases: &[String], file: Option<&Path>) -> Result<Vec<BoostPhrase>, F
 }
 
 /// Parses the value of `option`, under whose name the library's reason is reported.
-fn parsed<T: FromStr<Err = Error>>(option: &str, text: &str) -> Result<T, Failure> {
+pub(crate) fn parsed<T: FromStr<Err = Error>>(option: &str, text: &str) -> Result<T, Failure> {
     text.parse().map_err(|error| match error {
         Error::Option { reason, .. } => bad(option, &reason),
         error => bad(option, &error.to_string()),

@@ -52,7 +52,7 @@ pub enum Error {
         /// The failure, and where it occurred.
         reason: String,
     },
-    /// A downloaded file could not be written to the cache.
+    /// A file of a model could not be written: to the cache, or converted.
     #[error("cannot write {}: {source}", path.display())]
     Cache {
         /// Path of the file or folder.

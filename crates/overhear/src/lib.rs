@@ -12,7 +12,7 @@
 //!
 //! The root has the types of this example and of its results. The modules contain: [`audio`] options of opening audio,
 //! [`transcribe`] details of transcripts, [`output`] file formats, [`model`] names and properties of models,
-//! [`tokenizer`] tokens, [`decode`] decoding of one window stage by stage, [`vad`] voice activity detection, [`eval`] error
+//! [`tokenizer`] tokens, [`mod@convert`] conversion of models, [`decode`] decoding of one window stage by stage, [`vad`] voice activity detection, [`eval`] error
 //! rates, [`mod@bench`] the limits of the machine.
 //!
 //! The pipeline has one module per stage: `audio` decodes any format to 16 kHz mono, `mel` computes the log-mel
@@ -29,6 +29,7 @@ pub mod audio;
 mod backend;
 pub mod bench;
 mod checkpoint;
+pub mod convert;
 pub mod decode;
 mod engine;
 mod error;

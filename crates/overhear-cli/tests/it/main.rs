@@ -8,6 +8,7 @@ mod common;
 mod at_once;
 mod bench;
 mod cli;
+mod convert;
 mod endings;
 mod eval;
 mod ffmpeg;

@@ -67,6 +67,11 @@ impl AlignmentHeads {
         &self.heads
     }
 
+    /// Returns the heads if they are the model's own or published, and not a guess.
+    pub(crate) fn known(&self) -> Option<&[Head]> {
+        self.doubt.is_none().then_some(&self.heads[..])
+    }
+
     /// Warns if times may be inaccurate.
     pub(crate) fn warn(&self) {
         if let Some((path, reason)) = &self.doubt {

@@ -300,6 +300,23 @@ impl Checkpoint {
         })
     }
 
+    /// Returns the weights of a 1-d convolution, `[n_out, n_in, n_tap]`, as `n_out` rows for reading in parts.
+    pub(crate) fn filters(
+        &self,
+        name: &str,
+        n_out: usize,
+        n_in: usize,
+        n_tap: usize,
+    ) -> Result<Stacked<'_>> {
+        let found = self.find_shaped(name, &[n_out, n_in, n_tap])?;
+        Ok(Stacked {
+            dtype: Some(found.2.kept()),
+            found: vec![found],
+            n_rows: n_out,
+            n_cols: n_in * n_tap,
+        })
+    }
+
     /// Reads the weights of a 1-d convolution, `[n_out, n_in, n_tap]`, as a matrix `[n_out, n_tap * n_in]`, tap-major,
     /// so that a row of activations is `n_tap` consecutive frames of a time-major buffer.
     pub(crate) fn convolution(

@@ -1,4 +1,6 @@
-//! Translation of tensor names to those of openai/whisper.
+//! Translation of tensor names to those of openai/whisper, and back to Hugging Face's.
+
+use super::OUTPUT;
 
 /// Returns openai/whisper's name of the tensor that a file calls `name`. Names of Hugging Face are translated, with or
 /// without the prefix `model.`. Names of openai/whisper are returned unchanged, and so is the output matrix `proj_out`,
@@ -33,9 +35,36 @@ pub(super) fn openai_name(name: &str) -> String {
     parts.collect::<Vec<_>>().join(".")
 }
 
+/// Converts openai/whisper's name of a tensor to Hugging Face's.
+pub(crate) fn huggingface_name(name: &str) -> String {
+    if name == OUTPUT {
+        return name.to_owned();
+    }
+    let (name, attention) = match name.contains(".cross_attn") {
+        true => (name.replace(".cross_attn", ".attn"), "encoder_attn"),
+        false => (name.to_owned(), "self_attn"),
+    };
+    let name = name.replace("mlp.0", "fc1").replace("mlp.2", "fc2");
+    let parts = name.split('.').map(|part| match part {
+        "blocks" => "layers".to_owned(),
+        "attn" => attention.to_owned(),
+        "attn_ln" => format!("{attention}_layer_norm"),
+        "mlp_ln" => "final_layer_norm".to_owned(),
+        "ln_post" | "ln" => "layer_norm".to_owned(),
+        "query" => "q_proj".to_owned(),
+        "key" => "k_proj".to_owned(),
+        "value" => "v_proj".to_owned(),
+        "out" => "out_proj".to_owned(),
+        "token_embedding" => "embed_tokens".to_owned(),
+        "positional_embedding" => "embed_positions.weight".to_owned(),
+        other => other.to_owned(),
+    });
+    format!("model.{}", parts.collect::<Vec<_>>().join("."))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::openai_name;
+    use super::{OUTPUT, huggingface_name, openai_name};
 
     #[test]
     fn every_kind_of_tensor_has_its_openai_name() {
@@ -88,12 +117,14 @@ mod tests {
         for (huggingface, openai) in cases {
             assert_eq!(openai_name(huggingface), openai);
             assert_eq!(openai_name(&format!("model.{huggingface}")), openai);
+            assert_eq!(huggingface_name(openai), format!("model.{huggingface}"));
             assert_eq!(
                 openai_name(openai),
                 openai,
                 "openai's own names are unchanged"
             );
         }
-        assert_eq!(openai_name("proj_out.weight"), "proj_out.weight");
+        assert_eq!(openai_name(OUTPUT), "proj_out.weight");
+        assert_eq!(huggingface_name(OUTPUT), "proj_out.weight");
     }
 }

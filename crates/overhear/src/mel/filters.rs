@@ -7,7 +7,7 @@ use overhear_kernels::Filter;
 use super::{N_FFT, SAMPLE_RATE};
 
 /// Number of frequency bins of a real Fourier transform of [`N_FFT`] samples.
-const N_BINS: usize = N_FFT / 2 + 1;
+pub(crate) const N_BINS: usize = N_FFT / 2 + 1;
 
 /// Returns the filters, each as its range of non-zero weights.
 ///
@@ -36,6 +36,18 @@ pub(super) fn mel_filters(n_mels: usize) -> Vec<Filter> {
             Filter { first_bin, weights }
         })
         .collect()
+}
+
+/// Returns the filters as a matrix `[n_mels, N_BINS]`.
+///
+/// # Panics
+/// As [`mel_filters`].
+pub(crate) fn filterbank(n_mels: usize) -> Vec<f32> {
+    let mut matrix = vec![0.0; n_mels * N_BINS];
+    for (row, filter) in matrix.chunks_exact_mut(N_BINS).zip(mel_filters(n_mels)) {
+        row[filter.first_bin..][..filter.weights.len()].copy_from_slice(&filter.weights);
+    }
+    matrix
 }
 
 /// Converts to Slaney's mel scale: 200/3 Hz per mel below 1 kHz, then 27 mel per factor of 6.4.

@@ -12,6 +12,7 @@ mod loudness;
 mod piece;
 mod stream;
 
+pub(crate) use filters::{N_BINS, filterbank};
 pub(crate) use piece::MelPiece;
 pub(crate) use stream::MelStream;
 

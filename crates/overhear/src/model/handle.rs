@@ -63,6 +63,18 @@ struct Inner {
     vad: OnceLock<Vad>,
 }
 
+/// Opens the checkpoint at `path`. If it is an adapter, it is merged into `base`, or into the model that it names.
+///
+/// # Errors
+/// [`Error::Model`] if it is damaged, or its base is not on this machine.
+pub(crate) fn open_checkpoint(path: &Path, base: Option<&Path>) -> Result<Checkpoint> {
+    match (base_of_adapter(path)?, base) {
+        (None, _) => Checkpoint::open(path),
+        (Some(_), Some(base)) => Checkpoint::open_adapted(path, base),
+        (Some(name), None) => Checkpoint::open_adapted(path, &find_base(path, &name)?),
+    }
+}
+
 /// Returns the base model that the adapter in `folder` calls `name`.
 fn find_base(folder: &Path, name: &str) -> Result<PathBuf> {
     let found = Places::from_env(None).find(name.as_ref());
@@ -114,27 +126,10 @@ impl Model {
         compute_type: ComputeType,
         host: Host,
     ) -> Result<Self> {
-        let base = match (base_of_adapter(folder)?, base) {
-            (None, _) => None,
-            (Some(_), Some(base)) => Some(base.to_owned()),
-            (Some(name), None) => Some(find_base(folder, &name)?),
-        };
-        let checkpoint = match &base {
-            None => Checkpoint::open(folder)?,
-            Some(base) => Checkpoint::open_adapted(folder, base)?,
-        };
+        let checkpoint = open_checkpoint(folder, base)?;
         let folder = checkpoint.folder();
         let mut dims = *checkpoint.dims();
-        let tokenizer = match checkpoint.text_tokens() {
-            TextTokens::InFolder => Tokenizer::open_for(folder, dims.n_vocab, Some(dims.n_mels))?,
-            TextTokens::Listed(tokens) => {
-                Tokenizer::of_tokens(folder, tokens, dims.n_vocab, dims.n_mels)?
-            }
-            TextTokens::Published => {
-                let tokens = published_tokens(dims.n_vocab);
-                Tokenizer::of_tokens(folder, &tokens, dims.n_vocab, dims.n_mels)?
-            }
-        };
+        let tokenizer = open_tokenizer(folder, &checkpoint)?;
         dims.n_vocab = tokenizer.n_vocab();
         let alignment_heads = AlignmentHeads::of(folder, &dims)?;
         let backend = backend::open(device, &checkpoint, &dims, compute_type, &host)?;
@@ -338,5 +333,21 @@ impl Model {
 
     pub(crate) fn new_state(&self, capacity: Capacity) -> Result<Box<dyn State>> {
         self.inner.backend.new_state(capacity)
+    }
+}
+
+/// Opens the tokenizer of the checkpoint at `path`.
+///
+/// # Errors
+/// [`Error::Model`] if there is none, or if it does not fit the checkpoint.
+pub(crate) fn open_tokenizer(path: &Path, checkpoint: &Checkpoint) -> Result<Tokenizer> {
+    let dims = checkpoint.dims();
+    match checkpoint.text_tokens() {
+        TextTokens::InFolder => Tokenizer::open_for(path, dims.n_vocab, Some(dims.n_mels)),
+        TextTokens::Listed(tokens) => Tokenizer::of_tokens(path, tokens, dims.n_vocab, dims.n_mels),
+        TextTokens::Published => {
+            let tokens = published_tokens(dims.n_vocab);
+            Tokenizer::of_tokens(path, &tokens, dims.n_vocab, dims.n_mels)
+        }
     }
 }

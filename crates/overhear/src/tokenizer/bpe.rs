@@ -23,7 +23,7 @@ pub(super) fn encode(vocabulary: &Vocabulary, text: &str) -> Vec<TokenId> {
         let (piece, tail) = rest.split_at(piece_len(rest));
         match vocabulary.id(piece.as_bytes()) {
             Some(token) => tokens.push(token),
-            None => merge(vocabulary, piece.as_bytes(), &mut tokens),
+            None => merge(vocabulary, TokenId::MAX, piece.as_bytes(), &mut tokens),
         }
         rest = tail;
     }
@@ -79,8 +79,19 @@ fn space_len(text: &str) -> usize {
     }
 }
 
-/// Merges the bytes of one piece. `O(n log n)`, so that a long word cannot stall the encoder.
-fn merge(vocabulary: &Vocabulary, piece: &[u8], tokens: &mut Vec<TokenId>) {
+/// Returns the tokens that the bytes of token `id` are merged into by the tokens before it.
+pub(super) fn merged_before(vocabulary: &Vocabulary, id: TokenId) -> Vec<TokenId> {
+    let mut tokens = Vec::new();
+    match vocabulary.token(id) {
+        // A byte is a token whatever its id.
+        None | Some([_]) => tokens.push(id),
+        Some(bytes) => merge(vocabulary, id, bytes, &mut tokens),
+    }
+    tokens
+}
+
+/// Merges the bytes of one piece into tokens below `limit`. `O(n log n)`, so that a long word cannot stall the encoder.
+fn merge(vocabulary: &Vocabulary, limit: TokenId, piece: &[u8], tokens: &mut Vec<TokenId>) {
     let n = piece.len();
     // Parts are a linked list over byte positions: a part begins at `start` and ends where `next[start]` does.
     let mut next: Vec<usize> = (1..=n).collect();
@@ -90,6 +101,7 @@ fn merge(vocabulary: &Vocabulary, piece: &[u8], tokens: &mut Vec<TokenId>) {
     let candidate = |start: usize, end: usize| {
         vocabulary
             .id(&piece[start..end])
+            .filter(|&id| id < limit)
             .map(|id| Reverse((id, start, end)))
     };
     queue.extend((0..n.saturating_sub(1)).filter_map(|start| candidate(start, start + 2)));

@@ -9,6 +9,7 @@
 //! vocabulary, in this order (`special`).
 
 mod bpe;
+mod huggingface;
 pub(crate) mod language;
 mod published;
 mod special;
@@ -167,6 +168,11 @@ impl Tokenizer {
                 .added
                 .get(&token)
                 .is_some_and(|text| !special::is_special(text))
+    }
+
+    /// Returns the bytes of text token `id`; `None` from the first special token on.
+    pub(crate) fn text_token(&self, id: TokenId) -> Option<&[u8]> {
+        self.vocabulary.token(id)
     }
 
     /// Encodes plain text; text that looks like a special token is plain text too.

@@ -304,3 +304,14 @@ fn byte_alphabet() -> Vec<Option<u8>> {
     }
     alphabet
 }
+
+/// Returns the characters of GPT-2's alphabet, by byte.
+pub(super) fn byte_characters() -> [char; 256] {
+    let mut characters = ['\0'; 256];
+    for (c, byte) in ('\0'..).zip(byte_alphabet()) {
+        if let Some(byte) = byte {
+            characters[usize::from(byte)] = c;
+        }
+    }
+    characters
+}

@@ -16,7 +16,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 
 /// A tensor of f32.
-type Tensor = (Vec<usize>, Vec<f32>);
+pub(crate) type Tensor = (Vec<usize>, Vec<f32>);
 /// Damage of an adapter's tensors.
 type Change<'a> = Box<dyn Fn(&mut BTreeMap<String, Tensor>) + 'a>;
 
@@ -36,7 +36,7 @@ fn noise(n: usize, seed: u32, size: f32) -> Vec<f32> {
 }
 
 /// Returns an adapter of rank 3 (the first layer of an MLP: 2) for four modules of nano.
-fn adapter() -> BTreeMap<String, Tensor> {
+pub(crate) fn adapter() -> BTreeMap<String, Tensor> {
     let mut tensors = BTreeMap::new();
     let mut add = |name: String, shape: &[usize], size: f32| {
         let seed = tensors.len() as u32;
@@ -53,7 +53,7 @@ fn adapter() -> BTreeMap<String, Tensor> {
     tensors
 }
 
-fn config() -> Value {
+pub(crate) fn config() -> Value {
     json!({
         "base_model_name_or_path": nano().to_str().unwrap(), "peft_type": "LORA", "r": 3, "lora_alpha": 6,
         "rank_pattern": {"fc1": 2}, "alpha_pattern": {"encoder.layers.1.fc1": 3.0}, "bias": "none", "use_dora": false,
@@ -69,7 +69,7 @@ fn bytes(values: &[f32]) -> Vec<u8> {
         .collect()
 }
 
-fn write(folder: &Path, config: &Value, tensors: &BTreeMap<String, Tensor>) {
+pub(crate) fn write(folder: &Path, config: &Value, tensors: &BTreeMap<String, Tensor>) {
     fs::write(folder.join("adapter_config.json"), config.to_string()).unwrap();
     let data: Vec<_> = tensors
         .iter()

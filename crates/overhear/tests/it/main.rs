@@ -16,6 +16,7 @@ mod audio_sources;
 mod audio_streams;
 mod batched;
 mod compute_types;
+mod convert;
 mod ctranslate2;
 mod fine_tunes;
 mod ggml;
