@@ -91,6 +91,13 @@ impl Checkpoint {
         if is_gguf(path) {
             let folder = path.parent().unwrap_or(Path::new(""));
             let files = vec![gguf::open(path)?];
+            if !folder.join("config.json").exists() {
+                return Err(bad(
+                    &files[0],
+                    "a GGUF file needs the model's config.json and tokenizer.json in its folder"
+                        .into(),
+                ));
+            }
             let config = Config::read(folder)?;
             return Self::of_folder(folder, &config, path.to_owned(), files);
         }

@@ -331,6 +331,9 @@ impl Adapter {
             path: path.clone(),
             reason,
         };
+        if file.tensors().is_empty() {
+            return Err(bad("has no tensors: the adapter changes nothing".into()));
+        }
         // Both matrices of each module.
         let mut pairs: BTreeMap<String, [Option<&Tensor>; 2]> = BTreeMap::new();
         let mut replacements = BTreeMap::new();

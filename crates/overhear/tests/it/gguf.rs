@@ -150,7 +150,7 @@ fn a_gguf_file_gives_the_transcript_of_the_folder_that_it_is_made_from() {
         .err()
         .unwrap()
         .to_string();
-    assert!(error.contains("config.json"), "{error}");
+    assert!(error.contains("needs the model's config.json"), "{error}");
 }
 
 #[test]
