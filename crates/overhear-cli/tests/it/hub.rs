@@ -104,13 +104,19 @@ fn without_a_model_turbo_is_downloaded_and_then_found_without_a_network() {
 #[test]
 fn an_adapter_is_downloaded_and_its_base_model_is_found_by_name() {
     let sandbox = Sandbox::new();
-    let weights = b"\x02\0\0\0\0\0\0\0{}".as_slice();
-    assert_eq!(weights.len(), 10);
+    // Zeros, which leave nano as it is.
+    let module = "base_model.model.model.decoder.layers.0.self_attn.q_proj";
+    let header = format!(
+        r#"{{"{module}.lora_A.weight":{{"dtype":"F32","shape":[8,128],"data_offsets":[0,4096]}},"{module}.lora_B.weight":{{"dtype":"F32","shape":[128,8],"data_offsets":[4096,8192]}}}}"#
+    );
+    let mut weights = (header.len() as u64).to_le_bytes().to_vec();
+    weights.extend(header.bytes());
+    weights.resize(weights.len() + 8192, 0);
     let config =
         br#"{"peft_type": "LORA", "r": 8, "lora_alpha": 8, "base_model_name_or_path": "nano"}"#;
     let files = [
         ("adapter_config.json", config.to_vec()),
-        ("adapter_model.safetensors", weights.to_vec()),
+        ("adapter_model.safetensors", weights),
         ("README.md", b"readme".to_vec()),
         ("optimizer.pt", b"optimizer".to_vec()),
     ];
