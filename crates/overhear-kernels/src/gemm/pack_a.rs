@@ -222,12 +222,7 @@ impl PackedActivations {
         let (packing, stride) = (self.packing, self.stride());
         let groups = Disjoint::new(self.groups.as_mut_slice());
         let quant_params = Disjoint::new(&mut self.quant_params);
-        let n_elements = n_rows * n_cols;
-        let rows = if n_elements <= SERIAL_ELEMENTS {
-            n_rows.max(1)
-        } else {
-            TASK_ELEMENTS.div_ceil(n_cols.max(1))
-        };
+        let rows = rows_per_task(n_rows, n_cols);
         pool.run(n_rows.div_ceil(rows), &|task| {
             let first = task * rows;
             let n = rows.min(n_rows - first);
@@ -254,6 +249,14 @@ impl PackedActivations {
                 arch.run_any(task);
             });
         });
+    }
+}
+
+/// Rows of a task that packs `[n_rows, n_cols]`: all if they are few.
+pub(super) fn rows_per_task(n_rows: usize, n_cols: usize) -> usize {
+    match n_rows * n_cols {
+        n if n <= SERIAL_ELEMENTS => n_rows.max(1),
+        _ => TASK_ELEMENTS.div_ceil(n_cols),
     }
 }
 

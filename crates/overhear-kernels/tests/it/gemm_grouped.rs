@@ -58,6 +58,48 @@ fn weights_that_were_quantised_before_come_back_exactly() {
     }
 }
 
+/// Blocks by other quantisers than ggml's own need not use the lowest level, nor a scale of either sign.
+#[test]
+fn blocks_of_any_quantiser_come_back_exactly() {
+    let (n_out, n_in) = (64, 96);
+    let (pool, mut random) = (Pool::new(2), Random(9));
+    for format in FORMATS {
+        for largest in 0..format.zero_point() {
+            let mut data = Vec::new();
+            for _ in 0..n_out * n_in / 32 {
+                let scale = f16::from_f32(0.01 * random.next()).to_f32();
+                let level = |x: f32| {
+                    (x * largest as f32)
+                        .round()
+                        .clamp(-largest as f32, largest as f32)
+                };
+                data.extend((0..32).map(|_| scale * level(random.next())));
+            }
+            let w = Matrix::new(n_out, n_in, MatrixData::F32(data));
+            let read = |first: usize, to: &mut [u8]| {
+                for (i, to) in to.chunks_exact_mut(4 * n_in).enumerate() {
+                    let mut row = vec![0.0f32; n_in];
+                    w.copy_row(first + i, &mut row);
+                    to.copy_from_slice(bytemuck::cast_slice(&row));
+                }
+                Ok::<(), ()>(())
+            };
+            for kernels in all_sets() {
+                let shape = (n_out, n_in);
+                let grouped =
+                    kernels.quantize_weights_from(&pool, shape, Dtype::F32, format, true, read);
+                let grouped = grouped.unwrap();
+                let (mut want, mut found) = (vec![0.0; n_in], vec![0.0; n_in]);
+                for out in 0..n_out {
+                    w.copy_row(out, &mut want);
+                    grouped.copy_row(out, &mut found);
+                    assert_eq!(found, want, "{} {format:?} {largest} {out}", kernels.isa());
+                }
+            }
+        }
+    }
+}
+
 /// Every set must pack the same blocks, of any dtype, whose error is at most that of plain rounding.
 #[test]
 fn a_scale_is_at_least_as_good_as_the_largest_elements() {
@@ -282,6 +324,6 @@ fn weights_that_cannot_be_read_are_an_error() {
     let shape = (n_out, n_in);
     let kernels = Kernels::detect();
     let found =
-        kernels.quantize_weights_from(&pool, shape, Dtype::F16, GroupFormat::Q4, false, read);
+        kernels.quantize_weights_from(&pool, shape, Dtype::F16, GroupFormat::Q4, true, read);
     assert_eq!(found.err(), Some(64));
 }

@@ -4,16 +4,12 @@ use super::layout::{GROUP, GroupFormat};
 use super::weights::GroupedMatrix;
 use crate::elementwise::normalise;
 use crate::gemm::aligned::{AlignedBuffer, as_bytes, as_bytes_mut};
+use crate::gemm::pack_a::rows_per_task;
 use crate::kernels::Kernels;
 use crate::math::quantize::{max_abs, quantize, scale_and_inverse};
 use crate::matrix::{Rows, assert_rows};
 use crate::parallel::{Disjoint, Pool, scratch};
 use crate::simd::{Simd, Vectorized};
-
-/// Most elements that the calling thread quantises alone: about a microsecond of work.
-const SERIAL_ELEMENTS: usize = 8 << 10;
-/// Elements of a task.
-const TASK_ELEMENTS: usize = 16 << 10;
 
 /// Activations quantised to s8, `[n_rows, n_cols]`, with a scale per row and 32 columns. Rows are padded with zeros to
 /// whole groups.
@@ -217,10 +213,7 @@ impl Kernels {
         let levels = Disjoint::new(bytemuck::cast_slice_mut::<u8, i8>(levels));
         let scales = Disjoint::new(&mut to.scales);
         let compensations = Disjoint::new(&mut to.compensations);
-        let rows = match n_rows * n_cols {
-            n if n <= SERIAL_ELEMENTS => n_rows.max(1),
-            _ => TASK_ELEMENTS.div_ceil(n_cols),
-        };
+        let rows = rows_per_task(n_rows, n_cols);
         pool.run(n_rows.div_ceil(rows), &|task| {
             scratch::with(2 * n_cols, |scratch| {
                 self.arch.run_any(QuantizeRows {

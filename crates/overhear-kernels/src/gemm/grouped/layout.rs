@@ -43,6 +43,15 @@ impl GroupFormat {
         }
     }
 
+    /// The format of 5 bits if `high`, else that of 4.
+    #[inline(always)]
+    pub(crate) const fn of(high: bool) -> Self {
+        match high {
+            true => GroupFormat::Q5,
+            false => GroupFormat::Q4,
+        }
+    }
+
     /// Offset of the low bits in a block.
     pub(crate) const fn low_offset(self) -> usize {
         match self {

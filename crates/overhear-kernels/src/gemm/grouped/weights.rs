@@ -1,6 +1,6 @@
 //! Packed B of group-quantised weights: quantisation and packing while a matrix is read.
 
-use bytemuck::cast_slice_mut;
+use bytemuck::cast_slice;
 use half::f16;
 
 use super::layout::{GROUP, GroupFormat};
@@ -46,12 +46,12 @@ impl GroupedMatrix {
         (n_out, n_in): (usize, usize),
         dtype: Dtype,
         format: GroupFormat,
-        may_sort: bool,
+        from_blocks: bool,
         read: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
     ) -> Result<Self, E> {
-        let order = match may_sort {
-            true => by_size(&sampled_squares((n_out, n_in), dtype, &read)?),
-            false => Vec::new(),
+        let order = match from_blocks {
+            true => Vec::new(),
+            false => by_size(&sampled_squares((n_out, n_in), dtype, &read)?),
         };
         let n_groups = n_in.div_ceil(GROUP);
         let panel_len = n_groups * format.block_bytes() / 4;
@@ -63,32 +63,18 @@ impl GroupedMatrix {
             // SAFETY: the tasks' panels are disjoint.
             let panel = unsafe { panels.take(task.panel * panel_len, panel_len) };
             let (spare, row) = task.spare.split_at_mut(n_groups * GROUP * NR);
-            let (panel, order) = (as_bytes_mut(panel), &order[..]);
+            let target = Target {
+                format,
+                from_blocks,
+                panel: as_bytes_mut(panel),
+                order: &order,
+                spare,
+                row,
+            };
             match task.outs {
-                Outs::F32(outs) => arch.run_any(QuantizePanel {
-                    format,
-                    panel,
-                    order,
-                    outs,
-                    spare,
-                    row,
-                }),
-                Outs::F16(outs) => arch.run_any(QuantizePanel {
-                    format,
-                    panel,
-                    order,
-                    outs,
-                    spare,
-                    row,
-                }),
-                Outs::Bf16(outs) => arch.run_any(QuantizePanel {
-                    format,
-                    panel,
-                    order,
-                    outs,
-                    spare,
-                    row,
-                }),
+                Outs::F32(outs) => arch.run_any(QuantizePanel { target, outs }),
+                Outs::F16(outs) => arch.run_any(QuantizePanel { target, outs }),
+                Outs::Bf16(outs) => arch.run_any(QuantizePanel { target, outs }),
             }
         })?;
         Ok(Self {
@@ -171,18 +157,24 @@ fn by_size(squares: &[f64]) -> Vec<u32> {
     }
 }
 
-/// Task that quantises and packs a panel.
-struct QuantizePanel<'a, E> {
+/// Panel that is written, and scratch memory.
+struct Target<'a> {
     format: GroupFormat,
+    from_blocks: bool,
     panel: &'a mut [u8],
     /// Inputs in the order of their groups; empty if it is their own.
     order: &'a [u32],
-    /// `[up to 32, n_in]`.
-    outs: &'a [E],
     /// Scratch for the outputs in f32, interleaved and padded: `[n_groups * 32, 32]`.
     spare: &'a mut [f32],
     /// Scratch for one output, `[n_in]`.
     row: &'a mut [f32],
+}
+
+/// Task that quantises and packs a panel.
+struct QuantizePanel<'a, E> {
+    target: Target<'a>,
+    /// `[up to 32, n_in]`.
+    outs: &'a [E],
 }
 
 impl<E: Element> Vectorized for QuantizePanel<'_, E> {
@@ -190,14 +182,15 @@ impl<E: Element> Vectorized for QuantizePanel<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self {
+        let Self { target, outs } = self;
+        let Target {
             format,
+            from_blocks,
             panel,
             order,
-            outs,
             spare,
             row,
-        } = self;
+        } = target;
         spare.fill(0.0);
         for (out, from) in outs.chunks_exact(row.len().max(1)).enumerate() {
             widen(s, row, from);
@@ -210,42 +203,106 @@ impl<E: Element> Vectorized for QuantizePanel<'_, E> {
                     .for_each(|(to, &input)| *to = row[input as usize]);
             }
         }
-        let groups: &mut [[f32; NR]] = cast_slice_mut(spare);
+        let groups: &[[f32; NR]] = cast_slice(spare);
         let blocks = panel.chunks_exact_mut(format.block_bytes());
-        for (block, group) in blocks.zip(groups.chunks_exact_mut(GROUP)) {
-            quantize_block(format, block, group);
+        for (block, group) in blocks.zip(groups.chunks_exact(GROUP)) {
+            quantize_block(format, from_blocks, block, group);
         }
     }
 }
 
-/// Quantises a group of K of 32 outputs, `[32, 32]`, to a block of zeros. `group` is overwritten.
-///
-/// The scale of an output is, of the candidates, that with the least squared error after its own least-squares
-/// correction (ggml's `make_qx_quants`). What was a q4_0 or q5_0 block before comes back exactly: the first candidate
-/// has no error then.
+/// Quantises a group of K of 32 outputs, `[32, 32]`, to a block of zeros. Outputs that were blocks before, if
+/// `from_blocks`, come back exactly.
 #[inline(always)]
-fn quantize_block(format: GroupFormat, block: &mut [u8], group: &mut [[f32; NR]]) {
-    let zero_point = format.zero_point() as f32;
-    // Rounds to the nearest level, less the zero point.
-    let level = |x: f32| (x + ROUND_MAGIC - ROUND_MAGIC).clamp(-zero_point, zero_point - 1.0);
-
+fn quantize_block(format: GroupFormat, from_blocks: bool, block: &mut [u8], group: &[[f32; NR]]) {
     let mut extremes = [0.0f32; NR];
-    for x in &*group {
+    for x in group {
         for out in 0..NR {
             let is_larger = x[out].abs() > extremes[out].abs();
             extremes[out] = if is_larger { x[out] } else { extremes[out] };
         }
     }
+    let known = match from_blocks {
+        true => exact_scales(format, group, &extremes),
+        false => [None; NR],
+    };
+    let scales = match known.iter().all(Option::is_some) {
+        true => [f16::ZERO; NR],
+        false => best_scales(format, group, &extremes),
+    };
+    let scales: [f16; NR] = std::array::from_fn(|out| known[out].unwrap_or(scales[out]));
+    let inverses = scales.map(|x| match x.to_f32() {
+        0.0 => 0.0,
+        x => x.recip(),
+    });
+    for (out, scale) in scales.into_iter().enumerate() {
+        format.set_scale(block, out, scale);
+    }
+    for (k, x) in group.iter().enumerate() {
+        for out in 0..NR {
+            let level = nearest(format, x[out] * inverses[out]) + format.zero_point() as f32;
+            format.set_level(block, out, k, level as u8);
+        }
+    }
+}
+
+/// Rounds to the nearest level, less the zero point.
+#[inline(always)]
+fn nearest(format: GroupFormat, x: f32) -> f32 {
+    let zero_point = format.zero_point() as f32;
+    (x + ROUND_MAGIC - ROUND_MAGIC).clamp(-zero_point, zero_point - 1.0)
+}
+
+/// Scale of each output of which all its elements are levels, by whatever level the largest one is.
+#[inline(always)]
+fn exact_scales(
+    format: GroupFormat,
+    group: &[[f32; NR]],
+    extremes: &[f32; NR],
+) -> [Option<f16>; NR] {
+    let mut found = extremes.map(|x| (x == 0.0).then_some(f16::ZERO));
+    // The lowest level first, which ggml gives to the largest element.
+    for level in (1..=format.zero_point())
+        .rev()
+        .flat_map(|level| [-level, level])
+    {
+        if found.iter().all(Option::is_some) {
+            break;
+        }
+        let scales = extremes.map(|x| f16::from_f32(x / level as f32));
+        let wide = scales.map(f16::to_f32);
+        let inverses = wide.map(|x| if x == 0.0 { 0.0 } else { x.recip() });
+        let mut is_exact = [true; NR];
+        for x in group {
+            for out in 0..NR {
+                let q = nearest(format, x[out] * inverses[out]);
+                is_exact[out] &= q * wide[out] == x[out];
+            }
+        }
+        for out in 0..NR {
+            if is_exact[out] && found[out].is_none() {
+                found[out] = Some(scales[out]);
+            }
+        }
+    }
+    found
+}
+
+/// Scale of each output that has, of the candidates, the least squared error after its own least-squares correction
+/// (ggml's `make_qx_quants`).
+#[inline(always)]
+fn best_scales(format: GroupFormat, group: &[[f32; NR]], extremes: &[f32; NR]) -> [f16; NR] {
+    let zero_point = format.zero_point() as f32;
     // Beneath the reach of f16 scales, and of reciprocals.
-    let inverses = extremes.map(|x| if x.abs() < 1e-30 { 0.0 } else { x.recip() });
+    let inverses = extremes.map(|x: f32| if x.abs() < 1e-30 { 0.0 } else { x.recip() });
     let (mut best, mut scales) = ([0.0f32; NR], [0.0f32; NR]);
     for offset in CANDIDATES {
         let steps = -(zero_point + 0.1 * offset as f32);
         let inverses = inverses.map(|x| steps * x);
         let (mut products, mut squares) = ([0.0f32; NR], [0.0f32; NR]);
-        for x in &*group {
+        for x in group {
             for out in 0..NR {
-                let q = level(x[out] * inverses[out]);
+                let q = nearest(format, x[out] * inverses[out]);
                 products[out] += x[out] * q;
                 squares[out] += q * q;
             }
@@ -259,20 +316,7 @@ fn quantize_block(format: GroupFormat, block: &mut [u8], group: &mut [[f32; NR]]
         }
     }
     let largest = f16::MAX.to_f32();
-    let scales = scales.map(|x| f16::from_f32(x.clamp(-largest, largest)));
-    let inverses = scales.map(|x| match x.to_f32() {
-        0.0 => 0.0,
-        x => x.recip(),
-    });
-    for (out, scale) in scales.into_iter().enumerate() {
-        format.set_scale(block, out, scale);
-    }
-    for (k, x) in group.iter().enumerate() {
-        for out in 0..NR {
-            let q = level(x[out] * inverses[out]) + zero_point;
-            format.set_level(block, out, k, q as u8);
-        }
-    }
+    scales.map(|x| f16::from_f32(x.clamp(-largest, largest)))
 }
 
 impl Kernels {
@@ -281,14 +325,14 @@ impl Kernels {
     pub fn quantize_weights(&self, pool: &Pool, w: &Matrix, format: GroupFormat) -> GroupedMatrix {
         let shape = (w.n_rows(), w.n_cols());
         let read = |first: usize, to: &mut [u8]| copy_rows(w, first, to);
-        let Ok(grouped) = self.quantize_weights_from(pool, shape, w.dtype(), format, true, read);
+        let Ok(grouped) = self.quantize_weights_from(pool, shape, w.dtype(), format, false, read);
         grouped
     }
 
     /// Quantises and packs a matrix `[n_out, n_in]` of `dtype` for [`Kernels::linear_grouped`] while it is read.
     ///
     /// Where the weights of some inputs are much larger than those of others, inputs are sorted by size before they are
-    /// grouped, if `may_sort`: weights that were quantised in groups before should keep those.
+    /// grouped; not if the weights are `from_blocks` of quantised elements: those of the same format stay as they are.
     ///
     /// `read(first_row, buf)` must fill `buf` with consecutive rows starting at `first_row`. It is called from
     /// several threads, 32 rows at a time, and to sort once more before, for some rows. The matrix is never in memory
@@ -302,9 +346,9 @@ impl Kernels {
         shape: (usize, usize),
         dtype: Dtype,
         format: GroupFormat,
-        may_sort: bool,
+        from_blocks: bool,
         read: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
     ) -> Result<GroupedMatrix, E> {
-        GroupedMatrix::read(self.arch, pool, shape, dtype, format, may_sort, read)
+        GroupedMatrix::read(self.arch, pool, shape, dtype, format, from_blocks, read)
     }
 }

@@ -41,24 +41,18 @@ unsafe impl GroupedKernel for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn multiply<const R: usize>(
+    unsafe fn multiply<const HIGH: bool, const R: usize>(
         self,
-        format: GroupFormat,
         blocks: *const u8,
         x: GroupedRows<'_>,
         sums: *mut f32,
     ) {
         // SAFETY: `self` proves the features; the caller vouches for the operands.
-        unsafe {
-            match format {
-                GroupFormat::Q4 => multiply::<false, R>(blocks, x, sums),
-                GroupFormat::Q5 => multiply::<true, R>(blocks, x, sums),
-            }
-        }
+        unsafe { multiply::<HIGH, R>(blocks, x, sums) }
     }
 }
 
-/// [`GroupedKernel::multiply`] of weights of 4 bits, or of 5 if `HIGH`: a quarter of the panel at a time, whose sums are
+/// [`GroupedKernel::multiply`], a quarter of the panel at a time, whose sums are
 /// in registers.
 ///
 /// # Safety
@@ -70,11 +64,7 @@ unsafe fn multiply<const HIGH: bool, const R: usize>(
     x: GroupedRows<'_>,
     sums: *mut f32,
 ) {
-    let format = if HIGH {
-        GroupFormat::Q5
-    } else {
-        GroupFormat::Q4
-    };
+    let format = GroupFormat::of(HIGH);
     for quarter in 0..NR / LANES {
         let mut acc = [_mm256_setzero_ps(); R];
         for group in 0..x.n_groups {
@@ -117,11 +107,7 @@ unsafe fn dots<const HIGH: bool, const R: usize>(
     x: GroupedRows<'_>,
     group: usize,
 ) -> [__m256i; R] {
-    let format = if HIGH {
-        GroupFormat::Q5
-    } else {
-        GroupFormat::Q4
-    };
+    let format = GroupFormat::of(HIGH);
     let low_bits = _mm256_set1_epi8(0x0f);
     let high_bit = _mm256_set1_epi8(0x10);
     let ones = _mm256_set1_epi16(1);

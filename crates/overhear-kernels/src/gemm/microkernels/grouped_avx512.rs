@@ -36,24 +36,18 @@ unsafe impl GroupedKernel for Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn multiply<const R: usize>(
+    unsafe fn multiply<const HIGH: bool, const R: usize>(
         self,
-        format: GroupFormat,
         blocks: *const u8,
         x: GroupedRows<'_>,
         sums: *mut f32,
     ) {
         // SAFETY: `self` proves the features; the caller vouches for the operands.
-        unsafe {
-            match format {
-                GroupFormat::Q4 => multiply::<false, R>(blocks, x, sums),
-                GroupFormat::Q5 => multiply::<true, R>(blocks, x, sums),
-            }
-        }
+        unsafe { multiply::<HIGH, R>(blocks, x, sums) }
     }
 }
 
-/// [`GroupedKernel::multiply`] of weights of 4 bits, or of 5 if `HIGH`. Few rows take the panel at once, more of them
+/// [`GroupedKernel::multiply`]. Few rows take the panel at once, more of them
 /// half of it at a time, whose sums and dot products fit the registers.
 ///
 /// # Safety
@@ -88,11 +82,7 @@ unsafe fn multiply_halves<const HIGH: bool, const R: usize, const N: usize>(
     x: GroupedRows<'_>,
     sums: *mut f32,
 ) {
-    let format = if HIGH {
-        GroupFormat::Q5
-    } else {
-        GroupFormat::Q4
-    };
+    let format = GroupFormat::of(HIGH);
     let low_bits = _mm512_set1_epi8(0x0f);
     let high_bit = _mm512_set1_epi8(0x10);
     let mut acc = [[_mm512_setzero_ps(); N]; R];

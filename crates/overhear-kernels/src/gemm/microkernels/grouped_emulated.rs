@@ -41,13 +41,13 @@ unsafe impl<S: Simd> GroupedKernel for EmulatedGrouped<S> {
     }
 
     #[inline(always)]
-    unsafe fn multiply<const R: usize>(
+    unsafe fn multiply<const HIGH: bool, const R: usize>(
         self,
-        format: GroupFormat,
         blocks: *const u8,
         x: GroupedRows<'_>,
         sums: *mut f32,
     ) {
+        let format = GroupFormat::of(HIGH);
         let mut acc = [[0.0f32; NR]; R];
         for group in 0..x.n_groups {
             let n = format.block_bytes();

@@ -24,10 +24,15 @@ impl Weight for GroupedMatrix {
 
     fn read(host: &Host, rows: &Stacked<'_>, dtype: Dtype, format: GroupFormat) -> Result<Self> {
         let read = |first: usize, to: &mut [u8]| rows.read(first, to);
-        // Blocks of a file keep their elements.
-        let may_sort = !rows.has_blocks();
-        host.kernels
-            .quantize_weights_from(&host.pool, rows.shape(), dtype, format, may_sort, read)
+        let from_blocks = rows.has_blocks();
+        host.kernels.quantize_weights_from(
+            &host.pool,
+            rows.shape(),
+            dtype,
+            format,
+            from_blocks,
+            read,
+        )
     }
 
     fn copy_row(&self, row: usize, to: &mut [f32]) {
