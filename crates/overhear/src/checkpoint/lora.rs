@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::elements::{Stored, read_widened};
 use super::names::openai_name;
 use super::safetensors;
+use super::shards::WEIGHTS;
 use super::tensor_file::{Tensor, TensorFile};
 use crate::excerpt::excerpt;
 use crate::json::read_json;
@@ -67,8 +68,11 @@ fn none() -> String {
 
 /// Returns whether `folder` has the configuration of an adapter, and no model that it is merged into.
 pub(crate) fn is_adapter(folder: &Path) -> bool {
-    let merged = ["model.safetensors", "model.safetensors.index.json"];
-    folder.join(ADAPTER_CONFIG).is_file() && merged.iter().all(|name| !folder.join(name).exists())
+    let has = |name: &str| folder.join(name).exists();
+    let is_merged = WEIGHTS
+        .iter()
+        .any(|name| has(name) || has(&format!("{name}.index.json")));
+    folder.join(ADAPTER_CONFIG).is_file() && !is_merged
 }
 
 /// Returns the base model of the adapter in `folder`, as it names it: a path, or a name on the Hugging Face hub, with

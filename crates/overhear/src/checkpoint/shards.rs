@@ -16,17 +16,20 @@ use crate::excerpt::excerpt;
 use crate::json::read_json;
 use crate::{Error, Result};
 
+/// Names of the weights of a Hugging Face folder in one file; of shards, that of their index is one of these with
+/// `.index.json`. Of several, the first is read.
+pub(crate) const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+
 /// Maximum number of shards, each of which is an open file; no Whisper checkpoint has as many.
 const MAX_SHARDS: usize = 100;
 
 /// Function that opens a file of tensors.
 type Open = fn(&Path) -> Result<TensorFile>;
 
-/// Names of the one file, and functions that open it or a shard. Safetensors come first: folders that have both have the same
-/// weights twice.
+/// Names of the one file, and functions that open it or a shard. Folders that have both have the same weights twice.
 const FORMATS: [(&str, Open); 2] = [
-    ("model.safetensors", safetensors::open),
-    ("pytorch_model.bin", |path| Ok(PyTorch::open(path)?.file)),
+    (WEIGHTS[0], safetensors::open),
+    (WEIGHTS[1], |path| Ok(PyTorch::open(path)?.file)),
 ];
 
 /// Fields of `model.safetensors.index.json` that are read: the file of each tensor.

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::checkpoint::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
+use crate::checkpoint::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, WEIGHTS};
 use crate::model::find::{Places, Repository, shards, token_path};
 use crate::{Error, Result};
 use download::RemoteFile;
@@ -43,8 +43,6 @@ const SMALL_FILES: [&str; 11] = [
     "added_tokens.json",
     "special_tokens_map.json",
 ];
-/// Weights, whole or in shards that an index lists; the first that a repository has are downloaded.
-const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
 /// Maximum number of tries of one request without progress.
 const MAX_TRIES: u32 = 5;

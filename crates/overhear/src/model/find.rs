@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::checkpoint::{ADAPTER_WEIGHTS, base_of_adapter, is_adapter};
+use crate::checkpoint::{ADAPTER_WEIGHTS, WEIGHTS, base_of_adapter, is_adapter};
 use crate::{Error, Result};
 
 /// Names of openai/whisper (`whisper/__init__.py::_MODELS`) and of faster-whisper's distilled models, with their
@@ -153,7 +153,7 @@ fn is_complete(folder: &Path) -> bool {
         return folder.join(ADAPTER_WEIGHTS).is_file();
     }
     // The first that is there is what is opened.
-    for name in ["model.safetensors", "pytorch_model.bin"] {
+    for name in WEIGHTS {
         if folder.join(name).is_file() {
             return true;
         }

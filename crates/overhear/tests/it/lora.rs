@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::{exact, nano};
 use half::f16;
+use overhear::model::find::base_of;
 use overhear::{Audio, Model, ModelOptions, TranscribeOptions};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -254,6 +255,22 @@ fn adapters_that_are_more_than_products_of_two_matrices_are_refused_by_name() {
     ] {
         let said = error(|config, _| config[field] = value);
         assert!(said.contains(reason), "{field}: {said}");
+    }
+}
+
+/// A merged model is saved with the adapter's configuration beside it now and then.
+#[test]
+fn a_folder_with_weights_of_its_own_is_no_adapter() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write(folder, &config(), &adapter());
+    assert!(base_of(folder).unwrap().is_some());
+    for name in ["model.safetensors", "pytorch_model.bin"] {
+        for file in [name.to_owned(), format!("{name}.index.json")] {
+            fs::write(folder.join(&file), "").unwrap();
+            assert_eq!(base_of(folder).unwrap(), None, "{file}");
+            fs::remove_file(folder.join(&file)).unwrap();
+        }
     }
 }
 
