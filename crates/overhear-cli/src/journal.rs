@@ -15,6 +15,7 @@ use overhear::transcribe::Progress;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::hexadecimal::hexadecimal;
 use crate::inputs::Input;
 use crate::manifest::Overrides;
 use crate::progress::{self, ProgressFile};
@@ -401,10 +402,6 @@ fn digest(path: &Path) -> io::Result<Output> {
         bytes: bytes.len() as u64,
         sha256: hexadecimal(digest.as_ref()),
     })
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> Failure {

@@ -12,6 +12,7 @@ mod documents;
 mod download;
 mod eval;
 mod failure;
+mod hexadecimal;
 mod in_flight;
 mod info;
 mod inputs;

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use crate::args::ModelArgs;
 use crate::download::pull;
 use crate::failure::Failure;
+use crate::hexadecimal::hexadecimal;
 use crate::interrupt::Interrupt;
 
 /// Name of the bundled model.
@@ -69,12 +70,7 @@ impl ModelFolder {
         if let Some(base) = &self.base {
             digest.update(base.fingerprint().as_bytes());
         }
-        let digest = digest.finish();
-        digest
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hexadecimal(digest.finish().as_ref())
     }
 }
 

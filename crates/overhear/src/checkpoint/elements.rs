@@ -15,7 +15,7 @@ use crate::{Error, Result};
 pub(super) enum Stored {
     /// A dtype that is kept.
     As(Dtype),
-    /// A dtype that is widened to f32, as an adapter adds to it.
+    /// A dtype that is widened to f32, as an adapter adds to it or it becomes another.
     Widened(Dtype),
     /// f64, which is rounded to f32.
     F64,
@@ -35,10 +35,18 @@ impl Stored {
             true => Self::named(&tensor.dtype)?,
             false => Self::integers(&tensor.dtype)?,
         };
-        Some(match stored {
-            Self::As(dtype) if tensor.delta.is_some() => Self::Widened(dtype),
-            stored => stored,
+        Some(match tensor.delta {
+            Some(_) => stored.widened(),
+            None => stored,
         })
+    }
+
+    /// Returns the type whose elements are kept in f32.
+    pub(super) fn widened(self) -> Self {
+        match self {
+            Self::As(dtype) => Self::Widened(dtype),
+            stored => stored,
+        }
     }
 
     /// Returns the element type of integers that have scales.

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::Path;
 
+use super::cursor::little_endian;
+
 /// Result of reading a part of a file, or the reason why it is damaged.
 pub(super) type Parsed<T> = Result<T, String>;
 
@@ -24,6 +26,14 @@ pub(super) fn open_file(path: &Path) -> Parsed<(File, u64)> {
     let file = File::open(path).map_err(unreadable)?;
     let len = file.metadata().map_err(unreadable)?.len();
     Ok((file, len))
+}
+
+/// Returns the first `N` bytes of the file at `path`; `None` if it is no file, has fewer or cannot be read.
+pub(super) fn start_of<const N: usize>(path: &Path) -> Option<[u8; N]> {
+    let mut start = [0; N];
+    let (mut file, _) = open_file(path).ok()?;
+    file.read_exact(&mut start).ok()?;
+    Some(start)
 }
 
 /// Returns the reason why a file cannot be read.
@@ -61,9 +71,7 @@ impl Fields {
 
     /// Reads an unsigned number of `N` bytes.
     pub(super) fn number<const N: usize>(&mut self) -> Parsed<u64> {
-        let bytes = self.bytes(N)?;
-        let digits = bytes.iter().rev();
-        Ok(digits.fold(0, |number, &byte| number << 8 | u64::from(byte)))
+        Ok(little_endian(&self.bytes(N)?))
     }
 
     /// Reads a signed number of 4 bytes that is not negative.

@@ -5,14 +5,12 @@
 //! and until the end of the file tensors with a header each. Tensors have openai/whisper's names. Nothing is allocated for
 //! a size that the file does not have.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use super::ModelDimensions;
 use super::config::check;
 use super::elements::Stored;
-use super::fields::{Fields, Parsed};
+use super::fields::{Fields, Parsed, start_of};
 use super::tensor_file::{MAX_RANK, MAX_TENSORS, Tensor, TensorFile, is_plausible};
 use crate::excerpt::excerpt;
 use crate::{Error, Result};
@@ -55,11 +53,7 @@ pub(super) struct Ggml {
 
 /// Returns whether the file at `path` begins as a ggml file.
 pub(super) fn is_ggml(path: &Path) -> bool {
-    let mut start = [0; MAGIC.len()];
-    path.is_file()
-        && File::open(path)
-            .and_then(|mut file| file.read_exact(&mut start))
-            .is_ok_and(|()| start == *MAGIC)
+    start_of(path) == Some(*MAGIC)
 }
 
 impl Ggml {

@@ -4,12 +4,10 @@
 //! A file is a sequence of little-endian fields without alignment: metadata, then name, shape, type and place of each tensor;
 //! and after the next multiple of the alignment the tensors. Nothing is allocated for a size that the file does not have.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use super::elements::Stored;
-use super::fields::{Fields, Parsed};
+use super::fields::{Fields, Parsed, start_of};
 use super::ggml::{name_of_type, unsupported};
 use super::tensor_file::{MAX_RANK, MAX_TENSORS, Tensor, TensorFile, is_plausible};
 use crate::excerpt::excerpt;
@@ -33,11 +31,7 @@ const ARRAY: u64 = 9;
 
 /// Returns whether the file at `path` begins as a GGUF file.
 pub(super) fn is_gguf(path: &Path) -> bool {
-    let mut start = [0; MAGIC.len()];
-    path.is_file()
-        && File::open(path)
-            .and_then(|mut file| file.read_exact(&mut start))
-            .is_ok_and(|()| start == *MAGIC)
+    start_of(path) == Some(*MAGIC)
 }
 
 /// Opens a file and checks the descriptions of its tensors against its size.
@@ -132,32 +126,22 @@ impl Fields {
             ARRAY if depth < MAX_DEPTH => {
                 let kind = self.number::<4>()?;
                 let n = self.length(version)?;
-                match usize::try_from(kind)
-                    .ok()
-                    .and_then(|kind| BYTES_OF_TYPE.get(kind))
-                {
+                match bytes_of_type(kind) {
                     // Each takes bytes, so that their number is bounded by the file's size.
                     Some(0) => (0..n).try_for_each(|_| self.skip_value(version, kind, depth + 1)),
-                    Some(size) => self.skip(n.saturating_mul(*size)),
-                    None => Err(format!(
-                        "metadata of type {kind} before byte {}",
-                        self.position()
-                    )),
+                    Some(size) => self.skip(n.saturating_mul(size)),
+                    None => Err(self.unknown(kind)),
                 }
             }
-            _ => {
-                let size = usize::try_from(kind)
-                    .ok()
-                    .and_then(|kind| BYTES_OF_TYPE.get(kind));
-                match size.filter(|&&size| size > 0) {
-                    Some(size) => self.skip(*size),
-                    None => Err(format!(
-                        "metadata of type {kind} before byte {}",
-                        self.position()
-                    )),
-                }
-            }
+            _ => match bytes_of_type(kind).filter(|&size| size > 0) {
+                Some(size) => self.skip(size),
+                None => Err(self.unknown(kind)),
+            },
         }
+    }
+
+    fn unknown(&self, kind: u64) -> String {
+        format!("metadata of type {kind} before byte {}", self.position())
     }
 
     /// Reads the description of a tensor.
@@ -184,6 +168,11 @@ impl Fields {
         let end = end.ok_or_else(|| format!("tensor {} begins at {first}", excerpt(&name)))?;
         Ok(Tensor::new(name, dtype, shape, (first, end)))
     }
+}
+
+/// Returns the bytes of metadata of type `kind`; 0 for text and arrays.
+fn bytes_of_type(kind: u64) -> Option<u64> {
+    BYTES_OF_TYPE.get(usize::try_from(kind).ok()?).copied()
 }
 
 /// Checks that no byte belongs to two tensors.

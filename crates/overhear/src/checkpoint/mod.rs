@@ -37,4 +37,5 @@ pub(crate) use load::{Checkpoint, OUTPUT, TOKEN_EMBEDDING, TextTokens};
 pub(crate) use lora::ADAPTER_CONFIG;
 pub(crate) use lora::{ADAPTER_WEIGHTS, base_of_adapter, is_adapter};
 pub(crate) use names::huggingface_name;
+pub(crate) use shards::WEIGHTS;
 pub(crate) use stacked::Stacked;

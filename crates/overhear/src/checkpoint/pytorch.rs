@@ -6,13 +6,12 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use flate2::Crc;
 
 use super::config::check;
-use super::fields::{Parsed, open_file, unreadable};
+use super::fields::{Parsed, open_file, start_of, unreadable};
 use super::pickle::{Pickled, Value, View, unpickle};
 use super::safetensors::element_size;
 use super::tensor_file::{MAX_TENSORS, Tensor, TensorFile, is_plausible, read_exact_at};
@@ -34,11 +33,7 @@ pub(super) struct PyTorch {
 
 /// Returns whether the file at `path` begins as a PyTorch file of any version.
 pub(super) fn is_pytorch(path: &Path) -> bool {
-    let mut start = [0; 4];
-    path.is_file()
-        && File::open(path)
-            .and_then(|mut file| file.read_exact(&mut start))
-            .is_ok_and(|()| start == *zip::MAGIC || is_bare_pickle(&start))
+    start_of(path).is_some_and(|start| start == *zip::MAGIC || is_bare_pickle(&start))
 }
 
 /// Returns whether a file begins with a pickle, as torch wrote before 1.6.

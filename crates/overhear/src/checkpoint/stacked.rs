@@ -16,6 +16,15 @@ pub(crate) struct Stacked<'a> {
 }
 
 impl Stacked<'_> {
+    /// Returns the matrices with elements that are widened to f32 as they are read.
+    pub(crate) fn in_f32(mut self) -> Self {
+        self.found
+            .iter_mut()
+            .for_each(|found| found.2 = found.2.widened());
+        self.dtype = Some(Dtype::F32);
+        self
+    }
+
     /// Returns the common dtype of the matrices, if they have one.
     pub(crate) fn dtype(&self) -> Option<Dtype> {
         self.dtype

@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bytemuck::{cast_slice, cast_slice_mut};
-use half::{bf16, f16};
-use overhear_kernels::Dtype;
+use bytemuck::cast_slice_mut;
 
 use super::{ElementType, inexpressible};
 use crate::checkpoint::{Checkpoint, OUTPUT, Stacked, TOKEN_EMBEDDING};
@@ -168,29 +166,13 @@ impl Source {
                 self.checkpoint.filters(&part.name, n_out, n_in, n_tap)?
             }
         };
-        let dtype = rows.dtype().unwrap_or(Dtype::F32);
-        // Buffers of f32, as elements that are kept in f32 must be aligned.
-        let (mut stored, mut widened) = (Vec::new(), Vec::new());
+        let rows = rows.in_f32();
         let n_at_once = (CHUNK / n_cols).max(1);
+        let mut elements = vec![0_f32; n_at_once.min(part.shape[0]) * n_cols];
         for first in (0..part.shape[0]).step_by(n_at_once) {
-            let n_elements = n_at_once.min(part.shape[0] - first) * n_cols;
-            stored.resize(
-                (n_elements * dtype.size()).div_ceil(size_of::<f32>()),
-                0_f32,
-            );
-            let kept = &mut cast_slice_mut::<f32, u8>(&mut stored)[..n_elements * dtype.size()];
-            rows.read(first, kept)?;
-            widened.clear();
-            match dtype {
-                Dtype::F32 => widened.extend_from_slice(cast_slice::<u8, f32>(kept)),
-                Dtype::F16 => {
-                    widened.extend(cast_slice::<u8, f16>(kept).iter().map(|x| x.to_f32()))
-                }
-                Dtype::Bf16 => {
-                    widened.extend(cast_slice::<u8, bf16>(kept).iter().map(|x| x.to_f32()))
-                }
-            }
-            put(&widened)?;
+            let elements = &mut elements[..n_at_once.min(part.shape[0] - first) * n_cols];
+            rows.read(first, cast_slice_mut(elements))?;
+            put(elements)?;
         }
         Ok(())
     }
