@@ -166,9 +166,9 @@ pub(crate) enum ModelsCommand {
         model: OsString,
         /// The folder or file to write, which must not exist.
         out: PathBuf,
-        /// Format: safetensors (a Hugging Face folder) or ggml.
-        #[arg(long, default_value = "safetensors", value_name = "FORMAT")]
-        to: String,
+        /// Format: safetensors (a Hugging Face folder) or ggml; default: ggml if OUT ends with .bin, else safetensors.
+        #[arg(long, value_name = "FORMAT")]
+        to: Option<String>,
         /// Type of the weights: f32, f16, bf16, and for ggml q8_0, q5_0, q5_1, q4_0, q4_1; default: the model's, for
         /// ggml f16.
         #[arg(long, value_name = "TYPE")]

@@ -36,11 +36,27 @@ pub(crate) fn run(command: &ModelsCommand, interrupt: &Interrupt) -> Result<(), 
             to,
             dtype,
         } => {
-            let to = parsed("to", to)?;
+            let to = match to {
+                Some(to) => parsed("to", to)?,
+                None => container_of(out)?,
+            };
             let dtype = dtype.as_deref().map(|name| parsed("dtype", name));
             convert_model(model, out, to, dtype.transpose()?, interrupt)
         }
         ModelsCommand::Verify { model } => check(model),
+    }
+}
+
+/// Returns the format that the name of an output means.
+fn container_of(out: &Path) -> Result<Container, Failure> {
+    match out.extension().and_then(OsStr::to_str) {
+        Some("bin") => Ok(Container::Ggml),
+        Some(other @ ("gguf" | "pt" | "safetensors")) => Err(Failure::Usage(format!(
+            "{}: no .{other} file is written, but a Hugging Face folder with model.safetensors, or a ggml file (.bin): name one of \
+             these, or choose with --to",
+            out.display()
+        ))),
+        _ => Ok(Container::Safetensors),
     }
 }
 

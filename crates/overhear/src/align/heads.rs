@@ -20,6 +20,13 @@ struct Published {
     heads: &'static [Head],
 }
 
+impl Published {
+    /// Returns whether `dims` are those of this model.
+    fn has_decoder_of(&self, dims: &ModelDimensions) -> bool {
+        (self.n_layer, self.n_head) == (dims.n_text_layer, dims.n_text_head)
+    }
+}
+
 /// Alignment heads of a model.
 #[derive(Debug)]
 pub(crate) struct AlignmentHeads {
@@ -44,15 +51,9 @@ impl AlignmentHeads {
             false => folder.join("generation_config.json"),
         };
         let doubt = list.map(|_| (path.clone(), "alignment_heads names no heads of this model"));
-        // The name that it has in the hub's cache may be a link to another.
-        let paths = [Some(folder.to_owned()), folder.canonicalize().ok()];
-        let named = paths
-            .iter()
-            .flatten()
-            .find_map(|path| published(&model_name(path)?, dims));
-        Ok(match named {
-            Some(heads) => Self {
-                heads: heads.to_vec(),
+        Ok(match named(folder, dims) {
+            Some(set) => Self {
+                heads: set.heads.to_vec(),
                 doubt,
             },
             None => Self {
@@ -81,6 +82,41 @@ impl AlignmentHeads {
             );
         }
     }
+
+    /// Warns if the file `copy` of this model, which has no place for alignment heads, is read with others.
+    pub(crate) fn warn_if_lost_in(&self, copy: &Path, dims: &ModelDimensions) {
+        let (heads, whose) = match named(copy, dims) {
+            Some(set) => (
+                set.heads.to_vec(),
+                format!("those of the published {}", set.names[0]),
+            ),
+            None => (
+                last_half(dims),
+                "all heads of the last half of the layers".to_owned(),
+            ),
+        };
+        if heads == self.heads {
+            return;
+        }
+        let same = |set: &&Published| set.has_decoder_of(dims) && set.heads == self.heads;
+        let advice = match (PUBLISHED.iter().find(same), self.known()) {
+            (Some(set), _) => format!("; the name ggml-{}.bin keeps them", set.names[0]),
+            (None, Some(_)) => "; a Hugging Face folder keeps them (--to safetensors)".to_owned(),
+            (None, None) => String::new(),
+        };
+        tracing::warn!(
+            file = %copy.display(),
+            "the model's alignment heads have no place in ggml: word timestamps use {whose} and may be inaccurate{advice}"
+        );
+    }
+}
+
+/// Returns the published model that the model in `folder`, or the file, is named after.
+fn named(folder: &Path, dims: &ModelDimensions) -> Option<&'static Published> {
+    // The name that it has in the hub's cache may be a link to another.
+    let paths = [Some(folder.to_owned()), folder.canonicalize().ok()];
+    let mut paths = paths.iter().flatten();
+    paths.find_map(|path| published(&model_name(path)?, dims))
 }
 
 /// Returns the heads of `list`, which is `alignment_heads` of `generation_config.json`. Some distilled models carry the
@@ -111,7 +147,11 @@ fn model_name(folder: &Path) -> Option<String> {
         }
         let name = name.strip_suffix(".bin").unwrap_or(name);
         let name = name.strip_prefix("ggml-").unwrap_or(name);
-        let is_type = |(_, suffix): &(&str, &str)| suffix.starts_with(['q', 'f']);
+        // `q5_1`, `f16`, `bf16`, and not `fr` of a fine-tune.
+        let is_type = |(_, suffix): &(&str, &str)| {
+            let bits = suffix.trim_start_matches('b').strip_prefix(['q', 'f']);
+            bits.is_some_and(|bits| bits.starts_with(|c: char| c.is_ascii_digit()))
+        };
         let typed = name.rsplit_once('-').filter(is_type);
         return Some(typed.map_or(name, |(name, _)| name).to_owned());
     }
@@ -119,8 +159,8 @@ fn model_name(folder: &Path) -> Option<String> {
     Some(name.strip_prefix("whisper-").unwrap_or(name).to_owned())
 }
 
-/// Returns the published heads of the model with this name, if `dims` are that model's shape.
-fn published(name: &str, dims: &ModelDimensions) -> Option<&'static [Head]> {
+/// Returns the published model with this name, if `dims` are its shape.
+fn published(name: &str, dims: &ModelDimensions) -> Option<&'static Published> {
     // openai/whisper's `large` is the third version; the repository of that name on Hugging Face holds the first.
     let name = match name {
         "large" if dims.n_mels == 80 => "large-v1",
@@ -129,8 +169,7 @@ fn published(name: &str, dims: &ModelDimensions) -> Option<&'static [Head]> {
     PUBLISHED
         .iter()
         .find(|set| set.names.contains(&name))
-        .filter(|set| (set.n_layer, set.n_head) == (dims.n_text_layer, dims.n_text_head))
-        .map(|set| set.heads)
+        .filter(|set| set.has_decoder_of(dims))
 }
 
 fn last_half(dims: &ModelDimensions) -> Vec<Head> {
@@ -307,12 +346,22 @@ mod tests {
     fn a_file_is_named_by_itself_or_by_what_it_links_to() {
         let root = tempfile::tempdir().unwrap();
         let tiny = dims(4, 6);
-        let of_tiny = published("tiny", &tiny).unwrap();
+        let of_tiny = published("tiny", &tiny).unwrap().heads;
         let heads = |path: &Path| AlignmentHeads::of(path, &tiny).unwrap().heads;
-        for name in ["tiny.pt", "ggml-tiny.bin", "ggml-tiny-q5_1.bin"] {
+        for name in [
+            "tiny.pt",
+            "ggml-tiny.bin",
+            "ggml-tiny-q5_1.bin",
+            "tiny-bf16.bin",
+        ] {
             let path = root.path().join(name);
             std::fs::write(&path, "").unwrap();
             assert_eq!(heads(&path), of_tiny, "{name}");
+        }
+        for name in ["tiny-fr.bin", "ggml-tiny-finetuned.bin"] {
+            let path = root.path().join(name);
+            std::fs::write(&path, "").unwrap();
+            assert_eq!(heads(&path), last_half(&tiny), "{name}");
         }
         let other = root.path().join("other.pt");
         std::os::unix::fs::symlink("tiny.pt", &other).unwrap();

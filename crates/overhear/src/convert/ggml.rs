@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::tensors::{Kind, Part, Source};
-use super::{ElementType, cannot_write, inexpressible, parent};
+use super::{ElementType, cannot_write, inexpressible, temporary};
+use crate::align::AlignmentHeads;
 use crate::mel::{N_BINS, filterbank};
 use crate::{Error, Result};
 
@@ -61,12 +62,8 @@ pub(super) fn write(
         let reason = format!("rows of {n_state} are no whole blocks of {element}");
         return Err(inexpressible(&source.path, reason));
     }
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".overhear-").suffix(".tmp");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let failed = |error| cannot_write(out, error);
-    let mut file = builder.tempfile_in(parent(out)).map_err(failed)?;
+    let mut file = temporary::file(out).map_err(failed)?;
     let mut writer = BufWriter::with_capacity(1 << 16, file.as_file_mut());
     writer
         .write_all(&head(source, n_vocab, element))
@@ -88,6 +85,8 @@ pub(super) fn write(
     file.as_file().sync_all().map_err(failed)?;
     file.persist_noclobber(out)
         .map_err(|error| failed(error.error))?;
+    AlignmentHeads::of(&source.path, source.checkpoint.dims())?
+        .warn_if_lost_in(out, source.checkpoint.dims());
     source.checkpoint.warn_of_unused();
     Ok(())
 }

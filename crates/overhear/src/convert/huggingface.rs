@@ -11,7 +11,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::tensors::{Part, Source};
-use super::{ElementType, cannot_write, parent};
+use super::{ElementType, cannot_write, temporary};
 use crate::align::AlignmentHeads;
 use crate::checkpoint::huggingface_name;
 use crate::json::read_json_if_any;
@@ -54,12 +54,8 @@ pub(super) fn write(
             });
         }
     };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".overhear-").suffix(".tmp");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
     let failed = |error| cannot_write(out, error);
-    let folder = builder.tempdir_in(parent(out)).map_err(failed)?;
+    let (folder, _lock) = temporary::folder(out).map_err(failed)?;
     for (name, bytes) in other_files(source, dtype)? {
         fs::write(folder.path().join(name), bytes).map_err(failed)?;
     }

@@ -8,6 +8,7 @@ mod element;
 mod ggml;
 mod huggingface;
 mod quantize;
+mod temporary;
 mod tensors;
 
 use std::fmt::Display;
@@ -78,6 +79,12 @@ pub fn convert(
         let exists = "it exists, and is not overwritten";
         return Err(cannot_write(out, io::Error::other(exists)));
     }
+    let folder = temporary::parent(out);
+    if !folder.is_dir() {
+        let missing = format!("there is no folder {}", folder.display());
+        return Err(cannot_write(out, io::Error::other(missing)));
+    }
+    temporary::remove_left_over(out);
     match to {
         Container::Safetensors => huggingface::write(&source, out, element, &mut on_tensor),
         Container::Ggml => ggml::write(&source, out, element, &mut on_tensor),
@@ -97,13 +104,5 @@ fn inexpressible(model: &Path, reason: impl Display) -> Error {
     Error::Model {
         path: model.to_owned(),
         reason: reason.to_string(),
-    }
-}
-
-/// Returns the folder that a temporary file for `out` is created in.
-fn parent(out: &Path) -> &Path {
-    match out.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }

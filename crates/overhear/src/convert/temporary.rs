@@ -1,0 +1,126 @@
+//! Temporary files and folders in which converted models are written, beside their final names.
+//!
+//! One is locked while it is written (`flock`), which distinguishes those of a killed process: the next conversion into that
+//! folder removes them. Names and locks are those of the program's own temporary files.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::Path;
+
+use tempfile::{Builder, NamedTempFile, TempDir};
+
+/// Prefix and suffix of the names.
+const NAME: (&str, &str) = (".overhear-", ".tmp");
+
+/// Creates a file beside `out` with the permissions of an ordinary new file.
+pub(super) fn file(out: &Path) -> io::Result<NamedTempFile> {
+    let builder = builder(0o666);
+    loop {
+        let file = builder.tempfile_in(parent(out)).map_err(without_name)?;
+        // Some file systems have no locks: left-over files are not removed there.
+        let _ = file.as_file().lock();
+        // Another process may have removed the file as a left-over before it was locked.
+        if file.path().symlink_metadata().is_ok() {
+            return Ok(file);
+        }
+    }
+}
+
+/// Creates a folder beside `out` with the permissions of an ordinary new folder. Returns what holds its lock, too.
+pub(super) fn folder(out: &Path) -> io::Result<(TempDir, Option<File>)> {
+    let builder = builder(0o777);
+    loop {
+        let folder = builder.tempdir_in(parent(out)).map_err(without_name)?;
+        // Windows does not open folders: left-over ones are not removed there.
+        let lock = File::open(folder.path()).ok();
+        let _ = lock.as_ref().map(File::lock);
+        if folder.path().symlink_metadata().is_ok() {
+            return Ok((folder, lock));
+        }
+    }
+}
+
+/// Removes the files and folders of killed processes, which are not locked, beside `out`. What cannot be examined or removed
+/// remains.
+pub(super) fn remove_left_over(out: &Path) {
+    for entry in fs::read_dir(parent(out)).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_ours = name.starts_with(NAME.0) && name.ends_with(NAME.1);
+        let Some(kind) = entry.file_type().ok().filter(|_| is_ours) else {
+            continue;
+        };
+        let path = entry.path();
+        let opened = match kind.is_dir() {
+            true => File::open(&path),
+            false if kind.is_file() => OpenOptions::new().read(true).write(true).open(&path),
+            false => continue,
+        };
+        if let Ok(file) = opened
+            && file.try_lock().is_ok()
+        {
+            // Still under the lock, for which a process that is about to take it waits.
+            let _ = match kind.is_dir() {
+                true => fs::remove_dir_all(&path),
+                false => fs::remove_file(&path),
+            };
+        }
+    }
+}
+
+/// Returns the folder that `out` is in.
+pub(super) fn parent(out: &Path) -> &Path {
+    match out.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn builder(mode: u32) -> Builder<'static, 'static> {
+    let mut builder = Builder::new();
+    builder.prefix(NAME.0).suffix(NAME.1);
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+    #[cfg(not(unix))]
+    let _ = mode;
+    builder
+}
+
+/// Returns an error of the crate tempfile without the temporary name, which it appends: `... at path "/x/.overhear-a.tmp"`.
+fn without_name(error: io::Error) -> io::Error {
+    let message = error.to_string();
+    match message.split_once(" at path ") {
+        Some((reason, _)) => io::Error::new(error.kind(), reason),
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn what_a_killed_process_left_is_removed_and_what_another_writes_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let out = root.path().join("out");
+        for name in [".overhear-a.tmp", ".overhear-mine", "other.tmp"] {
+            fs::write(root.path().join(name), "").unwrap();
+        }
+        let killed = root.path().join(".overhear-b.tmp");
+        fs::create_dir(&killed).unwrap();
+        fs::write(killed.join("model.safetensors"), "half").unwrap();
+        std::os::unix::fs::symlink("other.tmp", root.path().join(".overhear-c.tmp")).unwrap();
+        let (file, (folder, lock)) = (file(&out).unwrap(), folder(&out).unwrap());
+        remove_left_over(&out);
+        assert!(file.path().exists() && folder.path().exists());
+        assert!(!killed.exists() && !root.path().join(".overhear-a.tmp").exists());
+        for name in [".overhear-mine", "other.tmp", ".overhear-c.tmp"] {
+            assert!(root.path().join(name).exists(), "{name}");
+        }
+        drop(lock);
+        remove_left_over(&out);
+        assert!(!folder.path().exists());
+    }
+}
