@@ -399,9 +399,10 @@ pub(crate) struct ModelArgs {
     /// Device: cpu.
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     pub(crate) device: String,
-    /// Compute type: auto (bf16 if the processor has it, else f16), f32 (exact), f16 (f32 with rounded weights), bf16,
-    /// int8, int8_float32 (f32 with int8 weights in the decoder), int8_bfloat16 (int8_float32 with a bf16 encoder), q5 or
-    /// q4 (int8 with weights of 5 or 4 bits in the decoder).
+    /// Compute type: auto (what keeps the weights of a q5_0, q4_0 or int8 file: q5, q4, int8; else bf16 if the processor has it, else
+    /// f16), f32 (exact), f16 (f32 with rounded weights), bf16, int8, int8_float32 (f32 with int8 weights in the decoder),
+    /// int8_bfloat16 (int8_float32 with a bf16 encoder), q5 or q4 (int8 with weights of 5 or 4 bits in the decoder: those of a q5_0 or
+    /// q4_0 file as they are, those of any other file quantised anew, which may give another text).
     #[arg(long, default_value = "auto", value_name = "TYPE")]
     pub(crate) compute_type: String,
     /// Number of threads; 0: all that the machine offers.

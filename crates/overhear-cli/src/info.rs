@@ -2,6 +2,9 @@
 
 use std::io::{self, Write};
 
+use overhear::model::Dtype;
+use overhear::{ComputeType, Model};
+
 use crate::args::ModelArgs;
 use crate::failure::{Failure, printable};
 use crate::interrupt::Interrupt;
@@ -11,6 +14,7 @@ use crate::options::model_options;
 /// Prints one `name: value` line per property.
 pub(crate) fn run(args: &ModelArgs, interrupt: &Interrupt) -> Result<(), Failure> {
     let options = model_options(args)?;
+    let asked = options.compute_type;
     let path = models::find(args, interrupt)?;
     let opened = path.clone();
     let model = interrupt.run(move || opened.open(options))??;
@@ -33,7 +37,7 @@ pub(crate) fn run(args: &ModelArgs, interrupt: &Interrupt) -> Result<(), Failure
         ("text layers", dims.n_text_layer.to_string()),
         ("languages", languages),
         ("dtype", model.dtype().to_string()),
-        ("compute type", model.compute_type().to_string()),
+        ("compute type", compute_type(asked, &model)),
         ("device", "cpu".to_owned()),
         ("kernels", model.isa().to_string()),
         ("threads", model.threads().to_string()),
@@ -46,4 +50,39 @@ pub(crate) fn run(args: &ModelArgs, interrupt: &Interrupt) -> Result<(), Failure
         .lock()
         .write_all(text.as_bytes())
         .map_err(|error| Failure::stdout(&error))
+}
+
+/// Describes the compute type of `model`, and if `auto` was asked for, why it was chosen.
+fn compute_type(asked: ComputeType, model: &Model) -> String {
+    let chosen = model.compute_type();
+    if asked != ComputeType::Auto {
+        return chosen.to_string();
+    }
+    let reason = match chosen {
+        ComputeType::Bf16 => "the processor has it",
+        ComputeType::F16 => "no bf16",
+        _ => "",
+    };
+    let parts = [
+        reason.to_owned(),
+        of_quantised(asked, model).unwrap_or_default(),
+    ];
+    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    match parts.is_empty() {
+        true => format!("{chosen} (auto)"),
+        false => format!("{chosen} (auto: {})", parts.join("; ")),
+    }
+}
+
+/// Describes what becomes of the quantised weights of `model`, if it has such and `auto` chose the compute type.
+pub(crate) fn of_quantised(asked: ComputeType, model: &Model) -> Option<String> {
+    let (chosen, dtype) = (model.compute_type(), model.dtype());
+    let is_float = matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::Bf16);
+    match chosen {
+        _ if asked != ComputeType::Auto || is_float => None,
+        ComputeType::Q5 | ComputeType::Q4 | ComputeType::Int8 => {
+            Some(format!("the decoder keeps its weights in {dtype}"))
+        }
+        _ => Some(format!("weights in {dtype} become {chosen}")),
+    }
 }

@@ -15,6 +15,7 @@ use overhear::{Engine, Language, Model, ModelOptions, TranscribeOptions, Transcr
 use crate::args::{TranscribeArgs, formats};
 use crate::failure::Failure;
 use crate::in_flight::{InFlight, Message, Report, work};
+use crate::info;
 use crate::inputs::{self, Input};
 use crate::interrupt::{Interrupt, POLL, start};
 use crate::jobs::{self, Job, jobs, plan};
@@ -585,6 +586,10 @@ impl Run<'_> {
                 None => Ok(model),
             }
         };
+        if let Some(weights) = info::of_quantised(compute_type, &model) {
+            let chosen = model.compute_type();
+            self.live.note(&format!("compute type {chosen}: {weights}"));
+        }
         let model = self.interrupt.run(open)??;
         self.model = ModelSlot::Opened(model.clone());
         Ok(model)

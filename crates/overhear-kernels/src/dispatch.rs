@@ -214,6 +214,19 @@ impl Arch {
         }
     }
 
+    /// Whether the set has a microkernel of group-quantised weights.
+    pub(crate) fn has_grouped(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Arch::Avx2(_) => true,
+            #[cfg(target_arch = "x86_64")]
+            Arch::Avx512(simd) => Avx512Vnni::new(simd).is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Arch::Amx(amx) => Avx512Vnni::new(amx.avx512()).is_some(),
+            _ => false,
+        }
+    }
+
     /// Whether the machine has instructions for int8 dot products. AVX2's 16-bit multiply-adds count.
     pub(crate) fn has_int8(self) -> bool {
         match self {

@@ -4,8 +4,9 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ComputeType {
-    /// The fastest type with nearly the same text as f32 (PERFORMANCE.md, *What rounding costs*): [`ComputeType::Bf16`]
-    /// if the machine has instructions for it, else [`ComputeType::F16`], or [`ComputeType::F32`] on a machine without
+    /// For a model whose decoder's matrices are all quantised as ggml's q5_0 or q4_0 or as CTranslate2's int8, the type that keeps
+    /// them ([`ComputeType::Q5`], [`ComputeType::Q4`], [`ComputeType::Int8`]), if the machine has instructions for it. For any
+    /// other, the fastest type with nearly the same text as f32 (PERFORMANCE.md, *What rounding costs*): [`ComputeType::Bf16`] if the machine has instructions for it, else [`ComputeType::F16`], or [`ComputeType::F32`] on a machine without
     /// vector instructions, where the conversion of f16 is slow.
     #[default]
     Auto,
@@ -27,7 +28,8 @@ pub enum ComputeType {
     /// [`ComputeType::Int8Float32`], but with encoder and cross-attention as [`ComputeType::Bf16`].
     Int8Bfloat16,
     /// Decoder weights in 5 bits with a scale per 32 inputs, as ggml's q5_0, multiplied with activations in groups of 8
-    /// bits; encoder and cross-attention as [`ComputeType::Int8`].
+    /// bits; encoder and cross-attention as [`ComputeType::Int8`]. Weights of a q5_0 file keep their numbers; any others are
+    /// quantised when the model is opened, by inputs sorted by size where that is better, so that the two may differ.
     Q5,
     /// As [`ComputeType::Q5`] with 4 bits, ggml's q4_0.
     Q4,

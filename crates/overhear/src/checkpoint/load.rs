@@ -255,6 +255,23 @@ impl Checkpoint {
         self.dtype
     }
 
+    /// Returns the name of the type in the file of all matrices of the decoder; `None` if they have several, or if an adapter
+    /// changes one.
+    pub(crate) fn decoder_dtype(&self) -> Option<&'static str> {
+        let is_own_output = |name: &str| name == OUTPUT && self.has_own_output;
+        let matrices = self.tensors.iter().filter(|(name, (_, tensor))| {
+            (name.starts_with("decoder.") || is_own_output(name))
+                && tensor.shape.len() == 2
+                && *name != "decoder.positional_embedding"
+        });
+        let mut types = matrices.map(|(_, (_, tensor))| match tensor.delta {
+            Some(_) => None,
+            None => Stored::of(tensor).map(Stored::name),
+        });
+        let first = types.next().flatten()?;
+        types.all(|dtype| dtype == Some(first)).then_some(first)
+    }
+
     /// Reads the matrices `names`, each `[n_rows, n_cols]`, stacked into one `[names.len() * n_rows, n_cols]`, for
     /// tests. Matrices of different dtypes are widened to f32.
     #[cfg(test)]

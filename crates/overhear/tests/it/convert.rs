@@ -10,7 +10,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use overhear::convert::{Container, ElementType, convert};
-use overhear::{Audio, Error, Model, TranscribeOptions, Transcript};
+use overhear::model::Isa;
+use overhear::{Audio, ComputeType, Error, Model, ModelOptions, TranscribeOptions, Transcript};
 use safetensors::SafeTensors;
 
 fn converted(
@@ -192,6 +193,19 @@ fn block_types_are_written_and_read_again() {
         let expected =
             "andsomyfellowamericansasknotwhatyourcountrycandoforyouaskwhatyoucandoforyourcountry";
         assert_eq!(letters.to_lowercase(), expected, "{element}");
+        let kept = match element {
+            ElementType::Q5_0 => Some(ComputeType::Q5),
+            ElementType::Q4_0 => Some(ComputeType::Q4),
+            _ => None,
+        };
+        let auto = Model::open(&file, &ModelOptions::default()).unwrap();
+        let usual = [ComputeType::Bf16, ComputeType::F16, ComputeType::F32];
+        let found = auto.compute_type();
+        match kept.filter(|_| matches!(auto.isa(), Isa::Avx2 | Isa::Avx512 | Isa::Amx)) {
+            // An AVX-512 processor without VNNI has no kernel.
+            Some(kept) => assert!(found == kept || auto.isa() == Isa::Avx512, "{element}"),
+            None => assert!(usual.contains(&found), "{element}: {found}"),
+        }
         // Blocks are the same again, as their scales are.
         let again = folder.path().join(format!("again-{element}.bin"));
         converted(&file, &again, Container::Ggml, Some(element)).unwrap();

@@ -7,9 +7,9 @@ use std::fs;
 use std::path::Path;
 
 use half::f16;
-use overhear::model::Dtype;
+use overhear::model::{Dtype, Isa};
 use overhear::transcribe::WordOptions;
-use overhear::{Audio, Model, TranscribeOptions};
+use overhear::{Audio, ComputeType, Model, ModelOptions, TranscribeOptions};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -267,6 +267,11 @@ fn integers_are_what_they_stand_for_when_divided_by_their_scales() {
             Model::open(folder, &common::exact()).unwrap().dtype(),
             dtype
         );
+        let auto = Model::open(folder, &ModelOptions::default()).unwrap();
+        let is_int8 = auto.compute_type() == ComputeType::Int8;
+        let has_kernel = matches!(auto.isa(), Isa::Avx2 | Isa::Amx);
+        assert!(is_int8 || dtype != Dtype::Int8 || !has_kernel);
+        assert!(!is_int8 || dtype == Dtype::Int8);
     }
 }
 

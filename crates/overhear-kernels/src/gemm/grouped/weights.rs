@@ -329,6 +329,12 @@ impl Kernels {
         grouped
     }
 
+    /// Whether [`Kernels::linear_grouped`] uses instructions made for it. Otherwise it is emulated, which is correct and slow.
+    #[must_use]
+    pub fn has_grouped(&self) -> bool {
+        self.arch.has_grouped()
+    }
+
     /// Quantises and packs a matrix `[n_out, n_in]` of `dtype` for [`Kernels::linear_grouped`] while it is read.
     ///
     /// Where the weights of some inputs are much larger than those of others, inputs are sorted by size before they are

@@ -77,7 +77,8 @@ impl Network {
     }
 }
 
-/// Returns the compute type that `asked` means on this machine.
+/// Returns the compute type that `asked` means on this machine for a model whose decoder's matrices are `in_file`, if they have
+/// one type.
 ///
 /// # Errors
 /// [`Error::Option`] if the model does not fit the compute type.
@@ -85,6 +86,7 @@ pub(super) fn resolve(
     asked: ComputeType,
     kernels: &Kernels,
     dims: &ModelDimensions,
+    in_file: Option<&str>,
 ) -> Result<ComputeType> {
     // Products of bfloat16 take two elements at a time from the rows of convolutions and heads.
     let is_even = [
@@ -94,6 +96,12 @@ pub(super) fn resolve(
     ]
     .iter()
     .all(|n| n.is_multiple_of(2));
+    if asked == ComputeType::Auto
+        && is_even
+        && let Some(kept) = in_file.and_then(|in_file| kept(in_file, kernels))
+    {
+        return Ok(kept);
+    }
     match asked {
         ComputeType::Auto if is_even && kernels.is_native(Packing::Bf16) => Ok(ComputeType::Bf16),
         ComputeType::Auto if kernels.isa() != Isa::Scalar => Ok(ComputeType::F16),
@@ -111,5 +119,65 @@ pub(super) fn resolve(
             })
         }
         compute_type => Ok(compute_type),
+    }
+}
+
+/// Returns the compute type whose decoder keeps weights that are quantised so in the file, if there is a kernel for it.
+fn kept(in_file: &str, kernels: &Kernels) -> Option<ComputeType> {
+    match in_file {
+        "Q5_0" if kernels.has_grouped() => Some(ComputeType::Q5),
+        "Q4_0" if kernels.has_grouped() => Some(ComputeType::Q4),
+        "I8" if kernels.is_native(Packing::Int8) => Some(ComputeType::Int8),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const EVEN: ModelDimensions = ModelDimensions {
+        n_mels: 80,
+        n_audio_ctx: 1500,
+        n_audio_state: 512,
+        n_audio_head: 8,
+        n_audio_layer: 6,
+        n_vocab: 51865,
+        n_text_ctx: 448,
+        n_text_state: 512,
+        n_text_head: 8,
+        n_text_layer: 6,
+    };
+
+    #[test]
+    fn auto_keeps_quantised_weights_where_there_is_a_kernel() {
+        let odd = ModelDimensions { n_mels: 81, ..EVEN };
+        for kernels in Isa::ALL.iter().filter_map(|&isa| Kernels::new(isa)) {
+            let resolve = |asked, dims, in_file| resolve(asked, &kernels, dims, in_file).unwrap();
+            let auto = |dims, in_file| resolve(ComputeType::Auto, dims, in_file);
+            let usual = auto(&EVEN, None);
+            assert!([ComputeType::Bf16, ComputeType::F16, ComputeType::F32].contains(&usual));
+            for (in_file, kept, has_kernel) in [
+                ("Q5_0", ComputeType::Q5, kernels.has_grouped()),
+                ("Q4_0", ComputeType::Q4, kernels.has_grouped()),
+                ("I8", ComputeType::Int8, kernels.is_native(Packing::Int8)),
+                ("Q8_0", usual, true),
+                ("Q5_1", usual, true),
+                ("F16", usual, true),
+            ] {
+                let expected = if has_kernel { kept } else { usual };
+                let (found, isa) = (auto(&EVEN, Some(in_file)), kernels.isa());
+                assert_eq!(found, expected, "{in_file}, {isa:?}");
+                let of_odd = auto(&odd, Some(in_file));
+                assert!(
+                    [ComputeType::F16, ComputeType::F32].contains(&of_odd),
+                    "{in_file}"
+                );
+                // What is asked for is what is done.
+                let asked = ComputeType::Bf16;
+                assert_eq!(resolve(asked, &EVEN, Some(in_file)), asked);
+            }
+        }
     }
 }

@@ -53,7 +53,8 @@ pub(super) fn open(
     compute_type: ComputeType,
     host: &Host,
 ) -> Result<Box<dyn Backend>> {
-    let compute_type = resolve(compute_type, &host.kernels, dims)?;
+    let in_file = checkpoint.decoder_dtype();
+    let compute_type = resolve(compute_type, &host.kernels, dims, in_file)?;
     let shape = (dims, compute_type);
     match Network::of(compute_type) {
         Network::Stored(formats) => CpuBackend::read(checkpoint, shape, formats, host),
