@@ -20,21 +20,23 @@ pub(crate) struct Bars {
     lines: Option<MultiProgress>,
     /// Line of the run, or of its only file.
     run: ProgressBar,
+    /// Number of all files, and how many of them were done before this run.
     n_files: usize,
+    n_before: usize,
     /// Compute type in use; [`ComputeType::Auto`] before the model is open.
     compute_type: ComputeType,
     started: Instant,
     /// Last line about the run where there is no terminal.
     told: Instant,
-    /// Number of files that are done.
+    /// Number of files that this run has done.
     n_done: usize,
     /// Seconds of audio that are done.
     done_s: f64,
 }
 
 impl Bars {
-    /// Progress of `n_files` files, shown or not.
-    pub(crate) fn new(is_shown: bool, n_files: usize) -> Self {
+    /// Progress of `n_files` files, shown or not, of which `n_before` were done before this run.
+    pub(crate) fn new(is_shown: bool, n_files: usize, n_before: usize) -> Self {
         let on_terminal = is_shown && io::stderr().is_terminal();
         let lines =
             on_terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
@@ -45,6 +47,7 @@ impl Bars {
             lines,
             run,
             n_files,
+            n_before,
             compute_type: ComputeType::Auto,
             started: Instant::now(),
             told: Instant::now(),
@@ -73,7 +76,7 @@ impl Bars {
         }
     }
 
-    /// Sets how many files and how many seconds of audio are done, those of files in flight included.
+    /// Sets how many files and how many seconds of audio this run has done, those of files in flight included.
     pub(crate) fn update(&mut self, n_done: usize, done_s: f64) {
         (self.n_done, self.done_s) = (n_done, done_s);
         // Until its length is known, the only file has something else to say.
@@ -128,7 +131,7 @@ impl Bars {
         match self.n_files {
             0 | 1 => speed,
             n_files => {
-                let (n_done, audio) = (self.n_done, clock(self.done_s));
+                let (n_done, audio) = (self.n_before + self.n_done, clock(self.done_s));
                 format!("{n_done} of {n_files} files done, {audio} of audio, {speed}")
             }
         }

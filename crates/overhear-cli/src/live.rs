@@ -36,12 +36,12 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// Display of a run of `n_files` files.
-    pub(crate) fn new(mut options: LiveOptions, n_files: usize) -> Self {
+    /// Display of a run of `n_files` files, of which `n_before` were done before.
+    pub(crate) fn new(mut options: LiveOptions, n_files: usize, n_before: usize) -> Self {
         options.colours &= anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never;
         Self {
             options,
-            bars: Bars::new(options.notes, n_files),
+            bars: Bars::new(options.notes, n_files, n_before),
             stdout_failure: None,
         }
     }

@@ -1,6 +1,6 @@
 //! Manifests: lists of recordings, as JSON lines or as tables.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::inputs::Input;
+use crate::naming::fold_case;
 use crate::options::clips;
 use crate::warnings;
 
@@ -103,11 +104,43 @@ pub(crate) fn parse_language(label: &str) -> Result<Language, String> {
         .map_err(|error: overhear::Error| error.to_string())
 }
 
-/// Reads the recordings of the manifest at `path`, whose paths are relative to its folder.
+/// Recording with its place in a manifest: `list.jsonl:3`.
+type Listed = (String, Input);
+
+/// Reads the recordings of the manifests at `paths`.
 ///
 /// # Errors
-/// [`Failure::Usage`] if the manifest cannot be read or a line of it is invalid.
-pub(crate) fn inputs(path: &Path) -> Result<Vec<Result<Input, Failure>>, Failure> {
+/// [`Failure::Usage`] if a manifest cannot be read, a line of it is invalid, or two lines state the same output.
+pub(crate) fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>, Failure> {
+    let mut listed = Vec::new();
+    for path in paths {
+        listed.extend(listed_in(path)?);
+    }
+    check_outputs(&listed)?;
+    Ok(listed.into_iter().map(|(_, input)| input).collect())
+}
+
+/// Checks that no two recordings state the same output, of which one would have to be renamed. A line may be repeated as it is.
+fn check_outputs(listed: &[Listed]) -> Result<(), Failure> {
+    let mut owners: HashMap<PathBuf, &Listed> = HashMap::new();
+    for line in listed {
+        let (place, input) = line;
+        let Some(output) = &input.output else {
+            continue;
+        };
+        let (owner_place, owner) = owners.entry(fold_case(output.clone())).or_insert(line);
+        if owner != input {
+            let output = output.display();
+            return Err(Failure::Usage(format!(
+                "{owner_place} and {place} state the same output `{output}`: give one of them another"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Reads the recordings of the manifest at `path`, whose paths are relative to its folder.
+fn listed_in(path: &Path) -> Result<Vec<Listed>, Failure> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let input = |row: Row| -> Result<Input, String> {
         let overrides = Overrides {
@@ -124,13 +157,16 @@ pub(crate) fn inputs(path: &Path) -> Result<Vec<Result<Input, Failure>>, Failure
         })
     };
     let Rows { rows, names } = rows::<Row>(path)?;
-    let inputs = rows.into_iter().map(|(line, row)| {
-        let input = row.and_then(input);
-        input.map_err(|reason| Failure::Usage(format!("{}:{line}: {reason}", path.display())))
+    let listed = rows.into_iter().map(|(line, row)| {
+        let place = format!("{}:{line}", path.display());
+        match row.and_then(input) {
+            Ok(input) => Ok((place, input)),
+            Err(reason) => Err(Failure::Usage(format!("{place}: {reason}"))),
+        }
     });
-    let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+    let listed = listed.collect::<Result<Vec<_>, _>>()?;
     warn_of_ignored(path, &names);
-    Ok(inputs.into_iter().map(Ok).collect())
+    Ok(listed)
 }
 
 /// Returns the path that the field `output` states: where below the folder of outputs they are, without their extension.
@@ -257,7 +293,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         fs::write(&path, text).unwrap();
-        match inputs(&path) {
+        match inputs(&[path]) {
             Err(Failure::Usage(reason)) => reason,
             other => panic!("{other:?}"),
         }
@@ -273,10 +309,9 @@ mod tests {
         for (name, text) in [("m.jsonl", json), ("m.tsv", tsv)] {
             let path = folder.path().join(name);
             fs::write(&path, text).unwrap();
-            let inputs = inputs(&path).unwrap();
+            let inputs = inputs(&[path]).unwrap();
             let options = inputs.into_iter().map(|input| {
                 let mut options = TranscribeOptions::default();
-                let input = input.unwrap();
                 input.overrides.apply(&mut options).unwrap();
                 (input.path.unwrap(), input.output, options)
             });
@@ -293,6 +328,43 @@ mod tests {
             assert_eq!(second.initial_prompt.as_deref(), Some("Names."));
             assert_eq!(second.clip_timestamps, [0.0, 1.5]);
         }
+    }
+
+    #[test]
+    fn two_lines_with_one_output_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let written = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let first = "{\"file\": \"a.wav\", \"output\": \"x/one\"}\n";
+        let [a, b] = [
+            written("a.jsonl", first),
+            written("b.tsv", "file\toutput\nb.wav\tx//one\n"),
+        ];
+        let said = match inputs(&[a.clone(), b]) {
+            Err(Failure::Usage(said)) => said,
+            other => panic!("{other:?}"),
+        };
+        let (rest, places) = (
+            said.split(" state ").nth(1).unwrap(),
+            ["a.jsonl:1 and ", "b.tsv:2 state "],
+        );
+        assert!(places.iter().all(|place| said.contains(place)), "{said}");
+        assert_eq!(rest, "the same output `x//one`: give one of them another");
+        for other in [
+            "{\"file\": \"b.wav\", \"output\": \"x/one\"}",
+            "{\"file\": \"a.wav\", \"output\": \"x/one\", \"language\": \"en\"}",
+        ] {
+            let said = refusal("m.jsonl", &format!("{first}\n{other}\n"));
+            assert!(
+                said.contains("m.jsonl:1 and ") && said.contains("m.jsonl:3 state"),
+                "{said}"
+            );
+        }
+        // The same recording, listed again.
+        assert_eq!(inputs(&[a.clone(), a]).unwrap().len(), 2);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! replace an input, the input's full name is used (`a.mp3.srt`, `a.wav.srt`), then preceded by the folders above it
 //! (`d1-a.wav.srt`), then followed by a number. All clashing inputs advance together, so a name does not depend on the
 //! order of the arguments. A file that a manifest lists again has the number of its occurrence (`a-2.srt`), and a name that a
-//! manifest states is kept, unless two are the same.
+//! manifest states, no two of which are the same, is kept.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -169,7 +169,7 @@ fn clashing(targets: &[Target], files: &HashSet<&Path>, formats: &[impl Display]
 }
 
 /// Folds the case of a path: `A.srt` and `a.srt` are one file in case-insensitive file systems.
-fn fold_case(path: PathBuf) -> PathBuf {
+pub(crate) fn fold_case(path: PathBuf) -> PathBuf {
     if cfg!(any(target_os = "macos", windows)) {
         return PathBuf::from(path.to_string_lossy().to_lowercase());
     }

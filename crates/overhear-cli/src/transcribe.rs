@@ -52,9 +52,7 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
     let destination = Destination::new(&args.output_dir, &formats)?;
 
     let mut found = inputs::expand(&args.files, args.recursive);
-    for path in &args.manifest {
-        found.extend(manifest::inputs(path)?);
-    }
+    found.extend(manifest::inputs(&args.manifest)?.into_iter().map(Ok));
     inputs::retain_first(&mut found);
     let (found, missing): (Vec<_>, Vec<_>) = found.into_iter().partition(Result::is_ok);
     let inputs: Vec<Input> = found.into_iter().flatten().collect();
@@ -113,7 +111,8 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
     let is_several = !options.batched && !args.batch_size.is_one();
     let to_files = matches!(destination, Destination::Folder(_));
     jobs::sort(&mut jobs, is_several && to_files);
-    let mut live = Live::new(live_options(args, n_inputs > 1), jobs.len());
+    let options_shown = live_options(args, n_inputs > 1);
+    let mut live = Live::new(options_shown, n_inputs, n_done + n_skipped);
     if let (Some(shard), 0) = (shard, n_inputs) {
         live.note(&format!("none of the inputs is in share {shard}"));
     }
@@ -586,11 +585,11 @@ impl Run<'_> {
                 None => Ok(model),
             }
         };
+        let model = self.interrupt.run(open)??;
         if let Some(weights) = info::of_quantised(compute_type, &model) {
             let chosen = model.compute_type();
             self.live.note(&format!("compute type {chosen}: {weights}"));
         }
-        let model = self.interrupt.run(open)??;
         self.model = ModelSlot::Opened(model.clone());
         Ok(model)
     }

@@ -97,6 +97,29 @@ fn files_at_the_same_time_give_the_same_as_one_after_another() {
 }
 
 #[test]
+fn the_last_line_counts_the_inputs_that_are_missing_or_were_done_before() {
+    let sandbox = Sandbox::new();
+    sandbox.write_mute("a.wav");
+    let arguments = ["a.wav", "gone.wav"].map(OsString::from);
+    let run = sandbox.nano(&arguments);
+    run.assert(1);
+    assert!(
+        run.stderr.contains(": 1 of 2 files done, "),
+        "{}",
+        run.stderr
+    );
+    sandbox.write_mute("b.wav");
+    let arguments = ["a.wav", "b.wav", "gone.wav", "--skip_existing"].map(OsString::from);
+    let run = sandbox.nano(&arguments);
+    run.assert(1);
+    assert!(
+        run.stderr.contains(": 2 of 3 files done, "),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
 fn standard_output_has_the_order_of_the_inputs() {
     let sandbox = sandbox();
     let to_stdout = ["-o", "-", "-f", "json"];

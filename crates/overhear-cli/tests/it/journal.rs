@@ -451,6 +451,18 @@ fn a_manifest_names_files_and_their_options() {
     sandbox
         .nano(&arguments(&["--quiet"]))
         .assert_one_line(2, "more.csv:3: output: `../a` is no name");
+    fs::write(
+        sandbox.path("more.csv"),
+        "path,output\ninput/000.flac,a\ninput/001.flac,a\n",
+    )
+    .unwrap();
+    sandbox
+        .nano(&arguments(&["--quiet", "-o=none"]))
+        .assert_one_line(
+            2,
+            "more.csv:2 and more.csv:3 state the same output `a`: give one of them another",
+        );
+    assert!(!sandbox.path("none").exists());
     sandbox
         .nano(&["--manifest=nosuch.jsonl".into()])
         .assert_one_line(2, "cannot read nosuch.jsonl");
