@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::report::Report;
+use super::report::{Report, Setting};
 use crate::failure::{Failure, say};
 
 /// Change of one stage.
@@ -30,10 +30,11 @@ pub(super) fn read(path: &Path) -> Result<Report, Failure> {
 impl Report {
     /// Adds the changes since `earlier` of the stages that both runs have.
     pub(super) fn compare(&mut self, earlier: &Report) {
-        if self.setting != earlier.setting {
+        let differences = self.setting.differences(&earlier.setting);
+        if !differences.is_empty() {
+            let differences = differences.join(", ");
             say(&format!(
-                "the earlier run had different settings: {:?}",
-                earlier.setting
+                "the earlier run had other settings: {differences}"
             ));
         }
         let change = |name: &str, now_ms: f64| {
@@ -49,5 +50,28 @@ impl Report {
             .iter()
             .filter_map(|figure| change(&figure.name, figure.median_ms));
         self.compared = Some(changes.collect());
+    }
+}
+
+impl Setting {
+    /// Describes what was different in an earlier run: `threads 1 (now 2)`.
+    fn differences(&self, earlier: &Self) -> Vec<String> {
+        let fields = |setting: &Self| {
+            [
+                ("processor", setting.cpu.clone()),
+                ("kernels", setting.kernels.clone()),
+                ("threads", setting.threads.to_string()),
+                ("model", setting.model.clone()),
+                ("dtype", setting.dtype.clone()),
+                ("compute type", setting.compute_type.clone()),
+                ("repeats", setting.repeats.to_string()),
+            ]
+        };
+        fields(earlier)
+            .into_iter()
+            .zip(fields(self))
+            .filter(|((_, then), (_, now))| then != now)
+            .map(|((name, then), (_, now))| format!("{name} {then} (now {now})"))
+            .collect()
     }
 }

@@ -65,12 +65,13 @@ pub(crate) fn run(args: &EvalArgs, interrupt: &Interrupt) -> Result<(), Failure>
         for (i, entry) in entries.iter().enumerate() {
             interrupt.check()?;
             let first = in_types.first().map(|first| &first.scores[i]);
-            let score = match first.filter(|first| first.error.is_some()) {
+            let failed = first.filter(|first| first.error.is_some());
+            let score = match failed {
                 // It has been reported, and would be for every type.
                 Some(failed) => failed.clone(),
                 None => evaluation.one(&model, entry)?,
             };
-            if is_table {
+            if is_table && failed.is_none() {
                 written(report::write_row(&score, &mut stdout).and_then(|()| stdout.flush()))?;
             }
             scores.push(score);

@@ -85,10 +85,12 @@ fn a_table_shows_the_measurements_and_that_the_earlier_run_differed() {
     run.assert(0);
     let other = run
         .stdout
-        .replace("\"model\": \"nano\"", "\"model\": \"turbo\"");
+        .replace("\"model\": \"nano\"", "\"model\": \"turbo\"")
+        .replace("\"repeats\": 1", "\"repeats\": 5");
     fs::write(sandbox.path("other.json"), other).unwrap();
     let run = bench(&sandbox, &["--threads", "1", "--compare", "other.json"]);
-    run.assert_one_line(0, "turbo");
+    let said = "the earlier run had other settings: model turbo (now nano), repeats 5 (now 1)\n";
+    run.assert_one_line(0, said);
     for part in [
         "nano",
         "1 threads",

@@ -138,6 +138,8 @@ fn compute_types_are_compared_in_a_table_and_in_csv_set_by_set() {
     let table = eval(&sandbox, &TYPES);
     table.assert(1);
     assert_eq!(table.stderr.lines().count(), 1, "reported once");
+    let failed = table.stdout.matches("gone.wav").count();
+    assert_eq!(failed, 1, "listed once: {}", table.stdout);
     let titles = table
         .stdout
         .lines()
