@@ -145,6 +145,20 @@ fn an_adapter_is_downloaded_and_its_base_model_is_found_by_name() {
 }
 
 #[test]
+fn an_adapter_without_safetensors_is_downloaded_as_a_pytorch_file() {
+    let sandbox = Sandbox::new();
+    let files = [
+        ("adapter_config.json", b"{}".to_vec()),
+        ("adapter_model.bin", b"pickle".to_vec()),
+    ];
+    let server = Server::start(&files, |_| Fault::No);
+    run(command(&sandbox, &server, &["models", "pull", "me/old"])).assert(0);
+    let snapshot = format!("home/.cache/huggingface/hub/models--me--old/snapshots/{COMMIT}");
+    let expected = ["adapter_config.json", "adapter_model.bin"];
+    assert_eq!(sandbox.names(&snapshot), expected);
+}
+
+#[test]
 fn the_cache_has_the_layout_of_huggingface_hub_and_only_needed_files() {
     let sandbox = Sandbox::new();
     let server = Server::start(&files(), |_| Fault::No);

@@ -1,4 +1,4 @@
-//! LoRA adapters in PEFT's layout: `adapter_config.json`, and `adapter_model.safetensors` with two narrow matrices for each
+//! LoRA adapters in PEFT's layout: `adapter_config.json`, and `adapter_model.safetensors` (or `.bin`) with two narrow matrices for each
 //! weight that they change, whose product is added to the weight as that is read
 //! (`peft/tuners/lora/layer.py::Linear.get_delta_weight`); and further tensors that replace those of the base model.
 
@@ -9,8 +9,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::elements::{Stored, read_widened};
-use super::names::openai_name;
+use super::OUTPUT;
+use super::delta::Delta;
+use super::names::{huggingface_name, openai_name};
+use super::pytorch::PyTorch;
 use super::safetensors;
 use super::shards::WEIGHTS;
 use super::tensor_file::{Tensor, TensorFile};
@@ -20,8 +22,8 @@ use crate::{Error, Result};
 
 /// File with an adapter's configuration.
 pub(crate) const ADAPTER_CONFIG: &str = "adapter_config.json";
-/// File with an adapter's matrices.
-pub(crate) const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
+/// Files with an adapter's matrices; the first that is there is read, as by PEFT.
+pub(crate) const ADAPTER_WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
 
 /// Options of PEFT (`peft/tuners/lora/config.py`) that change the result in ways not implemented here, unless they are absent,
 /// `null`, `false` or empty.
@@ -58,6 +60,7 @@ struct AdapterConfig {
     init_lora_weights: Option<Value>,
     rank_pattern: Option<Map<String, Value>>,
     alpha_pattern: Option<Map<String, Value>>,
+    modules_to_save: Option<Vec<String>>,
     #[serde(flatten)]
     others: Map<String, Value>,
 }
@@ -167,9 +170,15 @@ impl AdapterConfig {
             Some(alpha) => alpha.as_f64(),
             None => self.lora_alpha,
         };
-        let (Some(rank), Some(alpha)) = (rank.filter(|&rank| rank > 0), alpha) else {
+        let (Some(rank), Some(alpha)) = (rank, alpha) else {
             return Err(format!("no r or lora_alpha of {}", excerpt(module)));
         };
+        if rank == 0 {
+            return Err(format!(
+                "r of {} is 0: the rank is 1 or more",
+                excerpt(module)
+            ));
+        }
         let divisor = match self.use_rslora {
             true => (rank as f64).sqrt(),
             false => rank as f64,
@@ -206,50 +215,6 @@ fn matching<'a>(
     Ok(found)
 }
 
-/// What is added to a matrix `[n_rows, n_cols]`, or to a tensor of that many elements: `scaling * b * a`.
-#[derive(Debug)]
-pub(super) struct Delta {
-    n_rows: usize,
-    n_cols: usize,
-    rank: usize,
-    scaling: f32,
-    /// `[n_rows, rank]`.
-    b: Vec<f32>,
-    /// `[rank, n_cols]`.
-    a: Vec<f32>,
-}
-
-impl Delta {
-    /// Returns whether it has the shape of `tensor`, with one column for all but the first dimension.
-    fn fits(&self, tensor: &Tensor) -> bool {
-        tensor.shape.first() == Some(&(self.n_rows as u64))
-            && tensor.n_elements() == (self.n_rows * self.n_cols) as u64
-    }
-
-    /// Adds to the elements from index `first` on.
-    pub(super) fn add(&self, first: usize, mut elements: &mut [f32]) {
-        let mut sums = vec![0.0_f32; self.n_cols];
-        let mut at = first;
-        while !elements.is_empty() {
-            let (row, col) = (at / self.n_cols, at % self.n_cols);
-            let len = elements.len().min(self.n_cols - col);
-            let (this, rest) = elements.split_at_mut(len);
-            let sums = &mut sums[..len];
-            sums.fill(0.0);
-            for (i, &factor) in self.b[row * self.rank..][..self.rank].iter().enumerate() {
-                let a = &self.a[i * self.n_cols + col..][..len];
-                sums.iter_mut()
-                    .zip(a)
-                    .for_each(|(sum, a)| *sum += factor * a);
-            }
-            for (element, sum) in this.iter_mut().zip(&*sums) {
-                *element += sum * self.scaling;
-            }
-            (at, elements) = (at + len, rest);
-        }
-    }
-}
-
 /// An open adapter.
 pub(super) struct Adapter {
     file: TensorFile,
@@ -257,12 +222,48 @@ pub(super) struct Adapter {
     deltas: BTreeMap<String, Delta>,
     /// Tensors in `file` that replace the base model's, by openai/whisper's names.
     replacements: BTreeMap<String, Tensor>,
+    /// Ends of the names of modules that are replaced as a whole.
+    modules_to_save: Vec<String>,
 }
 
 impl Adapter {
     /// Returns whether it changes the tensor that openai/whisper calls `name`.
     pub(super) fn changes(&self, name: &str) -> bool {
         self.deltas.contains_key(name) || self.replacements.contains_key(name)
+    }
+
+    /// Checks that the modules that are replaced as a whole are (`peft/utils/save_and_load.py::set_peft_model_state_dict`). Warns of
+    /// those that the base model has not, which have no effect.
+    fn check_saved(
+        &self,
+        tensors: &HashMap<String, (usize, Tensor)>,
+        base: &Path,
+    ) -> std::result::Result<(), String> {
+        for module in &self.modules_to_save {
+            // A tied output matrix is no tensor of the base model, but a module.
+            let names = tensors.keys().map(String::as_str).chain([OUTPUT]);
+            let mut names: Vec<&str> = names
+                .filter(|name| is_of_module(&huggingface_name(name), module))
+                .collect();
+            names.sort_unstable();
+            if names.is_empty() {
+                tracing::warn!(
+                    file = %self.file.path().display(),
+                    "modules_to_save names {:?}, which the base model {} has not: it has no effect",
+                    excerpt(module),
+                    base.display()
+                );
+            }
+            if let Some(name) = names.iter().find(|name| !self.changes(name)) {
+                return Err(format!(
+                    "no tensor {}, although modules_to_save names {:?}: the adapter is incomplete; save it again with PEFT's \
+                     save_pretrained",
+                    huggingface_name(name),
+                    excerpt(module)
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Adds to and replaces tensors of the model `base`. Returns the file of those that replace others, which becomes the model's
@@ -287,6 +288,7 @@ impl Adapter {
                 base.display()
             ))
         };
+        self.check_saved(tensors, base).map_err(bad)?;
         for (name, tensor) in self.replacements {
             let old = tensors.get_mut(&name).ok_or_else(|| missing(&name))?;
             if old.1.shape != tensor.shape {
@@ -324,13 +326,18 @@ impl Adapter {
             reason,
         };
         config.check().map_err(bad_config)?;
-        let path = folder.join(ADAPTER_WEIGHTS);
-        if !path.exists() {
-            return Err(bad_config(format!(
-                "no {ADAPTER_WEIGHTS} beside it: load the adapter with PEFT and save it with save_pretrained"
-            )));
-        }
-        let file = safetensors::open(&path)?;
+        let paths = ADAPTER_WEIGHTS.map(|name| folder.join(name));
+        let file = match paths.each_ref().map(|path| path.exists()) {
+            [true, _] => safetensors::open(&paths[0])?,
+            [_, true] => PyTorch::open(&paths[1])?.file,
+            _ => {
+                return Err(bad_config(format!(
+                    "no {} beside it: load the adapter with PEFT and save it with save_pretrained",
+                    ADAPTER_WEIGHTS.join(" or ")
+                )));
+            }
+        };
+        let path = file.path().to_owned();
         let bad = |reason: String| Error::Model {
             path: path.clone(),
             reason,
@@ -372,11 +379,19 @@ impl Adapter {
             deltas.insert(openai_name(&format!("{module}.weight")), delta);
         }
         Ok(Self {
-            file,
             deltas,
             replacements,
+            modules_to_save: config.modules_to_save.unwrap_or_default(),
+            file,
         })
     }
+}
+
+/// Returns whether the tensor that Hugging Face calls `name` is of a module whose name ends with `end`, or of one below it
+/// (`peft/utils/other.py::_set_trainable`).
+fn is_of_module(name: &str, end: &str) -> bool {
+    name.match_indices('.')
+        .any(|(at, _)| name[..at].ends_with(end))
 }
 
 /// Returns the module of a matrix called `name`, and which it is: `a` or `b`.
@@ -389,64 +404,4 @@ fn matrix(name: &str) -> Option<(&str, usize)> {
     ]
     .into_iter()
     .find_map(|(suffix, i)| Some((name.strip_suffix(suffix)?, i)))
-}
-
-impl Delta {
-    /// Reads `a`, `[rank, n_in]` or of a convolution `[rank, n_in, n_tap]`, and `b`, `[n_out, rank]` or `[n_out, rank, 1]`. Those
-    /// of an embedding are `[rank, n_rows]` and `[n_state, rank]`, and the product is transposed.
-    fn read(file: &TensorFile, a: &Tensor, b: &Tensor, rank: u64, scaling: f32) -> Result<Self> {
-        let bad = |tensor: &Tensor, reason: String| Error::Model {
-            path: file.path().to_owned(),
-            reason: format!("tensor {} {reason}", excerpt(&tensor.name)),
-        };
-        let elements = |tensor: &Tensor| -> Result<Vec<f32>> {
-            let stored = Stored::of(tensor).ok_or_else(|| {
-                bad(
-                    tensor,
-                    format!("is {}, not F16, BF16, F32 or F64", excerpt(&tensor.dtype)),
-                )
-            })?;
-            read_widened(&[(file, tensor, stored)])
-        };
-        if a.shape.len() < 2 || a.shape[0] != rank {
-            return Err(bad(a, format!("is {:?}, not of rank {rank}", a.shape)));
-        }
-        let is_column = b
-            .shape
-            .get(2..)
-            .is_some_and(|rest| rest.iter().all(|&n| n == 1));
-        if !is_column || b.shape[1] != rank {
-            return Err(bad(b, format!("is {:?}, not of rank {rank}", b.shape)));
-        }
-        let (n_in, n_out, rank) = (
-            (a.n_elements() / rank) as usize,
-            b.shape[0] as usize,
-            rank as usize,
-        );
-        let (own_a, own_b) = (elements(a)?, elements(b)?);
-        let is_embedding = a.name.ends_with("lora_embedding_A");
-        let (n_rows, n_cols, b, a) = match is_embedding {
-            false => (n_out, n_in, own_b, own_a),
-            true => (
-                n_in,
-                n_out,
-                transposed(&own_a, rank, n_in),
-                transposed(&own_b, n_out, rank),
-            ),
-        };
-        Ok(Self {
-            n_rows,
-            n_cols,
-            rank,
-            scaling,
-            b,
-            a,
-        })
-    }
-}
-
-/// Transposes `[n_rows, n_cols]`.
-fn transposed(elements: &[f32], n_rows: usize, n_cols: usize) -> Vec<f32> {
-    let column = |col| (0..n_rows).map(move |row| elements[row * n_cols + col]);
-    (0..n_cols).flat_map(column).collect()
 }

@@ -4,6 +4,7 @@ mod blocks;
 mod config;
 mod ctranslate2;
 mod cursor;
+mod delta;
 mod dims;
 mod elements;
 mod fields;

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::lora::Delta;
+use super::delta::Delta;
 use crate::{Error, Result};
 
 /// Maximum number of tensors of a checkpoint; large-v3 has 1259.

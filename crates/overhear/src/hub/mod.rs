@@ -171,6 +171,7 @@ impl Hub {
             .filter(|name| has(name))
             .map(|name| (*name).to_owned())
             .collect();
+        let of_adapter = ADAPTER_WEIGHTS.into_iter().find(|name| has(name));
         let indices = WEIGHTS.map(|name| format!("{name}.index.json"));
         let forms = WEIGHTS.iter().zip(&indices);
         match forms
@@ -182,16 +183,16 @@ impl Hub {
                 let index = pull.fetch_one(index)?;
                 names.extend(self.shards_of(&index)?);
             }
-            None if has(ADAPTER_CONFIG) && has(ADAPTER_WEIGHTS) => {
-                names.push(ADAPTER_WEIGHTS.to_owned());
-            }
-            None => {
-                let reason = format!(
-                    "has no {}, the weights that overhear downloads",
-                    WEIGHTS.join(" or ")
-                );
-                return Err(self.refused(repository, &reason));
-            }
+            None => match of_adapter.filter(|_| has(ADAPTER_CONFIG)) {
+                Some(name) => names.push(name.to_owned()),
+                None => {
+                    let reason = format!(
+                        "has no {}, the weights that overhear downloads",
+                        WEIGHTS.join(" or ")
+                    );
+                    return Err(self.refused(repository, &reason));
+                }
+            },
         }
         let files = names
             .iter()

@@ -150,7 +150,9 @@ fn is_complete(folder: &Path) -> bool {
         return false;
     }
     if is_adapter(folder) {
-        return folder.join(ADAPTER_WEIGHTS).is_file();
+        return ADAPTER_WEIGHTS
+            .iter()
+            .any(|name| folder.join(name).is_file());
     }
     // The first that is there is what is opened.
     for name in WEIGHTS {

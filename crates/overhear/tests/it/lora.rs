@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::common;
+use crate::pytorch;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -239,7 +240,28 @@ fn adapters_that_are_more_than_products_of_two_matrices_are_refused_by_name() {
             "the pattern \"q_pr.*\" is not the name of a module",
         ),
         ("r", json!(null), "no r or lora_alpha of "),
-        ("r", json!(0), "no r or lora_alpha of "),
+        ("r", json!(0), "is 0: the rank is 1 or more"),
+        (
+            "rank_pattern",
+            json!({"fc1": 0}),
+            "r of model.encoder.layers.1.fc1 is 0",
+        ),
+        (
+            "modules_to_save",
+            json!(["proj_out"]),
+            "no tensor proj_out.weight, although modules_to_save names \"proj_out\": the adapter is incomplete",
+        ),
+        (
+            "modules_to_save",
+            json!(["layers.1.fc2"]),
+            "no tensor model.decoder.layers.1.fc2.",
+        ),
+        (
+            "modules_to_save",
+            json!(["decoder.layer_norm"]),
+            "no tensor model.decoder.layer_norm.bias",
+        ),
+        ("modules_to_save", json!("proj_out"), "malformed"),
         ("lora_alpha", json!(null), "no r or lora_alpha of "),
         ("lora_alpha", json!("8"), "malformed"),
         (
@@ -351,9 +373,40 @@ fn a_damaged_or_incomplete_adapter_is_an_error() {
         );
     }
     fs::remove_file(&path).unwrap();
-    assert!(open(folder).contains("no adapter_model.safetensors beside it"));
+    assert!(open(folder).contains("no adapter_model.safetensors or adapter_model.bin beside it"));
+    fs::write(folder.join("adapter_model.bin"), "PK").unwrap();
+    assert!(open(folder).contains("adapter_model.bin: "));
     fs::write(folder.join("adapter_config.json"), "{").unwrap();
     assert!(open(folder).contains("adapter_config.json: malformed"));
+}
+
+/// As PEFT saved adapters before it wrote safetensors, and reads them.
+#[test]
+fn an_adapter_may_be_a_pytorch_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write(folder, &config(), &adapter());
+    let expected = transcribe(folder, &exact());
+    fs::remove_file(folder.join("adapter_model.safetensors")).unwrap();
+    let file = pytorch::of_tensors(&adapter());
+    fs::write(folder.join("adapter_model.bin"), file).unwrap();
+    assert_eq!(transcribe(folder, &exact()), expected);
+}
+
+/// Modules that the base model has not are no reason to refuse an adapter, as for PEFT.
+#[test]
+fn modules_that_are_saved_replace_the_base_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (mut config, mut tensors) = (config(), adapter());
+    config["modules_to_save"] = json!(["decoder.layer_norm", "classifier"]);
+    let bias = NORM.replace("weight", "bias");
+    tensors.insert(
+        format!("base_model.model.{bias}"),
+        (vec![128], vec![0.5; 128]),
+    );
+    write(folder, &config, &tensors);
+    assert!(Model::open(folder, &exact()).is_ok());
 }
 
 #[test]

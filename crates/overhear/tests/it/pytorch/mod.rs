@@ -7,6 +7,7 @@ mod writer;
 
 use crate::common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -71,6 +72,24 @@ fn openai(folder: &Path) -> Vec<u8> {
         .map(|(key, bytes)| (&key[..], bytes.clone()))
         .collect();
     file(pickle.raw(b"uu."), &storages)
+}
+
+/// Returns a file of tensors of f32, each with a storage of its own.
+pub(crate) fn of_tensors(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Vec<u8> {
+    let mut pickle = begin().raw(b"}(");
+    let mut storages = Vec::new();
+    for (i, (name, (shape, values))) in tensors.iter().enumerate() {
+        let key = i.to_string();
+        let tensor = pickle.text(name);
+        pickle = tensor.tensor("FloatStorage", &key, values.len(), 0, shape);
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+        storages.push((key, bytes.collect::<Vec<u8>>()));
+    }
+    let storages: Vec<_> = storages
+        .iter()
+        .map(|(key, bytes)| (&key[..], bytes.clone()))
+        .collect();
+    file(pickle.raw(b"u."), &storages)
 }
 
 /// Returns the weights in `folder` as `pytorch_model.bin`: all in one storage, and the output matrix tied.
