@@ -40,24 +40,32 @@ def setup(a):
 
 
 def convert(a, size):
-    """The checkpoint for every peer; what is there already is kept."""
+    """The checkpoint for the peers that take part; what is there already is kept."""
     source, out = (a.checkpoints / size).resolve(), a.work / size
     out.mkdir(parents=True, exist_ok=True)
     tool = a.work / "venv/bin"
-    steps = [("ct2", [tool / "ct2-transformers-converter", "--model", source, "--output_dir", out / "ct2",
-                      "--copy_files", "tokenizer.json", "preprocessor_config.json", "--quantization", "float16"]),
-             ("openai.pt", [tool / "python", REPOSITORY / "tools/hf2openai.py", source, out / "openai.pt"])]
-    steps += [(f"ov-{kind}", [tool / "optimum-cli", "export", "openvino", "--model", source, "--task",
-                              "automatic-speech-recognition-with-past", "--weight-format", kind, out / f"ov-{kind}"])
-              for kind in ("int8", "fp16")]
-    steps += [(f"ggml-{kind}.bin", [tool / "python", HERE / "to_ggml.py", out / "openai.pt", source,
-                                    out / f"ggml-{kind}.bin", kind]) for kind in ("f16", "q8_0")]
-    for name, command in steps:
-        if not (out / name).exists():
+    for engine in a.engines:
+        kind, _, variant = engine.partition(" ")
+        weights = variant.partition("-")[0]
+        name, command = {
+            "faster-whisper": ("ct2", [tool / "ct2-transformers-converter", "--model", source, "--output_dir", out / "ct2",
+                                       "--copy_files", "tokenizer.json", "preprocessor_config.json", "--quantization", "float16"]),
+            "openai-whisper": ("openai.pt", [tool / "python", REPOSITORY / "tools/hf2openai.py", source, out / "openai.pt"]),
+            "openvino-genai": (f"ov-{weights}", [tool / "optimum-cli", "export", "openvino", "--model", source, "--task",
+                                                 "automatic-speech-recognition-with-past", "--weight-format", weights,
+                                                 out / f"ov-{weights}"]),
+            "whisper.cpp": (f"ggml-{variant}.bin", to_ggml(a.overhear, source, out, variant)),
+        }.get(kind, (None, None))
+        if name and not (out / name).exists():
             with locked(a):
                 run = subprocess.run(command, capture_output=True, text=True)
             if run.returncode:
                 print(f"{size} {name}: {(run.stderr.strip().splitlines() or ['failed'])[-1]}", file=sys.stderr)
+
+
+def to_ggml(overhear, source, out, kind):
+    """Command that writes whisper.cpp's file: quantised as ggml's reference does, and read by whisper.cpp (`just formats`)."""
+    return [overhear, "models", "convert", source, out / f"ggml-{kind}.bin", "--to", "ggml", "--dtype", kind]
 
 
 @contextlib.contextmanager

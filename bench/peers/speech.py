@@ -17,8 +17,10 @@ from pathlib import Path
 
 import bars
 import numpy as np
+from peers import to_ggml
 
 HERE = Path(__file__).resolve().parent
+OVERHEAR = HERE.parent.parent / "target/release/overhear"
 ENGINES = ["faster-whisper int8", "faster-whisper int8+batch8", "openvino-genai int8", "whisper.cpp q8_0", "openai-whisper f32"]
 TEMPERATURES = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
 RATE = 16000
@@ -50,14 +52,14 @@ def join(folder, seconds, out):
     print(f"{out}: {n / RATE:.0f} s, {sum(len(t.split()) for t in text)} words, {len(rows)} clips")
 
 
-def convert(checkpoint, out):
+def convert(checkpoint, out, overhear=OVERHEAR):
     checkpoint, out, tool = Path(checkpoint).resolve(), Path(out), Path(sys.executable).parent
     out.mkdir(parents=True, exist_ok=True)
     steps = [("ct2", ["ln", "-s", checkpoint / "ct2", out / "ct2"]),
              ("openai.pt", [sys.executable, HERE.parent.parent / "tools/hf2openai.py", checkpoint, out / "openai.pt"]),
              ("ov-int8", [tool / "optimum-cli", "export", "openvino", "--model", checkpoint, "--task",
                           "automatic-speech-recognition-with-past", "--weight-format", "int8", out / "ov-int8"]),
-             ("ggml-q8_0.bin", [sys.executable, HERE / "to_ggml.py", out / "openai.pt", checkpoint, out / "ggml-q8_0.bin", "q8_0"])]
+             *((f"ggml-{kind}.bin", to_ggml(overhear, checkpoint, out, kind)) for kind in ("q8_0", "q5_0", "q4_0"))]
     for name, command in steps:
         if not (out / name).exists():
             run = subprocess.run(command, capture_output=True, text=True)
@@ -265,7 +267,7 @@ def main():
     parser.add_argument("--modes", type=words, default=["greedy", "default"])
     parser.add_argument("--engines", type=words, default=ENGINES)
     parser.add_argument("--compute-types", type=words, default=["int8", "auto", "f32"])
-    parser.add_argument("--overhear", default=str(HERE.parent.parent / "target/release/overhear"))
+    parser.add_argument("--overhear", default=str(OVERHEAR))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--slow-s", type=float, default=60.0)
     parser.add_argument("--slow-rounds", type=int, default=1)
