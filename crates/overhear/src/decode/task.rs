@@ -188,10 +188,11 @@ impl DecodingTask {
             kernels.find_maxima(logits, &mut next.maxima);
         }
         next.log_sum = kernels.log_sum_exp_below(logits, &next.maxima);
+        // Another window may have left some.
+        next.alternatives.clear();
         if self.alternatives > 0 {
             next.maxima
                 .top_k(logits, self.alternatives, &mut next.largest);
-            next.alternatives.clear();
             let log_sum = next.log_sum;
             let likeliest = next.largest.iter().map(|&(token, logit)| TokenProbability {
                 token: token as TokenId,

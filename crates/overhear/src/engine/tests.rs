@@ -3,13 +3,15 @@
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use proptest::prelude::*;
 
 use super::drafter::Drafter;
 use super::{DraftStatistics, Engine};
-use crate::decode::{DecodingResult, DecodingRules, DecodingTask, MAX_DRAFT};
+use crate::decode::{
+    BoostPhrase, BoostTrie, DecodingResult, DecodingRules, DecodingTask, MAX_DRAFT,
+};
 use crate::mel::MelWindow;
 use crate::mel::log_mel_spectrogram;
 use crate::{Audio, ComputeType, DecodingOptions, Error, Language, Model, ModelOptions};
@@ -24,7 +26,7 @@ const CLIPS: [&str; 4] = [
 ];
 
 /// What every window is decoded with, in turn. Prompts of so many tokens do not fit into one step together.
-fn options() -> [DecodingOptions; 6] {
+fn options() -> [DecodingOptions; 7] {
     let english = DecodingOptions {
         language: Some(Language::ENGLISH),
         ..DecodingOptions::default()
@@ -57,7 +59,25 @@ fn options() -> [DecodingOptions; 6] {
         },
         ..beams(3)
     };
-    [beams(5), prompted, samples, beams(2), english, patient]
+    let sampled = DecodingOptions {
+        best_of: None,
+        rules: DecodingRules {
+            boost: vec![BoostPhrase::new("country"), BoostPhrase::new("twenty")],
+            loop_guard: true,
+            alternatives: 2,
+            ..samples.rules.clone()
+        },
+        ..samples.clone()
+    };
+    [
+        beams(5),
+        prompted,
+        samples,
+        beams(2),
+        english,
+        patient,
+        sampled,
+    ]
 }
 
 /// A model, a model that drafts for it, windows, and what each decodes to alone with each of the options.
@@ -101,7 +121,10 @@ impl Fixture {
     }
 
     fn task(&self, options: usize) -> DecodingTask {
-        DecodingTask::new(&self.model, Language::ENGLISH, None, &options_at(options)).unwrap()
+        let options = options_at(options);
+        let boosts = BoostTrie::new(self.model.tokenizer(), &options.rules.boost).unwrap();
+        let boosts = boosts.map(Arc::new);
+        DecodingTask::new(&self.model, Language::ENGLISH, boosts, &options).unwrap()
     }
 }
 
