@@ -477,7 +477,7 @@ pub(crate) struct TranscribeArgs {
     pub(crate) batch_size: BatchSize,
     /// Speculative decoding: tokens are drafted by a smaller MODEL with the same vocabulary, by self (the model in int8), or
     /// by lookup (of repetitions in the text), and verified several at a time: the same result, sooner with large models, in
-    /// greedy search (--beam_size None).
+    /// greedy search (--beam_size None) and at temperatures above 0 with --best_of None.
     #[arg(
         long,
         help_heading = "Decoding",

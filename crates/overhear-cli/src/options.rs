@@ -209,8 +209,11 @@ pub(crate) fn without_effect(args: &TranscribeArgs) -> Vec<&'static str> {
         ),
         (
             draft != "off"
-                && (decoding.beam_size.0.is_some() || decoding.temperature != 0.0),
-            "--draft has no effect in beam search or at temperatures above 0; --beam-size None is greedy search",
+                && match decoding.temperature == 0.0 {
+                    true => decoding.beam_size.0.is_some(),
+                    false => is_given(decoding.best_of) && decoding.best_of.0 != Some(1),
+                },
+            "--draft has no effect with several beams or samples; --beam-size None is greedy search, --best-of None one sample",
         ),
         (
             !filter.vad_filter
@@ -663,7 +666,7 @@ mod tests {
 
     #[test]
     fn options_without_effect_are_named() {
-        let cases: [(&[&str], &[&str]); 14] = [
+        let cases: [(&[&str], &[&str]); 16] = [
             (&[], &[]),
             (&["--n_best", "3"], &[]),
             (
@@ -685,6 +688,8 @@ mod tests {
             (&["--draft", "lookup"], &["--draft has"]),
             (&["--draft", "off"], &[]),
             (&["--draft", "tiny", "--beam_size", "None"], &[]),
+            (&["--draft", "self", "--temperature", "1"], &["--draft has"]),
+            (&["--draft=self", "--temperature=1", "--best_of=None"], &[]),
             (&["--vad_threshold", "0.3"], &["the options of voice"]),
             (&["--vad_threshold", "0.3", "--vad_filter", "True"], &[]),
         ];

@@ -263,6 +263,10 @@ fn drafts_change_nothing_and_say_how_many_were_right() {
         let says = with.stderr.contains("tokens right");
         assert!(says || draft == "lookup", "{draft}: {}", with.stderr);
     }
+    let sampled = ["--temperature=0.6", "--best_of=None"];
+    let with = run("self", &sampled);
+    assert_eq!(with.stdout, run("off", &sampled).stdout);
+    assert!(with.stderr.contains("tokens right"), "{}", with.stderr);
     let other = run("tiny.en", &[greedy, "-q"]);
     other.assert_one_line(2, "51864 tokens");
     let beams = run("nano", &[]);

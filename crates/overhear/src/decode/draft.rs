@@ -1,5 +1,7 @@
 //! Drafts of speculative decoding: tokens that are proposed to follow a text, and verified in one decoder call (Leviathan,
-//! Kalman, Matias 2023, <https://arxiv.org/abs/2211.17192>; for greedy search the text is the one that it gives without).
+//! Kalman, Matias 2023, <https://arxiv.org/abs/2211.17192>). In place of their rule for samples, which keeps the distribution
+//! alone, a drafted token is right if it is the one that is selected without drafts: the most probable one, or the one drawn
+//! with the random number of its position. A draft model draws with the same number, so that it is mostly right.
 
 use super::boost::Match;
 use super::row::Row;

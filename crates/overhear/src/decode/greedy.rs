@@ -18,6 +18,15 @@ impl GreedyDecoder {
         }
     }
 
+    /// Returns the token that [`GreedyDecoder::update`] would select from `logits` for the only text, after `n` more tokens;
+    /// `None` if they are not numbers.
+    pub(super) fn guess(&self, n: usize, logits: &[f32], next: &Next) -> Option<usize> {
+        match self.temperature > 0.0 {
+            true => Some(self.samplers[0].ahead(n).draw(logits, self.temperature)),
+            false => next.maxima.argmax(logits),
+        }
+    }
+
     /// Appends a token to each unfinished row. `logits`: `[n_unfinished, n_vocab]`. `source[row]` is set to the row
     /// whose self-attention cache `row` continues.
     ///

@@ -1,7 +1,11 @@
 //! Sampling at temperatures above 0. The text depends on the seed alone, not on the number of threads or rows. It
 //! cannot equal that of openai/whisper, which draws from torch's generator.
 
-/// SplitMix64 generator (Steele, Lea, Flood 2014): tiny, and good enough to sample tokens.
+/// What the state of a generator grows by with each number.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// SplitMix64 generator (Steele, Lea, Flood 2014): tiny, and good enough to sample tokens. Every token is drawn with the next
+/// number, so that the number of any later token is known.
 pub(super) struct Sampler {
     state: u64,
 }
@@ -15,8 +19,14 @@ impl Sampler {
         sampler
     }
 
+    /// Returns the generator as it is after `n` more numbers.
+    pub(super) fn ahead(&self, n: usize) -> Self {
+        let state = self.state.wrapping_add(STEP.wrapping_mul(n as u64));
+        Self { state }
+    }
+
     fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.state = self.state.wrapping_add(STEP);
         let z = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
@@ -63,6 +73,15 @@ mod tests {
         assert_eq!((counts[0], counts[3]), (0, 0));
         // Binomial(3000, 2/3): standard deviation 26.
         assert!((1900..2100).contains(&counts[1]), "{counts:?}");
+    }
+
+    #[test]
+    fn the_number_of_a_later_token_is_known() {
+        let mut sampler = Sampler::new(1, 2);
+        for n in 0..5 {
+            let ahead = Sampler::new(1, 2).ahead(n).uniform();
+            assert_eq!(ahead.to_bits(), sampler.uniform().to_bits());
+        }
     }
 
     #[test]

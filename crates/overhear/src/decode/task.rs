@@ -146,26 +146,25 @@ impl DecodingTask {
         }
     }
 
-    /// Returns whether a draft may be verified: in greedy search, of one text at temperature 0.
+    /// Returns whether a draft may be verified: of the only text in greedy search or sampling.
     pub(super) fn takes_drafts(&self) -> bool {
-        self.max_candidates.is_none() && self.n_group == 1 && self.temperature == 0.0
+        self.max_candidates.is_none() && self.n_group == 1
     }
 
-    /// Returns the most probable token after `tokens` by the `logits`, `[n_vocab]`, of another model with the same
-    /// vocabulary. `boosted`: position in the boosted phrases.
-    pub(super) fn guess(
+    /// Filters `logits`, `[n_vocab]`, of another model with the same vocabulary, for the next token after `tokens`, and finds
+    /// the largest. `boosted`: position in the boosted phrases.
+    pub(super) fn filter(
         &self,
         (tokens, boosted): (&[TokenId], Match),
         logits: &mut [f32],
         next: &mut Next,
-    ) -> Option<TokenId> {
+    ) {
         if let Some(boosts) = &self.boosts {
             boosts.add_gains(boosted, logits, 1.0);
         }
         let kernels = self.model.kernels();
         self.filters
             .apply(kernels, logits, &mut next.maxima, tokens);
-        next.maxima.argmax(logits).map(|token| token as TokenId)
     }
 
     /// Filters `logits`, `[n_vocab]`, for the next token after `tokens`, and sets the statistics in `next`. `boosted`:
@@ -177,11 +176,7 @@ impl DecodingTask {
         next: &mut Next,
     ) {
         let kernels = self.model.kernels();
-        if let Some(boosts) = &self.boosts {
-            boosts.add_gains(boosted, logits, 1.0);
-        }
-        self.filters
-            .apply(kernels, logits, &mut next.maxima, tokens);
+        self.filter((tokens, boosted), logits, next);
         // Log-probabilities are reported without the gains of boosted phrases.
         if let Some(boosts) = &self.boosts {
             boosts.add_gains(boosted, logits, -1.0);

@@ -92,11 +92,15 @@ impl Window {
         }
     }
 
-    /// Appends to the draft the most probable token by the `logits` of a draft model, `[n_vocab]`, unless it ends the text.
-    /// Returns whether it did.
+    /// Appends to the draft the token that the `logits` of a draft model, `[n_vocab]`, would give, at temperatures above 0
+    /// with the random number of its position, unless it ends the text. Returns whether it did.
     pub(crate) fn draft_by(&mut self, logits: &mut [f32], next: &mut Next) -> bool {
-        let text = self.draft.after(self.draft.len());
-        let token = self.task.guess(text, logits, next);
+        let TokenDecoder::Greedy(greedy) = &self.decoder else {
+            return false;
+        };
+        let n = self.draft.len();
+        self.task.filter(self.draft.after(n), logits, next);
+        let token = greedy.guess(n, logits, next).map(|token| token as TokenId);
         let token = token.filter(|&token| token != self.task.tokenizer().eot());
         if let Some(token) = token {
             self.draft.push(token, self.task.boosts.as_deref());

@@ -223,13 +223,13 @@ fn drafts_of_every_source_are_verified_and_change_nothing() {
             for length in [1, 4, MAX_DRAFT] {
                 let drafter = drafter(fixture, kind, length);
                 let engine = Engine::with_drafter(&fixture.model, N_SEATS, 1, drafter).unwrap();
-                let greedy = |clip, options| Job {
+                let drafted = |clip, options| Job {
                     clip,
                     options,
                     canceled_after: None,
                 };
                 let jobs: Vec<_> = (0..CLIPS.len())
-                    .map(|clip| greedy(clip, 1 + 3 * (clip % 2)))
+                    .flat_map(|clip| [1 + 3 * (clip % 2), 6].map(|options| drafted(clip, options)))
                     .collect();
                 run(fixture, &engine, &jobs);
                 let statistics = engine.draft_statistics().unwrap();

@@ -28,8 +28,10 @@ pub(crate) enum Drafts {
 
 impl Model {
     /// Returns the model with speculative decoding: `draft` proposes tokens, and one decoder call verifies several. Applies to
-    /// greedy search at temperature 0 with one text ([`crate::TranscribeOptions`] without `beam_size`), whose result does
-    /// not change by a bit. How many tokens are drafted, or whether any, is chosen by their measured time and acceptance.
+    /// windows with one text: greedy search ([`crate::TranscribeOptions`] without `beam_size`), and sampling without `best_of`.
+    /// The result does not change by a bit: at temperatures above 0 a drafted token is right if it is the one that the model
+    /// draws with the random number of its position. How many tokens are drafted, or whether any, is chosen by their measured
+    /// time and acceptance.
     ///
     /// # Errors
     /// [`Error::Option`] if the vocabularies or mel bins differ; as [`Model::open`].
