@@ -2,23 +2,18 @@
 //!
 //! Every format is written to a temporary file in the target's folder first; only when all of them are on the disk are
 //! they renamed. After a full disk or a kill the old files are unchanged.
-//!
-//! A temporary file is locked during its run (`flock`), which distinguishes the files of a killed run from those in use
-//! by other processes, on any machine. The next run into that folder removes them.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use overhear::Transcript;
 use overhear::output::{self, CaptionOptions, Format};
-use tempfile::{Builder, NamedTempFile};
+use overhear::temporary;
+use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
 use crate::naming::Target;
-
-/// Prefix and suffix of the names of temporary files.
-const TEMPORARY: (&str, &str) = (".overhear-", ".tmp");
 
 /// Destination of the outputs.
 #[derive(Debug)]
@@ -44,7 +39,7 @@ impl Destination {
 
 /// Creates `folder` and verifies that it is writable, before any other work.
 pub(crate) fn prepare(folder: &Path) -> Result<(), Failure> {
-    let prepared = fs::create_dir_all(folder).and_then(|()| temporary(folder));
+    let prepared = fs::create_dir_all(folder).and_then(|()| temporary::file(folder));
     prepared
         .map(drop)
         .map_err(|error| cannot_write(folder, &error))
@@ -112,55 +107,13 @@ fn write_temporary(
     folder: &Path,
     write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
 ) -> io::Result<NamedTempFile> {
-    let mut file = temporary(folder)?;
+    let mut file = temporary::file(folder)?;
     let mut buffered = BufWriter::new(file.as_file_mut());
     write(&mut buffered)?;
     buffered.flush()?;
     drop(buffered);
     file.as_file().sync_all()?;
     Ok(file)
-}
-
-/// Creates a locked temporary file with the permissions of an ordinary new file. Its name is short, whatever the
-/// target's.
-fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = Builder::new();
-    builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    loop {
-        let file = builder.tempfile_in(folder)?;
-        // Some file systems have no locks: left-over files are not removed there.
-        let _ = file.as_file().lock();
-        // Another run may have removed the file as a left-over before it was locked.
-        if file.path().symlink_metadata().is_ok() {
-            return Ok(file);
-        }
-    }
-}
-
-/// Removes the temporary files of killed runs, which are not locked, from `folder`. Files that cannot be examined or
-/// removed remain.
-pub(crate) fn remove_left_over(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let is_ours = name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1);
-        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            continue;
-        }
-        let path = entry.path();
-        let opened = OpenOptions::new().read(true).write(true).open(&path);
-        if let Ok(file) = opened
-            && file.try_lock().is_ok()
-        {
-            // Still under the lock, for which a run that is about to take this file waits.
-            let _ = fs::remove_file(path);
-        }
-    }
 }
 
 /// Flushes the renames to the disk. Some file systems do not support it; the files are complete nevertheless.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use overhear::audio::AudioOptions;
 use overhear::output::{CaptionOptions, Format, format_timestamp};
-use overhear::{Engine, Language, Model, ModelOptions, TranscribeOptions, Transcript};
+use overhear::{Engine, Language, Model, ModelOptions, TranscribeOptions, Transcript, temporary};
 
 use crate::args::{TranscribeArgs, formats};
 use crate::failure::Failure;
@@ -80,7 +80,9 @@ pub(crate) fn run(args: &TranscribeArgs, interrupt: &Interrupt) -> Result<(), Fa
         });
     }
     let folders: BTreeSet<_> = jobs.iter().map(|job| job.target.folder()).collect();
-    folders.into_iter().for_each(outputs::remove_left_over);
+    folders
+        .into_iter()
+        .for_each(temporary::remove_left_over_files);
     let n_skipped = n_inputs - n_missing - jobs.len();
     // The model, where the journal states which one it is.
     let mut located = None;

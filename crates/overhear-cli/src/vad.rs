@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use overhear::Audio;
 use overhear::audio::{AudioWarning, SAMPLE_RATE};
 use overhear::output::format_timestamp;
 use overhear::vad::{FRAME_SAMPLES, Region, SpeechProbabilities, Vad, VadMethod, VadOptions};
+use overhear::{Audio, temporary};
 use serde::Serialize;
 
 use crate::args::{RegionFormat, VadCommandArgs};
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &VadCommandArgs, interrupt: &Interrupt) -> Result<(), Fa
     }
     if let Some(folder) = folder {
         outputs::prepare(folder)?;
-        outputs::remove_left_over(folder);
+        temporary::remove_left_over_files(folder);
     }
     let (found, missing): (Vec<_>, Vec<_>) = inputs::expand(&args.files, args.recursive)
         .into_iter()

@@ -46,6 +46,8 @@ mod names;
 pub mod output;
 mod python;
 mod task;
+#[doc(hidden)]
+pub mod temporary;
 pub mod tokenizer;
 pub mod transcribe;
 pub mod vad;

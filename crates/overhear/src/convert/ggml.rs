@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::tensors::{Kind, Part, Source};
-use super::{ElementType, cannot_write, inexpressible, temporary};
+use super::{ElementType, cannot_write, inexpressible, parent};
 use crate::align::AlignmentHeads;
 use crate::mel::{N_BINS, filterbank};
-use crate::{Error, Result};
+use crate::{Error, Result, temporary};
 
 /// First bytes of a file: `0x67676d6c`, little-endian.
 const MAGIC: &[u8; 4] = b"lmgg";
@@ -62,8 +62,10 @@ pub(super) fn write(
         let reason = format!("rows of {n_state} are no whole blocks of {element}");
         return Err(inexpressible(&source.path, reason));
     }
+    let dims = source.checkpoint.dims();
+    let heads = AlignmentHeads::of(&source.path, dims)?;
     let failed = |error| cannot_write(out, error);
-    let mut file = temporary::file(out).map_err(failed)?;
+    let mut file = temporary::file(parent(out)).map_err(failed)?;
     let mut writer = BufWriter::with_capacity(1 << 16, file.as_file_mut());
     writer
         .write_all(&head(source, n_vocab, element))
@@ -85,8 +87,7 @@ pub(super) fn write(
     file.as_file().sync_all().map_err(failed)?;
     file.persist_noclobber(out)
         .map_err(|error| failed(error.error))?;
-    AlignmentHeads::of(&source.path, source.checkpoint.dims())?
-        .warn_if_lost_in(out, source.checkpoint.dims());
+    heads.warn_if_lost_in(out, dims);
     source.checkpoint.warn_of_unused();
     Ok(())
 }

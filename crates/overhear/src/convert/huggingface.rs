@@ -11,11 +11,11 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::tensors::{Part, Source};
-use super::{ElementType, cannot_write, temporary};
+use super::{ElementType, cannot_write, parent};
 use crate::align::AlignmentHeads;
 use crate::checkpoint::huggingface_name;
 use crate::json::read_json_if_any;
-use crate::{Error, Language, Result, Tokenizer};
+use crate::{Error, Language, Result, Tokenizer, temporary};
 
 /// Files that are copied from a folder.
 const COPIED: [&str; 9] = [
@@ -55,7 +55,7 @@ pub(super) fn write(
         }
     };
     let failed = |error| cannot_write(out, error);
-    let (folder, _lock) = temporary::folder(out).map_err(failed)?;
+    let (folder, _lock) = temporary::folder(parent(out)).map_err(failed)?;
     for (name, bytes) in other_files(source, dtype)? {
         fs::write(folder.path().join(name), bytes).map_err(failed)?;
     }

@@ -8,7 +8,6 @@ mod element;
 mod ggml;
 mod huggingface;
 mod quantize;
-mod temporary;
 mod tensors;
 
 use std::fmt::Display;
@@ -19,7 +18,7 @@ use std::path::Path;
 pub use self::element::ElementType;
 use self::tensors::Source;
 use crate::names::{by_name, display_name};
-use crate::{Error, Result};
+use crate::{Error, Result, temporary};
 
 /// Format of a converted model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,12 +78,12 @@ pub fn convert(
         let exists = "it exists, and is not overwritten";
         return Err(cannot_write(out, io::Error::other(exists)));
     }
-    let folder = temporary::parent(out);
+    let folder = parent(out);
     if !folder.is_dir() {
         let missing = format!("there is no folder {}", folder.display());
         return Err(cannot_write(out, io::Error::other(missing)));
     }
-    temporary::remove_left_over(out);
+    temporary::remove_all_left_over(folder);
     match to {
         Container::Safetensors => huggingface::write(&source, out, element, &mut on_tensor),
         Container::Ggml => ggml::write(&source, out, element, &mut on_tensor),
@@ -95,7 +94,7 @@ pub fn convert(
 fn cannot_write(path: &Path, source: io::Error) -> Error {
     Error::Cache {
         path: path.to_owned(),
-        source,
+        source: without_name(source),
     }
 }
 
@@ -104,5 +103,22 @@ fn inexpressible(model: &Path, reason: impl Display) -> Error {
     Error::Model {
         path: model.to_owned(),
         reason: reason.to_string(),
+    }
+}
+
+/// Returns the folder that `out` is in.
+fn parent(out: &Path) -> &Path {
+    match out.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Returns an error of the crate tempfile without the temporary name, which it appends: `... at path "/x/.overhear-a.tmp"`.
+fn without_name(error: io::Error) -> io::Error {
+    let message = error.to_string();
+    match message.split_once(" at path ") {
+        Some((reason, _)) => io::Error::new(error.kind(), reason),
+        None => error,
     }
 }

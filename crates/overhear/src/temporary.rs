@@ -1,7 +1,8 @@
-//! Temporary files and folders in which converted models are written, beside their final names.
+//! Temporary files and folders in which outputs and converted models are written, beside their final names. Not part of the API:
+//! the program has them in common with the library.
 //!
-//! One is locked while it is written (`flock`), which distinguishes those of a killed process: the next conversion into that
-//! folder removes them. Names and locks are those of the program's own temporary files.
+//! One is locked while it is written (`flock`), which distinguishes those of a killed process from those in use, on any machine:
+//! the next run into that folder removes the files, the next conversion the folders, too.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -12,11 +13,14 @@ use tempfile::{Builder, NamedTempFile, TempDir};
 /// Prefix and suffix of the names.
 const NAME: (&str, &str) = (".overhear-", ".tmp");
 
-/// Creates a file beside `out` with the permissions of an ordinary new file.
-pub(super) fn file(out: &Path) -> io::Result<NamedTempFile> {
+/// Creates a file in `folder` with the permissions of an ordinary new file. Its name is short, whatever the final one.
+///
+/// # Errors
+/// That of the operating system, with the temporary name in its message.
+pub fn file(folder: &Path) -> io::Result<NamedTempFile> {
     let builder = builder(0o666);
     loop {
-        let file = builder.tempfile_in(parent(out)).map_err(without_name)?;
+        let file = builder.tempfile_in(folder)?;
         // Some file systems have no locks: left-over files are not removed there.
         let _ = file.as_file().lock();
         // Another process may have removed the file as a left-over before it was locked.
@@ -26,11 +30,14 @@ pub(super) fn file(out: &Path) -> io::Result<NamedTempFile> {
     }
 }
 
-/// Creates a folder beside `out` with the permissions of an ordinary new folder. Returns what holds its lock, too.
-pub(super) fn folder(out: &Path) -> io::Result<(TempDir, Option<File>)> {
+/// Creates a folder in `parent` with the permissions of an ordinary new folder. Returns what holds its lock, too.
+///
+/// # Errors
+/// As [`file`].
+pub(crate) fn folder(parent: &Path) -> io::Result<(TempDir, Option<File>)> {
     let builder = builder(0o777);
     loop {
-        let folder = builder.tempdir_in(parent(out)).map_err(without_name)?;
+        let folder = builder.tempdir_in(parent)?;
         // Windows does not open folders: left-over ones are not removed there.
         let lock = File::open(folder.path()).ok();
         let _ = lock.as_ref().map(File::lock);
@@ -40,10 +47,18 @@ pub(super) fn folder(out: &Path) -> io::Result<(TempDir, Option<File>)> {
     }
 }
 
-/// Removes the files and folders of killed processes, which are not locked, beside `out`. What cannot be examined or removed
-/// remains.
-pub(super) fn remove_left_over(out: &Path) {
-    for entry in fs::read_dir(parent(out)).into_iter().flatten().flatten() {
+/// Removes the files of killed processes, which are not locked, from `folder`. What cannot be examined or removed remains.
+pub fn remove_left_over_files(folder: &Path) {
+    remove_left_over(folder, false);
+}
+
+/// As [`remove_left_over_files`], and the folders of killed conversions, too.
+pub(crate) fn remove_all_left_over(folder: &Path) {
+    remove_left_over(folder, true);
+}
+
+fn remove_left_over(folder: &Path, with_folders: bool) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let is_ours = name.starts_with(NAME.0) && name.ends_with(NAME.1);
@@ -52,9 +67,9 @@ pub(super) fn remove_left_over(out: &Path) {
         };
         let path = entry.path();
         let opened = match kind.is_dir() {
-            true => File::open(&path),
+            true if with_folders => File::open(&path),
             false if kind.is_file() => OpenOptions::new().read(true).write(true).open(&path),
-            false => continue,
+            _ => continue,
         };
         if let Ok(file) = opened
             && file.try_lock().is_ok()
@@ -68,14 +83,6 @@ pub(super) fn remove_left_over(out: &Path) {
     }
 }
 
-/// Returns the folder that `out` is in.
-pub(super) fn parent(out: &Path) -> &Path {
-    match out.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
 fn builder(mode: u32) -> Builder<'static, 'static> {
     let mut builder = Builder::new();
     builder.prefix(NAME.0).suffix(NAME.1);
@@ -84,15 +91,6 @@ fn builder(mode: u32) -> Builder<'static, 'static> {
     #[cfg(not(unix))]
     let _ = mode;
     builder
-}
-
-/// Returns an error of the crate tempfile without the temporary name, which it appends: `... at path "/x/.overhear-a.tmp"`.
-fn without_name(error: io::Error) -> io::Error {
-    let message = error.to_string();
-    match message.split_once(" at path ") {
-        Some((reason, _)) => io::Error::new(error.kind(), reason),
-        None => error,
-    }
 }
 
 #[cfg(test)]
@@ -104,7 +102,6 @@ mod tests {
     #[cfg(unix)]
     fn what_a_killed_process_left_is_removed_and_what_another_writes_is_not() {
         let root = tempfile::tempdir().unwrap();
-        let out = root.path().join("out");
         for name in [".overhear-a.tmp", ".overhear-mine", "other.tmp"] {
             fs::write(root.path().join(name), "").unwrap();
         }
@@ -112,15 +109,15 @@ mod tests {
         fs::create_dir(&killed).unwrap();
         fs::write(killed.join("model.safetensors"), "half").unwrap();
         std::os::unix::fs::symlink("other.tmp", root.path().join(".overhear-c.tmp")).unwrap();
-        let (file, (folder, lock)) = (file(&out).unwrap(), folder(&out).unwrap());
-        remove_left_over(&out);
+        let (file, (folder, lock)) = (file(root.path()).unwrap(), folder(root.path()).unwrap());
+        remove_all_left_over(root.path());
         assert!(file.path().exists() && folder.path().exists());
         assert!(!killed.exists() && !root.path().join(".overhear-a.tmp").exists());
         for name in [".overhear-mine", "other.tmp", ".overhear-c.tmp"] {
             assert!(root.path().join(name).exists(), "{name}");
         }
         drop(lock);
-        remove_left_over(&out);
+        remove_all_left_over(root.path());
         assert!(!folder.path().exists());
     }
 }
