@@ -64,7 +64,7 @@ def convert(a, size):
 
 
 def to_ggml(overhear, source, out, kind):
-    """Command that writes whisper.cpp's file: quantised as ggml's reference does, and read by whisper.cpp (`just formats`)."""
+    """Command that writes whisper.cpp's file: quantised as ggml's reference does."""
     return [overhear, "models", "convert", source, out / f"ggml-{kind}.bin", "--to", "ggml", "--dtype", kind]
 
 

@@ -58,19 +58,16 @@ fn compute_type(asked: ComputeType, model: &Model) -> String {
     if asked != ComputeType::Auto {
         return chosen.to_string();
     }
-    let reason = match chosen {
-        ComputeType::Bf16 => "the processor has it",
-        ComputeType::F16 => "no bf16",
-        _ => "",
+    let of_processor = match chosen {
+        ComputeType::Bf16 => Some("the processor has it".to_owned()),
+        ComputeType::F16 => Some("no bf16".to_owned()),
+        _ => None,
     };
-    let parts = [
-        reason.to_owned(),
-        of_quantised(asked, model).unwrap_or_default(),
-    ];
-    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    match parts.is_empty() {
+    let reasons = [of_processor, of_quantised(asked, model)];
+    let reasons: Vec<_> = reasons.into_iter().flatten().collect();
+    match reasons.is_empty() {
         true => format!("{chosen} (auto)"),
-        false => format!("{chosen} (auto: {})", parts.join("; ")),
+        false => format!("{chosen} (auto: {})", reasons.join("; ")),
     }
 }
 

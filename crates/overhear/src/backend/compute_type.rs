@@ -6,8 +6,9 @@
 pub enum ComputeType {
     /// For a model whose decoder's matrices are all quantised as ggml's q5_0 or q4_0 or as CTranslate2's int8, the type that keeps
     /// them ([`ComputeType::Q5`], [`ComputeType::Q4`], [`ComputeType::Int8`]), if the machine has instructions for it. For any
-    /// other, the fastest type with nearly the same text as f32 (PERFORMANCE.md, *What rounding costs*): [`ComputeType::Bf16`] if the machine has instructions for it, else [`ComputeType::F16`], or [`ComputeType::F32`] on a machine without
-    /// vector instructions, where the conversion of f16 is slow.
+    /// other, the fastest type with nearly the same text as f32 (PERFORMANCE.md, *What rounding costs*):
+    /// [`ComputeType::Bf16`] if the machine has instructions for it, else [`ComputeType::F16`], or [`ComputeType::F32`] on a
+    /// machine without vector instructions, where the conversion of f16 is slow.
     #[default]
     Auto,
     /// Single precision: the most exact type.

@@ -1,5 +1,5 @@
-//! LoRA adapters in PEFT's layout: `adapter_config.json`, and `adapter_model.safetensors` (or `.bin`) with two narrow matrices for each
-//! weight that they change, whose product is added to the weight as that is read
+//! LoRA adapters in PEFT's layout: `adapter_config.json`, and `adapter_model.safetensors` (or `.bin`) with two narrow matrices
+//! for each weight that they change, whose product is added to the weight as that is read
 //! (`peft/tuners/lora/layer.py::Linear.get_delta_weight`); and further tensors that replace those of the base model.
 
 use std::collections::{BTreeMap, HashMap};
