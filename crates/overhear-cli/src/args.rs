@@ -475,14 +475,15 @@ pub(crate) struct TranscribeArgs {
     /// short. Long files come first, and are shown in this order; to standard output (-o -) files are written as listed.
     #[arg(long, default_value = "auto", value_parser = batch_size, value_name = "N")]
     pub(crate) batch_size: BatchSize,
-    /// Speculative decoding: tokens are drafted by a smaller MODEL with the same vocabulary, by self (the model in int8), or
-    /// by lookup (of repetitions in the text), and verified several at a time: the same result, sooner with large models, in
-    /// greedy search (--beam_size None) and at temperatures above 0 with --best_of None.
+    /// Speculative decoding: tokens are drafted by a smaller MODEL with the same vocabulary, by self (the model's decoder in
+    /// q4), or by lookup (of repetitions in the text), and verified several at a time: the same result, sooner, in greedy
+    /// search (--beam_size None) and at temperatures above 0 with --best_of None. auto: self for base and larger models in
+    /// float32, float16 or bfloat16, off for others, which it does not speed up.
     #[arg(
         long,
         help_heading = "Decoding",
         default_value = "off",
-        value_name = "MODEL|self|lookup|off"
+        value_name = "MODEL|auto|self|lookup|off"
     )]
     pub(crate) draft: OsString,
     /// Show segments on standard output as they appear; False: progress only; None: neither.

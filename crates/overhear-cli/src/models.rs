@@ -158,8 +158,8 @@ impl Located {
 /// Drafts for a model, located: `--draft`.
 #[derive(Clone, Debug)]
 pub(crate) enum LocatedDraft {
+    Auto,
     Lookup,
-    /// The model itself, in int8.
     Itself,
     Model(Located),
 }
@@ -169,6 +169,7 @@ impl LocatedDraft {
     pub(crate) fn new(name: &OsStr, args: &ModelArgs) -> Result<Option<Self>, Failure> {
         Ok(match name.to_str() {
             Some("off") => None,
+            Some("auto") => Some(Self::Auto),
             Some("lookup") => Some(Self::Lookup),
             Some("self") => Some(Self::Itself),
             _ => {
@@ -177,9 +178,9 @@ impl LocatedDraft {
                     ..ModelArgs::named(name)
                 };
                 let located = locate(&args).map_err(|failure| match failure {
-                    Failure::Model(reason) => {
-                        Failure::Model(format!("--draft is off, self, lookup or a model: {reason}"))
-                    }
+                    Failure::Model(reason) => Failure::Model(format!(
+                        "--draft is off, auto, self, lookup or a model: {reason}"
+                    )),
                     failure => failure,
                 });
                 Some(Self::Model(located?))
@@ -196,21 +197,22 @@ impl LocatedDraft {
         interrupt: &Interrupt,
         quiet: bool,
     ) -> Result<(Draft, ModelFolder), Failure> {
-        let int8 = ComputeType::Int8;
+        let located = match self {
+            Self::Auto => return Ok((Draft::Auto, folder.clone())),
+            Self::Lookup => return Ok((Draft::Lookup, folder.clone())),
+            Self::Itself => return Ok((Draft::Itself, folder.clone())),
+            Self::Model(located) => located,
+        };
         // Drafts need not be exact.
         let compute_type = match compute_type {
             ComputeType::Int8
             | ComputeType::Int8Bfloat16
             | ComputeType::Int8Float32
             | ComputeType::Q5
-            | ComputeType::Q4 => int8,
+            | ComputeType::Q4 => ComputeType::Int8,
             _ => ComputeType::Auto,
         };
-        let (folder, compute_type) = match self {
-            Self::Lookup => return Ok((Draft::Lookup, folder.clone())),
-            Self::Itself => (folder.clone(), int8),
-            Self::Model(located) => (located.folder(interrupt, quiet)?, compute_type),
-        };
+        let folder = located.folder(interrupt, quiet)?;
         let draft = Draft::Model {
             folder: folder.path.clone(),
             compute_type,

@@ -256,12 +256,14 @@ fn drafts_change_nothing_and_say_how_many_were_right() {
     let without = run("off", &[greedy]);
     without.assert(0);
     assert!(!without.stderr.contains("drafts"), "{}", without.stderr);
-    for draft in ["lookup", "self", "nano"] {
+    for draft in ["lookup", "self", "auto", "nano"] {
         let with = run(draft, &[greedy]);
         with.assert(0);
         assert_eq!(with.stdout, without.stdout, "{draft}");
         let says = with.stderr.contains("tokens right");
-        assert!(says || draft == "lookup", "{draft}: {}", with.stderr);
+        // Whether lookup finds anything depends on the text, and auto on the machine.
+        let may_be_off = ["lookup", "auto"].contains(&draft);
+        assert!(says || may_be_off, "{draft}: {}", with.stderr);
     }
     let sampled = ["--temperature=0.6", "--best_of=None"];
     let with = run("self", &sampled);
@@ -276,7 +278,8 @@ fn drafts_change_nothing_and_say_how_many_were_right() {
         "{}",
         beams.stderr
     );
-    run("nosuch", &[greedy, "-q"]).assert_one_line(3, "--draft is off, self, lookup or a model");
+    run("nosuch", &[greedy, "-q"])
+        .assert_one_line(3, "--draft is off, auto, self, lookup or a model");
 }
 
 #[test]

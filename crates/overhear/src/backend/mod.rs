@@ -26,7 +26,15 @@ pub enum Device {
     Cpu,
 }
 
-/// Opens the network of `checkpoint` on `device`. `dims`: dimensions of the checkpoint, with `n_vocab` without padding.
+/// Parts of a network to open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parts {
+    All,
+    /// All but the encoder, for audio features of another network: [`State::set_audio_features`].
+    Decoder,
+}
+
+/// Opens `parts` of the network of `checkpoint` on `device`. `dims`: dimensions of the checkpoint, with `n_vocab` without padding.
 ///
 /// # Errors
 /// [`Error::Model`] if a tensor is missing or damaged; [`Error::Option`] if the model does not fit the compute type;
@@ -35,11 +43,12 @@ pub(crate) fn open(
     device: Device,
     checkpoint: &Checkpoint,
     dims: &ModelDimensions,
+    parts: Parts,
     compute_type: ComputeType,
     host: &Host,
 ) -> Result<Box<dyn Backend>> {
     match device {
-        Device::Cpu => cpu::open(checkpoint, dims, compute_type, host),
+        Device::Cpu => cpu::open(checkpoint, dims, parts, compute_type, host),
     }
 }
 

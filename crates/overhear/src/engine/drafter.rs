@@ -30,7 +30,7 @@ enum Source {
 
 /// A smaller model with the same vocabulary, and its state: a slot and a row per window.
 struct DraftModel {
-    /// Whether the encoder is that of the model that verifies, which has then encoded the audio already.
+    /// Whether the model that verifies encodes the audio, as the encoder is the same.
     shares_encoder: bool,
     state: Box<dyn State>,
     capacity: Capacity,
@@ -55,12 +55,11 @@ impl Drafter {
         Self::new(Source::Lookup)
     }
 
-    /// Returns a drafter that decodes with `model`, for `n_seats` windows at a time. `shares_encoder`: whether its encoder
-    /// is that of the model that verifies.
+    /// Returns a drafter that decodes with `model`, for `n_seats` windows at a time.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if there is not enough memory.
-    pub(crate) fn model(model: &Model, n_seats: usize, shares_encoder: bool) -> Result<Self> {
+    pub(crate) fn model(model: &Model, n_seats: usize) -> Result<Self> {
         let capacity = Capacity::of_seats(n_seats, 1, 0, model.dims().n_text_ctx);
         let slot = |_| Slot {
             mel: MelWindow::zeros(model.dims().n_mels),
@@ -68,7 +67,7 @@ impl Drafter {
             n_cached: 0,
         };
         let model = DraftModel {
-            shares_encoder,
+            shares_encoder: model.shares_encoder(),
             state: model.new_state(capacity)?,
             capacity,
             slots: (0..n_seats).map(slot).collect(),
@@ -124,11 +123,23 @@ impl Drafter {
         verifier: &dyn State,
         windows: &mut [Option<Window>],
     ) -> Result<()> {
+        if !windows
+            .iter()
+            .flatten()
+            .any(|window| window.max_draft() > 0)
+        {
+            return Ok(());
+        }
         let n = self.pace.n_draft();
-        let began = Instant::now();
         match &mut self.source {
-            Source::Lookup => each(windows, n, look_up),
-            Source::Model(model) => model.draft(verifier, windows, n)?,
+            Source::Lookup => {
+                let began = Instant::now();
+                each(windows, n, look_up);
+                if n > 0 {
+                    self.pace.drafted(0, began.elapsed() / n as u32);
+                }
+            }
+            Source::Model(model) => model.draft(verifier, windows, n, &mut self.pace)?,
             #[cfg(test)]
             Source::Noise(seed) => each(windows, n, |window, n| {
                 for _ in 0..n {
@@ -137,7 +148,6 @@ impl Drafter {
                 }
             }),
         }
-        self.pace.drafted(began.elapsed());
         Ok(())
     }
 
@@ -197,10 +207,8 @@ impl DraftModel {
         verifier: &dyn State,
         windows: &mut [Option<Window>],
         n: usize,
+        pace: &mut Pace,
     ) -> Result<()> {
-        if n == 0 {
-            return Ok(());
-        }
         self.joined.clear();
         for (i, window) in windows.iter_mut().enumerate() {
             if let Some(window) = window
@@ -210,6 +218,8 @@ impl DraftModel {
             }
         }
         for at in 0..n {
+            let began = Instant::now();
+            let mut n_first = 0;
             self.batch.clear();
             // A window whose tokens do not fit beside the others' is left out.
             let (slots, batch, capacity) = (&mut self.slots, &mut self.batch, &self.capacity);
@@ -235,6 +245,7 @@ impl DraftModel {
                     };
                     slots[slot].is_encoded = true;
                 }
+                n_first += usize::from(n_cached == 0 || n_tokens > MAX_DRAFT);
                 batch.push_rest(slot, slot, [initial, text], n_cached);
                 slots[slot].n_cached += n_tokens;
                 true
@@ -252,6 +263,7 @@ impl DraftModel {
                     .zip(logits)
                     .is_some_and(|(window, logits)| window.draft_by(logits, next))
             });
+            pace.drafted(n_first, began.elapsed());
         }
         Ok(())
     }

@@ -94,10 +94,7 @@ impl Engine {
         let drafter = match model.draft() {
             None => None,
             Some(Drafts::Lookup) => Some(Drafter::lookup()),
-            Some(Drafts::Model(draft)) => {
-                let shares_encoder = draft.shares_encoder_with(model);
-                Some(Drafter::model(draft, n_seats, shares_encoder)?)
-            }
+            Some(Drafts::Model(draft)) => Some(Drafter::model(draft, n_seats)?),
         };
         Self::with_drafter(model, n_seats, n_rows, drafter)
     }

@@ -69,6 +69,7 @@ impl Stepper {
                 state.truncate(window.first_row(), 0);
                 if let Some(drafter) = &mut self.drafter {
                     drafter.truncate(window.slot(), 0);
+                    drafter.pace().began();
                 }
             }
             let n_logits = window.push(&mut self.batch);
@@ -127,13 +128,16 @@ impl Stepper {
                 let n_drafted = window.n_drafted();
                 let n_before = window.n_sampled();
                 is_damaged |= !window.update(its_logits, its_next, &mut self.source);
-                if let Some(drafter) = &mut self.drafter
-                    && n_drafted > 0
-                {
-                    let n_accepted = window.n_sampled().saturating_sub(n_before + 1);
-                    drafter.pace().verified(n_drafted, n_accepted);
-                    drafter.truncate(window.slot(), window.n_cached());
-                    self.drafted.push((window.first_row(), window.n_cached()));
+                if let Some(drafter) = &mut self.drafter {
+                    let n_sampled = window.n_sampled() - n_before;
+                    drafter.pace().sampled(n_sampled);
+                    if n_drafted > 0 {
+                        drafter
+                            .pace()
+                            .verified(n_drafted, n_sampled.saturating_sub(1));
+                        drafter.truncate(window.slot(), window.n_cached());
+                        self.drafted.push((window.first_row(), window.n_cached()));
+                    }
                 }
             }
         }

@@ -80,10 +80,10 @@ fn options() -> [DecodingOptions; 7] {
     ]
 }
 
-/// A model, a model that drafts for it, windows, and what each decodes to alone with each of the options.
+/// A model, models that draft for it with and without an encoder, windows, and what each decodes to alone with each of the options.
 struct Fixture {
     model: Model,
-    draft: Model,
+    drafts: [Model; 2],
     mels: Vec<MelWindow>,
     alone: Vec<Vec<DecodingResult>>,
 }
@@ -101,7 +101,11 @@ impl Fixture {
             compute_type: ComputeType::Int8,
             ..model_options
         };
-        let draft = Model::open(folder.join("../../models/nano"), &int8).unwrap();
+        let drafts = [
+            Model::open(folder.join("../../models/nano"), &int8).unwrap(),
+            model.open_draft(None, ComputeType::Q4).unwrap(),
+        ];
+        assert_eq!(drafts.each_ref().map(Model::shares_encoder), [false, true]);
         let (mut mels, mut alone) = (Vec::new(), Vec::new());
         for clip in CLIPS {
             let audio = Audio::open(folder.join("tests/fixtures/audio").join(clip)).unwrap();
@@ -114,7 +118,7 @@ impl Fixture {
         }
         Self {
             model,
-            draft,
+            drafts,
             mels,
             alone,
         }
@@ -134,7 +138,7 @@ fn drafter(fixture: &Fixture, kind: usize, length: usize) -> Option<Drafter> {
         0 => return None,
         1 => Drafter::lookup(),
         2 => Drafter::noise(),
-        _ => Drafter::model(&fixture.draft, N_SEATS, kind == 4).unwrap(),
+        _ => Drafter::model(&fixture.drafts[kind - 3], N_SEATS).unwrap(),
     };
     Some(drafter.with_length(length))
 }

@@ -5,13 +5,22 @@ use std::path::PathBuf;
 use super::handle::Model;
 use crate::{ComputeType, Error, Result};
 
+/// Smallest decoder, in channels, that [`Draft::Auto`] drafts for: base's. A step of tiny's takes too little time.
+const MIN_TEXT_STATE: usize = 512;
+
 /// Source of drafts: [`Model::with_draft`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Draft {
+    /// [`Draft::Itself`] if the model is base or larger, in `float32`, `float16` or `bfloat16`, and the machine has kernels of
+    /// `q4`; otherwise none, as the steps of other models take too little time.
+    Auto,
     /// Prompt lookup: what followed the last tokens where they occurred before, in prompt or text.
     Lookup,
-    /// A smaller model with the same vocabulary and mel bins, or the same model in a faster compute type.
+    /// The same model with the decoder in [`ComputeType::Q4`], or in [`ComputeType::Int8`] where the machine has no kernels of
+    /// `q4`.
+    Itself,
+    /// A smaller model with the same vocabulary and mel bins.
     Model {
         /// Folder of the model.
         folder: PathBuf,
@@ -31,19 +40,32 @@ impl Model {
     /// windows with one text: greedy search ([`crate::TranscribeOptions`] without `beam_size`), and sampling without `best_of`.
     /// The result does not change by a bit: at temperatures above 0 a drafted token is right if it is the one that the model
     /// draws with the random number of its position. How many tokens are drafted, or whether any, is chosen by their measured
-    /// time and acceptance.
+    /// time and acceptance. A model that has this one's encoder, as distilled ones do, uses this one's audio features.
     ///
     /// # Errors
     /// [`Error::Option`] if the vocabularies or mel bins differ; as [`Model::open`].
     pub fn with_draft(self, draft: &Draft) -> Result<Self> {
+        let has_q4 = self.kernels().has_grouped();
+        let is_slow = self.dims().n_text_state >= MIN_TEXT_STATE
+            && matches!(
+                self.compute_type(),
+                ComputeType::F32 | ComputeType::F16 | ComputeType::Bf16
+            );
         let drafts = match draft {
+            Draft::Auto if !(is_slow && has_q4) => return Ok(self),
             Draft::Lookup => Drafts::Lookup,
+            Draft::Auto | Draft::Itself => {
+                let compute_type = match has_q4 {
+                    true => ComputeType::Q4,
+                    false => ComputeType::Int8,
+                };
+                Drafts::Model(self.open_draft(None, compute_type)?)
+            }
             Draft::Model {
                 folder,
                 compute_type,
             } => {
-                let host = self.host().clone();
-                let draft = Self::open_on(folder, None, self.device(), *compute_type, host)?;
+                let draft = self.open_draft(Some(folder), *compute_type)?;
                 let properties = |model: &Self| {
                     let dims = model.dims();
                     (

@@ -12,7 +12,7 @@ use super::find::Places;
 use super::{Dtype, Isa};
 
 use crate::align::AlignmentHeads;
-use crate::backend::{self, Backend, Capacity, Device, State};
+use crate::backend::{self, Backend, Capacity, Device, Parts, State};
 use crate::checkpoint::{Checkpoint, TextTokens, base_of_adapter};
 use crate::engine::Engine;
 use crate::excerpt::excerpt;
@@ -50,6 +50,9 @@ pub struct Model {
 }
 
 struct Inner {
+    /// Folder or file, and base model of an adapter.
+    path: PathBuf,
+    base: Option<PathBuf>,
     dims: ModelDimensions,
     dtype: Dtype,
     tokenizer: Tokenizer,
@@ -58,6 +61,7 @@ struct Inner {
     device: Device,
     /// Some weights of the encoder.
     encoder_sample: Vec<f32>,
+    parts: Parts,
     backend: Box<dyn Backend>,
     /// Voice activity detection, made on first use.
     vad: OnceLock<Vad>,
@@ -109,30 +113,25 @@ impl Model {
         let pool = Arc::new(Pool::new(threads));
         let host = Host { kernels, pool };
         let (device, compute_type) = (options.device, options.compute_type);
-        Self::open_on(
-            folder.as_ref(),
-            options.base.as_deref(),
-            device,
-            compute_type,
-            host,
-        )
+        let paths = (folder.as_ref(), options.base.as_deref());
+        Self::open_on(paths, device, compute_type, host, None)
     }
 
-    /// Opens a model folder or file, with its `base` if it is an adapter, to be run on `device` with the kernels and threads of `host`.
-    pub(super) fn open_on(
-        folder: &Path,
-        base: Option<&Path>,
+    /// Opens a model folder or file, with its `base` if it is an adapter, to be run on `device` with the kernels and threads
+    /// of `host`: without the encoder if it is that of `verifier`.
+    fn open_on(
+        (path, base): (&Path, Option<&Path>),
         device: Device,
         compute_type: ComputeType,
         host: Host,
+        verifier: Option<&Self>,
     ) -> Result<Self> {
-        let checkpoint = open_checkpoint(folder, base)?;
+        let checkpoint = open_checkpoint(path, base)?;
         let folder = checkpoint.folder();
         let mut dims = *checkpoint.dims();
         let tokenizer = open_tokenizer(folder, &checkpoint)?;
         dims.n_vocab = tokenizer.n_vocab();
         let alignment_heads = AlignmentHeads::of(folder, &dims)?;
-        let backend = backend::open(device, &checkpoint, &dims, compute_type, &host)?;
         let sample = |name| checkpoint.vector(name, dims.n_audio_state);
         let names = [
             "encoder.conv1.bias",
@@ -144,10 +143,24 @@ impl Model {
             .into_iter()
             .collect::<Result<Vec<_>>>()?
             .concat();
-        checkpoint.warn_of_unused();
+        let is_verifiers = |verifier: &Self| {
+            let of_verifier = &verifier.inner;
+            let shape = |dims: &ModelDimensions| (dims.n_audio_layer, dims.n_audio_ctx);
+            shape(&of_verifier.dims) == shape(&dims) && of_verifier.encoder_sample == encoder_sample
+        };
+        let parts = match verifier.is_some_and(is_verifiers) {
+            true => Parts::Decoder,
+            false => Parts::All,
+        };
+        let backend = backend::open(device, &checkpoint, &dims, parts, compute_type, &host)?;
+        if parts == Parts::All {
+            checkpoint.warn_of_unused();
+        }
         let dtype = Dtype::in_files(checkpoint.dtype());
         Ok(Self {
             inner: Arc::new(Inner {
+                path: path.to_owned(),
+                base: base.map(Path::to_owned),
                 dims,
                 dtype,
                 tokenizer,
@@ -155,6 +168,7 @@ impl Model {
                 host,
                 device,
                 encoder_sample,
+                parts,
                 backend,
                 vad: OnceLock::new(),
             }),
@@ -169,16 +183,24 @@ impl Model {
         }
     }
 
-    /// Returns whether this model has the encoder of `other`, as distilled models have that of their teacher: by a sample of
-    /// the weights.
-    pub(crate) fn shares_encoder_with(&self, other: &Self) -> bool {
-        let [own, other] = [&self.inner, &other.inner];
-        own.dims.n_audio_layer == other.dims.n_audio_layer
-            && own.encoder_sample == other.encoder_sample
+    /// Opens the model at `path` to draft for this one, without an encoder if it is the same; `None`: this model itself.
+    pub(crate) fn open_draft(
+        &self,
+        path: Option<&Path>,
+        compute_type: ComputeType,
+    ) -> Result<Self> {
+        let inner = &self.inner;
+        let paths = match path {
+            Some(path) => (path, None),
+            None => (inner.path.as_path(), inner.base.as_deref()),
+        };
+        let host = inner.host.clone();
+        Self::open_on(paths, inner.device, compute_type, host, Some(self))
     }
 
-    pub(super) fn device(&self) -> Device {
-        self.inner.device
+    /// Returns whether this model, which drafts for another, uses the encoder of that.
+    pub(crate) fn shares_encoder(&self) -> bool {
+        self.inner.parts == Parts::Decoder
     }
 
     pub(crate) fn draft(&self) -> Option<&Drafts> {

@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::mel::MelWindow;
 use crate::{Error, ModelDimensions, Result};
 
-/// Weights of the encoder, and of what is computed once per window from its output.
+/// Weights of the encoder.
 pub(super) struct Encoder<W> {
     /// `[n_state, 3 * n_mels]`.
     pub(super) conv1: Linear<W>,
@@ -23,9 +23,11 @@ pub(super) struct Encoder<W> {
     pub(super) positional_embedding: Vec<f32>,
     pub(super) blocks: Vec<EncoderBlock<W>>,
     pub(super) ln_post: LayerNorm,
-    /// Per layer of the decoder, key and value of cross-attention: `[2 * n_text_state, n_audio_state]`.
-    pub(super) cross_key_value: Vec<Linear<W>>,
 }
+
+/// Weights of cross-attention's keys and values, which are computed once per window from the encoder's output: per layer of
+/// the decoder `[2 * n_text_state, n_audio_state]`.
+pub(super) struct CrossKeyValue<W>(pub(super) Vec<Linear<W>>);
 
 pub(super) struct EncoderBlock<W> {
     pub(super) attn: SelfAttention<W>,
@@ -129,7 +131,9 @@ impl<W: EncoderWeight> Encoder<W> {
             .layer_norm(&host.pool, features, x, gamma, beta);
         Ok(())
     }
+}
 
+impl<W: EncoderWeight> CrossKeyValue<W> {
     /// Projects encoder output `features`, `[n_ctx, n_state]`, to the keys and values of every layer of the decoder.
     pub(super) fn project<'a>(
         &self,
@@ -142,14 +146,14 @@ impl<W: EncoderWeight> Encoder<W> {
         W: 'a,
     {
         let EncoderWorkspace { input, wide, .. } = workspace;
-        // The encoder's weights take their input rows alike.
-        let Some(first) = self.cross_key_value.first() else {
+        // All layers take their input rows alike.
+        let Some(first) = self.0.first() else {
             return;
         };
         let rows = first
             .weight
             .input(host, input, features, dims.n_audio_state);
-        for (layer, kv) in self.cross_key_value.iter().zip(kv) {
+        for (layer, kv) in self.0.iter().zip(kv) {
             W::cross_key_value(host, dims, kv, layer, rows, wide);
         }
     }

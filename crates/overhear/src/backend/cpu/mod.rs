@@ -20,13 +20,13 @@ use std::sync::Arc;
 
 use cross_kv::CrossKv;
 use decoder::Decoder;
-use encoder::Encoder;
+use encoder::{CrossKeyValue, Encoder};
 use format::{Formats, Network, resolve};
 use read::Reader;
 use state::CpuState;
 use weight::{EncoderWeight, Weight};
 
-use super::{Backend, Capacity, ComputeType, State};
+use super::{Backend, Capacity, ComputeType, Parts, State};
 use crate::checkpoint::Checkpoint;
 use crate::host::Host;
 use crate::{ModelDimensions, Result};
@@ -41,7 +41,9 @@ struct CpuBackend<E: EncoderWeight, D: Weight> {
 struct Shared<E: EncoderWeight, D: Weight> {
     dims: ModelDimensions,
     formats: Formats<E, D>,
-    encoder: Encoder<E>,
+    /// `None`: [`Parts::Decoder`].
+    encoder: Option<Encoder<E>>,
+    cross_key_value: CrossKeyValue<E>,
     decoder: Decoder<D>,
     host: Host,
 }
@@ -50,24 +52,25 @@ struct Shared<E: EncoderWeight, D: Weight> {
 pub(super) fn open(
     checkpoint: &Checkpoint,
     dims: &ModelDimensions,
+    parts: Parts,
     compute_type: ComputeType,
     host: &Host,
 ) -> Result<Box<dyn Backend>> {
     let in_file = checkpoint.decoder_dtype();
     let compute_type = resolve(compute_type, &host.kernels, dims, in_file)?;
-    let shape = (dims, compute_type);
+    let what = (dims, parts, compute_type);
     match Network::of(compute_type) {
-        Network::Stored(formats) => CpuBackend::read(checkpoint, shape, formats, host),
-        Network::Packed(formats) => CpuBackend::read(checkpoint, shape, formats, host),
-        Network::Grouped(formats) => CpuBackend::read(checkpoint, shape, formats, host),
-        Network::Mixed(formats) => CpuBackend::read(checkpoint, shape, formats, host),
+        Network::Stored(formats) => CpuBackend::read(checkpoint, what, formats, host),
+        Network::Packed(formats) => CpuBackend::read(checkpoint, what, formats, host),
+        Network::Grouped(formats) => CpuBackend::read(checkpoint, what, formats, host),
+        Network::Mixed(formats) => CpuBackend::read(checkpoint, what, formats, host),
     }
 }
 
 impl<E: EncoderWeight + 'static, D: Weight + 'static> CpuBackend<E, D> {
     fn read(
         checkpoint: &Checkpoint,
-        (dims, compute_type): (&ModelDimensions, ComputeType),
+        (dims, parts, compute_type): (&ModelDimensions, Parts, ComputeType),
         formats: Formats<E, D>,
         host: &Host,
     ) -> Result<Box<dyn Backend>> {
@@ -85,7 +88,11 @@ impl<E: EncoderWeight + 'static, D: Weight + 'static> CpuBackend<E, D> {
         };
         let shared = Shared {
             dims: *dims,
-            encoder: encoder.encoder()?,
+            encoder: match parts {
+                Parts::All => Some(encoder.encoder()?),
+                Parts::Decoder => None,
+            },
+            cross_key_value: encoder.cross_key_value()?,
             decoder: decoder.decoder()?,
             formats,
             host: host.clone(),

@@ -2,7 +2,7 @@
 //! together.
 
 use super::decoder::{CrossAttention, Decoder, DecoderBlock};
-use super::encoder::{Encoder, EncoderBlock};
+use super::encoder::{CrossKeyValue, Encoder, EncoderBlock};
 use super::layers::{LayerNorm, Linear, Mlp, SelfAttention};
 use super::weight::{EncoderWeight, Weight};
 use crate::Result;
@@ -25,10 +25,6 @@ impl<W: EncoderWeight> Reader<'_, W> {
     pub(super) fn encoder(&self) -> Result<Encoder<W>> {
         let dims = self.dims;
         let (n_ctx, n_state) = (dims.n_audio_ctx, dims.n_audio_state);
-        let cross_key_value = |layer: usize| {
-            let part = |part| format!("decoder.blocks.{layer}.cross_attn.{part}");
-            self.linear(&[part("key"), part("value")], dims.n_text_state, n_state)
-        };
         Ok(Encoder {
             conv1: self.convolution("encoder.conv1", n_state, dims.n_mels)?,
             conv2: self.convolution("encoder.conv2", n_state, n_state)?,
@@ -40,10 +36,19 @@ impl<W: EncoderWeight> Reader<'_, W> {
                 .map(|layer| self.encoder_block(&format!("encoder.blocks.{layer}")))
                 .collect::<Result<_>>()?,
             ln_post: self.layer_norm("encoder.ln_post", n_state)?,
-            cross_key_value: (0..dims.n_text_layer)
-                .map(cross_key_value)
-                .collect::<Result<_>>()?,
         })
+    }
+
+    /// # Errors
+    /// [`crate::Error::Model`] if a tensor is missing or has another shape.
+    pub(super) fn cross_key_value(&self) -> Result<CrossKeyValue<W>> {
+        let (n_audio, n_text) = (self.dims.n_audio_state, self.dims.n_text_state);
+        let of_layer = |layer: usize| {
+            let part = |part| format!("decoder.blocks.{layer}.cross_attn.{part}");
+            self.linear(&[part("key"), part("value")], n_text, n_audio)
+        };
+        let layers = (0..self.dims.n_text_layer).map(of_layer);
+        Ok(CrossKeyValue(layers.collect::<Result<_>>()?))
     }
 
     fn encoder_block(&self, name: &str) -> Result<EncoderBlock<W>> {

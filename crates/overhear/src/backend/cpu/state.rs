@@ -9,9 +9,9 @@ use super::decoder::{DecoderWorkspace, Step};
 use super::encoder::EncoderWorkspace;
 use super::self_kv::SelfKvCache;
 use super::weight::{EncoderWeight, Weight};
-use crate::Result;
 use crate::backend::{AlignmentRequest, Batch, Capacity, GoesOn, OnHead, State};
 use crate::mel::MelWindow;
+use crate::{Error, Result};
 
 /// Caches and buffers of one session: all are allocated here, but for alignment's.
 pub(super) struct CpuState<E: EncoderWeight, D: Weight> {
@@ -75,15 +75,19 @@ impl<E: EncoderWeight, D: Weight> State for CpuState<E, D> {
             host,
             dims,
             encoder,
+            cross_key_value,
             ..
         } = &*self.shared;
+        let Some(encoder) = encoder else {
+            return Err(Error::Device("the encoder was not opened".into()));
+        };
         for &(slot, mel) in windows {
             Capacity::check("windows", slot + 1, self.capacity.slots)?;
             let features = &mut self.audio_features[slot];
             let kv = self.cross_kv.window_mut(slot);
             let workspace = &mut self.encoder;
             encoder.forward(host, dims, mel, features, workspace, goes_on)?;
-            encoder.project(host, dims, features, kv, workspace);
+            cross_key_value.project(host, dims, features, kv, workspace);
         }
         Ok(())
     }
@@ -94,11 +98,11 @@ impl<E: EncoderWeight, D: Weight> State for CpuState<E, D> {
         let Shared {
             host,
             dims,
-            encoder,
+            cross_key_value,
             ..
         } = &*self.shared;
         let kv = self.cross_kv.window_mut(slot);
-        encoder.project(host, dims, features, kv, &mut self.encoder);
+        cross_key_value.project(host, dims, features, kv, &mut self.encoder);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use overhear_kernels::{Dtype, Kernels, Pool, Storage, StoredMatrix};
 
 use super::format::{Formats, Network};
 use super::read::Reader;
-use crate::backend::{AlignmentRequest, Backend, Batch, Capacity, State};
+use crate::backend::{AlignmentRequest, Backend, Batch, Capacity, Parts, State};
 use crate::checkpoint::Checkpoint;
 use crate::host::Host;
 use crate::mel::MelWindow;
@@ -55,7 +55,14 @@ fn host(n_threads: usize) -> Host {
 fn open(folder: &Path, compute_type: ComputeType, n_threads: usize) -> Box<dyn Backend> {
     let checkpoint = Checkpoint::open(folder).expect("a model");
     let host = host(n_threads);
-    super::open(&checkpoint, checkpoint.dims(), compute_type, &host).expect("a model")
+    super::open(
+        &checkpoint,
+        checkpoint.dims(),
+        Parts::All,
+        compute_type,
+        &host,
+    )
+    .expect("a model")
 }
 
 /// Every compute type.
