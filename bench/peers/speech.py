@@ -7,10 +7,11 @@ usage: speech.py join CLIPS_FOLDER SECONDS OUT.wav        joins the English clip
        speech.py chart RUN.json MODEL AUDIO MODE OUT.svg
 
 Every engine transcribes the file in a process of its own, with its own loop over windows, and all take turns. The modes are
-`greedy` (temperature 0, timestamps, no fallback) and `default` (beams 5, best of 5, temperatures 0 to 1: openai/whisper's command
-line; OpenVINO GenAI has no fallback). Seconds are those of the transcription; overhear's include starting the program and loading
-the model, the peers' do not. The word error rate is that of openai/whisper's English normaliser. An engine that takes longer than
-`--slow-s` takes part in the first `--slow-rounds` rounds only; the table tells how many runs a median has.
+`greedy` (temperature 0, timestamps, no fallback, no previous text as a prompt, which OpenVINO GenAI never gives) and `default` (beams
+5, best of 5, temperatures 0 to 1: openai/whisper's command line; OpenVINO GenAI has no fallback). `+batched` and `+batch8` decode 8
+pieces of the file at a time. Seconds are those of the transcription; overhear's include starting the program and loading the model,
+the peers' do not. The word error rate is that of openai/whisper's English normaliser. An engine that takes longer than `--slow-s`
+takes part in the first `--slow-rounds` rounds only; the table tells how many runs a median has.
 """
 import argparse, json, os, random, statistics, subprocess, sys, time
 from pathlib import Path
@@ -22,6 +23,7 @@ from peers import to_ggml
 HERE = Path(__file__).resolve().parent
 OVERHEAR = HERE.parent.parent / "target/release/overhear"
 ENGINES = ["faster-whisper int8", "faster-whisper int8+batch8", "openvino-genai int8", "whisper.cpp q8_0", "openai-whisper f32"]
+NO_PROMPT = {"temperature": 0.0, "condition_on_previous_text": False}  # `greedy`
 TEMPERATURES = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
 RATE = 16000
 
@@ -76,7 +78,8 @@ class FasterWhisper:
             self.model = BatchedInferencePipeline(self.model)
 
     def transcribe(self, samples, mode):
-        options = dict(beam_size=1, temperature=0.0) if mode == "greedy" else dict(beam_size=5, best_of=5, temperature=TEMPERATURES)
+        options = dict(beam_size=5, best_of=5, temperature=TEMPERATURES)
+        options = dict(beam_size=1, **NO_PROMPT) if mode == "greedy" else options
         segments, _ = self.model.transcribe(samples, language="en", **options, **self.batch)
         return "".join(segment.text for segment in segments)
 
@@ -101,7 +104,7 @@ class OpenaiWhisper:
         self.model = whisper.load_model(f"{converted}/openai.pt", device="cpu")
 
     def transcribe(self, samples, mode):
-        options = dict(temperature=0.0) if mode == "greedy" else dict(beam_size=5, best_of=5, temperature=tuple(TEMPERATURES))
+        options = NO_PROMPT if mode == "greedy" else dict(beam_size=5, best_of=5, temperature=tuple(TEMPERATURES))
         return self.model.transcribe(samples, language="en", fp16=False, **options)["text"]
 
 
@@ -113,7 +116,7 @@ class WhisperCpp:
         self.models = {"greedy": make(0), "default": make(1)}
 
     def transcribe(self, samples, mode):
-        options = dict(temperature_inc=0.0) if mode == "greedy" else dict(beam_search={"beam_size": 5, "patience": -1.0})
+        options = dict(temperature_inc=0.0, n_max_text_ctx=0) if mode == "greedy" else dict(beam_search={"beam_size": 5, "patience": -1.0})
         return " ".join(segment.text for segment in self.models[mode].transcribe(samples, **options))
 
 
@@ -162,12 +165,13 @@ class Peer:
 class Overhear:
     def __init__(self, a, kind, model):
         self.name, self.error = f"overhear {kind}", None
-        self.command = [a.overhear, "transcribe", "--model", model, "--compute_type", kind, "--threads", str(a.threads),
-                        "--language", "en", "--output_format", "txt", "--output_dir", "-"]
+        compute_type, _, batched = kind.partition("+")
+        self.command = [a.overhear, "transcribe", "--model", model, "--compute_type", compute_type, "--threads", str(a.threads),
+                        "--language", "en", "--output_format", "txt", "--output_dir", "-", *([f"--{batched}"] if batched else [])]
 
     def transcribe(self, audio, mode):
-        options = ["--temperature", "0", "--temperature_increment_on_fallback", "None"] if mode == "greedy" else []
-        options = ["--beam_size", "None", "--best_of", "None", *options] if mode == "greedy" else options
+        options = ["--beam_size", "None", "--best_of", "None", "--temperature", "0", "--temperature_increment_on_fallback", "None",
+                   "--condition_on_previous_text", "False"] if mode == "greedy" else []
         start = time.perf_counter()
         run = subprocess.run([*self.command, *options, audio], capture_output=True, text=True)
         if run.returncode:
@@ -266,7 +270,7 @@ def main():
     parser.add_argument("--audio", nargs="+", required=True)
     parser.add_argument("--modes", type=words, default=["greedy", "default"])
     parser.add_argument("--engines", type=words, default=ENGINES)
-    parser.add_argument("--compute-types", type=words, default=["int8", "auto", "f32"])
+    parser.add_argument("--compute-types", type=words, default=["int8", "int8+batched", "auto", "auto+batched", "f32"])
     parser.add_argument("--overhear", default=str(OVERHEAR))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--slow-s", type=float, default=60.0)
