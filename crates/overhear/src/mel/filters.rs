@@ -26,7 +26,8 @@ pub(super) fn mel_filters(n_mels: usize) -> Vec<Filter> {
             let weight = |bin: usize| {
                 let hz = bin as f64 * SAMPLE_RATE as f64 / N_FFT as f64;
                 let triangle = ((hz - low) / (center - low)).min((high - hz) / (high - center));
-                (triangle.max(0.0) * 2.0 / (high - low)) as f32
+                // librosa's triangles are f32 before they are scaled: so the bits are those of openai/whisper's file.
+                (f64::from(triangle.max(0.0) as f32) * (2.0 / (high - low))) as f32
             };
             let first_bin = (0..N_BINS).find(|&bin| weight(bin) > 0.0).unwrap_or(0);
             let weights = (first_bin..N_BINS)
@@ -64,5 +65,26 @@ fn mel_to_hz(mel: f64) -> f64 {
         mel * 200.0 / 3.0
     } else {
         1000.0 * (6.4f64.ln() / 27.0 * (mel - 15.0)).exp()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filterbank;
+
+    /// FNV-1a of the matrices in openai/whisper's `assets/mel_filters.npz`, as little-endian f32, zeros without signs.
+    const CHECKSUMS: [(usize, u64); 2] =
+        [(80, 0x3215_6581_cfa4_00a6), (128, 0x7742_3cc9_4356_40c1)];
+
+    #[test]
+    fn the_filters_have_the_bits_of_the_reference() {
+        for (n_mels, expected) in CHECKSUMS {
+            let matrix = filterbank(n_mels);
+            let bytes = matrix.iter().flat_map(|weight| weight.to_le_bytes());
+            let checksum = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+            assert_eq!(checksum, expected, "{n_mels} mel bins");
+        }
     }
 }
