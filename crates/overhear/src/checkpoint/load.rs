@@ -48,7 +48,7 @@ pub(crate) struct Checkpoint {
     has_own_output: bool,
     files: Vec<TensorFile>,
     /// Index of the file, and the tensor in it, by openai/whisper's name.
-    tensors: HashMap<String, (usize, Tensor)>,
+    pub(super) tensors: HashMap<String, (usize, Tensor)>,
     text_tokens: TextTokens,
     /// Names of the tensors that were read.
     used: RefCell<HashSet<String>>,

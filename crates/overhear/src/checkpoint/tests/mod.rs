@@ -1,6 +1,7 @@
 //! Tests of reading checkpoints: every naming, dtype and layout. Damaged files are in `damage`.
 
 mod adapter;
+mod converted;
 mod damage;
 mod pytorch;
 
