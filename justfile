@@ -16,6 +16,7 @@ nano := if path_exists(shared / "models/nano/v3") == "true" { shared / "models/n
 
 python := env("PYTHON", "python3")
 fixtures := "crates/overhear/tests/fixtures"
+formats_packages := "ctranslate2 gguf ml_dtypes openai-whisper peft pywhispercpp safetensors soundfile torch transformers"
 turbo_clips := "synth-en-05,synth-es-00,real-digits-0"
 
 # List the recipes.
@@ -153,6 +154,34 @@ pytorch NAME: (published NAME) (_python "torch numpy safetensors")
     target/python/bin/python tools/hf2openai.py "$from" "$from/pytorch/{{NAME}}.pt"
     target/python/bin/python tools/hf2bin.py "$from" "$from/pytorch/bin"
     target/python/bin/python tools/hf2bin.py "$from" "$from/pytorch/shards" 3
+
+# Write published NAME in every format with the public converters, and see that overhear gives the same tokens; and that
+# transformers and whisper.cpp read what overhear converts it to: the table of docs/formats.md, a quarter of an hour.
+formats NAME="tiny.en": (published NAME) _whisper-cpp (_python formats_packages)
+    cargo build --release --locked --package overhear-cli
+    target/python/bin/python tools/formats.py target/release/overhear {{published}}/{{NAME}} target/whisper.cpp \
+        {{fixtures}}/audio/jfk.flac {{fixtures}}/audio/real-{cvdelta,kathleen,librispeech,ljspeech,speechocean762}-0.flac
+
+# Make the small model of the tests again, as the same converters write it.
+golden-converted: _whisper-cpp (_python formats_packages)
+    target/python/bin/python {{fixtures}}/converted/make.py target/whisper.cpp
+
+# whisper.cpp's own converter, and its quantiser for the library of the wheel: the source package of pywhispercpp has both.
+_whisper-cpp: (_python formats_packages)
+    #!/usr/bin/env bash
+    set -euo pipefail
+    out=$PWD/target/whisper.cpp
+    if [ ! -x "$out/quantize" ]; then
+        rm -rf "$out" && mkdir -p "$out"
+        version=$(sed -n 's/^pywhispercpp==//p' tools/requirements.txt)
+        target/python/bin/pip download --quiet --no-deps --no-binary pywhispercpp --dest "$out" "pywhispercpp==$version"
+        tar xzf "$out/pywhispercpp-$version.tar.gz" -C "$out" --strip-components 2 "pywhispercpp-$version/whisper.cpp"
+        rm "$out/pywhispercpp-$version.tar.gz"
+        libraries=$(target/python/bin/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
+        c++ -O1 -I "$out/include" -I "$out/ggml/include" -I "$out/examples" -o "$out/quantize" \
+            "$out"/examples/quantize/quantize.cpp "$out"/examples/common{,-ggml}.cpp \
+            -L "$libraries" -lggml -lggml-base -Wl,-rpath,"$libraries"
+    fi
 
 # Make the text tokens of openai/whisper again that are part of the library, and the small PyTorch files of the tests.
 tokens: (_python "-r tools/requirements.txt")
