@@ -131,13 +131,14 @@ impl Drafter {
             return Ok(());
         }
         let n = self.pace.n_draft();
+        if n == 0 {
+            return Ok(());
+        }
         match &mut self.source {
             Source::Lookup => {
                 let began = Instant::now();
                 each(windows, n, look_up);
-                if n > 0 {
-                    self.pace.drafted(0, began.elapsed() / n as u32);
-                }
+                self.pace.drafted(0, began.elapsed() / n as u32);
             }
             Source::Model(model) => model.draft(verifier, windows, n, &mut self.pace)?,
             #[cfg(test)]
