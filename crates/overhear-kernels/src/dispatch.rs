@@ -15,7 +15,7 @@ use crate::gemm::microkernels::EmulatedAmx;
 #[cfg(target_arch = "aarch64")]
 use crate::gemm::microkernels::NeonWide;
 #[cfg(target_arch = "x86_64")]
-use crate::gemm::microkernels::{AmxTiles, Avx2Bf16, Avx2Int8};
+use crate::gemm::microkernels::{AmxTiles, Avx2Bf16, Avx2Int8, Avx512Wide};
 use crate::gemm::microkernels::{EmulatedBf16, EmulatedGrouped, EmulatedInt8, registers, tiles};
 #[cfg(any(target_arch = "x86_64", test, feature = "testing"))]
 use crate::gemm::tile_kernel::TileKernel;
@@ -77,7 +77,7 @@ impl Arch {
             #[cfg(target_arch = "x86_64")]
             Arch::Avx512(simd) => match Avx512Bf16::new(simd) {
                 Some(dot) => dot.vectorize(task),
-                None => EmulatedBf16(simd).vectorize(task),
+                None => Avx512Wide(simd).vectorize(task),
             },
             #[cfg(target_arch = "x86_64")]
             Arch::Amx(amx) => AmxTiles::<false>(amx).vectorize(task),

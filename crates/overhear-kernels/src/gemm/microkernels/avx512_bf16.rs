@@ -3,12 +3,11 @@
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
+use super::avx512_vector::exp2_panels;
 use super::registers::{MR, register_blocks};
 use crate::arch::{Avx512, Avx512Bf16};
-use crate::gemm::layout::{LANES, NR};
 use crate::gemm::microkernel::{GemmTask, MicroKernel, RegisterKernel};
 use crate::gemm::vector_ops::VectorOps;
-use crate::math::exp2_i16;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")]
 #[inline(never)]
@@ -58,47 +57,25 @@ impl VectorOps for Avx512Bf16 {
         }
     }
 
-    /// Softmax numerators in 16-bit arithmetic; [`exp2_i16`] is the emulated twin. Half the
-    /// instructions of f32, on twice as many keys each. The returned sum is that of the rounded numerators.
+    /// Softmax numerators in 16-bit arithmetic.
     #[inline(always)]
     unsafe fn exp2_panels(
         self,
         scores: *const f32,
         ld_acc: usize,
         n_panels: usize,
-        (scale, offset): (f32, f32),
+        terms: (f32, f32),
         to: *mut u16,
-        mut acc: __m512,
+        acc: __m512,
     ) -> __m512 {
-        // SAFETY: `self` proves the features; the caller vouches for the elements; both types are 64 bytes of plain
-        // data.
-        unsafe {
-            let scale = _mm512_set1_ps(scale * exp2_i16::ONE);
-            let offset = _mm512_set1_ps(offset.mul_add(exp2_i16::ONE, 0.5 * exp2_i16::ONE));
-            let fixed = |at: *const f32| {
-                _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_loadu_ps(at), scale, offset))
-            };
-            // `vpackssdw` works within 128-bit quarters: this permutation restores the order of keys.
-            let order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
-            for panel in 0..n_panels {
-                let scores = scores.add(panel * ld_acc);
-                let packed = _mm512_packs_epi32(fixed(scores), fixed(scores.add(LANES)));
-                let x = _mm512_permutexvar_epi64(order, packed);
-                let g = _mm512_slli_epi16::<6>(x);
-                let square = _mm512_mulhrs_epi16(g, g);
-                let parabola = _mm512_sub_epi16(_mm512_set1_epi16(i16::MAX), square);
-                let slope = _mm512_mulhrs_epi16(g, _mm512_set1_epi16(exp2_i16::SLOPE));
-                let depth = _mm512_add_epi16(slope, _mm512_set1_epi16(exp2_i16::DEPTH));
-                let x = _mm512_adds_epi16(x, _mm512_mulhrs_epi16(depth, parabola));
-                let rounded = _mm512_mulhrs_epi16(x, _mm512_set1_epi16(exp2_i16::TO_BF16));
-                let bits = _mm512_add_epi16(rounded, _mm512_set1_epi16(exp2_i16::BIAS));
-                _mm512_storeu_si512(to.add(panel * NR).cast(), bits);
-                let bits = transmute::<__m512i, __m512bh>(bits);
-                let ones = transmute::<__m512i, __m512bh>(_mm512_set1_epi32(0x3f80_3f80));
-                acc = _mm512_dpbf16_ps(acc, bits, ones);
-            }
-            acc
-        }
+        // SAFETY: `self` proves the features; both types are 64 bytes of plain data.
+        let add = |acc: __m512, bits: __m512i| unsafe {
+            let bits = transmute::<__m512i, __m512bh>(bits);
+            let ones = transmute::<__m512i, __m512bh>(_mm512_set1_epi32(0x3f80_3f80));
+            _mm512_dpbf16_ps(acc, bits, ones)
+        };
+        // SAFETY: as above; the caller vouches for the elements.
+        unsafe { exp2_panels(scores, ld_acc, n_panels, terms, to, acc, add) }
     }
 }
 

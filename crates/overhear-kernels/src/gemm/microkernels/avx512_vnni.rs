@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::avx512_vector::store_bf16;
 use super::registers::{MR, register_blocks};
 use crate::arch::{Avx512, Avx512Vnni};
 use crate::gemm::microkernel::{GemmTask, MicroKernel, RegisterKernel};
@@ -33,6 +34,12 @@ impl VectorOps for Avx512Vnni {
     #[inline(always)]
     fn simd(self) -> Avx512 {
         self.avx512()
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut u16, v: __m512) {
+        // SAFETY: `self` proves avx512f; the caller vouches for the elements.
+        unsafe { store_bf16(to, v) }
     }
 }
 

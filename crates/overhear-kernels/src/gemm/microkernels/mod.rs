@@ -3,6 +3,7 @@
 //! | file | instructions | loops |
 //! |---|---|---|
 //! | `avx512_bf16`, `avx512_vnni` | `vdpbf16ps`, `vpdpbusd` | `registers` |
+//! | `avx512_wide` | `vfmadd` on widened bf16, without AVX-512 BF16 | `registers` |
 //! | `avx2` | `vfmadd`, `vpmaddwd`, AVX-VNNI | `avx2_block` |
 //! | `neon` | `bfmlalt`/`bfmlalb`, `sdot` | `registers` |
 //! | `amx` | `tdpbf16ps`, `tdpbusd` | `tiles`, for attention `tiles_transposed` |
@@ -22,7 +23,11 @@ mod avx2_block;
 #[cfg(target_arch = "x86_64")]
 mod avx512_bf16;
 #[cfg(target_arch = "x86_64")]
+mod avx512_vector;
+#[cfg(target_arch = "x86_64")]
 mod avx512_vnni;
+#[cfg(target_arch = "x86_64")]
+mod avx512_wide;
 mod emulated;
 #[cfg(any(test, feature = "testing"))]
 mod emulated_amx;
@@ -55,6 +60,8 @@ mod tiles_transposed;
 pub(crate) use amx::AmxTiles;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::{Avx2Bf16, Avx2Int8};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512_wide::Avx512Wide;
 pub(crate) use emulated::{EmulatedBf16, EmulatedInt8};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use emulated_amx::EmulatedAmx;

@@ -1,0 +1,111 @@
+//! AVX-512 bf16 microkernel of machines without AVX-512 BF16: f32 multiply-adds after widening.
+//!
+//! A product of two bf16 is exact in f32, so adding it is one rounding, as in `vdpbf16ps`. Widening takes two instructions per K
+//! group of a row beside its four multiply-adds, so two thirds of the rate of f32 are the most that is possible.
+
+use std::arch::x86_64::*;
+
+use super::avx512_vector::{exp2_panels, store_bf16};
+use super::emulated::With;
+use super::registers::{MR, register_blocks};
+use crate::arch::Avx512;
+use crate::gemm::microkernel::{GemmTask, MicroKernel, RegisterKernel};
+use crate::gemm::vector_ops::VectorOps;
+use crate::simd::Simd;
+
+/// bf16 beside the vectors of AVX-512.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx512Wide(pub(crate) Avx512);
+
+// SAFETY: no instructions to prove but those of `Avx512`, which is a proof itself.
+unsafe impl MicroKernel for Avx512Wide {
+    const MR: usize = MR;
+    const IS_INT8: bool = false;
+
+    register_blocks!();
+
+    #[inline]
+    fn vectorize<T: GemmTask>(self, task: T) {
+        self.0.vectorize(With(self, task));
+    }
+}
+
+// In what follows the proof is `self`: it exists only where `Avx512::new` found every feature that is named there.
+impl VectorOps for Avx512Wide {
+    type Simd = Avx512;
+
+    #[inline(always)]
+    fn simd(self) -> Avx512 {
+        self.0
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut u16, v: __m512) {
+        // SAFETY: `self` proves avx512f; the caller vouches for the elements.
+        unsafe { store_bf16(to, v) }
+    }
+
+    /// Softmax numerators in 16-bit arithmetic, as on AVX-512 BF16.
+    #[inline(always)]
+    unsafe fn exp2_panels(
+        self,
+        scores: *const f32,
+        ld_acc: usize,
+        n_panels: usize,
+        terms: (f32, f32),
+        to: *mut u16,
+        acc: __m512,
+    ) -> __m512 {
+        let add = |acc: __m512, bits: __m512i| {
+            let [high, low] = widen(bits);
+            self.0.add(self.0.add(acc, high), low)
+        };
+        // SAFETY: `self` proves avx512bw; the caller vouches for the elements.
+        unsafe { exp2_panels(scores, ld_acc, n_panels, terms, to, acc, add) }
+    }
+}
+
+/// The high halves, and the low halves, of 16 pairs of bf16 as f32.
+#[inline(always)]
+fn widen(pairs: __m512i) -> [__m512; 2] {
+    // SAFETY: called only where an `Avx512` is at hand, which proves avx512f.
+    unsafe {
+        let high = _mm512_and_si512(pairs, _mm512_set1_epi32(0xffff_0000_u32 as i32));
+        let low = _mm512_slli_epi32::<16>(pairs);
+        [_mm512_castsi512_ps(high), _mm512_castsi512_ps(low)]
+    }
+}
+
+impl RegisterKernel for Avx512Wide {
+    type Acc = __m512;
+    /// The high halves, and the low halves, as f32.
+    type Groups = [__m512; 2];
+
+    #[inline(always)]
+    unsafe fn init_acc(self, _: *const i32) -> __m512 {
+        self.0.splat(0.0)
+    }
+
+    #[inline(always)]
+    unsafe fn load_b(self, from: *const u32) -> [__m512; 2] {
+        // SAFETY: `self` proves avx512f; the caller vouches for the K groups.
+        widen(unsafe { _mm512_loadu_si512(from.cast()) })
+    }
+
+    #[inline(always)]
+    unsafe fn broadcast_a(self, from: *const u32) -> [__m512; 2] {
+        // SAFETY: `self` proves avx512f; the caller vouches for the K group.
+        widen(unsafe { _mm512_set1_epi32(*from as i32) })
+    }
+
+    #[inline(always)]
+    fn dot(self, acc: __m512, x: [__m512; 2], w: [__m512; 2]) -> __m512 {
+        self.0.fma(x[1], w[1], self.0.fma(x[0], w[0], acc))
+    }
+
+    #[inline(always)]
+    unsafe fn store_f32(self, to: *mut f32, acc: __m512) {
+        // SAFETY: `self` proves avx512f; the caller vouches for the elements.
+        unsafe { _mm512_storeu_ps(to, acc) }
+    }
+}
