@@ -27,7 +27,7 @@ OVERHEAR, (CHECKPOINT, WHISPER_CPP), CLIPS = sys.argv[1], map(Path, sys.argv[2:4
 GREEDY = ["--language", "en", "--compute_type", "f32", "--beam_size", "None", "--temperature_increment_on_fallback", "None"]
 OTHER_FILES = ("config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json")
 BLOCKS = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
-SUPER_BLOCKS = ("q6_k", "q5_k", "q4_k")  # rows of whole 256
+SUPER_BLOCKS = ("q6_k", "q5_k", "q4_k", "q3_k", "q2_k")  # rows of whole 256
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
 

@@ -5,7 +5,8 @@ import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType as T
 from gguf.quants import dequantize
 
-HALVES = {T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208], T.Q8_0: [0], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q4_0: [0], T.Q4_1: [0, 2]}
+HALVES = {T.Q2_K: [80, 82], T.Q3_K: [108], T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208],
+          T.Q8_0: [0], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q4_0: [0], T.Q4_1: [0, 2]}
 
 for kind, halves in HALVES.items():
     state, block = 7, bytearray()

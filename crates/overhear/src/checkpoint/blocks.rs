@@ -3,7 +3,9 @@
 
 use half::f16;
 
-use super::super_blocks::{SUPER_BLOCK, widen_q4_k, widen_q5_k, widen_q6_k};
+use super::super_blocks::{
+    SUPER_BLOCK, widen_q2_k, widen_q3_k, widen_q4_k, widen_q5_k, widen_q6_k,
+};
 
 /// Elements of a block, unless it is a super-block.
 const BLOCK: usize = 32;
@@ -12,7 +14,7 @@ pub(super) const WHOLE_BLOCKS: usize = SUPER_BLOCK;
 /// Maximum number of bytes of that many elements.
 pub(super) const MAX_BYTES: usize = WHOLE_BLOCKS / BLOCK * 34;
 
-/// Layout of a block. Each begins with a scale in f16; `_1` formats have a minimum in f16 after it.
+/// Layout of a block. Each but the super-blocks begins with a scale in f16; `_1` formats have a minimum in f16 after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BlockFormat {
     /// Scale, then 32 signed bytes.
@@ -27,18 +29,22 @@ pub(super) enum BlockFormat {
     /// Scale, minimum, then 16 bytes of 4 bits of two elements, unsigned.
     Q4_1,
     /// Super-blocks, as the following.
+    Q2K,
+    Q3K,
     Q4K,
     Q5K,
     Q6K,
 }
 
 impl BlockFormat {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Q8_0,
         Self::Q5_0,
         Self::Q5_1,
         Self::Q4_0,
         Self::Q4_1,
+        Self::Q2K,
+        Self::Q3K,
         Self::Q4K,
         Self::Q5K,
         Self::Q6K,
@@ -57,6 +63,8 @@ impl BlockFormat {
             Self::Q5_1 => "Q5_1",
             Self::Q4_0 => "Q4_0",
             Self::Q4_1 => "Q4_1",
+            Self::Q2K => "Q2_K",
+            Self::Q3K => "Q3_K",
             Self::Q4K => "Q4_K",
             Self::Q5K => "Q5_K",
             Self::Q6K => "Q6_K",
@@ -66,7 +74,7 @@ impl BlockFormat {
     /// Returns the elements of a block.
     pub(super) fn n_elements(self) -> usize {
         match self {
-            Self::Q4K | Self::Q5K | Self::Q6K => SUPER_BLOCK,
+            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K => SUPER_BLOCK,
             _ => BLOCK,
         }
     }
@@ -79,6 +87,8 @@ impl BlockFormat {
             Self::Q5_1 => 2 + 2 + 4 + 16,
             Self::Q4_0 => 2 + 16,
             Self::Q4_1 => 2 + 2 + 16,
+            Self::Q2K => 16 + 64 + 2 + 2,
+            Self::Q3K => 32 + 64 + 12 + 2,
             Self::Q4K => 2 + 2 + 12 + 128,
             Self::Q5K => 2 + 2 + 12 + 32 + 128,
             Self::Q6K => 128 + 64 + 16 + 2,
@@ -97,6 +107,8 @@ impl BlockFormat {
         let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
         let scale = half(0);
         match self {
+            Self::Q2K => widen_q2_k(block, elements),
+            Self::Q3K => widen_q3_k(block, elements),
             Self::Q4K => widen_q4_k(block, elements),
             Self::Q5K => widen_q5_k(block, elements),
             Self::Q6K => widen_q6_k(block, elements),
@@ -172,7 +184,9 @@ mod tests {
 
     /// Formats, with the places of f16 numbers in a block, and the checksum of what the package gguf 0.19 widens two blocks to:
     /// `tools/gguf_blocks.py`.
-    const CHECKSUMS: [(&str, &[usize], u64); 8] = [
+    const CHECKSUMS: [(&str, &[usize], u64); 10] = [
+        ("Q2_K", &[80, 82], 0x8300_4ade_0e0e_f92d),
+        ("Q3_K", &[108], 0x7db5_f24e_5504_3b91),
         ("Q4_K", &[0, 2], 0xa193_75eb_b159_4431),
         ("Q5_K", &[0, 2], 0x209d_9e5c_7fcd_d0ed),
         ("Q6_K", &[208], 0x019f_1728_4088_0035),

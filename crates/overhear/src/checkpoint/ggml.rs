@@ -188,7 +188,7 @@ pub(super) fn name_of_type(kind: usize) -> String {
 pub(super) fn unsupported(name: &str, dtype: &str, shape: &[u64]) -> String {
     format!(
         "tensor {} is {} {shape:?}: supported are F32, F16, BF16, and in rows of whole blocks of 32 Q8_0, Q5_0, Q5_1, Q4_0 and \
-         Q4_1, of 256 Q4_K, Q5_K and Q6_K",
+         Q4_1, of 256 Q2_K, Q3_K, Q4_K, Q5_K and Q6_K",
         excerpt(name),
         excerpt(dtype)
     )

@@ -34,6 +34,10 @@ pub enum Dtype {
     Q4_0,
     /// Blocks of 4-bit elements with a minimum; widened.
     Q4_1,
+    /// k-quants of 2 bits; widened.
+    Q2K,
+    /// k-quants of 3 bits; widened.
+    Q3K,
     /// k-quants of 4 bits; widened.
     Q4K,
     /// k-quants of 5 bits; widened.
@@ -56,6 +60,8 @@ impl Dtype {
         Self::Q5_1,
         Self::Q4_0,
         Self::Q4_1,
+        Self::Q2K,
+        Self::Q3K,
         Self::Q4K,
         Self::Q5K,
         Self::Q6K,
@@ -76,6 +82,8 @@ impl Dtype {
             Self::Q5_1 => "q5_1",
             Self::Q4_0 => "q4_0",
             Self::Q4_1 => "q4_1",
+            Self::Q2K => "q2_k",
+            Self::Q3K => "q3_k",
             Self::Q4K => "q4_k",
             Self::Q5K => "q5_k",
             Self::Q6K => "q6_k",
@@ -236,7 +244,7 @@ mod tests {
         assert_eq!("cpu".parse::<Device>().unwrap(), Device::Cpu);
         assert_eq!(
             "int4".parse::<Dtype>().unwrap_err().to_string(),
-            "dtype: unknown dtype `int4`; known: f32, f16, bf16, f64, int8, int16, q8_0, q5_0, q5_1, q4_0, q4_1, q4_k, q5_k, q6_k"
+            "dtype: unknown dtype `int4`; known: f32, f16, bf16, f64, int8, int16, q8_0, q5_0, q5_1, q4_0, q4_1, q2_k, q3_k, q4_k, q5_k, q6_k"
         );
     }
 
