@@ -15,7 +15,7 @@ use crate::gemm::microkernels::EmulatedAmx;
 #[cfg(target_arch = "aarch64")]
 use crate::gemm::microkernels::NeonWide;
 #[cfg(target_arch = "x86_64")]
-use crate::gemm::microkernels::{AmxTiles, Avx2Bf16, Avx2Int8, Avx512Wide};
+use crate::gemm::microkernels::{AmxTiles, Avx2Bf16, Avx2Int8, Avx512WideBf16, Avx512WideInt8};
 use crate::gemm::microkernels::{EmulatedBf16, EmulatedGrouped, EmulatedInt8, registers, tiles};
 #[cfg(any(target_arch = "x86_64", test, feature = "testing"))]
 use crate::gemm::tile_kernel::TileKernel;
@@ -35,6 +35,8 @@ impl Arch {
             Arch::Avx2(_) => Avx2::LANES,
             #[cfg(target_arch = "x86_64")]
             Arch::Avx512(_) | Arch::Amx(_) => Avx512::LANES,
+            #[cfg(all(target_arch = "x86_64", any(test, feature = "testing")))]
+            Arch::PlainAvx512(_) => Avx512::LANES,
             #[cfg(any(test, feature = "testing"))]
             Arch::Emulated(_) | Arch::EmulatedAmx(_) => Emulated::LANES,
         }
@@ -55,6 +57,8 @@ impl Arch {
             Arch::Avx2(simd) => simd.vectorize(vectorized),
             #[cfg(target_arch = "x86_64")]
             Arch::Avx512(simd) => simd.vectorize(vectorized),
+            #[cfg(all(target_arch = "x86_64", any(test, feature = "testing")))]
+            Arch::PlainAvx512(simd) => simd.vectorize(vectorized),
             #[cfg(target_arch = "x86_64")]
             Arch::Amx(amx) => amx.avx512().vectorize(vectorized),
             #[cfg(any(test, feature = "testing"))]
@@ -77,8 +81,10 @@ impl Arch {
             #[cfg(target_arch = "x86_64")]
             Arch::Avx512(simd) => match Avx512Bf16::new(simd) {
                 Some(dot) => dot.vectorize(task),
-                None => Avx512Wide(simd).vectorize(task),
+                None => Avx512WideBf16(simd).vectorize(task),
             },
+            #[cfg(all(target_arch = "x86_64", any(test, feature = "testing")))]
+            Arch::PlainAvx512(simd) => Avx512WideBf16(simd).vectorize(task),
             #[cfg(target_arch = "x86_64")]
             Arch::Amx(amx) => AmxTiles::<false>(amx).vectorize(task),
             #[cfg(any(test, feature = "testing"))]
@@ -106,8 +112,10 @@ impl Arch {
             #[cfg(target_arch = "x86_64")]
             Arch::Avx512(simd) => match Avx512Vnni::new(simd) {
                 Some(dot) => dot.vectorize(task),
-                None => EmulatedInt8(simd).vectorize(task),
+                None => Avx512WideInt8(simd).vectorize(task),
             },
+            #[cfg(all(target_arch = "x86_64", any(test, feature = "testing")))]
+            Arch::PlainAvx512(simd) => Avx512WideInt8(simd).vectorize(task),
             #[cfg(target_arch = "x86_64")]
             Arch::Amx(amx) => AmxTiles::<true>(amx).vectorize(task),
             #[cfg(any(test, feature = "testing"))]
@@ -129,12 +137,14 @@ impl Arch {
             #[cfg(target_arch = "x86_64")]
             Arch::Avx512(simd) => match Avx512Vnni::new(simd) {
                 Some(dot) => dot.vectorize_grouped(task),
-                None => EmulatedGrouped(simd).vectorize_grouped(task),
+                None => Avx2::of_avx512(simd).vectorize_grouped(task),
             },
+            #[cfg(all(target_arch = "x86_64", any(test, feature = "testing")))]
+            Arch::PlainAvx512(simd) => Avx2::of_avx512(simd).vectorize_grouped(task),
             #[cfg(target_arch = "x86_64")]
             Arch::Amx(amx) => match Avx512Vnni::new(amx.avx512()) {
                 Some(dot) => dot.vectorize_grouped(task),
-                None => EmulatedGrouped(amx.avx512()).vectorize_grouped(task),
+                None => Avx2::of_avx512(amx.avx512()).vectorize_grouped(task),
             },
             #[cfg(any(test, feature = "testing"))]
             Arch::Emulated(simd) | Arch::EmulatedAmx(simd) => {
@@ -154,6 +164,8 @@ impl Arch {
             Arch::Avx2(simd) => simd.vectorize(task),
             #[cfg(target_arch = "x86_64")]
             Arch::Avx512(simd) => simd.vectorize(task),
+            #[cfg(all(target_arch = "x86_64", any(test, feature = "testing")))]
+            Arch::PlainAvx512(simd) => simd.vectorize(task),
             #[cfg(target_arch = "x86_64")]
             Arch::Amx(amx) => amx.avx512().vectorize(task),
             #[cfg(any(test, feature = "testing"))]
@@ -218,26 +230,22 @@ impl Arch {
     pub(crate) fn has_grouped(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Arch::Avx2(_) => true,
-            #[cfg(target_arch = "x86_64")]
-            Arch::Avx512(simd) => Avx512Vnni::new(simd).is_some(),
-            #[cfg(target_arch = "x86_64")]
-            Arch::Amx(amx) => Avx512Vnni::new(amx.avx512()).is_some(),
+            Arch::Avx2(_) | Arch::Avx512(_) | Arch::Amx(_) => true,
+            #[cfg(all(target_arch = "x86_64", any(test, feature = "testing")))]
+            Arch::PlainAvx512(_) => true,
             _ => false,
         }
     }
 
-    /// Whether the machine has instructions for int8 dot products. AVX2's 16-bit multiply-adds count.
+    /// Whether the machine has instructions for int8 dot products. 16-bit multiply-adds (`vpmaddwd`) count.
     pub(crate) fn has_int8(self) -> bool {
         match self {
             #[cfg(target_arch = "aarch64")]
             Arch::Neon(simd) => NeonDotProd::new(simd).is_some(),
             #[cfg(target_arch = "x86_64")]
-            Arch::Avx2(_) => true,
-            #[cfg(target_arch = "x86_64")]
-            Arch::Avx512(simd) => Avx512Vnni::new(simd).is_some(),
-            #[cfg(target_arch = "x86_64")]
-            Arch::Amx(_) => true,
+            Arch::Avx2(_) | Arch::Avx512(_) | Arch::Amx(_) => true,
+            #[cfg(all(target_arch = "x86_64", any(test, feature = "testing")))]
+            Arch::PlainAvx512(_) => true,
             _ => false,
         }
     }

@@ -1,6 +1,8 @@
 //! What the tests in `tests/it` use beyond the public API: emulated instruction sets, and packed rows as they lie.
 //! Compiled with the feature `testing`, which only the tests' dependency on the crate asks for.
 
+#[cfg(target_arch = "x86_64")]
+use crate::arch::Avx512;
 use crate::arch::{Arch, Emulated};
 use crate::{GroupedMatrix, Isa, Kernels, PackedActivations, PackedRows};
 
@@ -25,6 +27,14 @@ impl Kernels {
         }
     }
 
+    /// AVX-512 as on a machine without its BF16 and VNNI, if this machine has it.
+    #[cfg(target_arch = "x86_64")]
+    fn plain_avx512() -> Option<Self> {
+        let arch = Avx512::new().map(Arch::PlainAvx512)?;
+        let isa = Isa::Avx512;
+        Some(Self { isa, arch })
+    }
+
     /// The sets of this machine other than the scalar one, and the emulated ones.
     #[doc(hidden)]
     #[must_use]
@@ -33,6 +43,8 @@ impl Kernels {
             .iter()
             .filter(|&&isa| isa != Isa::Scalar && !cfg!(miri))
             .filter_map(|&isa| Self::new(isa));
+        #[cfg(target_arch = "x86_64")]
+        let found = found.chain(Self::plain_avx512().filter(|_| !cfg!(miri)));
         found
             .chain([Self::emulated(), Self::emulated_amx()])
             .collect()

@@ -1,5 +1,7 @@
 //! Proof tokens of AVX2 and AVX-VNNI.
 
+use super::avx512::Avx512;
+
 /// Proof that the machine has AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx2(());
@@ -11,6 +13,11 @@ impl Avx2 {
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c");
         has.then_some(Self(()))
+    }
+
+    /// The token, which AVX-512's implies.
+    pub(crate) fn of_avx512(_: Avx512) -> Self {
+        Self(())
     }
 }
 

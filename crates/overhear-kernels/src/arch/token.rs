@@ -23,6 +23,9 @@ pub(crate) enum Arch {
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    /// AVX-512 as on a machine without its BF16 and VNNI.
+    #[cfg(all(target_arch = "x86_64", any(test, feature = "testing")))]
+    PlainAvx512(Avx512),
     #[cfg(target_arch = "x86_64")]
     Amx(Amx),
     /// Emulated vectors and register kernels.

@@ -1,7 +1,7 @@
-//! AVX-512 bf16 microkernel of machines without AVX-512 BF16: f32 multiply-adds after widening.
+//! AVX-512 microkernels of machines without AVX-512 BF16 or VNNI: multiply-adds after widening.
 //!
-//! A product of two bf16 is exact in f32, so adding it is one rounding, as in `vdpbf16ps`. Widening takes two instructions per K
-//! group of a row beside its four multiply-adds, so two thirds of the rate of f32 are the most that is possible.
+//! A product of two bf16 is exact in f32, so adding it is one rounding, as in `vdpbf16ps`. Sums of int8 products are exact.
+//! Widening takes two instructions per K group of a row beside its four multiply-adds.
 
 use std::arch::x86_64::*;
 
@@ -13,12 +13,16 @@ use crate::gemm::microkernel::{GemmTask, MicroKernel, RegisterKernel};
 use crate::gemm::vector_ops::VectorOps;
 use crate::simd::Simd;
 
-/// bf16 beside the vectors of AVX-512.
+/// bf16 by f32 multiply-adds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx512Wide(pub(crate) Avx512);
+pub(crate) struct Avx512WideBf16(pub(crate) Avx512);
+
+/// int8 by 16-bit multiply-adds (`vpmaddwd`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx512WideInt8(pub(crate) Avx512);
 
 // SAFETY: no instructions to prove but those of `Avx512`, which is a proof itself.
-unsafe impl MicroKernel for Avx512Wide {
+unsafe impl MicroKernel for Avx512WideBf16 {
     const MR: usize = MR;
     const IS_INT8: bool = false;
 
@@ -31,7 +35,7 @@ unsafe impl MicroKernel for Avx512Wide {
 }
 
 // In what follows the proof is `self`: it exists only where `Avx512::new` found every feature that is named there.
-impl VectorOps for Avx512Wide {
+impl VectorOps for Avx512WideBf16 {
     type Simd = Avx512;
 
     #[inline(always)]
@@ -76,7 +80,7 @@ fn widen(pairs: __m512i) -> [__m512; 2] {
     }
 }
 
-impl RegisterKernel for Avx512Wide {
+impl RegisterKernel for Avx512WideBf16 {
     type Acc = __m512;
     /// The high halves, and the low halves, as f32.
     type Groups = [__m512; 2];
@@ -107,5 +111,81 @@ impl RegisterKernel for Avx512Wide {
     unsafe fn store_f32(self, to: *mut f32, acc: __m512) {
         // SAFETY: `self` proves avx512f; the caller vouches for the elements.
         unsafe { _mm512_storeu_ps(to, acc) }
+    }
+}
+
+// SAFETY: as above.
+unsafe impl MicroKernel for Avx512WideInt8 {
+    const MR: usize = MR;
+    const IS_INT8: bool = true;
+
+    register_blocks!();
+
+    #[inline]
+    fn vectorize<T: GemmTask>(self, task: T) {
+        self.0.vectorize(With(self, task));
+    }
+}
+
+impl VectorOps for Avx512WideInt8 {
+    type Simd = Avx512;
+
+    #[inline(always)]
+    fn simd(self) -> Avx512 {
+        self.0
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut u16, v: __m512) {
+        // SAFETY: `self` proves avx512f; the caller vouches for the elements.
+        unsafe { store_bf16(to, v) }
+    }
+}
+
+impl RegisterKernel for Avx512WideInt8 {
+    type Acc = __m512i;
+    /// The even bytes, and the odd bytes, as 16-bit integers.
+    type Groups = [__m512i; 2];
+
+    #[inline(always)]
+    unsafe fn init_acc(self, from: *const i32) -> __m512i {
+        // SAFETY: `self` proves avx512f; the caller vouches for the numbers.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_b(self, from: *const u32) -> [__m512i; 2] {
+        // SAFETY: `self` proves avx512bw; the caller vouches for the K groups.
+        unsafe {
+            let groups = _mm512_loadu_si512(from.cast());
+            let even = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(groups));
+            [even, _mm512_srai_epi16::<8>(groups)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn broadcast_a(self, from: *const u32) -> [__m512i; 2] {
+        // SAFETY: `self` proves avx512bw; the caller vouches for the K group.
+        unsafe {
+            let groups = _mm512_set1_epi32(*from as i32);
+            let even = _mm512_and_si512(groups, _mm512_set1_epi16(0xff));
+            [even, _mm512_srli_epi16::<8>(groups)]
+        }
+    }
+
+    #[inline(always)]
+    fn dot(self, acc: __m512i, x: [__m512i; 2], w: [__m512i; 2]) -> __m512i {
+        // SAFETY: `self` proves avx512bw.
+        unsafe {
+            let even = _mm512_madd_epi16(x[0], w[0]);
+            let odd = _mm512_madd_epi16(x[1], w[1]);
+            _mm512_add_epi32(_mm512_add_epi32(acc, even), odd)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_f32(self, to: *mut f32, acc: __m512i) {
+        // SAFETY: `self` proves avx512f; the caller vouches for the elements.
+        unsafe { _mm512_storeu_ps(to, _mm512_cvtepi32_ps(acc)) }
     }
 }

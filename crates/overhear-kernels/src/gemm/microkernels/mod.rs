@@ -3,7 +3,7 @@
 //! | file | instructions | loops |
 //! |---|---|---|
 //! | `avx512_bf16`, `avx512_vnni` | `vdpbf16ps`, `vpdpbusd` | `registers` |
-//! | `avx512_wide` | `vfmadd` on widened bf16, without AVX-512 BF16 | `registers` |
+//! | `avx512_wide` | `vfmadd`, `vpmaddwd` on widened elements, without AVX-512 BF16 and VNNI | `registers` |
 //! | `avx2` | `vfmadd`, `vpmaddwd`, AVX-VNNI | `avx2_block` |
 //! | `neon` | `bfmlalt`/`bfmlalb`, `sdot` | `registers` |
 //! | `amx` | `tdpbf16ps`, `tdpbusd` | `tiles`, for attention `tiles_transposed` |
@@ -61,7 +61,7 @@ pub(crate) use amx::AmxTiles;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::{Avx2Bf16, Avx2Int8};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use avx512_wide::Avx512Wide;
+pub(crate) use avx512_wide::{Avx512WideBf16, Avx512WideInt8};
 pub(crate) use emulated::{EmulatedBf16, EmulatedInt8};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use emulated_amx::EmulatedAmx;
