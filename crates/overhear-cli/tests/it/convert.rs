@@ -62,6 +62,19 @@ fn alignment_heads_that_a_ggml_file_loses_are_a_warning() {
 }
 
 #[test]
+fn a_ggml_file_that_whisper_cpp_cannot_run_is_told() {
+    let sandbox = Sandbox::new();
+    let words = ["nano", "ggml-nano.bin", "--dtype", "f32"];
+    let run = convert(&sandbox, &words);
+    run.assert(0);
+    assert_eq!(
+        run.stderr,
+        "overhear: warning: ggml-nano.bin: whisper.cpp aborts where it runs a ggml file in f32 on a CPU; one in f16 \
+         (--dtype f16) runs everywhere\n"
+    );
+}
+
+#[test]
 fn what_cannot_be_converted_is_one_line() {
     let sandbox = Sandbox::new();
     convert(&sandbox, &["nano", "x", "--to", "gguf"])

@@ -87,6 +87,12 @@ pub(super) fn write(
     file.as_file().sync_all().map_err(failed)?;
     file.persist_noclobber(out)
         .map_err(|error| failed(error.error))?;
+    if element == ElementType::F32 {
+        tracing::warn!(
+            file = %out.display(),
+            "whisper.cpp aborts where it runs a ggml file in f32 on a CPU; one in f16 (--dtype f16) runs everywhere"
+        );
+    }
     heads.warn_if_lost_in(out, dims);
     source.checkpoint.warn_of_unused();
     Ok(())
