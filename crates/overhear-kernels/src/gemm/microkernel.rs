@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use super::vector_ops::VectorOps;
 use crate::arch::TILE;
+use crate::gemm::layout::LANES;
 use crate::simd::Simd;
 
 /// Largest `MR` of any microkernel.
@@ -135,6 +136,16 @@ pub(crate) trait RegisterKernel: MicroKernel {
     type Acc: Copy;
     /// 16 K groups.
     type Groups: Copy;
+
+    /// Whether `broadcast_a` reads K groups that `widen_a` has written.
+    const WIDENS_A: bool = false;
+
+    /// Widens the first `n <= 16` K groups of a row of A, once for all that they are multiplied by.
+    ///
+    /// # Safety
+    /// They must be readable.
+    #[inline(always)]
+    unsafe fn widen_a(self, _from: *const u32, _n: usize, _to: &mut [u32; 2 * LANES]) {}
 
     /// Initial accumulators: 0 for bf16, the 16 values of the compensation at `from` for int8.
     ///

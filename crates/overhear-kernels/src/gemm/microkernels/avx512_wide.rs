@@ -1,7 +1,8 @@
 //! AVX-512 microkernels of machines without AVX-512 BF16 or VNNI: multiply-adds after widening.
 //!
 //! A product of two bf16 is exact in f32, so adding it is one rounding, as in `vdpbf16ps`. Sums of int8 products are exact.
-//! Widening takes two instructions per K group of a row beside its four multiply-adds.
+//! A is widened 16 K groups of a row at a time to L1, from where a K group takes no more than two loads: vector
+//! instructions share their two ports with the multiply-adds.
 
 use std::arch::x86_64::*;
 
@@ -9,6 +10,7 @@ use super::avx512_vector::{exp2_panels, store_bf16};
 use super::emulated::With;
 use super::registers::{MR, register_blocks};
 use crate::arch::Avx512;
+use crate::gemm::layout::LANES;
 use crate::gemm::microkernel::{GemmTask, MicroKernel, RegisterKernel};
 use crate::gemm::vector_ops::VectorOps;
 use crate::simd::Simd;
@@ -80,6 +82,16 @@ fn widen(pairs: __m512i) -> [__m512; 2] {
     }
 }
 
+/// `n <= 16` K groups, and zeros.
+///
+/// # Safety
+/// They must be readable, on a machine with avx512f.
+#[inline(always)]
+unsafe fn load_groups(from: *const u32, n: usize) -> __m512i {
+    // SAFETY: the caller's.
+    unsafe { _mm512_maskz_loadu_epi32((0xffff_u32 >> (LANES - n)) as u16, from.cast()) }
+}
+
 impl RegisterKernel for Avx512WideBf16 {
     type Acc = __m512;
     /// The high halves, and the low halves, as f32.
@@ -96,10 +108,26 @@ impl RegisterKernel for Avx512WideBf16 {
         widen(unsafe { _mm512_loadu_si512(from.cast()) })
     }
 
+    const WIDENS_A: bool = true;
+
+    /// The high halves, then the low halves, as f32.
+    #[inline(always)]
+    unsafe fn widen_a(self, from: *const u32, n: usize, to: &mut [u32; 2 * LANES]) {
+        // SAFETY: `self` proves avx512f; the caller vouches for the K groups.
+        unsafe {
+            let [high, low] = widen(load_groups(from, n));
+            _mm512_storeu_ps(to.as_mut_ptr().cast(), high);
+            _mm512_storeu_ps(to.as_mut_ptr().add(LANES).cast(), low);
+        }
+    }
+
     #[inline(always)]
     unsafe fn broadcast_a(self, from: *const u32) -> [__m512; 2] {
-        // SAFETY: `self` proves avx512f; the caller vouches for the K group.
-        widen(unsafe { _mm512_set1_epi32(*from as i32) })
+        // SAFETY: `self` proves avx512f; the caller vouches for the widened K group.
+        unsafe {
+            let (high, low) = (from.cast::<f32>(), from.add(LANES).cast::<f32>());
+            [_mm512_set1_ps(*high), _mm512_set1_ps(*low)]
+        }
     }
 
     #[inline(always)]
@@ -163,13 +191,27 @@ impl RegisterKernel for Avx512WideInt8 {
         }
     }
 
+    const WIDENS_A: bool = true;
+
+    /// The even bytes, then the odd bytes, as 16-bit integers.
+    #[inline(always)]
+    unsafe fn widen_a(self, from: *const u32, n: usize, to: &mut [u32; 2 * LANES]) {
+        // SAFETY: `self` proves avx512bw; the caller vouches for the K groups.
+        unsafe {
+            let groups = load_groups(from, n);
+            let even = _mm512_and_si512(groups, _mm512_set1_epi16(0xff));
+            let odd = _mm512_srli_epi16::<8>(groups);
+            _mm512_storeu_si512(to.as_mut_ptr().cast(), even);
+            _mm512_storeu_si512(to.as_mut_ptr().add(LANES).cast(), odd);
+        }
+    }
+
     #[inline(always)]
     unsafe fn broadcast_a(self, from: *const u32) -> [__m512i; 2] {
-        // SAFETY: `self` proves avx512bw; the caller vouches for the K group.
+        // SAFETY: `self` proves avx512f; the caller vouches for the widened K group.
         unsafe {
-            let groups = _mm512_set1_epi32(*from as i32);
-            let even = _mm512_and_si512(groups, _mm512_set1_epi16(0xff));
-            [even, _mm512_srli_epi16::<8>(groups)]
+            let (even, odd) = (*from as i32, *from.add(LANES) as i32);
+            [_mm512_set1_epi32(even), _mm512_set1_epi32(odd)]
         }
     }
 

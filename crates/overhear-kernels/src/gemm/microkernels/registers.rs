@@ -190,7 +190,6 @@ unsafe fn micro_kernel<K: RegisterKernel, const M: usize, const G: usize, const 
         compensation,
         ..
     } = *operands;
-    let s = kernel.simd();
     // SAFETY: the caller's: `M` rows of `k_groups`, `G` panels of `k_groups` times 32, as many compensations and
     // accumulators.
     unsafe {
@@ -205,21 +204,29 @@ unsafe fn micro_kernel<K: RegisterKernel, const M: usize, const G: usize, const 
                 }
             }
         }
-        for group in 0..k_groups {
-            let w = w.add(group * NR);
-            for g in 0..G {
-                let w = w.add(g * w_stride);
-                let panel = [kernel.load_b(w), kernel.load_b(w.add(LANES))];
-                if PREFETCH {
-                    s.prefetch(w.wrapping_add(PREFETCH_GROUPS));
-                    s.prefetch(w.wrapping_add(PREFETCH_GROUPS + LANES));
+        if K::WIDENS_A {
+            // Rows of 16 K groups at a time, which stay in L1.
+            let mut wide = [[0; 2 * LANES]; M];
+            for first in (0..k_groups).step_by(LANES) {
+                let n = LANES.min(k_groups - first);
+                for (m, to) in wide.iter_mut().enumerate() {
+                    kernel.widen_a(x.add(m * x_stride + first), n, to);
                 }
-                for m in 0..M {
-                    let x = kernel.broadcast_a(x.add(m * x_stride + group));
-                    for half in 0..2 {
-                        acc[m][g][half] = kernel.dot(acc[m][g][half], x, panel[half]);
-                    }
+                for group in 0..n {
+                    let x = wide.as_ptr().cast::<u32>().add(group);
+                    let w = w.add((first + group) * NR);
+                    accumulate::<K, M, G, PREFETCH>(
+                        kernel,
+                        &mut acc,
+                        (x, 2 * LANES),
+                        (w, w_stride),
+                    );
                 }
+            }
+        } else {
+            for group in 0..k_groups {
+                let (x, w) = (x.add(group), w.add(group * NR));
+                accumulate::<K, M, G, PREFETCH>(kernel, &mut acc, (x, x_stride), (w, w_stride));
             }
         }
         for m in 0..M {
@@ -229,6 +236,37 @@ unsafe fn micro_kernel<K: RegisterKernel, const M: usize, const G: usize, const 
                         to.add(g * K::BLOCKING.ld_acc + m * NR + half * LANES),
                         acc[m][g][half],
                     );
+                }
+            }
+        }
+    }
+}
+
+/// Adds the products of one K group of `M` rows, `x_stride` apart, and of `G` panels, `w_stride` apart.
+///
+/// # Safety
+/// The K group must be readable in all of them.
+#[inline(always)]
+unsafe fn accumulate<K: RegisterKernel, const M: usize, const G: usize, const PREFETCH: bool>(
+    kernel: K,
+    acc: &mut [[[K::Acc; 2]; G]; M],
+    (x, x_stride): (*const u32, usize),
+    (w, w_stride): (*const u32, usize),
+) {
+    let s = kernel.simd();
+    for g in 0..G {
+        // SAFETY: the caller's.
+        unsafe {
+            let w = w.add(g * w_stride);
+            let panel = [kernel.load_b(w), kernel.load_b(w.add(LANES))];
+            if PREFETCH {
+                s.prefetch(w.wrapping_add(PREFETCH_GROUPS));
+                s.prefetch(w.wrapping_add(PREFETCH_GROUPS + LANES));
+            }
+            for m in 0..M {
+                let x = kernel.broadcast_a(x.add(m * x_stride));
+                for half in 0..2 {
+                    acc[m][g][half] = kernel.dot(acc[m][g][half], x, panel[half]);
                 }
             }
         }
