@@ -603,7 +603,8 @@ pub(crate) struct DecodingArgs {
     #[arg(long)]
     pub(crate) carry_initial_prompt: bool,
     /// Transcribe a file in pieces of up to 30 s, several at the same time (--batch_size): faster, but no piece has the
-    /// text before it as a prompt, as with --condition_on_previous_text False.
+    /// text before it as a prompt, as with --condition_on_previous_text False, and the last segment of a piece is
+    /// transcribed although the model may take it for cut off.
     #[arg(long)]
     pub(crate) batched: bool,
     /// Provide the previous output of the model as a prompt for the next window.

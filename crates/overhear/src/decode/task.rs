@@ -105,20 +105,16 @@ impl DecodingTask {
         })
     }
 
-    /// Continues after the cut of a repetition loop, if `looped` was cut, with its next round forbidden. `looped` must
-    /// be the result of a task for the same window, whose options differ by no more than the temperature.
-    pub(crate) fn resume(&mut self, looped: &DecodingResult) {
-        let Some(&first_of_round) = looped.looped.as_ref().and_then(|round| round.first()) else {
-            return;
-        };
-        self.initial_tokens.extend_from_slice(&looped.tokens);
-        self.filters
-            .forbid_next(looped.tokens.len(), first_of_round);
+    /// Continues the text of `result` with any token but `forbidden`. `result` must be that of a task for the same window,
+    /// whose options differ by no more than the temperature.
+    pub(crate) fn resume(&mut self, result: &DecodingResult, forbidden: TokenId) {
+        self.initial_tokens.extend_from_slice(&result.tokens);
+        self.filters.forbid_next(result.tokens.len(), forbidden);
         let mut row = Row {
-            tokens: looped.tokens.clone(),
-            logprobs: looped.token_logprobs.clone(),
-            alternatives: looped.alternatives.clone(),
-            sum_logprob: looped.token_logprobs.iter().sum(),
+            tokens: result.tokens.clone(),
+            logprobs: result.token_logprobs.clone(),
+            alternatives: result.alternatives.clone(),
+            sum_logprob: result.token_logprobs.iter().sum(),
             ..Row::default()
         };
         if let Some(boosts) = &self.boosts {
@@ -126,6 +122,11 @@ impl DecodingTask {
             row.boosted = row.tokens.iter().fold(row.boosted, matched);
         }
         self.resumed = row;
+    }
+
+    /// Returns whether a text may be longer than the one to continue.
+    pub(crate) fn has_room(&self) -> bool {
+        self.resumed.tokens.len() < self.max_tokens
     }
 
     pub(super) fn tokenizer(&self) -> &Tokenizer {

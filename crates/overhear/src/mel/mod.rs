@@ -112,6 +112,12 @@ impl MelWindow {
         Ok(window)
     }
 
+    /// Returns the levels of the first `n_frames` frames in decades, each the mean of a frame's mel bins.
+    pub(crate) fn levels(&self, n_frames: usize) -> Vec<f32> {
+        let frames = self.data.chunks_exact(self.n_mels).take(n_frames);
+        frames.map(|frame| 4.0 * levels::level(frame)).collect()
+    }
+
     /// Writes frames from index `first` on. `decades`: `log10` of power, `[n, n_mels]`; they are clamped 8 below `max`
     /// and scaled.
     fn set_frames(&mut self, first: usize, decades: &[f32], max: f32) {

@@ -9,6 +9,7 @@ mod pieces;
 mod plan;
 mod progress;
 mod prompt;
+mod rest;
 pub(crate) mod result;
 mod segments;
 mod sequence;
@@ -261,10 +262,14 @@ impl<'a, F: Frames> Transcription<'a, F> {
         if fallback::is_silence(&result, &self.file.options.thresholds) {
             return Ok(seek + n_frames);
         }
+        if self.file.options.batched && !is_loop_cut {
+            self.continue_text(&mut result, (seek, n_frames), MIN_REST, on_event)?;
+        }
         let tokenizer = self.file.model.tokenizer();
         let mut split = segments::split(&result.tokens, &tokenizer.timestamps(), n_frames);
-        if self.file.options.languages.multilingual {
-            // The audio after the stretch is in another language.
+        let is_amid_file = self.file.options.batched && stretch_end < self.file.content_frames;
+        if self.file.options.languages.multilingual || is_amid_file {
+            // The audio after the stretch is in another language, or in another piece.
             split.end_within(n_frames);
         }
         // All temperatures ended in a repetition loop. The next window continues after the cut, but only once: a second
@@ -421,8 +426,10 @@ impl<'a, F: Frames> Transcription<'a, F> {
                 DecodingTask::new(self.file.model, self.language, boosts, &self.decoding)?;
             let looped = last.map(|last| last.result);
             let looped = looped.filter(|result| result.looped.is_some());
-            if let Some(looped) = &looped {
-                task.resume(looped);
+            if let Some(looped) = &looped
+                && let Some(&[first_of_round, ..]) = looped.looped.as_deref()
+            {
+                task.resume(looped, first_of_round);
             }
             let result = self
                 .windows

@@ -74,7 +74,8 @@ pub struct TranscribeOptions {
     /// Whether to transcribe in pieces of up to 30 seconds, cut where the audio is quietest, several of which an
     /// [`Engine`](crate::Engine) decodes at the same time, as faster-whisper's `BatchedInferencePipeline` does. The text
     /// before a piece is no part of its prompt (`condition_on_previous_text` is taken as false), so the transcript does
-    /// not depend on the number of pieces decoded at the same time. Default: false.
+    /// not depend on the number of pieces decoded at the same time. A last segment that the model leaves out because it
+    /// may be cut off is transcribed in the same window: pieces end in pauses. Default: false.
     pub batched: bool,
     /// Number of hypotheses to return per window, best first, if the search has as many: one per beam or sample, and
     /// one for greedy search. Default: 0.

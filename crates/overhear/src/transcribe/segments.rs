@@ -108,6 +108,15 @@ pub(super) fn split(tokens: &[TokenId], timestamps: &Range<TokenId>, n_frames: u
     }
 }
 
+/// Returns the frame at which a segment begins whose text `tokens` leave out: that of a second timestamp at their end.
+pub(super) fn begun_at(tokens: &[TokenId], timestamps: &Range<TokenId>) -> Option<usize> {
+    let &[.., end, begin] = tokens else {
+        return None;
+    };
+    let is_pair = timestamps.contains(&end) && timestamps.contains(&begin);
+    is_pair.then(|| (begin - timestamps.start) as usize * INPUT_STRIDE)
+}
+
 /// Returns the frame of the timestamp that `tokens` end with, if it is not 0.
 pub(super) fn end_frames(tokens: &[TokenId], timestamps: &Range<TokenId>) -> Option<usize> {
     let last = tokens.last().filter(|token| timestamps.contains(token))?;
@@ -206,6 +215,16 @@ mod tests {
             end_s,
             tokens,
         }
+    }
+
+    #[test]
+    fn a_segment_is_begun_by_a_second_timestamp_at_the_end() {
+        let begun_at = |tokens: &[TokenId]| begun_at(tokens, &(T..T + 1501));
+        assert_eq!(begun_at(&[T, 1, T + 50, T + 60]), Some(120));
+        assert_eq!(begun_at(&[T, 1, T + 50]), None);
+        assert_eq!(begun_at(&[T, 1, T + 50, T + 50, 2]), None);
+        assert_eq!(begun_at(&[T + 50]), None);
+        assert_eq!(begun_at(&[]), None);
     }
 
     #[test]

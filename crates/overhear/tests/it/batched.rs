@@ -116,6 +116,27 @@ fn batched_loses_no_words_of_the_sequential_transcription() {
 }
 
 #[test]
+fn the_rest_of_a_piece_is_transcribed_in_the_window_of_the_piece() {
+    let model = Model::open(common::tiny_en(), &ModelOptions::default()).unwrap();
+    let transcript = transcribe(&model, 2, "real-long-80s.flac", &batched());
+    let mut windows: Vec<usize> = transcript.segments.iter().map(|s| s.seek).collect();
+    windows.dedup();
+    assert_eq!(
+        windows.len(),
+        3,
+        "pieces of 28.57, 26.53 and 25 s: {windows:?}"
+    );
+    // The text of the first window ends with the start of a segment at 24.76 s.
+    let rest = transcript
+        .segments
+        .iter()
+        .filter(|s| s.seek == 0 && s.start > 24.0);
+    let rest: String = rest.map(|segment| segment.text.as_str()).collect();
+    let text = "The greater part of these Italian printers";
+    assert!(rest.contains(text), "{rest:?}");
+}
+
+#[test]
 fn audio_without_speech_or_shorter_than_a_piece_is_no_special_case() {
     let model = Model::open(common::nano(), &ModelOptions::default()).unwrap();
     let engine = Engine::new(&model, 3, batched().n_rows()).unwrap();
