@@ -49,17 +49,24 @@ impl<F: Frames> Transcription<'_, F> {
             }
             let seat = &mut self.windows.seat;
             let longer = seat.decode(task, &mut || on_event(Event::Token))?;
-            let n = result.tokens.len();
-            let logprobs = &longer.token_logprobs[n..];
-            let mean = logprobs.iter().sum::<f32>() / logprobs.len() as f32;
-            let is_repetitive = fallback::needs_fallback(&longer, &self.file.options.thresholds);
-            if mean < MIN_LOGPROB || is_repetitive {
+            let has_failed = fallback::needs_fallback(&longer, &self.file.options.thresholds);
+            // The cut of a loop may be anywhere.
+            if has_failed
+                || longer.looped.is_some()
+                || !is_probable(&longer.token_logprobs[result.tokens.len()..])
+            {
                 return Ok(());
             }
             *result = longer;
         }
         Ok(())
     }
+}
+
+/// Returns whether a continuation has tokens and their mean log-probability is high enough.
+fn is_probable(logprobs: &[f32]) -> bool {
+    let mean = logprobs.iter().sum::<f32>() / logprobs.len() as f32;
+    mean >= MIN_LOGPROB
 }
 
 /// Returns the number of frames from `begin` on that are about as loud as the speech before them; all if there is none.
@@ -76,6 +83,13 @@ fn n_loud(levels: &[f32], begin: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_continuation_without_tokens_is_not_probable() {
+        assert!(is_probable(&[-0.1, -1.0]));
+        assert!(!is_probable(&[-0.3, -1.0]));
+        assert!(!is_probable(&[]));
+    }
 
     #[test]
     fn frames_are_loud_that_are_within_15_db_of_speech() {

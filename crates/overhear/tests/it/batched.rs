@@ -5,6 +5,7 @@
 use crate::common;
 use std::ops::ControlFlow;
 
+use overhear::decode::DecodingRules;
 use overhear::eval::normalize::EnglishTextNormalizer;
 use overhear::eval::score::{Errors, align};
 use overhear::transcribe::WordOptions;
@@ -63,6 +64,10 @@ fn a_transcript_does_not_depend_on_how_many_pieces_are_decoded_at_the_same_time(
         hallucination_guard: true,
         n_best: 2,
         initial_prompt: Some("Numbers.".to_owned()),
+        rules: DecodingRules {
+            loop_guard: true,
+            ..DecodingRules::default()
+        },
         ..batched()
     };
     for (name, options) in [
