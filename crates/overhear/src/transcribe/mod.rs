@@ -263,7 +263,7 @@ impl<'a, F: Frames> Transcription<'a, F> {
             return Ok(seek + n_frames);
         }
         if self.file.options.batched && !is_loop_cut {
-            self.continue_text(&mut result, (seek, n_frames), MIN_REST, on_event)?;
+            self.continue_text(&mut result, (seek, n_frames), on_event)?;
         }
         let tokenizer = self.file.model.tokenizer();
         let mut split = segments::split(&result.tokens, &tokenizer.timestamps(), n_frames);

@@ -4,6 +4,7 @@
 //! the next window begins there. It often does so, too, where the window's end was chosen in a pause (`batched`), and all
 //! of the segment has been heard. There the text is continued in the same window, which saves the encoder a window.
 
+use super::batched::MIN_REST;
 use super::segments::begun_at;
 use super::{Event, Frames, OnEvent, Transcription, fallback};
 use crate::Result;
@@ -19,20 +20,20 @@ const LOUD: f32 = 1.5;
 const MIN_LOUD: usize = 50;
 
 impl<F: Frames> Transcription<'_, F> {
-    /// Continues the text of `result` while a segment begins at least `min_rest` frames before the end of the encoded
-    /// window of `n_frames` frames from `seek` on, as long as the text is probable and the audio not silent.
+    /// Continues the text of `result` while a segment begins at least [`MIN_REST`] frames before the end of the encoded
+    /// window of `n_frames` frames from `seek` on, as long as the text is probable and the audio not silent. The options
+    /// in `self.decoding` must be those that `result` was decoded with, its temperature among them.
     pub(super) fn continue_text(
         &mut self,
         result: &mut DecodingResult,
         (seek, n_frames): (usize, usize),
-        min_rest: usize,
         on_event: OnEvent<'_>,
     ) -> Result<()> {
         let tokenizer = self.file.model.tokenizer();
         let timestamps = tokenizer.timestamps();
         let mut levels = Vec::new();
         while let Some(begin) = begun_at(&result.tokens, &timestamps)
-            && begin + min_rest <= n_frames
+            && begin + MIN_REST <= n_frames
         {
             if levels.is_empty() {
                 levels = self.windows.mel.window(seek, n_frames)?.levels(n_frames);
